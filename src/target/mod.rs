@@ -1,0 +1,229 @@
+//! The catalogue: which targets, portals, logical units and initiators there are.
+//!
+//! A [`Catalog`] is an immutable snapshot: the control thread builds one, every reactor holds it
+//! in an `Arc`, and a change is a new snapshot. Nothing here does I/O.
+
+mod auth;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use auth::{Auth, ChapAlgorithm, Credential};
+
+use crate::ids::LuId;
+
+/// Everything that is exported, as of one moment.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    /// The targets, in the order of the configuration.
+    pub targets: Vec<Arc<Target>>,
+    /// What a discovery session must prove. Without credentials discovery is open.
+    pub discovery_auth: Auth,
+}
+
+/// An iSCSI target node.
+#[derive(Debug)]
+pub struct Target {
+    /// Its iSCSI name, normalised.
+    pub iqn: String,
+    /// TargetAlias (RFC 7143 section 13.7), for people.
+    pub alias: Option<String>,
+    /// Its target portal groups.
+    pub tpgs: Vec<Tpg>,
+}
+
+/// A target portal group: the portals through which one session may come, and what it sees there.
+#[derive(Debug)]
+pub struct Tpg {
+    /// Target portal group tag (RFC 7143 section 13.9).
+    pub tag: u16,
+    /// The relative target port identifier of this group's iSCSI target port (SPC), unique in the catalogue.
+    pub relative_port: u16,
+    /// Where it listens. A wildcard address stands for every local address of its family.
+    pub portals: Vec<SocketAddr>,
+    /// What is offered in negotiation, and the limits.
+    pub params: TpgParams,
+    /// The logical units, by LUN.
+    pub luns: Vec<Lun>,
+    /// Who may log in.
+    pub acls: Vec<Acl>,
+    /// Whether initiators without an ACL may log in too (they then see `luns` and must satisfy `auth`).
+    pub open: bool,
+    /// The credentials of initiators that are let in by `open`, and of ACLs that have none of their own.
+    pub auth: Auth,
+}
+
+/// One entry of a LUN map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lun {
+    /// The LUN (0 to 16383: peripheral or flat addressing).
+    pub lun: u16,
+    /// The logical unit behind it.
+    pub lu: LuId,
+    /// Whether this map forbids writing, whatever the logical unit allows.
+    pub read_only: bool,
+}
+
+/// An initiator that may log in.
+#[derive(Debug)]
+pub struct Acl {
+    /// Its iSCSI name, normalised.
+    pub initiator: String,
+    /// Its credentials; without any, those of the group apply.
+    pub auth: Auth,
+    /// The LUN map that this initiator sees.
+    pub luns: Vec<Lun>,
+}
+
+/// Negotiation offers and limits of a group. Sizes in bytes.
+#[derive(Debug, Clone)]
+pub struct TpgParams {
+    /// Whether HeaderDigest=CRC32C may be chosen.
+    pub header_digest: bool,
+    /// Whether DataDigest=CRC32C may be chosen.
+    pub data_digest: bool,
+    /// Whether digests are demanded (None is not accepted).
+    pub require_digests: bool,
+    /// MaxRecvDataSegmentLength that the target declares.
+    pub max_recv_data_segment_length: u32,
+    /// FirstBurstLength limit.
+    pub first_burst_length: u32,
+    /// MaxBurstLength limit.
+    pub max_burst_length: u32,
+    /// InitialR2T that the target wants (OR rule).
+    pub initial_r2t: bool,
+    /// ImmediateData that the target allows (AND rule).
+    pub immediate_data: bool,
+    /// MaxOutstandingR2T limit.
+    pub max_outstanding_r2t: u16,
+    /// DefaultTime2Wait, seconds.
+    pub time2wait: u16,
+    /// DefaultTime2Retain, seconds.
+    pub time2retain: u16,
+    /// Commands that a session may have outstanding (the CmdSN window).
+    pub command_window: u32,
+    /// The CHAP algorithms that are allowed.
+    pub chap_algorithms: Vec<ChapAlgorithm>,
+    /// How long a connection may be silent before it is asked with a NOP-In; zero: never.
+    pub nop_interval: Duration,
+    /// How long the answer to that NOP-In may take.
+    pub nop_timeout: Duration,
+    /// How long a login may take as a whole.
+    pub login_timeout: Duration,
+}
+
+impl Default for TpgParams {
+    fn default() -> Self {
+        Self {
+            header_digest: true,
+            data_digest: true,
+            require_digests: false,
+            max_recv_data_segment_length: 256 << 10,
+            first_burst_length: 256 << 10,
+            max_burst_length: (16 << 20) - 1,
+            initial_r2t: false,
+            immediate_data: true,
+            max_outstanding_r2t: 8,
+            time2wait: 2,
+            time2retain: 0,
+            command_window: 256,
+            chap_algorithms: vec![
+                ChapAlgorithm::Sha3_256,
+                ChapAlgorithm::Sha256,
+                ChapAlgorithm::Sha1,
+                ChapAlgorithm::Md5,
+            ],
+            nop_interval: Duration::from_secs(15),
+            nop_timeout: Duration::from_secs(30),
+            login_timeout: Duration::from_secs(15),
+        }
+    }
+}
+
+/// What one initiator gets in one group.
+#[derive(Debug, Clone, Copy)]
+pub struct Access<'a> {
+    /// The LUN map.
+    pub luns: &'a [Lun],
+    /// What it must prove; empty: nothing.
+    pub auth: &'a Auth,
+}
+
+impl Catalog {
+    /// The target of that (normalised) name.
+    pub fn target(&self, iqn: &str) -> Option<&Arc<Target>> {
+        self.targets.iter().find(|t| t.iqn == iqn)
+    }
+}
+
+impl Target {
+    /// The group that listens on `local`, the address at which a connection arrived.
+    pub fn tpg_at(&self, local: SocketAddr) -> Option<&Tpg> {
+        self.tpgs.iter().find(|g| g.listens_at(local))
+    }
+}
+
+impl Tpg {
+    /// Whether a connection that arrived at `local` came through one of this group's portals.
+    pub fn listens_at(&self, local: SocketAddr) -> bool {
+        self.portals.iter().any(|p| portal_covers(*p, local))
+    }
+
+    /// What `initiator` may see here, or `None` when it may not log in at all: no ACL, no access.
+    pub fn access(&self, initiator: &str) -> Option<Access<'_>> {
+        match self.acls.iter().find(|a| a.initiator == initiator) {
+            Some(acl) => {
+                let auth = if acl.auth.required() { &acl.auth } else { &self.auth };
+                Some(Access { luns: &acl.luns, auth })
+            }
+            None => self.open.then_some(Access { luns: &self.luns, auth: &self.auth }),
+        }
+    }
+}
+
+/// Whether a listener on `portal` is one that `local` can have arrived at. An IPv4-mapped IPv6
+/// address is the IPv4 address; `[::]` takes IPv4 too, as the listener does.
+pub fn portal_covers(portal: SocketAddr, local: SocketAddr) -> bool {
+    if portal.port() != local.port() {
+        return false;
+    }
+    let (portal, local) = (portal.ip().to_canonical(), local.ip().to_canonical());
+    portal == local || (portal.is_unspecified() && (portal.is_ipv6() || local.is_ipv4()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tpg(open: bool) -> Tpg {
+        Tpg {
+            tag: 1,
+            relative_port: 1,
+            portals: vec!["0.0.0.0:3260".parse().unwrap()],
+            params: TpgParams::default(),
+            luns: vec![Lun { lun: 0, lu: LuId(0), read_only: false }],
+            acls: vec![Acl { initiator: "iqn.2026-01.a:b".into(), auth: Auth::default(), luns: vec![] }],
+            open,
+            auth: Auth::default(),
+        }
+    }
+
+    #[test]
+    fn no_acl_no_access() {
+        assert!(tpg(false).access("iqn.2026-01.a:stranger").is_none());
+        assert!(tpg(false).access("iqn.2026-01.a:b").unwrap().luns.is_empty());
+        assert_eq!(tpg(true).access("iqn.2026-01.a:stranger").unwrap().luns.len(), 1);
+    }
+
+    #[test]
+    fn wildcards_cover_their_family() {
+        let local: SocketAddr = "192.0.2.1:3260".parse().unwrap();
+        let mapped: SocketAddr = "[::ffff:192.0.2.1]:3260".parse().unwrap();
+        let v6: SocketAddr = "[2001:db8::1]:3260".parse().unwrap();
+        let (any4, any6) = ("0.0.0.0:3260".parse().unwrap(), "[::]:3260".parse().unwrap());
+        assert!(portal_covers(any4, local) && portal_covers(any4, mapped) && !portal_covers(any4, v6));
+        assert!(portal_covers(any6, local) && portal_covers(any6, mapped) && portal_covers(any6, v6));
+        assert!(!portal_covers("0.0.0.0:3261".parse().unwrap(), local));
+    }
+}
