@@ -1,0 +1,90 @@
+//! What an administrator says about a store. Plain data: nothing here is checked against the machine.
+
+use std::path::{Path, PathBuf};
+
+/// What a store is made of.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum StoreKind {
+    /// A block device, by direct I/O.
+    Block,
+    /// A regular file, by direct I/O where the file system has it.
+    Fileio,
+    /// Memory of this process; gone when it ends.
+    Ramdisk,
+    /// Nothing: writes vanish, reads are zeroes. For measuring everything else.
+    Null,
+}
+
+/// One store, as configured.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// What it is made of.
+    pub kind: StoreKind,
+    /// Its name in the configuration, in messages and in the tree.
+    pub name: String,
+    /// The device or file; unused for memory and nothing.
+    pub path: Option<PathBuf>,
+    /// Bytes. A file that is absent or empty is made this long; memory and nothing need it.
+    pub size: Option<u64>,
+    /// Bytes of a logical block, 512 or 4096. By default the smallest that direct I/O can address.
+    pub block_size: Option<u32>,
+    /// `Some(false)`: every write is durable before it is answered. By default what the device does;
+    /// a file is write-back.
+    pub write_back: Option<bool>,
+    /// Initiators may not write; the store is opened for reading only.
+    pub read_only: bool,
+    /// `Some(false)`: all space is allocated when the store is opened, and none is given back.
+    /// By default whatever the store can do.
+    pub thin: Option<bool>,
+    /// Parts of its identity that the administrator chose.
+    pub identity: IdentityOverride,
+}
+
+/// The parts of an identity that a configuration may set; the others are saved or derived.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdentityOverride {
+    /// The unit serial number (VPD page 80h).
+    pub serial: Option<String>,
+    /// The NAA designator: 8 bytes, or 16 when it begins with 6.
+    pub naa: Option<Vec<u8>>,
+    /// The UUID designator.
+    pub uuid: Option<[u8; 16]>,
+}
+
+impl StoreConfig {
+    /// A store of that kind and name with everything else left to the defaults.
+    pub fn new(kind: StoreKind, name: impl Into<String>) -> Self {
+        Self {
+            kind,
+            name: name.into(),
+            path: None,
+            size: None,
+            block_size: None,
+            write_back: None,
+            read_only: false,
+            thin: None,
+            identity: IdentityOverride::default(),
+        }
+    }
+}
+
+impl StoreKind {
+    /// What `path` would have to be opened as: a block device as itself, anything else as a file.
+    pub fn of_path(path: &Path) -> Self {
+        use std::os::unix::fs::FileTypeExt;
+        match std::fs::metadata(path) {
+            Ok(meta) if meta.file_type().is_block_device() => Self::Block,
+            _ => Self::Fileio,
+        }
+    }
+
+    /// The word that the configuration uses.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::Fileio => "fileio",
+            Self::Ramdisk => "ramdisk",
+            Self::Null => "null",
+        }
+    }
+}
