@@ -1,1 +1,330 @@
-//! The few raw system calls that no crate of ours wraps.
+//! The few system calls that std has no safe door to.
+//!
+//! Owns: block device ioctls, `fallocate`, the direct-I/O part of `statx`, socket options, the
+//! listener that takes both address families, eventfds, and the open-file limit. Promises: safe
+//! functions with `io::Result`s, each one system call, no policy. Refuses to know: io_uring (the
+//! ring has its own), and why anybody asks.
+#![allow(unsafe_code)]
+
+use std::ffi::CStr;
+use std::io;
+use std::mem::{MaybeUninit, size_of};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use libc::{c_int, c_ulong, c_void, socklen_t};
+
+/// `BLKROGET` (`linux/fs.h`): whether a block device is read-only.
+const BLKROGET: c_ulong = 0x125e;
+/// `BLKDISCARD`: forget a byte range.
+const BLKDISCARD: c_ulong = 0x1277;
+/// `BLKSSZGET`: logical sector size.
+const BLKSSZGET: c_ulong = 0x1268;
+/// `BLKPBSZGET`: physical sector size.
+const BLKPBSZGET: c_ulong = 0x127b;
+/// `BLKZEROOUT`: write zeroes to a byte range.
+const BLKZEROOUT: c_ulong = 0x127f;
+/// `BLKGETSIZE64`: size in bytes. Its number holds the size of a `size_t`, as `_IOR` made it.
+const BLKGETSIZE64: c_ulong = 0x8000_1272 | ((size_of::<usize>() as c_ulong) << 16);
+
+/// What direct I/O on an open file must be aligned to, in bytes. Zeroes: there is no direct I/O.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DirectAlignment {
+    /// Of the memory.
+    pub memory: u32,
+    /// Of the offset in the file and of the length.
+    pub offset: u32,
+}
+
+/// Direct-I/O alignment by `statx` (Linux 6.1), or `None` when the kernel or the file system does not say.
+pub fn direct_alignment(fd: BorrowedFd<'_>) -> io::Result<Option<DirectAlignment>> {
+    const EMPTY: &CStr = c"";
+    let mut out = MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: the path is a C string, the buffer is a whole statx; the kernel keeps neither.
+    let rc = unsafe {
+        libc::statx(
+            fd.as_raw_fd(),
+            EMPTY.as_ptr(),
+            libc::AT_EMPTY_PATH,
+            libc::STATX_DIOALIGN,
+            out.as_mut_ptr(),
+        )
+    };
+    check(rc)?;
+    // SAFETY: all-zero bytes are a valid statx (integers only), and the call only wrote more of them.
+    let out = unsafe { out.assume_init() };
+    let known = out.stx_mask & libc::STATX_DIOALIGN != 0;
+    Ok(known.then_some(DirectAlignment { memory: out.stx_dio_mem_align, offset: out.stx_dio_offset_align }))
+}
+
+/// Logical sector size of a block device, bytes.
+pub fn block_sector(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    read_ioctl::<c_int>(fd, BLKSSZGET).map(|n| n as u32)
+}
+
+/// Physical sector size of a block device, bytes.
+pub fn block_physical(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    read_ioctl::<u32>(fd, BLKPBSZGET)
+}
+
+/// Size of a block device, bytes.
+pub fn block_len(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    read_ioctl::<u64>(fd, BLKGETSIZE64)
+}
+
+/// Whether a block device refuses to be written.
+pub fn block_read_only(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    read_ioctl::<c_int>(fd, BLKROGET).map(|n| n != 0)
+}
+
+/// Discards a byte range of a block device. What it reads as afterwards is not defined. Blocks.
+pub fn block_discard(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<()> {
+    range_ioctl(fd, BLKDISCARD, offset, len)
+}
+
+/// Zeroes a byte range of a block device. Blocks.
+pub fn block_zero(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<()> {
+    range_ioctl(fd, BLKZEROOUT, offset, len)
+}
+
+/// An ioctl whose answer is one integer.
+fn read_ioctl<T: Copy + Default>(fd: BorrowedFd<'_>, request: c_ulong) -> io::Result<T> {
+    let mut value = T::default();
+    // SAFETY: each request used in this file writes exactly one T, which lives until the call returns.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), request as _, &mut value as *mut T) })?;
+    Ok(value)
+}
+
+/// An ioctl on a byte range.
+fn range_ioctl(fd: BorrowedFd<'_>, request: c_ulong, offset: u64, len: u64) -> io::Result<()> {
+    let range: [u64; 2] = [offset, len];
+    // SAFETY: both requests only read two u64 from the pointer, which lives until the call returns.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), request as _, range.as_ptr()) }).map(drop)
+}
+
+/// `fallocate` with the given mode bits (`libc::FALLOC_FL_*`). Blocks.
+pub fn fallocate(fd: BorrowedFd<'_>, mode: c_int, offset: u64, len: u64) -> io::Result<()> {
+    let (offset, len) = (to_off(offset)?, to_off(len)?);
+    loop {
+        // SAFETY: no memory is passed.
+        match check(unsafe { libc::fallocate(fd.as_raw_fd(), mode, offset, len) }) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            done => return done.map(drop),
+        }
+    }
+}
+
+fn to_off(n: u64) -> io::Result<libc::off_t> {
+    libc::off_t::try_from(n).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))
+}
+
+/// An eventfd with the count 0, close-on-exec, that blocks when read empty.
+pub fn event_fd() -> io::Result<OwnedFd> {
+    // SAFETY: no memory is passed.
+    let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) })?;
+    // SAFETY: the kernel has just made this descriptor and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The effective user of this process; 0 is root.
+pub fn effective_uid() -> u32 {
+    // SAFETY: cannot fail and passes no memory.
+    unsafe { libc::geteuid() }
+}
+
+/// Raises the soft limit of open files to the hard limit; gives the limit in force.
+pub fn raise_open_files() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the struct lives until the call returns.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
+    if limit.rlim_cur < limit.rlim_max {
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: the struct is only read, during the call.
+        check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })?;
+    }
+    Ok(limit.rlim_cur)
+}
+
+/// TCP_NODELAY: small segments leave at once.
+pub fn set_nodelay(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set_int(socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)
+}
+
+/// Probes a silent peer after `idle`, then every `interval`, and gives up after `probes` without an
+/// answer. Whole seconds, at least one.
+pub fn set_keepalive(
+    socket: BorrowedFd<'_>,
+    idle: Duration,
+    interval: Duration,
+    probes: u32,
+) -> io::Result<()> {
+    let seconds = |d: Duration| c_int::try_from(d.as_secs().max(1)).unwrap_or(c_int::MAX);
+    set_int(socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+    set_int(socket, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, seconds(idle))?;
+    set_int(socket, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, seconds(interval))?;
+    set_int(socket, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, c_int::try_from(probes).unwrap_or(c_int::MAX))
+}
+
+/// TCP_USER_TIMEOUT: how long sent data may stay unacknowledged before the connection is given up.
+pub fn set_user_timeout(socket: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
+    let millis = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
+    set_int(socket, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, millis)
+}
+
+/// TCP_CONGESTION: the congestion control by its kernel name, such as `cubic`.
+pub fn set_congestion(socket: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    // SAFETY: the name is only read, for the length given.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_CONGESTION,
+            name.as_ptr().cast::<c_void>(),
+            name.len() as socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+/// The socket's buffer sizes, bytes, `None` left as they are. The kernel doubles and bounds them.
+pub fn set_buffers(socket: BorrowedFd<'_>, receive: Option<u32>, send: Option<u32>) -> io::Result<()> {
+    let bytes = |n: u32| c_int::try_from(n).unwrap_or(c_int::MAX);
+    if let Some(n) = receive {
+        set_int(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes(n))?;
+    }
+    if let Some(n) = send {
+        set_int(socket, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes(n))?;
+    }
+    Ok(())
+}
+
+fn set_int(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
+    // SAFETY: the value is only read, during the call, and is as long as said.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&value as *const c_int).cast::<c_void>(),
+            size_of::<c_int>() as socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+/// A listener on `addr` that may be bound again at once after a restart. On IPv6, `only_v6` says
+/// whether an unspecified address leaves IPv4 to somebody else; std cannot say that.
+pub fn listen(addr: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
+    let SocketAddr::V6(v6) = addr else { return TcpListener::bind(addr) };
+    // SAFETY: no memory is passed.
+    let fd = check(unsafe {
+        libc::socket(libc::AF_INET6, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, libc::IPPROTO_TCP)
+    })?;
+    // SAFETY: the kernel has just made this descriptor and nobody else knows it.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let borrowed = socket.as_fd();
+    set_int(borrowed, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    set_int(borrowed, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, c_int::from(only_v6))?;
+    let name = libc::sockaddr_in6 {
+        sin6_family: libc::AF_INET6 as libc::sa_family_t,
+        sin6_port: v6.port().to_be(),
+        sin6_flowinfo: v6.flowinfo(),
+        sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+        sin6_scope_id: v6.scope_id(),
+    };
+    // SAFETY: the address is only read, during the call, and is as long as said.
+    check(unsafe {
+        libc::bind(
+            fd,
+            (&name as *const libc::sockaddr_in6).cast(),
+            size_of::<libc::sockaddr_in6>() as socklen_t,
+        )
+    })?;
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::listen(fd, 1024) })?;
+    Ok(TcpListener::from(socket))
+}
+
+fn check(rc: c_int) -> io::Result<c_int> {
+    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(rc) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn punch_hole_gives_space_back() {
+        let mut file = tempfile::tempfile_in(".").unwrap();
+        file.write_all(&[7; 1 << 20]).unwrap();
+        file.sync_all().unwrap();
+        let before = file.metadata().unwrap().blocks();
+        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        fallocate(file.as_fd(), mode, 0, 1 << 20).unwrap();
+        let after = file.metadata().unwrap();
+        assert!(after.blocks() < before && after.len() == 1 << 20);
+    }
+
+    #[test]
+    fn lengths_beyond_the_kernels_are_refused() {
+        let file = tempfile::tempfile().unwrap();
+        let e = fallocate(file.as_fd(), 0, 0, u64::MAX).unwrap_err();
+        assert_eq!(e.raw_os_error(), Some(libc::EFBIG));
+    }
+
+    #[test]
+    fn a_file_is_no_block_device() {
+        let file = tempfile::tempfile().unwrap();
+        assert_eq!(block_len(file.as_fd()).unwrap_err().raw_os_error(), Some(libc::ENOTTY));
+        assert!(block_discard(file.as_fd(), 0, 512).is_err());
+    }
+
+    #[test]
+    fn dual_stack_listener_takes_both_families() {
+        let listener = listen("[::]:0".parse().unwrap(), false).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        TcpStream::connect(("127.0.0.1", port)).unwrap();
+        TcpStream::connect(("::1", port)).unwrap();
+    }
+
+    #[test]
+    fn v6_only_leaves_v4_alone() {
+        let v6 = listen("[::]:0".parse().unwrap(), true).unwrap();
+        let port = v6.local_addr().unwrap().port();
+        listen(SocketAddr::from(([0, 0, 0, 0], port)), false).unwrap();
+    }
+
+    #[test]
+    fn socket_options_are_taken() {
+        let listener = listen("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let second = Duration::from_secs(1);
+        set_nodelay(stream.as_fd()).unwrap();
+        set_keepalive(stream.as_fd(), second * 30, second * 5, 3).unwrap();
+        set_user_timeout(stream.as_fd(), second * 30).unwrap();
+        set_congestion(stream.as_fd(), "reno").unwrap();
+        set_buffers(stream.as_fd(), Some(1 << 16), None).unwrap();
+        assert!(stream.nodelay().unwrap());
+        assert!(set_congestion(stream.as_fd(), "no-such-algorithm").is_err());
+    }
+
+    #[test]
+    fn eventfd_counts() {
+        let mut event = File::from(event_fd().unwrap());
+        event.write_all(&3u64.to_ne_bytes()).unwrap();
+        let mut count = [0; 8];
+        event.read_exact(&mut count).unwrap();
+        assert_eq!(u64::from_ne_bytes(count), 3);
+    }
+
+    #[test]
+    fn open_files_are_raised_to_the_hard_limit() {
+        assert_eq!(raise_open_files().unwrap(), raise_open_files().unwrap());
+    }
+}
