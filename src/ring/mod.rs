@@ -1,1 +1,22 @@
-//! Under construction in this commit series; see the crate page.
+//! io_uring, and the only place that names it.
+//!
+//! Owns: what is in flight. Promises: the kernel sees only memory that the in-flight table owns; an operation
+//! comes back exactly once, when the kernel has let go of it; in flight never exceeds what the completion queue
+//! holds; one system call per turn. Refuses to know: protocols, SCSI, configuration files.
+//!
+//! ```text
+//!   push(op) ─► table owns it ─► entry built from the owner ─┐        turn: publish, enter, reap
+//!                                                            ▼
+//!   done ◄── table gives it back ◄── last completion ◄── kernel
+//! ```
+
+mod bell;
+mod caps;
+mod driver;
+mod op;
+mod ring;
+
+pub use bell::Bell;
+pub use caps::{Caps, KernelLevel};
+pub use driver::{Driver, Ends, SocketOptions, Stats, Wait};
+pub use op::{Done, File, Key, Kind, Op, RecvOp, SendOp};

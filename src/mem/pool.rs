@@ -1,0 +1,403 @@
+//! The reactor's own region, divided into slots.
+//!
+//! Owns: which slot is free. Promises: a slot is given to one holder at a time and a double free is noticed;
+//! the slot that was freed last is given first, while it is still in the cache; what connections need to be
+//! read and answered ([`Pool::alloc_staging`], [`Pool::alloc_header`]) cannot be eaten by data.
+//! Refuses to know: what is in a slot, and whether the kernel still works on it; that is the in-flight table's.
+//!
+//! Slots lie in the region by falling size, so each is aligned to its own size and none crosses 1 GiB.
+
+use std::fmt;
+
+use super::{Place, Region};
+use crate::ids::BufId;
+
+/// The sizes of data slots in bytes.
+pub const CLASSES: [u32; 4] = [4 << 10, 16 << 10, 64 << 10, 256 << 10];
+/// A connection's staging buffer: headers and small payloads arrive here.
+const STAGING: (usize, u32) = (4, 16 << 10);
+/// The headers, padding and digests of one batch of answers: 32 answers of 48 + 4 + 3 + 4 bytes and to spare.
+const HEADER: (usize, u32) = (5, 4 << 10);
+const LISTS: usize = 6;
+/// Where each list lies: falling sizes.
+const ORDER: [usize; LISTS] = [3, 2, 1, STAGING.0, 0, HEADER.0];
+const INDEX_BITS: u32 = 28;
+
+/// What one reactor has to serve.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs {
+    /// Connections at once.
+    pub connections: u32,
+    /// Commands that may hold data at once.
+    pub commands: u32,
+    /// Memory for everything, in bytes.
+    pub memory: u64,
+}
+
+/// How many slots of each kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PoolConfig {
+    /// Data slots per class of [`CLASSES`].
+    pub data: [u32; 4],
+    /// Of those, how many only [`Pool::alloc_reserve`] may take: for data that arrives unasked.
+    pub reserve: [u32; 4],
+    /// Staging buffers.
+    pub staging: u32,
+    /// Header buffers.
+    pub headers: u32,
+}
+
+/// The memory does not suffice for the needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "{have} bytes of buffer memory are too little for {connections} connections: at least {need} are needed"
+)]
+pub struct TooLittle {
+    /// Bytes given.
+    pub have: u64,
+    /// The least that works, in bytes.
+    pub need: u64,
+    /// The connections asked for.
+    pub connections: u32,
+}
+
+impl PoolConfig {
+    /// Divides `needs.memory`:
+    ///
+    /// | consumer | slots |
+    /// |---|---|
+    /// | reading | 1 staging buffer per connection, and 1 into which unwanted bursts are discarded |
+    /// | answering | 2 header buffers per connection: one with the kernel, one being filled |
+    /// | progress | 2 slots of each class, 1 of them in the reserve |
+    /// | small commands | an eighth of what is left as 4 KiB slots, as far as there are commands to use them |
+    /// | other data | an eighth as 16 KiB slots, a quarter as 64 KiB slots, and what remains as 256 KiB slots |
+    ///
+    /// # Errors
+    /// When the first three rows do not fit.
+    pub fn divide(needs: &Needs) -> Result<Self, TooLittle> {
+        let (staging, headers) = (needs.connections + 1, needs.connections * 2);
+        let fixed = u64::from(staging) * u64::from(STAGING.1) + u64::from(headers) * u64::from(HEADER.1);
+        let least = fixed + CLASSES.iter().map(|&size| 2 * u64::from(size)).sum::<u64>();
+        let Some(mut rest) = needs.memory.checked_sub(least) else {
+            return Err(TooLittle { have: needs.memory, need: least, connections: needs.connections });
+        };
+        let eighth = rest / 8;
+        let mut share = |class: usize, bytes: u64, most: u32| {
+            let slots = (bytes / u64::from(CLASSES[class])).min(u64::from(most)) as u32;
+            rest -= u64::from(slots) * u64::from(CLASSES[class]);
+            2 + slots
+        };
+        let most = (1 << INDEX_BITS) - 2;
+        let [small, staged, medium] =
+            [share(0, eighth, needs.commands), share(1, eighth, most), share(2, 2 * eighth, most)];
+        let data = [small, staged, medium, 2 + (rest / u64::from(CLASSES[3])).min(u64::from(most)) as u32];
+        Ok(Self { data, reserve: data.map(|n| (n / 8).max(1)), staging, headers })
+    }
+
+    /// Bytes of region that [`Pool::new`] wants.
+    pub fn bytes(&self) -> u64 {
+        (0..LISTS).map(|list| u64::from(self.count(list)) * u64::from(slot_size(list))).sum()
+    }
+
+    fn count(&self, list: usize) -> u32 {
+        match list {
+            4 => self.staging,
+            5 => self.headers,
+            class => self.data[class],
+        }
+    }
+}
+
+fn slot_size(list: usize) -> u32 {
+    match list {
+        4 => STAGING.1,
+        5 => HEADER.1,
+        class => CLASSES[class],
+    }
+}
+
+/// One kind of slot, for display.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SlotStats {
+    /// What the slots are for.
+    pub purpose: &'static str,
+    /// Bytes per slot.
+    pub size: u32,
+    /// Slots there are.
+    pub total: u32,
+    /// Slots free now.
+    pub free: u32,
+    /// The fewest that were ever free.
+    pub fewest: u32,
+}
+
+#[derive(Debug)]
+struct List {
+    base: u64,
+    size: u32,
+    reserve: u32,
+    low: u32,
+    fewest: u32,
+    free: Vec<u32>,
+    taken: Vec<bool>,
+}
+
+impl List {
+    fn new(base: u64, size: u32, count: u32, reserve: u32) -> Self {
+        // Backwards, so that the first slot is given first.
+        let free = (0..count).rev().collect();
+        let low = reserve + count / 8;
+        Self { base, size, reserve, low, fewest: count, free, taken: vec![false; count as usize] }
+    }
+
+    #[inline]
+    fn take(&mut self, keep: u32) -> Option<u32> {
+        if self.free.len() as u32 <= keep {
+            return None;
+        }
+        let index = self.free.pop()?;
+        self.taken[index as usize] = true;
+        self.fewest = self.fewest.min(self.free.len() as u32);
+        Some(index)
+    }
+
+    #[inline]
+    fn is_low(&self) -> bool {
+        self.free.len() as u32 <= self.low
+    }
+}
+
+/// The slots of one reactor.
+pub struct Pool {
+    lists: [List; LISTS],
+    /// One bit per data class that is low.
+    low: u8,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.stats()).finish()
+    }
+}
+
+impl Pool {
+    /// Divides `region`.
+    ///
+    /// # Panics
+    /// When the region is shorter than [`PoolConfig::bytes`].
+    pub fn new(config: &PoolConfig, region: &Region) -> Self {
+        assert!(config.bytes() <= region.len(), "{config:?} needs more than {region:?}");
+        let mut base = [0; LISTS];
+        let mut next = 0;
+        for list in ORDER {
+            base[list] = next;
+            next += u64::from(config.count(list)) * u64::from(slot_size(list));
+        }
+        let lists = std::array::from_fn(|list| {
+            let reserve = config.reserve.get(list).copied().unwrap_or(0);
+            List::new(base[list], slot_size(list), config.count(list), reserve)
+        });
+        let mut pool = Self { lists, low: 0 };
+        (0..CLASSES.len()).for_each(|class| pool.note(class));
+        pool
+    }
+
+    /// A slot of at least `len` bytes: of the smallest class that holds them, or of the next one.
+    /// `None` when both are down to their reserve, or `len` is above the largest class.
+    pub fn alloc(&mut self, len: u32) -> Option<BufId> {
+        self.take(len, |list| list.reserve)
+    }
+
+    /// As [`Pool::alloc`], but the reserve may be used: for data that the peer sends without being asked.
+    pub fn alloc_reserve(&mut self, len: u32) -> Option<BufId> {
+        self.take(len, |_| 0)
+    }
+
+    /// A connection's staging buffer of 16 KiB.
+    pub fn alloc_staging(&mut self) -> Option<BufId> {
+        self.lists[STAGING.0].take(0).map(|index| id(STAGING.0, index))
+    }
+
+    /// A buffer of 4 KiB for the headers of one batch of answers.
+    pub fn alloc_header(&mut self) -> Option<BufId> {
+        self.lists[HEADER.0].take(0).map(|index| id(HEADER.0, index))
+    }
+
+    fn take(&mut self, len: u32, keep: impl Fn(&List) -> u32) -> Option<BufId> {
+        let class = class_of(len)?;
+        (class..CLASSES.len().min(class + 2)).find_map(|class| {
+            let list = &mut self.lists[class];
+            let index = list.take(keep(list))?;
+            self.note(class);
+            Some(id(class, index))
+        })
+    }
+
+    /// Gives a slot back.
+    ///
+    /// # Panics
+    /// When it is not taken: somebody freed it twice, and its bytes may already be another's.
+    pub fn free(&mut self, buf: BufId) {
+        let (list, index) = split(buf);
+        let slots = &mut self.lists[list];
+        assert!(slots.taken[index as usize], "{buf:?} was free already");
+        slots.taken[index as usize] = false;
+        slots.free.push(index);
+        self.note(list);
+    }
+
+    /// The whole slot.
+    #[inline]
+    pub fn place(&self, buf: BufId) -> Place {
+        let (list, index) = split(buf);
+        let List { base, size, .. } = self.lists[list];
+        Place::pool(base + u64::from(index) * u64::from(size), size)
+    }
+
+    /// Bytes in the slot.
+    #[inline]
+    pub fn size(&self, buf: BufId) -> u32 {
+        self.lists[split(buf).0].size
+    }
+
+    /// Whether some class of data slots is nearly used up: time to send what is ready and to ask for less.
+    #[inline]
+    pub fn is_low(&self) -> bool {
+        self.low != 0
+    }
+
+    /// Free slots of the class that `len` bytes would take, the reserve included.
+    pub fn free_count(&self, len: u32) -> u32 {
+        class_of(len).map_or(0, |class| self.lists[class].free.len() as u32)
+    }
+
+    /// Slots that are taken, of all kinds: zero when everything has ended.
+    pub fn taken(&self) -> u32 {
+        self.lists.iter().map(|list| (list.taken.len() - list.free.len()) as u32).sum()
+    }
+
+    /// All kinds of slots.
+    pub fn stats(&self) -> [SlotStats; LISTS] {
+        std::array::from_fn(|list| {
+            let List { size, fewest, free, taken, .. } = &self.lists[list];
+            let purpose = ["data", "data", "data", "data", "staging", "headers"][list];
+            let (total, free) = (taken.len() as u32, free.len() as u32);
+            SlotStats { purpose, size: *size, total, free, fewest: *fewest }
+        })
+    }
+
+    #[inline]
+    fn note(&mut self, list: usize) {
+        if list < CLASSES.len() {
+            self.low = self.low & !(1 << list) | u8::from(self.lists[list].is_low()) << list;
+        }
+    }
+}
+
+fn class_of(len: u32) -> Option<usize> {
+    CLASSES.iter().position(|&size| len <= size)
+}
+
+fn id(list: usize, index: u32) -> BufId {
+    BufId((list as u32) << INDEX_BITS | index)
+}
+
+fn split(buf: BufId) -> (usize, u32) {
+    ((buf.0 >> INDEX_BITS) as usize, buf.0 & ((1 << INDEX_BITS) - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mem::Pages;
+
+    fn pool() -> Pool {
+        let config = PoolConfig { data: [4, 3, 3, 2], reserve: [1; 4], staging: 2, headers: 2 };
+        Pool::new(&config, &Region::new(config.bytes(), Pages::Transparent).unwrap())
+    }
+
+    #[test]
+    fn slots_are_aligned_to_their_size_and_disjoint() {
+        let mut pool = pool();
+        let mut places = Vec::new();
+        for len in CLASSES {
+            while let Some(buf) = pool.alloc_reserve(len) {
+                assert!(pool.size(buf) >= len);
+                places.push(pool.place(buf));
+            }
+        }
+        places.extend([pool.alloc_staging(), pool.alloc_header()].map(|buf| pool.place(buf.unwrap())));
+        for (i, a) in places.iter().enumerate() {
+            assert_eq!(a.off % u64::from(a.len), 0);
+            assert!(places[..i].iter().all(|b| !a.overlaps(*b)));
+        }
+        assert_eq!(places.len(), 14);
+    }
+
+    #[test]
+    fn the_hottest_slot_is_given_first() {
+        let mut pool = pool();
+        let (a, b) = (pool.alloc(1).unwrap(), pool.alloc(1).unwrap());
+        pool.free(b);
+        pool.free(a);
+        assert_eq!(pool.alloc(4096), Some(a));
+        assert_eq!(pool.taken(), 1);
+    }
+
+    #[test]
+    fn a_class_that_is_used_up_borrows_from_the_next_only() {
+        let mut pool = pool();
+        let sizes: Vec<_> = std::iter::from_fn(|| pool.alloc(4096)).map(|buf| buf.0 >> INDEX_BITS).collect();
+        assert_eq!(sizes, [0, 0, 0, 1, 1]);
+        assert_eq!(pool.free_count(1 << 16), 3);
+    }
+
+    #[test]
+    fn the_reserve_is_for_unasked_data() {
+        let mut pool = pool();
+        assert!(pool.alloc(256 << 10).is_some());
+        assert_eq!(pool.alloc(256 << 10), None);
+        assert!(pool.alloc_reserve(256 << 10).is_some());
+        assert_eq!(pool.alloc_reserve(256 << 10), None);
+        assert_eq!(pool.alloc_reserve((256 << 10) + 1), None);
+    }
+
+    #[test]
+    fn low_is_noticed_and_passes() {
+        let config = PoolConfig { data: [16; 4], reserve: [2; 4], staging: 1, headers: 1 };
+        let mut pool = Pool::new(&config, &Region::new(config.bytes(), Pages::Transparent).unwrap());
+        let held: Vec<_> = (0..11).map(|_| pool.alloc(1).unwrap()).collect();
+        assert!(!pool.is_low());
+        let last = pool.alloc(1).unwrap();
+        assert!(pool.is_low());
+        pool.free(last);
+        assert!(!pool.is_low());
+        held.into_iter().for_each(|buf| pool.free(buf));
+        assert_eq!(
+            pool.stats()[0],
+            SlotStats { purpose: "data", size: 4096, total: 16, free: 16, fewest: 4 }
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "free already")]
+    fn a_double_free_is_noticed() {
+        let mut pool = pool();
+        let buf = pool.alloc(1).unwrap();
+        pool.free(buf);
+        pool.free(buf);
+    }
+
+    #[test]
+    fn memory_is_divided_within_bounds() {
+        for (connections, commands, mib) in [(1, 1, 2), (16, 128, 16), (64, 4096, 64), (1024, 8192, 4096)] {
+            let needs = Needs { connections, commands, memory: mib << 20 };
+            let config = PoolConfig::divide(&needs).unwrap();
+            assert!(config.bytes() <= needs.memory, "{config:?}");
+            assert!((0..4).all(|class| config.data[class] > config.reserve[class]));
+        }
+        let error = PoolConfig::divide(&Needs { connections: 64, commands: 1, memory: 1 << 20 }).unwrap_err();
+        let enough = Needs { connections: 64, commands: 1, memory: error.need };
+        assert!(PoolConfig::divide(&enough).unwrap().bytes() <= error.need);
+    }
+}
