@@ -1,3 +1,4 @@
 //! Under construction in this commit series; see the crate page.
 
+pub mod chap;
 pub mod keys;
