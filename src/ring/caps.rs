@@ -3,7 +3,10 @@
 //! Owns: [`Caps`] and the words for a kernel that cannot serve. Promises: a mask only takes away.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
+
+use io_uring::{Builder, IoUring, Probe, cqueue, opcode, squeue};
 
 /// Abilities beyond the least that is needed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -18,14 +21,96 @@ pub struct Caps {
     pub ext_arg: bool,
     /// The ring's own descriptor can be registered (5.18).
     pub ring_fd: bool,
-    /// A receive tells whether more is waiting, and can be told to wait before it tries (5.19).
+    /// A receive tells whether more is waiting (5.19).
     pub socket_hints: bool,
-    /// A send goes on by itself after a part (5.19).
-    pub whole_sends: bool,
     /// Block devices take discards (6.12).
     pub discard: bool,
     /// A sleeping reactor does not count as waiting for a disk (6.15).
     pub no_iowait: bool,
+}
+
+/// Rings made only to ask.
+const PROBE_ENTRIES: u32 = 4;
+
+/// Without these nothing works. Linux 5.10 has them all.
+const NEEDED: [(u8, &str); 14] = [
+    (opcode::Accept::CODE, "accept"),
+    (opcode::Recv::CODE, "recv"),
+    (opcode::RecvMsg::CODE, "recvmsg"),
+    (opcode::Send::CODE, "send"),
+    (opcode::SendMsg::CODE, "sendmsg"),
+    (opcode::Read::CODE, "read"),
+    (opcode::Write::CODE, "write"),
+    (opcode::ReadFixed::CODE, "read_fixed"),
+    (opcode::WriteFixed::CODE, "write_fixed"),
+    (opcode::Fsync::CODE, "fsync"),
+    (opcode::Fallocate::CODE, "fallocate"),
+    (opcode::AsyncCancel::CODE, "async_cancel"),
+    (opcode::Timeout::CODE, "timeout"),
+    (opcode::Close::CODE, "close"),
+];
+
+type Setup = Builder<squeue::Entry, cqueue::Entry>;
+
+fn accepts(flags: impl Fn(&mut Setup) -> &mut Setup) -> bool {
+    flags(&mut IoUring::builder()).build(PROBE_ENTRIES).is_ok()
+}
+
+/// io_uring cannot be used here.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("io_uring cannot be used: {cause}. {remedy}")]
+pub struct Unusable {
+    /// What is in the way.
+    pub cause: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl Unusable {
+    fn new(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { cause: cause.into(), remedy: remedy.into() }
+    }
+
+    fn lacks(op: &str) -> Self {
+        Self::new(format!("the kernel's io_uring has no {op}"), "Linux 5.10 or newer is needed.")
+    }
+
+    /// Explains why the kernel refuses to make a ring.
+    pub(super) fn refused(error: io::Error) -> Self {
+        let sysctl = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+        Self::explain(error, sysctl.trim())
+    }
+
+    fn explain(error: io::Error, sysctl: &str) -> Self {
+        match (error.raw_os_error(), sysctl) {
+            (Some(libc::EPERM), "2") => Self::new(
+                "the sysctl kernel.io_uring_disabled is 2",
+                "Run `sysctl kernel.io_uring_disabled=0`, and put the line in /etc/sysctl.d to keep it.",
+            ),
+            (Some(libc::EPERM), "1") => Self::new(
+                "the sysctl kernel.io_uring_disabled is 1 and this process is not privileged",
+                "Run as root, or set kernel.io_uring_group to a group of this process, or \
+                 `sysctl kernel.io_uring_disabled=0`.",
+            ),
+            (Some(libc::EPERM | libc::EACCES), _) => Self::new(
+                "the system forbids it, probably a seccomp filter of a container or a service",
+                "Allow io_uring_setup, io_uring_enter and io_uring_register there.",
+            ),
+            (Some(libc::ENOSYS), _) => Self::new(
+                "the kernel does not know it, or a seccomp filter hides it",
+                "Linux 5.10 or newer is needed; in a container, allow the io_uring system calls.",
+            ),
+            (Some(libc::ENOMEM), _) => Self::new(
+                "there is too little lockable memory for the rings",
+                "Raise the limit: LimitMEMLOCK=infinity in the systemd unit, or `ulimit -l unlimited`.",
+            ),
+            (Some(libc::EMFILE | libc::ENFILE), _) => Self::new(
+                "there are too many open files",
+                "Raise the limit: LimitNOFILE= in the systemd unit, or `ulimit -n`.",
+            ),
+            _ => Self::new(error.to_string(), "See io_uring_setup(2)."),
+        }
+    }
 }
 
 /// Kernels to stand in for: the developer option that masks [`Caps`].
@@ -59,6 +144,32 @@ impl FromStr for KernelLevel {
 }
 
 impl Caps {
+    /// Asks the kernel.
+    ///
+    /// # Errors
+    /// When it cannot serve at all, with the cause and the remedy.
+    pub fn probe() -> Result<Self, Unusable> {
+        let ring = IoUring::new(PROBE_ENTRIES).map_err(Unusable::refused)?;
+        let mut ops = Probe::new();
+        ring.submitter().register_probe(&mut ops).map_err(Unusable::refused)?;
+        if let Some((_, name)) = NEEDED.iter().find(|(code, _)| !ops.is_supported(*code)) {
+            return Err(Unusable::lacks(name));
+        }
+        let params = ring.params();
+        Ok(Self {
+            submit_all: accepts(|b| b.setup_submit_all()),
+            coop_taskrun: accepts(|b| b.setup_coop_taskrun().setup_taskrun_flag()),
+            defer_taskrun: accepts(|b| b.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag()),
+            ext_arg: params.is_feature_ext_arg(),
+            ring_fd: ring.submitter().register_ring_fd().is_ok(),
+            // Came with the same release; hints themselves cannot be asked for.
+            socket_hints: ops.is_supported(opcode::Socket::CODE),
+            // Likewise.
+            discard: ops.is_supported(opcode::UringCmd16::CODE) && params.is_feature_min_timeout(),
+            no_iowait: params.is_feature_no_iowait(),
+        })
+    }
+
     /// Takes away what a kernel of that level does not have.
     #[must_use]
     pub fn masked(self, level: KernelLevel) -> Self {
@@ -70,7 +181,6 @@ impl Caps {
             ext_arg: self.ext_arg && level >= V5_15,
             ring_fd: self.ring_fd && level >= V6_1,
             socket_hints: self.socket_hints && level >= V6_1,
-            whole_sends: self.whole_sends && level >= V6_1,
             discard: self.discard && level >= V6_12,
             no_iowait: false,
         }
@@ -90,5 +200,38 @@ impl fmt::Display for Caps {
         let names: Vec<_> = all.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
         f.write_str(if names.is_empty() { "basic operations only" } else { "" })?;
         f.write_str(&names.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_only_takes_away() {
+        let all = Caps {
+            submit_all: true,
+            coop_taskrun: true,
+            defer_taskrun: true,
+            ext_arg: true,
+            ring_fd: true,
+            socket_hints: true,
+            discard: true,
+            no_iowait: true,
+        };
+        assert_eq!(all.masked(KernelLevel::V5_10), Caps::default());
+        assert_eq!(all.masked(KernelLevel::V5_15), Caps { ext_arg: true, ..Caps::default() });
+        assert_eq!(all.masked(KernelLevel::V6_1), Caps { discard: false, no_iowait: false, ..all });
+        assert_eq!(Caps::default().masked(KernelLevel::V6_12), Caps::default());
+        assert_eq!(Caps::default().to_string(), "basic operations only");
+    }
+
+    #[test]
+    fn a_refusal_names_cause_and_remedy() {
+        let say = |errno, sysctl| Unusable::explain(io::Error::from_raw_os_error(errno), sysctl).to_string();
+        assert!(say(libc::EPERM, "2").contains("sysctl kernel.io_uring_disabled=0"));
+        assert!(say(libc::EPERM, "0").contains("seccomp"));
+        assert!(say(libc::ENOSYS, "").contains("5.10"));
+        assert!(say(libc::ENOMEM, "0").contains("LimitMEMLOCK"));
     }
 }

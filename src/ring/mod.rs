@@ -13,10 +13,18 @@
 mod bell;
 mod caps;
 mod driver;
+mod entry;
 mod op;
+mod poll;
+#[allow(clippy::module_inception)] // the ring proper, with the unsafe calls, beside what it is made of
 mod ring;
+mod socket;
+mod table;
+#[cfg(test)]
+mod tests;
 
 pub use bell::Bell;
-pub use caps::{Caps, KernelLevel};
+pub use caps::{Caps, KernelLevel, Unusable};
 pub use driver::{Driver, Ends, SocketOptions, Stats, Wait};
 pub use op::{Done, File, Key, Kind, Op, RecvOp, SendOp};
+pub use ring::{Ring, RingConfig, monotonic_ns};

@@ -101,8 +101,6 @@ pub struct RecvOp {
     pub into: Option<Place>,
     /// Filled next: headers and small payloads. May be empty if `into` is not.
     pub staging: Place,
-    /// The last receive left the socket empty, so wait before trying.
-    pub(super) drained: bool,
     pub(super) message: Message,
 }
 
@@ -127,13 +125,7 @@ pub(super) struct Message {
 impl RecvOp {
     /// A receive on `fd`, with no places yet.
     pub fn new(fd: RawFd) -> Box<Self> {
-        Box::new(Self {
-            fd,
-            into: None,
-            staging: Place::pool(0, 0),
-            drained: false,
-            message: Message::new(2),
-        })
+        Box::new(Self { fd, into: None, staging: Place::pool(0, 0), message: Message::new(2) })
     }
 
     /// Bytes that it can take.

@@ -1,23 +1,537 @@
 //! The ring itself. One of the three files with `unsafe`.
+//!
+//! Owns: the queues, the turn, the ring's own requests (the read of the bell, timers, cancellations).
+//! Promises: what the module page promises of the kernel and memory; one system call per turn, two when it
+//! polled before sleeping. Refuses to know: what an operation looks like to the kernel (`entry`), who owns it
+//! (`table`), how long to poll (`poll`).
+//!
+//! ```text
+//!   turn: rung, or not to wait? ── yes ─► submit ───────────────────────────────┐
+//!           │ no                                                                ▼
+//!           ├─ worth polling? ─► submit ─► anything? ─► poll ─► came? ─► enter ─► reap
+//!           │                                             │ no                  ▲
+//!           └────────────────────► arm the bell, park, submit and sleep ────────┘
+//! ```
 #![allow(unsafe_code)]
 
+use std::fmt;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
-use std::ptr;
+use std::mem::ManuallyDrop;
+use std::net::TcpStream;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, Once};
 
+use io_uring::types::{Fd, SubmitArgs, TimeoutFlags, Timespec};
+use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue};
+
+use super::entry::{Addresses, PIECE_BITS, build};
 use super::op::Message;
+use super::poll::Poller;
+use super::table::{Owner, Table};
+use super::{
+    Bell, Caps, Done, Driver, Ends, File, KernelLevel, Key, Kind, Op, SocketOptions, Stats, Unusable, Wait,
+    socket,
+};
+use crate::mem::{Memory, Region, RegionId};
+
+/// Timers in flight at once, where a wait cannot take a deadline.
+const TIMERS: usize = 4;
+/// The submission queue needs to hold what one turn starts; more is submitted early.
+const MOST_ENTRIES: u32 = 1024;
+const FOREVER: u64 = u64::MAX;
+
+/// How a ring is made.
+#[derive(Clone, Copy, Debug)]
+pub struct RingConfig {
+    /// Operations in flight at once, at least. Two completions are set aside for each.
+    pub in_flight: u32,
+    /// The longest poll before sleeping, in nanoseconds; 0 never polls.
+    pub poll_ns: u64,
+    /// Files that can be registered; more work, a little slower.
+    pub files: u32,
+    /// For developers: do as if the kernel were that old.
+    pub level: Option<KernelLevel>,
+}
+
+impl Default for RingConfig {
+    fn default() -> Self {
+        Self { in_flight: 4092, poll_ns: 50_000, files: 256, level: None }
+    }
+}
+
+/// The queues' storage, dropped after the halves that borrow it.
+struct Storage(*mut IoUring);
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        // SAFETY: from `Box::into_raw` in `Ring::new`. The halves are declared before this field, so they are
+        // gone by now.
+        drop(unsafe { Box::from_raw(self.0) });
+    }
+}
+
+/// The ring's own memory that the kernel touches. It is leaked: the read of the bell is in flight to the end.
+struct Lasting {
+    rung: u64,
+    timers: [Timespec; TIMERS],
+}
+
+/// io_uring for one reactor. Made on the reactor's own thread and never leaves it.
+pub struct Ring {
+    submitter: Submitter<'static>,
+    sq: SubmissionQueue<'static>,
+    cq: CompletionQueue<'static>,
+    table: ManuallyDrop<Table>,
+    at: Addresses,
+    bell: Arc<Bell>,
+    lasting: *mut Lasting,
+    bell_armed: bool,
+    /// When each timer in flight fires.
+    timers: [Option<u64>; TIMERS],
+    poller: Poller,
+    free_files: Vec<u32>,
+    caps: Caps,
+    stats: Stats,
+    now: u64,
+    _storage: Storage,
+}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { table, caps, stats, .. } = self;
+        f.debug_struct("Ring").field("live", &table.live()).field("caps", caps).field("stats", stats).finish()
+    }
+}
+
+impl Ring {
+    /// Makes a ring for this thread, which uses `memory`'s own region and is woken by `bell`.
+    ///
+    /// # Errors
+    /// When the kernel refuses, with the cause and the remedy. What is only slower is logged.
+    pub fn new(config: &RingConfig, memory: &Memory, bell: Arc<Bell>) -> Result<Self, Unusable> {
+        let caps = Caps::probe()?;
+        let caps = config.level.map_or(caps, |level| caps.masked(level));
+        let completions = (config.in_flight + TIMERS as u32).next_power_of_two() * 2;
+        let storage = Storage(Box::into_raw(Box::new(make(&caps, completions).map_err(Unusable::refused)?)));
+        // SAFETY: just boxed, and kept until after the three halves are dropped; nothing else refers to it.
+        let (mut submitter, sq, cq) = unsafe { &mut *storage.0 }.split();
+        if caps.ring_fd {
+            // Worth a little; the plain descriptor does as well.
+            let _ = submitter.register_ring_fd();
+        }
+        let mut at = Addresses::new(Arc::clone(memory.own()));
+        at.registered = register_memory(&submitter, memory.own());
+        let free_files = register_files(&submitter, config.files);
+        // Two completions for each operation; what is left over is for the bell, the timers and their removals.
+        let capacity = cq.capacity() / 2 - TIMERS;
+        Ok(Self {
+            submitter,
+            sq,
+            cq,
+            table: ManuallyDrop::new(Table::new(capacity)),
+            at,
+            bell,
+            lasting: Box::into_raw(Box::new(Lasting { rung: 0, timers: [Timespec::new(); TIMERS] })),
+            bell_armed: false,
+            timers: [None; TIMERS],
+            poller: Poller::new(config.poll_ns),
+            free_files,
+            caps,
+            stats: Stats::default(),
+            now: monotonic_ns(),
+            _storage: storage,
+        })
+    }
+
+    /// Whether disks can work on registered memory.
+    pub fn is_registered(&self) -> bool {
+        self.at.registered
+    }
+
+    /// Completions that found no room: zero, or the accounting is wrong.
+    #[cfg(test)]
+    pub(super) fn overflowed(&self) -> u32 {
+        self.cq.overflow()
+    }
+
+    /// Does without registered memory from now on.
+    #[cfg(test)]
+    pub(super) fn unregister(&mut self) {
+        self.at.registered = false;
+    }
+
+    /// Something is there, or an enter would bring something.
+    #[inline]
+    fn is_due(&mut self) -> bool {
+        self.cq.sync();
+        !self.cq.is_empty() || self.is_enter_due()
+    }
+
+    #[inline]
+    fn is_enter_due(&self) -> bool {
+        self.sq.taskrun() || self.sq.cq_overflow()
+    }
+
+    fn submit(&mut self) {
+        if !self.sq.is_empty() || self.is_enter_due() {
+            self.enter(0, FOREVER);
+        }
+    }
+
+    /// The one system call: submits everything, and waits for `want` completions until `deadline`.
+    fn enter(&mut self, want: u32, deadline: u64) {
+        self.sq.sync();
+        let mut waiting = self.sq.len();
+        let mut want = want;
+        loop {
+            self.stats.enters += 1;
+            let taken = match self.enter_once(waiting as u32, want, deadline) {
+                Ok(taken) => taken,
+                Err(error) => return tolerate(&error),
+            };
+            self.sq.sync();
+            waiting = self.sq.len();
+            if waiting == 0 || taken == 0 {
+                return;
+            }
+            // An entry that fails at once ends the batch on kernels before 5.18, and then nothing was waited
+            // for; its completion is there.
+            want = 0;
+        }
+    }
+
+    fn enter_once(&self, waiting: u32, want: u32, deadline: u64) -> io::Result<usize> {
+        let mut flags = EnterFlags::GETEVENTS;
+        if want > 0 && self.caps.no_iowait {
+            flags |= EnterFlags::NO_IOWAIT;
+        }
+        if want == 0 || deadline == FOREVER || !self.caps.ext_arg {
+            // SAFETY: no argument; the entries were built from what the table or `lasting` owns.
+            return unsafe { self.submitter.enter::<libc::sigset_t>(waiting, want, flags.bits(), None) };
+        }
+        let left = timespec(deadline.saturating_sub(monotonic_ns()));
+        let args = SubmitArgs::new().timespec(&left);
+        flags |= EnterFlags::EXT_ARG;
+        // SAFETY: as above; the argument lives until the call returns.
+        unsafe { self.submitter.enter(waiting, want, flags.bits(), Some(&args)) }
+    }
+
+    /// Puts an entry in the submission queue, making room if needed. False when the kernel takes nothing.
+    #[inline]
+    fn publish(&mut self, entry: &squeue::Entry) -> bool {
+        if self.sq.is_full() && !self.make_room() {
+            return false;
+        }
+        // SAFETY: every address in the entry is of memory that the table or `lasting` owns until the
+        // completion, or of a region, which is never unmapped.
+        unsafe { self.sq.push(entry) }.is_ok()
+    }
+
+    fn make_room(&mut self) -> bool {
+        self.sq.sync();
+        if self.sq.is_full() {
+            self.stats.early_submits += 1;
+            self.enter(0, FOREVER);
+        }
+        !self.sq.is_full()
+    }
+
+    fn wait(&mut self, deadline: u64, done: &mut Vec<Done>) {
+        let (start, had) = (monotonic_ns(), done.len());
+        let budget = self.poller.budget(start).min(deadline.saturating_sub(start));
+        let mut in_vain = 0;
+        if budget > 0 {
+            self.submit();
+            self.reap(done);
+            if done.len() > had {
+                return;
+            }
+            if self.poll(start.saturating_add(budget)) {
+                self.submit();
+                return self.poller.waited(monotonic_ns() - start, 0);
+            }
+            in_vain = budget;
+            self.stats.polled_in_vain += budget;
+        }
+        self.sleep(deadline);
+        self.poller.waited(monotonic_ns() - start, in_vain);
+    }
+
+    /// Looks without system calls until something is there (true) or the time has come (false).
+    fn poll(&mut self, until: u64) -> bool {
+        self.stats.polls += 1;
+        loop {
+            if self.is_due() || self.bell.is_pending() {
+                self.stats.polls_paid += 1;
+                return true;
+            }
+            if monotonic_ns() >= until {
+                return false;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    fn sleep(&mut self, deadline: u64) {
+        self.stats.waits += 1;
+        let armed = self.arm_bell() && (self.caps.ext_arg || deadline == FOREVER || self.arm_timer(deadline));
+        if armed && self.bell.park() {
+            self.enter(1, deadline);
+            self.bell.unpark();
+        } else {
+            self.submit();
+        }
+    }
+
+    /// Keeps a read of the eventfd in flight while asleep.
+    fn arm_bell(&mut self) -> bool {
+        if let (false, Some(event)) = (self.bell_armed, self.bell.event()) {
+            // SAFETY: only the address of a field of a leaked box; no reference, and nobody reads it.
+            let rung = unsafe { &raw mut (*self.lasting).rung };
+            let read = opcode::Read::new(Fd(event), rung.cast(), 8).build();
+            self.bell_armed = self.publish(&read.user_data(Owner::Bell.to_word()));
+        }
+        self.bell_armed || self.bell.event().is_none()
+    }
+
+    /// Sees to it that a timer fires at `deadline` or earlier. False when all are taken by later ones, of which
+    /// one is then removed.
+    fn arm_timer(&mut self, deadline: u64) -> bool {
+        if self.timers.iter().flatten().any(|&fires| fires <= deadline) {
+            return true;
+        }
+        let Some(slot) = self.timers.iter().position(Option::is_none) else {
+            let remove = opcode::TimeoutRemove::new(Owner::Timer(0).to_word()).build();
+            self.publish(&remove.user_data(Owner::Nobody.to_word()));
+            return false;
+        };
+        // SAFETY: a timer that is not in flight is not the kernel's; the box is leaked, so the address stays.
+        let at = unsafe {
+            let at = &raw mut (*self.lasting).timers[slot];
+            at.write(timespec(deadline));
+            at.cast_const()
+        };
+        let timer = opcode::Timeout::new(at).flags(TimeoutFlags::ABS).build();
+        let armed = self.publish(&timer.user_data(Owner::Timer(slot as u8).to_word()));
+        self.timers[slot] = armed.then_some(deadline);
+        armed
+    }
+
+    /// Hands back what has completed.
+    #[inline]
+    fn reap(&mut self, done: &mut Vec<Done>) {
+        self.cq.sync();
+        while let Some(cqe) = self.cq.next() {
+            self.complete(&cqe, done);
+        }
+        self.cq.sync();
+    }
+
+    #[inline]
+    fn complete(&mut self, cqe: &cqueue::Entry, done: &mut Vec<Done>) {
+        match Owner::from_word(cqe.user_data()) {
+            Owner::Op(key) => {
+                let Some(op) = self.table.complete(key) else {
+                    return tracing::error!(?key, "a completion for nothing");
+                };
+                self.stats.completions += 1;
+                let more_in_socket = self.more_in_socket(&op, cqe);
+                done.push(Done { op, result: cqe.result(), more_in_socket });
+            }
+            Owner::Cancel(key) => self.table.cancel_answered(key),
+            Owner::Bell => self.bell_armed = false,
+            Owner::Timer(slot) => self.timers[usize::from(slot)] = None,
+            Owner::Nobody => {}
+        }
+    }
+
+    #[inline]
+    fn more_in_socket(&self, op: &Op, cqe: &cqueue::Entry) -> bool {
+        match &op.kind {
+            Kind::Recv(_) if self.caps.socket_hints => cqueue::sock_nonempty(cqe.flags()),
+            Kind::Recv(recv) => cqe.result() > 0 && cqe.result() as u32 == recv.wanted(),
+            _ => false,
+        }
+    }
+}
+
+impl Driver for Ring {
+    fn caps(&self) -> &Caps {
+        &self.caps
+    }
+
+    fn now(&self) -> u64 {
+        self.now
+    }
+
+    fn room(&self) -> usize {
+        self.table.room()
+    }
+
+    fn in_flight(&self) -> usize {
+        self.table.live()
+    }
+
+    fn push(&mut self, op: Op) -> Result<Key, Op> {
+        // Room first: an operation in the table without an entry in the queue would never complete.
+        if self.sq.is_full() && !self.make_room() {
+            return Err(op);
+        }
+        let (key, op) = self.table.insert(op)?;
+        let entry = build(&mut op.kind, &self.at).user_data(Owner::Op(key).to_word());
+        assert!(self.publish(&entry), "the submission queue has room");
+        Ok(key)
+    }
+
+    fn cancel(&mut self, key: Key) {
+        if (self.sq.is_full() && !self.make_room()) || !self.table.cancel(key) {
+            return;
+        }
+        let cancel = opcode::AsyncCancel::new(Owner::Op(key).to_word()).build();
+        assert!(
+            self.publish(&cancel.user_data(Owner::Cancel(key).to_word())),
+            "the submission queue has room"
+        );
+    }
+
+    fn turn(&mut self, wait: Wait, _memory: &mut Memory, done: &mut Vec<Done>) {
+        self.stats.turns += 1;
+        let deadline = match wait {
+            Wait::No => 0,
+            Wait::Until(deadline) => deadline,
+            Wait::Forever => FOREVER,
+        };
+        if deadline <= self.now || self.bell.is_pending() {
+            self.submit();
+        } else {
+            self.wait(deadline, done);
+        }
+        self.reap(done);
+        self.now = monotonic_ns();
+    }
+
+    fn attach(&mut self, id: RegionId, region: Option<Arc<Region>>) {
+        self.at.attach(id, region);
+    }
+
+    fn open_file(&mut self, fd: RawFd) -> File {
+        let slot = self.free_files.pop();
+        let slot = slot.filter(|&slot| self.submitter.register_files_update(slot, &[fd]).is_ok());
+        File { fd, slot }
+    }
+
+    fn close_file(&mut self, file: File) {
+        if let Some(slot) = file.slot
+            && self.submitter.register_files_update(slot, &[-1]).is_ok()
+        {
+            self.free_files.push(slot);
+        }
+    }
+
+    fn adopt(&mut self, fd: RawFd, options: &SocketOptions) -> io::Result<Ends> {
+        socket::adopt(fd, options)
+    }
+
+    fn shutdown(&mut self, fd: RawFd) {
+        socket::shutdown(fd);
+    }
+
+    fn stats(&self) -> Stats {
+        self.stats
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        if self.table.live() > 0 {
+            // Closing the ring cancels, but does not say when the kernel has let go.
+            return tracing::warn!(live = self.table.live(), "operations in flight: their memory is left");
+        }
+        // SAFETY: not dropped before, and not used again.
+        unsafe { ManuallyDrop::drop(&mut self.table) };
+    }
+}
+
+/// Makes the ring with the best way of completing that the kernel has.
+fn make(caps: &Caps, completions: u32) -> io::Result<IoUring> {
+    let mut builder = IoUring::builder();
+    builder.setup_cqsize(completions).setup_clamp();
+    if caps.submit_all {
+        builder.setup_submit_all();
+    }
+    if caps.defer_taskrun {
+        builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
+    } else if caps.coop_taskrun {
+        builder.setup_coop_taskrun().setup_taskrun_flag();
+    }
+    builder.build((completions / 2).min(MOST_ENTRIES))
+}
+
+/// Registers the region in the pieces that the kernel allows. False when it must do without.
+fn register_memory(submitter: &Submitter<'_>, region: &Region) -> bool {
+    static ONCE: Once = Once::new();
+    let piece = 1u64 << PIECE_BITS;
+    let slices: Vec<_> = (0..region.len())
+        .step_by(piece as usize)
+        .map(|off| libc::iovec {
+            iov_base: region.base().wrapping_add(off as usize).cast(),
+            iov_len: piece.min(region.len() - off) as usize,
+        })
+        .collect();
+    // SAFETY: the pieces lie in the region, which is never unmapped.
+    let registered = unsafe { submitter.register_buffers(&slices) };
+    if let Err(error) = &registered {
+        ONCE.call_once(|| {
+            tracing::warn!(
+                %error, bytes = region.len(),
+                "buffer memory cannot be registered, so disk I/O costs more: raise the limit of locked memory \
+                 (LimitMEMLOCK=infinity in the systemd unit, or ulimit -l unlimited)"
+            );
+        });
+    }
+    registered.is_ok()
+}
+
+/// Registers an empty table of files. The free indices, the first one last.
+fn register_files(submitter: &Submitter<'_>, files: u32) -> Vec<u32> {
+    match submitter.register_files(&vec![-1; files as usize]) {
+        Ok(()) => (0..files).rev().collect(),
+        Err(_) => Vec::new(),
+    }
+}
+
+/// What an enter may answer without anything being wrong: everything stays queued for the next turn.
+fn tolerate(error: &io::Error) {
+    match error.raw_os_error() {
+        // A signal, the deadline, memory pressure, completions to be reaped first.
+        Some(libc::EINTR | libc::ETIME | libc::EAGAIN | libc::EBUSY) => {}
+        _ => panic!("io_uring_enter: {error}"),
+    }
+}
+
+fn timespec(ns: u64) -> Timespec {
+    Timespec::new().sec(ns / 1_000_000_000).nsec((ns % 1_000_000_000) as u32)
+}
+
+/// The clock of [`Driver::now`]: nanoseconds, the same on all threads, never going back.
+#[inline]
+pub fn monotonic_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel fills the struct; this clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
 
 impl Message {
     /// No addresses yet; room for `slices` of them.
     pub(super) fn new(slices: usize) -> Self {
         // SAFETY: a C struct of integers and pointers, for which zeroes are valid: no name, no data.
-        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-        header.msg_iov = ptr::null_mut();
+        let header: libc::msghdr = unsafe { std::mem::zeroed() };
         Self { header, slices: Vec::with_capacity(slices) }
     }
 }
 
-/// An eventfd that counts from zero and blocks its readers.
+/// An eventfd that counts from zero and lets its readers wait.
 pub(super) fn eventfd() -> io::Result<OwnedFd> {
     // SAFETY: no memory is involved.
     let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
@@ -26,4 +540,18 @@ pub(super) fn eventfd() -> io::Result<OwnedFd> {
     }
     // SAFETY: just created, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Lends a socket to the standard library's calls.
+pub(super) fn with_stream<T>(fd: RawFd, call: impl FnOnce(&TcpStream) -> T) -> T {
+    // SAFETY: the descriptor is the caller's and open; it is lent, not given: never closed here.
+    let stream = ManuallyDrop::new(unsafe { TcpStream::from_raw_fd(fd) });
+    call(&stream)
+}
+
+/// `setsockopt(2)`.
+pub(super) fn set_option(fd: RawFd, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
+    // SAFETY: the kernel reads `value` during the call only.
+    let set = unsafe { libc::setsockopt(fd, level, name, value.as_ptr().cast(), value.len() as u32) };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

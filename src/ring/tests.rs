@@ -1,0 +1,455 @@
+//! The ring on the real kernel, as it is and as if it were older.
+
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::*;
+use crate::mem::{Memory, Pages, Place, Region, RegionId};
+
+const LEVELS: [Option<KernelLevel>; 4] =
+    [None, Some(KernelLevel::V6_1), Some(KernelLevel::V5_15), Some(KernelLevel::V5_10)];
+const MS: u64 = 1_000_000;
+
+struct Rig {
+    ring: Ring,
+    memory: Memory,
+    bell: Arc<Bell>,
+    done: Vec<Done>,
+}
+
+impl Rig {
+    fn new(config: &RingConfig) -> Self {
+        let memory = Memory::new(Region::new(8 << 20, Pages::Transparent).unwrap());
+        let bell = Arc::new(Bell::new().unwrap());
+        let ring = Ring::new(config, &memory, Arc::clone(&bell)).unwrap();
+        Self { ring, memory, bell, done: Vec::new() }
+    }
+
+    /// One rig per kernel level.
+    fn each(test: impl Fn(Self)) {
+        for level in LEVELS {
+            test(Self::new(&RingConfig { level, ..RingConfig::default() }));
+        }
+    }
+
+    fn push(&mut self, tag: u64, kind: Kind) -> Key {
+        self.ring.push(Op { tag, kind }).unwrap()
+    }
+
+    fn turn(&mut self, wait: Wait) {
+        self.ring.turn(wait, &mut self.memory, &mut self.done);
+    }
+
+    /// Turns until something completes: the first of it.
+    fn next(&mut self) -> Done {
+        let end = monotonic_ns() + 5000 * MS;
+        while self.done.is_empty() {
+            assert!(monotonic_ns() < end, "nothing completes");
+            self.turn(Wait::Until(end));
+        }
+        self.done.remove(0)
+    }
+
+    fn run(&mut self, kind: Kind) -> Done {
+        self.push(1, kind);
+        self.next()
+    }
+}
+
+fn recv(fd: i32, into: Option<Place>, staging: Place) -> Kind {
+    let mut recv = RecvOp::new(fd);
+    (recv.into, recv.staging) = (into, staging);
+    Kind::Recv(recv)
+}
+
+fn send(fd: i32, parts: impl IntoIterator<Item = Place>) -> Kind {
+    let mut send = SendOp::new(fd, 4);
+    send.parts.extend(parts);
+    Kind::Send(send)
+}
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i * 31 + i / 251) as u8).collect()
+}
+
+#[test]
+fn received_bytes_land_where_they_belong() {
+    Rig::each(|mut rig| {
+        let (mut far, near) = UnixStream::pair().unwrap();
+        let (into, staging) = (Place::pool(1 << 20, 8192), Place::pool(0, 16384));
+        let bytes = pattern(8192 + 48);
+        rig.push(7, recv(near.as_raw_fd(), Some(into), staging));
+        rig.turn(Wait::No);
+        assert_eq!(rig.ring.in_flight(), 1);
+        far.write_all(&bytes).unwrap();
+        let done = rig.next();
+        assert_eq!((done.op.tag, done.result), (7, 8192 + 48));
+        assert!(!done.more_in_socket);
+        let Kind::Recv(op) = done.op.kind else { panic!("the same operation comes back") };
+        assert_eq!(op.received(done.result as u32), (8192, 48));
+        assert_eq!(rig.memory.get(into), &bytes[..8192]);
+        assert_eq!(rig.memory.get(staging.first(48)), &bytes[8192..]);
+        assert_eq!(rig.ring.in_flight(), 0);
+    });
+}
+
+#[test]
+fn more_in_the_socket_is_told() {
+    Rig::each(|mut rig| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let near = listener.accept().unwrap().0;
+        far.write_all(&pattern(100)).unwrap();
+        let first = rig.run(recv(near.as_raw_fd(), None, Place::pool(0, 60)));
+        assert_eq!((first.result, first.more_in_socket), (60, true));
+        let second = rig.run(recv(near.as_raw_fd(), Some(Place::pool(0, 60)), Place::pool(0, 0)));
+        assert_eq!((second.result, second.more_in_socket), (40, false));
+        drop(far);
+        assert_eq!(rig.run(recv(near.as_raw_fd(), None, Place::pool(0, 60))).result, 0);
+    });
+}
+
+#[test]
+fn a_long_message_of_many_parts_arrives_whole() {
+    Rig::each(|mut rig| {
+        let (mut far, near) = UnixStream::pair().unwrap();
+        let bytes = pattern(6 << 20);
+        rig.memory.write(Place::pool(0, 6 << 20), &bytes);
+        let reader = thread::spawn(move || {
+            let mut all = Vec::new();
+            far.read_to_end(&mut all).unwrap();
+            all
+        });
+        let parts = (0..1500).map(|i| Place::pool(i * 4194, 4194)).chain([Place::pool(6291000, 456)]);
+        let Kind::Send(mut op) = send(near.as_raw_fd(), parts) else { unreachable!() };
+        loop {
+            let done = rig.run(Kind::Send(op));
+            assert!(done.result > 0, "{}", done.result);
+            let Kind::Send(back) = done.op.kind else { panic!("the same operation comes back") };
+            op = back;
+            if op.advance(done.result as usize) {
+                break;
+            }
+        }
+        drop(near);
+        assert_eq!(reader.join().unwrap(), bytes);
+    });
+}
+
+#[test]
+fn a_vanished_reader_is_an_error_not_a_signal() {
+    Rig::each(|mut rig| {
+        let near = UnixStream::pair().unwrap().0;
+        assert_eq!(rig.run(send(near.as_raw_fd(), [Place::pool(0, 10)])).result, -libc::EPIPE);
+    });
+}
+
+#[test]
+fn shared_regions_can_be_sent_from() {
+    let mut rig = Rig::new(&RingConfig::default());
+    let disk = Arc::new(Region::new(1, Pages::Transparent).unwrap());
+    rig.memory.attach(RegionId(3), Some(Arc::clone(&disk)));
+    rig.ring.attach(RegionId(3), Some(disk));
+    let part = Place::in_region(RegionId(3), 4096, 5);
+    rig.memory.write(part, b"hello");
+    rig.memory.write(Place::pool(0, 2), b"> ");
+    let (mut far, near) = UnixStream::pair().unwrap();
+    assert_eq!(rig.run(send(near.as_raw_fd(), [Place::pool(0, 2), part])).result, 7);
+    let mut got = [0; 7];
+    far.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"> hello");
+}
+
+/// A file that goes past the page cache, where the file system can.
+fn direct_file(len: u64) -> (tempfile::NamedTempFile, fs::File) {
+    let named = tempfile::NamedTempFile::new().unwrap();
+    named.as_file().set_len(len).unwrap();
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    let direct = options.clone().custom_flags(libc::O_DIRECT).open(named.path());
+    let file = direct.unwrap_or_else(|_| options.open(named.path()).unwrap());
+    (named, file)
+}
+
+fn file_round_trip(rig: &mut Rig, file: File, check: &fs::File) {
+    let (from, to) = (Place::pool(256 << 10, 64 << 10), Place::pool(512 << 10, 64 << 10));
+    let bytes = pattern(64 << 10);
+    rig.memory.write(from, &bytes);
+    for (offset, dsync) in [(0, false), (128 << 10, true)] {
+        assert_eq!(rig.run(Kind::Write { file, place: from, offset, dsync }).result, 64 << 10);
+        assert_eq!(rig.run(Kind::Fsync { file, data_only: !dsync }).result, 0);
+        assert_eq!(rig.run(Kind::Read { file, place: to, offset }).result, 64 << 10);
+        assert_eq!(rig.memory.get(to), bytes);
+        let mut seen = vec![0; 64 << 10];
+        check.read_exact_at(&mut seen, offset).unwrap();
+        assert_eq!(seen, bytes);
+        rig.memory.zero(to);
+    }
+    let past = Kind::Read { file, place: to, offset: 1 << 20 };
+    assert_eq!(rig.run(past).result, 0);
+}
+
+#[test]
+fn files_are_written_read_and_synced() {
+    Rig::each(|mut rig| {
+        let (named, direct) = direct_file(1 << 20);
+        let file = rig.ring.open_file(direct.as_raw_fd());
+        assert!(file.slot.is_some());
+        file_round_trip(&mut rig, file, named.as_file());
+        rig.ring.unregister();
+        file_round_trip(&mut rig, file, named.as_file());
+        rig.ring.close_file(file);
+        let plain = File { fd: direct.as_raw_fd(), slot: None };
+        file_round_trip(&mut rig, plain, named.as_file());
+        assert_eq!(rig.ring.open_file(direct.as_raw_fd()), file);
+    });
+}
+
+#[test]
+fn space_is_taken_and_given_back() {
+    Rig::each(|mut rig| {
+        let (named, direct) = direct_file(0);
+        let file = rig.ring.open_file(direct.as_raw_fd());
+        assert_eq!(rig.run(Kind::Fallocate { file, mode: 0, offset: 0, len: 1 << 20 }).result, 0);
+        assert_eq!(named.as_file().metadata().unwrap().len(), 1 << 20);
+        let punch = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        named.as_file().write_all_at(&pattern(8192), 0).unwrap();
+        assert_eq!(rig.run(Kind::Fallocate { file, mode: punch, offset: 0, len: 4096 }).result, 0);
+        let mut seen = [1; 4096];
+        named.as_file().read_exact_at(&mut seen, 0).unwrap();
+        assert_eq!(seen, [0; 4096]);
+    });
+}
+
+#[test]
+fn a_refused_operation_is_a_result() {
+    Rig::each(|mut rig| {
+        let file = File { fd: -1, slot: None };
+        let place = Place::pool(0, 4096);
+        rig.push(1, Kind::Read { file, place, offset: 0 });
+        rig.push(2, Kind::Fsync { file, data_only: true });
+        rig.push(3, Kind::Discard { file, offset: 0, len: 4096 });
+        let mut tags: Vec<_> = (0..3).map(|_| rig.next()).map(|done| (done.op.tag, done.result)).collect();
+        tags.sort_unstable();
+        assert_eq!(tags, [(1, -libc::EBADF), (2, -libc::EBADF), (3, -libc::EBADF)]);
+    });
+}
+
+#[test]
+fn a_connection_from_accept_to_close() {
+    Rig::each(|mut rig| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        rig.push(1, Kind::Accept { listener: listener.as_raw_fd() });
+        rig.turn(Wait::No);
+        let far = TcpStream::connect(address).unwrap();
+        let fd = rig.next().result;
+        assert!(fd > 0);
+        let options =
+            SocketOptions { keepalive: true, send_buffer: Some(1 << 16), ..SocketOptions::default() };
+        let ends = rig.ring.adopt(fd, &options).unwrap();
+        assert_eq!(ends, Ends { local: address, peer: far.local_addr().unwrap() });
+        let unknown = SocketOptions { congestion: Some("nonsense".into()), ..options };
+        assert!(rig.ring.adopt(fd, &unknown).is_err());
+        rig.push(2, recv(fd, None, Place::pool(0, 100)));
+        rig.turn(Wait::No);
+        rig.ring.shutdown(fd);
+        let end = rig.next();
+        assert_eq!((end.op.tag, end.result), (2, 0));
+        assert_eq!(rig.run(Kind::Close { fd }).result, 0);
+        assert_eq!(far.peek(&mut [0]).unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_cancelled_operation_completes_once() {
+    Rig::each(|mut rig| {
+        let (_far, near) = UnixStream::pair().unwrap();
+        let key = rig.push(9, recv(near.as_raw_fd(), None, Place::pool(0, 100)));
+        rig.turn(Wait::No);
+        rig.ring.cancel(key);
+        rig.ring.cancel(key);
+        let done = rig.next();
+        assert_eq!((done.op.tag, done.result), (9, -libc::ECANCELED));
+        rig.ring.cancel(key);
+        rig.turn(Wait::Until(monotonic_ns() + 5 * MS));
+        assert!(rig.done.is_empty());
+        assert_eq!(rig.ring.in_flight(), 0);
+    });
+}
+
+#[test]
+fn waits_end_on_time() {
+    Rig::each(|mut rig| {
+        // Shrinking deadlines need an earlier timer each time, where a wait takes no deadline itself.
+        for ms in [300, 200, 100, 50, 20, 10, 5, 2, 1, 0] {
+            let until = monotonic_ns() + ms * MS / 10;
+            while rig.ring.now() < until {
+                rig.turn(Wait::Until(until));
+            }
+            let late = monotonic_ns() - until;
+            assert!(late < 500 * MS, "{late} ns late");
+        }
+        assert!(rig.done.is_empty());
+    });
+}
+
+#[test]
+fn in_flight_is_capped_and_completions_always_fit() {
+    for level in LEVELS {
+        let mut rig = Rig::new(&RingConfig { in_flight: 100, level, ..RingConfig::default() });
+        let (_far, near) = UnixStream::pair().unwrap();
+        let mut keys = Vec::new();
+        while let Ok(key) =
+            rig.ring.push(Op { tag: 0, kind: recv(near.as_raw_fd(), None, Place::pool(0, 100)) })
+        {
+            keys.push(key);
+        }
+        assert!(keys.len() >= 100);
+        assert_eq!((rig.ring.room(), rig.ring.in_flight()), (0, keys.len()));
+        rig.turn(Wait::No);
+        // Now every operation and every cancellation has its completion waiting at the same time.
+        keys.iter().for_each(|&key| rig.ring.cancel(key));
+        while rig.ring.in_flight() > 0 {
+            rig.turn(Wait::Until(monotonic_ns() + 100 * MS));
+        }
+        rig.turn(Wait::No);
+        assert_eq!(rig.done.len(), keys.len());
+        assert_eq!((rig.ring.room(), rig.ring.overflowed()), (keys.len(), 0));
+    }
+}
+
+#[test]
+fn a_full_submission_queue_is_submitted_early() {
+    Rig::each(|mut rig| {
+        let zero = fs::File::open("/dev/zero").unwrap();
+        let file = rig.ring.open_file(zero.as_raw_fd());
+        for tag in 0..3000 {
+            rig.push(tag, Kind::Read { file, place: Place::pool(tag * 512, 512), offset: 0 });
+        }
+        while rig.ring.in_flight() > 0 {
+            rig.turn(Wait::Until(monotonic_ns() + 100 * MS));
+        }
+        assert_eq!(rig.done.len(), 3000);
+        assert!(rig.done.iter().all(|done| done.result == 512));
+        assert!(rig.ring.stats().early_submits >= 2);
+    });
+}
+
+#[test]
+fn a_turn_is_one_enter() {
+    Rig::each(|mut rig| {
+        let (mut far, near) = UnixStream::pair().unwrap();
+        for _ in 0..10 {
+            let before = rig.ring.stats();
+            rig.push(1, send(near.as_raw_fd(), [Place::pool(0, 100)]));
+            rig.push(2, recv(near.as_raw_fd(), None, Place::pool(4096, 100)));
+            rig.turn(Wait::Until(monotonic_ns() + 100 * MS));
+            assert_eq!(rig.ring.stats().enters - before.enters, 1);
+            far.read_exact(&mut [0; 100]).unwrap();
+            far.write_all(&[0; 100]).unwrap();
+            while rig.ring.in_flight() > 0 {
+                rig.turn(Wait::Until(monotonic_ns() + 100 * MS));
+            }
+        }
+        let before = rig.ring.stats().enters;
+        rig.turn(Wait::No);
+        assert_eq!(rig.ring.stats().enters, before, "nothing to submit, nothing to fetch: no system call");
+    });
+}
+
+#[test]
+fn the_bell_wakes_a_sleeper() {
+    Rig::each(|mut rig| {
+        let bell = Arc::clone(&rig.bell);
+        let ringer = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(20));
+            bell.ring();
+        });
+        while !rig.bell.answer() {
+            rig.turn(Wait::Forever);
+        }
+        ringer.join().unwrap();
+        assert!(!rig.bell.answer());
+    });
+}
+
+#[test]
+fn no_ring_of_the_bell_is_lost() {
+    const EACH: u64 = 20_000;
+    for (level, poll_ns) in [(None, 0), (None, 20_000), (Some(KernelLevel::V5_10), 0)] {
+        let mut rig = Rig::new(&RingConfig { level, poll_ns, ..RingConfig::default() });
+        let (sender, mailbox) = crossbeam_channel::unbounded();
+        let (answers, answered) = crossbeam_channel::unbounded();
+        let ringers: Vec<_> = (0..2)
+            .map(|_| {
+                let (bell, sender, answered) = (Arc::clone(&rig.bell), sender.clone(), answered.clone());
+                thread::spawn(move || {
+                    for message in 0..EACH {
+                        sender.send(message).unwrap();
+                        bell.ring();
+                        // Now and then in step with the sleeper, so that it often is about to sleep.
+                        if message % 4 == 0 {
+                            answered.recv_timeout(Duration::from_secs(20)).expect("a wake-up was lost");
+                        }
+                    }
+                })
+            })
+            .collect();
+        let mut heard = 0;
+        while heard < 2 * EACH {
+            rig.turn(Wait::Forever);
+            if rig.bell.answer() {
+                for message in mailbox.try_iter() {
+                    heard += 1;
+                    if message % 4 == 0 {
+                        answers.send(()).unwrap();
+                    }
+                }
+            }
+        }
+        ringers.into_iter().for_each(|ringer| ringer.join().unwrap());
+    }
+}
+
+#[test]
+fn idling_costs_nothing() {
+    Rig::each(|mut rig| {
+        let end = monotonic_ns() + 100 * MS;
+        while rig.ring.now() < end {
+            rig.turn(Wait::Until(end));
+        }
+        let stats = rig.ring.stats();
+        assert!(stats.turns < 10 && stats.polled_in_vain < MS, "{stats:?}");
+    });
+}
+
+#[test]
+fn near_events_are_caught_by_polling() {
+    let mut rig = Rig::new(&RingConfig { poll_ns: 200_000, ..RingConfig::default() });
+    let (far, near) = UnixStream::pair().unwrap();
+    let echo = thread::spawn(move || {
+        let mut far = far;
+        let mut bytes = [0; 64];
+        while far.read_exact(&mut bytes).is_ok() && far.write_all(&bytes).is_ok() {}
+    });
+    for _ in 0..2000 {
+        rig.push(1, send(near.as_raw_fd(), [Place::pool(0, 64)]));
+        rig.push(2, recv(near.as_raw_fd(), None, Place::pool(4096, 64)));
+        while rig.ring.in_flight() > 0 {
+            rig.turn(Wait::Forever);
+        }
+        rig.done.clear();
+    }
+    rig.ring.shutdown(near.as_raw_fd());
+    echo.join().unwrap();
+    let stats = rig.ring.stats();
+    assert!(stats.polls_paid > 0, "{stats:?}");
+}
