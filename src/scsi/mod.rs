@@ -1,1 +1,176 @@
-//! Under construction in this commit series; see the crate page.
+//! SCSI: what a command descriptor block asks of a logical unit.
+//!
+//! ```text
+//! CDB ── start ──▶ Good | Data | Fail                answered here
+//!                  Io      the store reads or writes a range of the medium
+//!                  Params  ── data-out ──▶ params ──▶ the same again
+//!                  Shared  the owner of the logical unit runs LuState::apply
+//! ```
+//!
+//! Owns the meaning of commands (SPC-5, SBC-4), of parameter data and of sense data, the state of
+//! a logical unit that commands change, and the rules of reservations. Promises to be a pure
+//! function of its arguments, never to panic whatever the bytes, and that every range in an [`Io`]
+//! lies inside the medium. Refuses to know sessions, sockets, disks, clocks and buffers.
+//!
+//! What it knows of a command stands in one row of the table in `table`: from it come dispatch,
+//! the rules that hold for all commands, and REPORT SUPPORTED OPERATION CODES.
+
+mod answer;
+mod attention;
+mod cdb;
+mod check;
+mod facts;
+mod gate;
+mod inquiry;
+mod medium;
+mod misc;
+mod mode;
+mod nexus;
+mod reserve;
+mod rsoc;
+mod sense;
+mod space;
+mod state;
+mod table;
+mod vpd;
+
+#[cfg(test)]
+mod testing;
+
+use std::sync::Arc;
+
+pub use attention::Attentions;
+pub use facts::{Identity, LuFacts, Naa, Thin};
+pub use gate::{params, start};
+pub use mode::{ModePages, Settings};
+pub use nexus::ItNexus;
+pub use reserve::{PrAction, PrOut, PrType, Registrant, Reservation, Reservations};
+pub use sense::{Asc, Field, MAX_SENSE, Sense, SenseKey, status};
+pub use state::{Effects, LuState, Persistent, SharedOp};
+
+/// A logical unit as one reactor sees it: the facts, and its replica of the shared state.
+#[derive(Clone, Debug)]
+pub struct Lu {
+    /// What it is.
+    pub facts: Arc<LuFacts>,
+    /// How it stands. Replaced as a whole when the owner has applied a [`SharedOp`].
+    pub state: Arc<LuState>,
+}
+
+/// Everything a command is judged by, apart from its bytes.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The logical unit; `None`: the LUN names none.
+    pub lu: Option<&'a Lu>,
+    /// Who sent the command.
+    pub nexus: &'a ItNexus,
+    /// The LUNs that this nexus sees, in any order (for REPORT LUNS).
+    pub luns: &'a [u16],
+    /// Whether the LUN map forbids this nexus to write.
+    pub read_only_map: bool,
+    /// What this nexus has yet to be told about the logical unit.
+    pub attentions: &'a mut Attentions,
+}
+
+/// What becomes of a command.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Status GOOD, no data.
+    Good,
+    /// Status GOOD; the data-in is `out[..n]`, already cut to the allocation length.
+    Data(usize),
+    /// It failed.
+    Fail(Failure),
+    /// The medium is needed.
+    Io(Io),
+    /// A parameter list of that many bytes (at most [`MAX_PARAMS`], never 0) must be gathered; then
+    /// [`params`] goes on. If the initiator sends less, `params` gets what came.
+    Params(u32),
+    /// A change of shared state: the logical unit's owner runs [`LuState::apply`].
+    Shared(SharedOp),
+}
+
+/// The longest parameter list that [`Outcome::Params`] asks for, in bytes: every CDB that has one
+/// gives its length in 16 bits, or is held to a fixed length.
+pub const MAX_PARAMS: u32 = 0xffff;
+
+/// Why a command failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// CHECK CONDITION with this sense data.
+    Check(Sense),
+    /// A status without sense data (see [`status`]): reservation conflict, busy, task set full.
+    Status(u8),
+}
+
+impl From<Sense> for Failure {
+    fn from(sense: Sense) -> Self {
+        Self::Check(sense)
+    }
+}
+
+/// A range of the medium, in bytes, whole logical blocks, inside the medium.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Range {
+    /// First byte.
+    pub offset: u64,
+    /// Number of bytes.
+    pub len: u64,
+}
+
+/// What is to be done with the medium. No range is empty, except that [`Io::Unmap`] may have none.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Io {
+    /// Data-in: the range.
+    Read {
+        /// What to read.
+        range: Range,
+        /// Whether a volatile cache must not answer with what the medium does not hold.
+        fua: bool,
+    },
+    /// Data-out (`range.len` bytes) goes to the range.
+    Write {
+        /// Where to write.
+        range: Range,
+        /// Whether the data must be durable before the answer (FUA, or the write cache is switched off).
+        fua: bool,
+    },
+    /// Data-out (`range.len` bytes) is compared with the range; a difference is
+    /// [`Sense::miscompare`] with the byte offset of the first one.
+    Compare {
+        /// What to compare with.
+        range: Range,
+    },
+    /// The range is read and must be readable; no data is transferred.
+    Verify {
+        /// What to read.
+        range: Range,
+    },
+    /// What was written to the range, if not more, becomes durable.
+    Flush {
+        /// What must become durable.
+        range: Range,
+        /// Whether GOOD may be answered before it is.
+        immediate: bool,
+    },
+    /// The ranges are given back. They may overlap. No data-out remains to come.
+    Unmap(Vec<Range>),
+    /// Data-out, one logical block, is written to each block of the range.
+    Fill {
+        /// Where to write.
+        range: Range,
+        /// Whether the range may be given back instead, if the block is all zeroes. An initiator
+        /// may announce no data-out then: that means zeroes.
+        unmap: bool,
+    },
+    /// The range becomes zeroes; there is no data-out.
+    Zero {
+        /// Where to write.
+        range: Range,
+        /// Whether the range may be given back instead.
+        unmap: bool,
+    },
+}
+
+/// What the handlers of the table give back.
+type Answered = Result<Outcome, Failure>;

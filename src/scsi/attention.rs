@@ -1,0 +1,101 @@
+//! Unit attentions: what one I_T nexus has yet to be told about one logical unit.
+
+use arrayvec::ArrayVec;
+
+use super::sense::Asc;
+
+/// How many different attentions are kept for one nexus. A reservation change, a mode change, a
+/// new size and a new inventory can be pending together; more than that is a storm.
+const CAPACITY: usize = 8;
+
+/// The pending unit attentions of one I_T nexus at one logical unit (SAM-6 section 5.14).
+///
+/// Each code is pending at most once, and is reported in the order in which it arose, except that
+/// those of the reset group (29h) come first and only the strongest of them stays. If more arise
+/// than are kept, they become one 29/00, which tells the initiator to take nothing for granted.
+#[derive(Clone, Debug, Default)]
+pub struct Attentions {
+    pending: ArrayVec<Asc, CAPACITY>,
+}
+
+impl Attentions {
+    /// Nothing pending.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether nothing is pending.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Establishes a unit attention.
+    pub fn raise(&mut self, asc: Asc) {
+        if asc.0 == RESET_GROUP {
+            self.raise_reset(asc);
+        } else if !self.pending.contains(&asc) && self.pending.try_push(asc).is_err() {
+            self.pending.clear();
+            self.pending.push(Asc::POWER_ON_OR_RESET);
+        }
+    }
+
+    /// Of the reset group the lowest qualifier is the strongest: power on, then resets, then nexus loss.
+    fn raise_reset(&mut self, asc: Asc) {
+        let strongest = match self.pending.first() {
+            Some(first) if first.0 == RESET_GROUP && first.1 <= asc.1 => *first,
+            _ => asc,
+        };
+        self.pending.retain(|a| a.0 != RESET_GROUP);
+        if self.pending.is_full() {
+            self.pending.clear();
+        }
+        self.pending.insert(0, strongest);
+    }
+
+    /// Takes the one to be reported next.
+    pub fn take(&mut self) -> Option<Asc> {
+        self.pending.pop_at(0)
+    }
+
+    /// Withdraws an attention that has been answered otherwise (REPORT LUNS answers 3F/0E).
+    pub fn withdraw(&mut self, asc: Asc) {
+        self.pending.retain(|a| *a != asc);
+    }
+}
+
+/// POWER ON, RESET, OR BUS DEVICE RESET OCCURRED and its kin.
+const RESET_GROUP: u8 = 0x29;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(mut attentions: Attentions) -> Vec<Asc> {
+        std::iter::from_fn(|| attentions.take()).collect()
+    }
+
+    #[test]
+    fn each_once_in_order_resets_first() {
+        let mut a = Attentions::new();
+        for asc in [Asc(0x2a, 3), Asc(0x2a, 9), Asc(0x2a, 3), Asc(0x29, 7), Asc(0x29, 3), Asc(0x29, 7)] {
+            a.raise(asc);
+        }
+        assert_eq!(all(a), [Asc(0x29, 3), Asc(0x2a, 3), Asc(0x2a, 9)]);
+    }
+
+    #[test]
+    fn a_storm_becomes_one_reset() {
+        let mut a = Attentions::new();
+        (0..=CAPACITY as u8).for_each(|n| a.raise(Asc(0x2a, n)));
+        assert_eq!(all(a), [Asc(0x29, 0)]);
+    }
+
+    #[test]
+    fn a_reset_finds_room_in_a_full_queue() {
+        let mut a = Attentions::new();
+        (0..CAPACITY as u8).for_each(|n| a.raise(Asc(0x2a, n)));
+        a.raise(Asc(0x29, 3));
+        assert_eq!(a.take(), Some(Asc(0x29, 3)));
+    }
+}

@@ -1,0 +1,56 @@
+//! Checks that several commands share: is the field one we know, does the range lie in the medium.
+
+use super::cdb::Cdb;
+use super::{Asc, Context, Failure, Lu, LuFacts, Range, Sense};
+
+/// INVALID FIELD IN CDB, with a pointer to the field (its first byte and most significant bit).
+#[cold]
+pub(super) fn bad_field(byte: u16, bit: u8) -> Failure {
+    Sense::cdb_field(byte, bit).into()
+}
+
+/// PARAMETER LIST LENGTH ERROR.
+#[cold]
+pub(super) fn bad_length() -> Failure {
+    Sense::illegal(Asc::PARAMETER_LIST_LENGTH).into()
+}
+
+#[cold]
+fn out_of_range() -> Failure {
+    Sense::illegal(Asc::LBA_OUT_OF_RANGE).into()
+}
+
+/// RDPROTECT, WRPROTECT or VRPROTECT must be zero: there is no protection information.
+#[inline]
+pub(super) fn unprotected(cdb: &Cdb) -> Result<(), Failure> {
+    if cdb.u8::<1>() >> 5 == 0 { Ok(()) } else { Err(bad_field(1, 7)) }
+}
+
+/// The bytes of `blocks` blocks from `lba`, if the medium has them all. None is all right anywhere
+/// up to and including the end.
+#[inline]
+pub(super) fn range(facts: &LuFacts, lba: u64, blocks: u64) -> Result<Range, Failure> {
+    match facts.blocks.checked_sub(lba) {
+        Some(left) if blocks <= left => Ok(bytes(facts, lba, blocks)),
+        _ => Err(out_of_range()),
+    }
+}
+
+#[inline]
+fn bytes(facts: &LuFacts, lba: u64, blocks: u64) -> Range {
+    let size = u64::from(facts.block_size);
+    Range { offset: lba.saturating_mul(size), len: blocks.saturating_mul(size) }
+}
+
+/// MAXIMUM TRANSFER LENGTH of the Block Limits page; `at` is the first byte of the length field.
+#[inline]
+pub(super) fn transfer(facts: &LuFacts, blocks: u64, at: u16) -> Result<(), Failure> {
+    let limit = u64::from(facts.max_transfer_blocks);
+    if limit == 0 || blocks <= limit { Ok(()) } else { Err(bad_field(at, 7)) }
+}
+
+/// Whether this nexus may not write here.
+#[inline]
+pub(super) fn write_protected(lu: &Lu, cx: &Context<'_>) -> bool {
+    lu.facts.read_only || cx.read_only_map || lu.state.mode.current.write_protect
+}

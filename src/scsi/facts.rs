@@ -1,0 +1,105 @@
+//! What a logical unit is: the facts that do not change while it is exported.
+//!
+//! Owns geometry, capabilities and identity, as the store and the configuration give them, and
+//! the few numbers that follow from them. State that commands can change is in `state`.
+
+use serde::{Deserialize, Serialize};
+
+/// The most that one WRITE SAME may cover on a logical unit that is not thin, in bytes: enough
+/// to zero a disk in few commands, little enough that one command does not hold a core for long.
+const WRITE_SAME_BYTES: u64 = 32 << 20;
+
+/// The facts of one logical unit.
+#[derive(Clone, Debug)]
+pub struct LuFacts {
+    /// Its name in the configuration, for people.
+    pub name: String,
+    /// Logical block length in bytes: a power of two, 512 to 4096.
+    pub block_size: u32,
+    /// Capacity in logical blocks.
+    pub blocks: u64,
+    /// A physical block is 2 to this power logical blocks.
+    pub physical_exponent: u8,
+    /// Whether the medium itself refuses writing.
+    pub read_only: bool,
+    /// Whether writes rest in a volatile cache until flushed.
+    pub write_cache: bool,
+    /// Thin provisioning, if the store can give space back.
+    pub thin: Option<Thin>,
+    /// Names under which initiators know it.
+    pub identity: Identity,
+    /// The transfer length that is fastest, in blocks; 0: not said.
+    pub optimal_transfer_blocks: u32,
+    /// The longest READ or WRITE in blocks; 0: no limit.
+    pub max_transfer_blocks: u32,
+    /// Whether the medium rotates.
+    pub rotational: bool,
+}
+
+/// How space is given back (SBC-4 section 4.7).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Thin {
+    /// Blocks that one UNMAP may cover; `u32::MAX`: no limit.
+    pub max_unmap_blocks: u32,
+    /// Descriptors that one UNMAP may carry; `u32::MAX`: no limit.
+    pub max_unmap_descriptors: u32,
+    /// Blocks that can be given back at once; 0: not said.
+    pub granularity_blocks: u32,
+    /// First block of the first such unit.
+    pub alignment_blocks: u32,
+    /// Whether unmapped blocks read as zeroes.
+    pub lbprz: bool,
+    /// Blocks that one WRITE SAME may cover; 0: no limit.
+    pub max_write_same_blocks: u64,
+}
+
+/// A locally or globally assigned NAA designator (SPC-5 section 7.7.6.6).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum Naa {
+    /// NAA 2h, 3h or 5h: 8 bytes.
+    Short([u8; 8]),
+    /// NAA 6h: 16 bytes.
+    Long([u8; 16]),
+}
+
+impl Naa {
+    /// The designator's bytes, big-endian as on the wire.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Short(bytes) => bytes,
+            Self::Long(bytes) => bytes,
+        }
+    }
+}
+
+/// Names under which initiators know a logical unit; equal on every port, different on every unit.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Identity {
+    /// T10 vendor identification, at most 8 printable ASCII characters.
+    pub vendor: String,
+    /// Product identification, at most 16.
+    pub product: String,
+    /// Product revision level, at most 4.
+    pub revision: String,
+    /// Unit serial number.
+    pub serial: String,
+    /// The designator that multipath software compares.
+    pub naa: Naa,
+    /// The same unit as a UUID (RFC 9562), in wire order.
+    pub uuid: [u8; 16],
+}
+
+impl LuFacts {
+    /// Capacity in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.blocks.saturating_mul(u64::from(self.block_size))
+    }
+
+    /// MAXIMUM WRITE SAME LENGTH in blocks; 0: no limit.
+    pub fn max_write_same_blocks(&self) -> u64 {
+        match &self.thin {
+            Some(thin) => thin.max_write_same_blocks,
+            None => WRITE_SAME_BYTES / u64::from(self.block_size.max(1)),
+        }
+    }
+}

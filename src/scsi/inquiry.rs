@@ -1,0 +1,65 @@
+//! INQUIRY: what the logical unit is called and what it can (SPC-5 section 6.6).
+
+use super::answer::Answer;
+use super::cdb::Cdb;
+use super::check::bad_field;
+use super::{Answered, Context, Lu, Outcome, vpd};
+
+/// Peripheral qualifier 011b with device type 1Fh: the LUN can name no logical unit.
+const NOT_THERE: u8 = 0x7f;
+
+/// The claim of SPC-4, which is the newest that initiators in use accept; what SPC-5 adds is told
+/// by the fields themselves.
+const VERSION: u8 = 0x06;
+
+/// The standards (SPC-4 table 150): SAM-5, iSCSI, SPC-4, SBC-3.
+const VERSION_DESCRIPTORS: [u16; 4] = [0x00a0, 0x0960, 0x0460, 0x04c0];
+
+/// Length of the standard data: up to and with the eight version descriptors and what is reserved.
+const STANDARD_LENGTH: usize = 96;
+
+pub(super) fn inquiry(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
+    let mut answer = Answer::new(out, usize::from(cdb.u16::<3>()));
+    if !pages_asked(cdb)? {
+        let identity = &lu.facts.identity;
+        standard(&mut answer, 0, [&identity.vendor, &identity.product, &identity.revision]);
+    } else {
+        vpd::page(cdb.u8::<2>(), lu, cx, &mut answer)?;
+    }
+    Ok(answer.finish())
+}
+
+/// INQUIRY where there is no logical unit: GOOD, with a qualifier that says so.
+pub(super) fn absent(cdb: &Cdb, out: &mut [u8]) -> Answered {
+    if pages_asked(cdb)? {
+        return Err(bad_field(2, 7));
+    }
+    let mut answer = Answer::new(out, usize::from(cdb.u16::<3>()));
+    standard(&mut answer, NOT_THERE, ["ringtgt", "", ""]);
+    Ok::<Outcome, _>(answer.finish())
+}
+
+/// EVPD; without it there is no page code, and CMDDT is obsolete.
+fn pages_asked(cdb: &Cdb) -> Result<bool, super::Failure> {
+    let evpd = cdb.bit::<1>(0);
+    if cdb.bit::<1>(1) {
+        return Err(bad_field(1, 1));
+    }
+    if !evpd && cdb.u8::<2>() != 0 {
+        return Err(bad_field(2, 7));
+    }
+    Ok(evpd)
+}
+
+fn standard(answer: &mut Answer<'_>, peripheral: u8, [vendor, product, revision]: [&str; 3]) {
+    // Not removable; HISUP: 64-bit LUNs; response data format 2.
+    answer.put(&[peripheral, 0, VERSION, 0x12, (STANDARD_LENGTH - 5) as u8]);
+    // No SCC, ALUA, third-party copy or protection; MULTIP: several ports; CMDQUE: a task set.
+    answer.put(&[0x00, 0x10, 0x02]);
+    answer.put_ascii(vendor, 8);
+    answer.put_ascii(product, 16);
+    answer.put_ascii(revision, 4);
+    answer.zeroes(58 - answer.len());
+    VERSION_DESCRIPTORS.iter().for_each(|standard| answer.put(&standard.to_be_bytes()));
+    answer.zeroes(STANDARD_LENGTH - answer.len());
+}

@@ -1,0 +1,110 @@
+//! Commands that neither touch the medium nor have a page of their own: readiness, capacity,
+//! start and stop, sense data, the LUN inventory.
+
+use super::answer::Answer;
+use super::cdb::Cdb;
+use super::check::bad_field;
+use super::reserve::Needs;
+use super::{Answered, Asc, Context, Lu, MAX_SENSE, Outcome, Sense, SharedOp};
+
+/// That the medium is accessible has been checked before.
+pub(super) fn test_unit_ready(_: &Cdb, _: &Lu, _: &mut Context<'_>, _: &mut [u8]) -> Answered {
+    Ok(Outcome::Good)
+}
+
+/// REQUEST SENSE (SPC-5 section 6.39): a pending unit attention is reported and is then no longer
+/// pending; else why the medium is not accessible, if it is not.
+pub(super) fn request_sense(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
+    let sense = match cx.attentions.take() {
+        Some(asc) => Sense::attention(asc),
+        None if lu.state.stopped => Sense::not_ready(Asc::INITIALIZING_COMMAND_REQUIRED),
+        None => Sense::none(),
+    };
+    Ok(sense_data(cdb, sense, out))
+}
+
+/// Sense data as data-in, in the format that DESC asks for.
+pub(super) fn sense_data(cdb: &Cdb, sense: Sense, out: &mut [u8]) -> Outcome {
+    let mut bytes = [0; MAX_SENSE];
+    let length = sense.encode(cdb.bit::<1>(0), &mut bytes);
+    let mut answer = Answer::new(out, usize::from(cdb.u8::<4>()));
+    answer.put(&bytes[..length]);
+    answer.finish()
+}
+
+/// READ CAPACITY(10) (SBC-4 section 5.20): the last LBA, or FFFF_FFFFh where 32 bits do not do.
+pub(super) fn capacity10(_: &Cdb, lu: &Lu, _: &mut Context<'_>, out: &mut [u8]) -> Answered {
+    let last = u32::try_from(lu.facts.blocks.saturating_sub(1)).unwrap_or(u32::MAX);
+    let mut answer = Answer::new(out, 8);
+    answer.put(&last.to_be_bytes());
+    answer.put(&lu.facts.block_size.to_be_bytes());
+    Ok(answer.finish())
+}
+
+/// READ CAPACITY(16) (SBC-4 section 5.21.2).
+pub(super) fn capacity16(cdb: &Cdb, lu: &Lu, _: &mut Context<'_>, out: &mut [u8]) -> Answered {
+    let facts = &lu.facts;
+    let mut answer = Answer::new(out, cdb.u32::<10>() as usize);
+    answer.put(&facts.blocks.saturating_sub(1).to_be_bytes());
+    answer.put(&facts.block_size.to_be_bytes());
+    // No protection (byte 12); the first physical block begins with the first logical one.
+    answer.put(&[0, facts.physical_exponent & 0x0f]);
+    let provisioning = facts.thin.as_ref().map_or(0, |thin| 0x80 | u8::from(thin.lbprz) << 6);
+    answer.put(&[provisioning, 0]);
+    answer.zeroes(16);
+    Ok(answer.finish())
+}
+
+/// START STOP UNIT (SBC-4 section 5.31). The medium is not removable, so it is neither loaded nor
+/// ejected, and there are no power conditions to choose from. IMMED changes nothing: it is done at once.
+pub(super) fn start_stop(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, _: &mut [u8]) -> Answered {
+    let (start, load_eject) = (cdb.bit::<4>(0), cdb.bit::<4>(1));
+    let power_condition = cdb.u8::<4>() >> 4;
+    if !(start && power_condition == 0) {
+        lu.state.reservations.check(cx.nexus, Needs::Writing)?;
+    }
+    if power_condition != 0 {
+        return Err(bad_field(4, 7));
+    }
+    if load_eject {
+        return Err(bad_field(4, 1));
+    }
+    let no_flush = cdb.bit::<4>(2);
+    match (start, lu.state.stopped) {
+        (true, true) => Ok(Outcome::Shared(SharedOp::Start)),
+        (false, false) => Ok(Outcome::Shared(SharedOp::Stop { flush: !no_flush })),
+        _ => Ok(Outcome::Good),
+    }
+}
+
+/// REPORT LUNS (SPC-5 section 6.33). There are no well known logical units, so SELECT REPORT 01h
+/// lists none; it answers a pending "reported LUNs data has changed" as well.
+pub(super) fn report_luns(cdb: &Cdb, _: &Lu, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
+    luns(cdb, cx, out)
+}
+
+/// The same where the addressed LUN names no logical unit.
+pub(super) fn luns(cdb: &Cdb, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
+    let listed = match cdb.u8::<2>() {
+        0x00 | 0x02 => cx.luns,
+        0x01 => &[],
+        _ => return Err(bad_field(2, 7)),
+    };
+    let allocation = cdb.u32::<6>() as usize;
+    if allocation < 16 {
+        return Err(bad_field(6, 7));
+    }
+    cx.attentions.withdraw(Asc::REPORTED_LUNS_CHANGED);
+    let mut answer = Answer::new(out, allocation);
+    answer.put(&(listed.len() as u32 * 8).to_be_bytes());
+    answer.zeroes(4);
+    listed.iter().for_each(|lun| answer.put(&lun_bytes(*lun)));
+    Ok(answer.finish())
+}
+
+/// A LUN in the peripheral format below 256, in the flat format above (SAM-6 section 4.7.7).
+fn lun_bytes(lun: u16) -> [u8; 8] {
+    let method = if lun < 0x100 { 0 } else { 0x4000 };
+    let [high, low] = (lun & 0x3fff | method).to_be_bytes();
+    [high, low, 0, 0, 0, 0, 0, 0]
+}

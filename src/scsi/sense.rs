@@ -1,0 +1,319 @@
+//! Sense data: what went wrong, as bytes that the initiator can act on.
+//!
+//! Owns the codes of additional sense that this target gives and both wire formats, fixed and
+//! descriptor (SPC-5 sections 4.4.2 and 4.4.3). Refuses to know why something failed: that is said
+//! by the [`Sense`] it is given.
+
+use std::fmt;
+
+/// The longest sense data that [`Sense::encode`] writes, in bytes.
+pub const MAX_SENSE: usize = 32;
+
+/// SCSI status codes (SAM-6 section 5.3.1).
+pub mod status {
+    /// The task ended well.
+    pub const GOOD: u8 = 0x00;
+    /// Sense data says what happened.
+    pub const CHECK_CONDITION: u8 = 0x02;
+    /// The logical unit cannot take the command now.
+    pub const BUSY: u8 = 0x08;
+    /// Another I_T nexus holds a reservation that forbids the command.
+    pub const RESERVATION_CONFLICT: u8 = 0x18;
+    /// No room for the command in the task set.
+    pub const TASK_SET_FULL: u8 = 0x28;
+    /// The command was aborted by another I_T nexus, and TAS is one.
+    pub const TASK_ABORTED: u8 = 0x40;
+}
+
+/// A sense key (SPC-5 section 4.4.6, table 48).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SenseKey(pub u8);
+
+impl SenseKey {
+    /// Nothing to report.
+    pub const NO_SENSE: Self = Self(0x0);
+    /// The logical unit cannot be accessed.
+    pub const NOT_READY: Self = Self(0x2);
+    /// A flaw of the medium.
+    pub const MEDIUM_ERROR: Self = Self(0x3);
+    /// A failure that retrying does not mend.
+    pub const HARDWARE_ERROR: Self = Self(0x4);
+    /// The command or its parameters are wrong.
+    pub const ILLEGAL_REQUEST: Self = Self(0x5);
+    /// Something that the initiator must know has happened.
+    pub const UNIT_ATTENTION: Self = Self(0x6);
+    /// The blocks may not be written, or there is no room for them.
+    pub const DATA_PROTECT: Self = Self(0x7);
+    /// The command was aborted; it may be tried again.
+    pub const ABORTED_COMMAND: Self = Self(0xb);
+    /// The data-out did not equal the medium.
+    pub const MISCOMPARE: Self = Self(0xe);
+}
+
+/// Additional sense code and its qualifier (SPC-5 annex F, table F.2).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Asc(pub u8, pub u8);
+
+impl Asc {
+    /// 00/00
+    pub const NONE: Self = Self(0x00, 0x00);
+    /// 03/00 (key MEDIUM ERROR or HARDWARE ERROR)
+    pub const PERIPHERAL_DEVICE_WRITE_FAULT: Self = Self(0x03, 0x00);
+    /// 04/00: not ready, cause not reportable
+    pub const NOT_READY: Self = Self(0x04, 0x00);
+    /// 04/02: stopped; START STOP UNIT with START one makes it ready
+    pub const INITIALIZING_COMMAND_REQUIRED: Self = Self(0x04, 0x02);
+    /// 0C/00
+    pub const WRITE_ERROR: Self = Self(0x0c, 0x00);
+    /// 11/00
+    pub const UNRECOVERED_READ_ERROR: Self = Self(0x11, 0x00);
+    /// 1A/00
+    pub const PARAMETER_LIST_LENGTH: Self = Self(0x1a, 0x00);
+    /// 1D/00
+    pub const MISCOMPARE: Self = Self(0x1d, 0x00);
+    /// 20/00
+    pub const INVALID_OPCODE: Self = Self(0x20, 0x00);
+    /// 21/00
+    pub const LBA_OUT_OF_RANGE: Self = Self(0x21, 0x00);
+    /// 24/00
+    pub const INVALID_FIELD_IN_CDB: Self = Self(0x24, 0x00);
+    /// 25/00
+    pub const LU_NOT_SUPPORTED: Self = Self(0x25, 0x00);
+    /// 26/00
+    pub const INVALID_FIELD_IN_PARAMETERS: Self = Self(0x26, 0x00);
+    /// 26/04
+    pub const INVALID_RELEASE: Self = Self(0x26, 0x04);
+    /// 27/00
+    pub const WRITE_PROTECTED: Self = Self(0x27, 0x00);
+    /// 27/07
+    pub const SPACE_ALLOCATION_FAILED: Self = Self(0x27, 0x07);
+    /// 29/00
+    pub const POWER_ON_OR_RESET: Self = Self(0x29, 0x00);
+    /// 29/01
+    pub const POWER_ON: Self = Self(0x29, 0x01);
+    /// 29/02
+    pub const SCSI_BUS_RESET: Self = Self(0x29, 0x02);
+    /// 29/03
+    pub const DEVICE_RESET: Self = Self(0x29, 0x03);
+    /// 29/07
+    pub const NEXUS_LOSS: Self = Self(0x29, 0x07);
+    /// 2A/01
+    pub const MODE_PARAMETERS_CHANGED: Self = Self(0x2a, 0x01);
+    /// 2A/03
+    pub const RESERVATIONS_PREEMPTED: Self = Self(0x2a, 0x03);
+    /// 2A/04
+    pub const RESERVATIONS_RELEASED: Self = Self(0x2a, 0x04);
+    /// 2A/05
+    pub const REGISTRATIONS_PREEMPTED: Self = Self(0x2a, 0x05);
+    /// 2A/09
+    pub const CAPACITY_CHANGED: Self = Self(0x2a, 0x09);
+    /// 2F/00
+    pub const COMMANDS_CLEARED: Self = Self(0x2f, 0x00);
+    /// 3F/03
+    pub const INQUIRY_CHANGED: Self = Self(0x3f, 0x03);
+    /// 3F/0E
+    pub const REPORTED_LUNS_CHANGED: Self = Self(0x3f, 0x0e);
+    /// 44/00
+    pub const INTERNAL_TARGET_FAILURE: Self = Self(0x44, 0x00);
+    /// 47/05
+    pub const PROTOCOL_SERVICE_CRC_ERROR: Self = Self(0x47, 0x05);
+    /// 55/04
+    pub const INSUFFICIENT_REGISTRATION_RESOURCES: Self = Self(0x55, 0x04);
+}
+
+impl fmt::Display for Asc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02X}/{:02X}", self.0, self.1)
+    }
+}
+
+/// Which field was wrong (SPC-5 section 4.4.2.4.2, field pointer).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Field {
+    /// Whether the field is in the CDB; otherwise it is in the parameter list.
+    pub in_cdb: bool,
+    /// The field's first byte.
+    pub byte: u16,
+    /// The field's most significant bit in that byte, if it is not the whole byte.
+    pub bit: Option<u8>,
+}
+
+impl Field {
+    /// The three sense-key specific bytes.
+    fn bytes(self) -> [u8; 3] {
+        let place = self.byte.to_be_bytes();
+        let bit = self.bit.map_or(0, |b| 0x08 | (b & 7));
+        [0x80 | (u8::from(self.in_cdb) << 6) | bit, place[0], place[1]]
+    }
+}
+
+/// Sense data, before it has a format.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sense {
+    /// The sense key.
+    pub key: SenseKey,
+    /// The additional sense code with qualifier.
+    pub asc: Asc,
+    /// The INFORMATION field: an LBA, or the byte offset of a miscompare.
+    pub information: Option<u64>,
+    /// The field pointer.
+    pub field: Option<Field>,
+}
+
+impl Sense {
+    /// Sense data with nothing but key and code.
+    pub const fn new(key: SenseKey, asc: Asc) -> Self {
+        Self { key, asc, information: None, field: None }
+    }
+
+    /// NO SENSE: all is well.
+    pub const fn none() -> Self {
+        Self::new(SenseKey::NO_SENSE, Asc::NONE)
+    }
+
+    /// ILLEGAL REQUEST with that code.
+    pub const fn illegal(asc: Asc) -> Self {
+        Self::new(SenseKey::ILLEGAL_REQUEST, asc)
+    }
+
+    /// INVALID FIELD IN CDB: the field that begins at `byte`, whose most significant bit is `bit`.
+    pub const fn cdb_field(byte: u16, bit: u8) -> Self {
+        let field = Some(Field { in_cdb: true, byte, bit: Some(bit) });
+        Self { field, ..Self::illegal(Asc::INVALID_FIELD_IN_CDB) }
+    }
+
+    /// INVALID FIELD IN PARAMETER LIST: likewise, in the parameter list.
+    pub const fn parameter_field(byte: u16, bit: u8) -> Self {
+        let field = Some(Field { in_cdb: false, byte, bit: Some(bit) });
+        Self { field, ..Self::illegal(Asc::INVALID_FIELD_IN_PARAMETERS) }
+    }
+
+    /// UNIT ATTENTION.
+    pub const fn attention(asc: Asc) -> Self {
+        Self::new(SenseKey::UNIT_ATTENTION, asc)
+    }
+
+    /// The medium could not be read at `lba`.
+    pub const fn read_error(lba: u64) -> Self {
+        Self::new(SenseKey::MEDIUM_ERROR, Asc::UNRECOVERED_READ_ERROR).at(lba)
+    }
+
+    /// The medium could not be written at `lba`.
+    pub const fn write_error(lba: u64) -> Self {
+        Self::new(SenseKey::MEDIUM_ERROR, Asc::WRITE_ERROR).at(lba)
+    }
+
+    /// There is no room to store the blocks (thin provisioning, SBC-4 section 4.7.3.6).
+    pub const fn no_space() -> Self {
+        Self::new(SenseKey::DATA_PROTECT, Asc::SPACE_ALLOCATION_FAILED)
+    }
+
+    /// The logical unit may not be written.
+    pub const fn write_protected() -> Self {
+        Self::new(SenseKey::DATA_PROTECT, Asc::WRITE_PROTECTED)
+    }
+
+    /// The logical unit is there but cannot be accessed.
+    pub const fn not_ready(asc: Asc) -> Self {
+        Self::new(SenseKey::NOT_READY, asc)
+    }
+
+    /// The command was aborted and may be tried again.
+    pub const fn aborted(asc: Asc) -> Self {
+        Self::new(SenseKey::ABORTED_COMMAND, asc)
+    }
+
+    /// The device has gone, or failed in a way that says nothing about a block.
+    pub const fn target_failure() -> Self {
+        Self::new(SenseKey::HARDWARE_ERROR, Asc::INTERNAL_TARGET_FAILURE)
+    }
+
+    /// Data-out and medium differ first at that byte of the data-out buffer.
+    pub const fn miscompare(offset: u64) -> Self {
+        Self::new(SenseKey::MISCOMPARE, Asc::MISCOMPARE).at(offset)
+    }
+
+    /// The same with the INFORMATION field set.
+    pub const fn at(self, information: u64) -> Self {
+        Self { information: Some(information), ..self }
+    }
+
+    /// Writes the sense data, in descriptor format if asked, and says how many bytes it is.
+    pub fn encode(&self, descriptor: bool, out: &mut [u8; MAX_SENSE]) -> usize {
+        *out = [0; MAX_SENSE];
+        if descriptor { self.encode_descriptors(out) } else { self.encode_fixed(out) }
+    }
+
+    /// Fixed format, SPC-5 section 4.4.3. An INFORMATION that needs more than 32 bits is left out.
+    fn encode_fixed(&self, out: &mut [u8; MAX_SENSE]) -> usize {
+        out[0] = 0x70;
+        out[2] = self.key.0;
+        if let Some(information) = self.information.and_then(|i| u32::try_from(i).ok()) {
+            out[0] |= 0x80;
+            out[3..7].copy_from_slice(&information.to_be_bytes());
+        }
+        out[7] = 10;
+        (out[12], out[13]) = (self.asc.0, self.asc.1);
+        if let Some(field) = self.field {
+            out[15..18].copy_from_slice(&field.bytes());
+        }
+        18
+    }
+
+    /// Descriptor format, SPC-5 section 4.4.2.
+    fn encode_descriptors(&self, out: &mut [u8; MAX_SENSE]) -> usize {
+        out[..4].copy_from_slice(&[0x72, self.key.0, self.asc.0, self.asc.1]);
+        let mut end = 8;
+        if let Some(information) = self.information {
+            out[end..end + 3].copy_from_slice(&[0x00, 0x0a, 0x80]);
+            out[end + 4..end + 12].copy_from_slice(&information.to_be_bytes());
+            end += 12;
+        }
+        if let Some(field) = self.field {
+            out[end..end + 2].copy_from_slice(&[0x02, 0x06]);
+            out[end + 4..end + 7].copy_from_slice(&field.bytes());
+            end += 8;
+        }
+        out[7] = (end - 8) as u8;
+        end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(sense: Sense, descriptor: bool) -> Vec<u8> {
+        let mut out = [0xff; MAX_SENSE];
+        let n = sense.encode(descriptor, &mut out);
+        out[..n].to_vec()
+    }
+
+    #[test]
+    fn fixed_with_field_pointer() {
+        let got = bytes(Sense::cdb_field(1, 7), false);
+        assert_eq!(got, [0x70, 0, 5, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x24, 0, 0, 0xcf, 0, 1]);
+    }
+
+    #[test]
+    fn fixed_information_only_if_it_fits() {
+        let small = bytes(Sense::read_error(0x0102_0304), false);
+        assert_eq!((small[0], &small[3..7]), (0xf0, &[1, 2, 3, 4][..]));
+        let large = bytes(Sense::read_error(1 << 40), false);
+        assert_eq!((large[0], &large[3..7]), (0x70, &[0, 0, 0, 0][..]));
+    }
+
+    #[test]
+    fn descriptors_one_after_the_other() {
+        let sense = Sense { information: Some(9), ..Sense::parameter_field(0x0102, 3) };
+        let mut want = vec![0x72, 5, 0x26, 0, 0, 0, 0, 20];
+        want.extend([0, 0x0a, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 9]);
+        want.extend([2, 6, 0, 0, 0x8b, 1, 2, 0]);
+        assert_eq!(bytes(sense, true), want);
+    }
+
+    #[test]
+    fn plain_descriptor_format_is_the_header() {
+        assert_eq!(bytes(Sense::attention(Asc(0x29, 0)), true), [0x72, 6, 0x29, 0, 0, 0, 0, 0]);
+    }
+}

@@ -1,0 +1,293 @@
+//! The commands: one row each, and a row is the only place that knows a command exists.
+//!
+//! From the rows come dispatch (by opcode and, where there is one, service action), the rules that
+//! hold for all commands, and what REPORT SUPPORTED OPERATION CODES says. To add a command is to
+//! add a row and its handler.
+
+use bitflags::bitflags;
+
+use super::cdb::Cdb;
+use super::check::bad_field;
+use super::reserve::{self, Needs};
+use super::{Answered, Asc, Context, Failure, Lu, LuFacts, Sense};
+use super::{inquiry, medium, misc, mode, rsoc, space};
+
+pub(super) const REQUEST_SENSE: u8 = 0x03;
+pub(super) const INQUIRY: u8 = 0x12;
+pub(super) const REPORT_LUNS: u8 = 0xa0;
+
+bitflags! {
+    /// What holds for a command besides its handler.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub(super) struct Traits: u8 {
+        /// It leaves unit attentions pending (SAM-6 section 5.14.5).
+        const PASSES_ATTENTION = 1;
+        /// It needs the medium, so not while the logical unit is stopped.
+        const MEDIUM = 2;
+        /// It changes the medium.
+        const WRITES = 4;
+        /// It exists only on thinly provisioned logical units.
+        const THIN = 8;
+    }
+}
+
+/// Begins a command.
+pub(super) type Start = fn(&Cdb, &Lu, &mut Context<'_>, &mut [u8]) -> Answered;
+/// Goes on with it when its parameter list is there.
+pub(super) type Params = fn(&Cdb, &Lu, &mut Context<'_>, &[u8], &mut [u8]) -> Answered;
+
+/// All that is known about one command.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// The operation code.
+    pub(super) opcode: u8,
+    /// The service action, where the opcode has them.
+    pub(super) action: Option<u8>,
+    /// CDB usage data (SPC-5 section 6.35.3): the opcode, then a one for each bit that is looked at.
+    /// Its length is the CDB's; its last byte is CONTROL.
+    pub(super) usage: &'static [u8],
+    /// What reservations must allow.
+    pub(super) needs: Needs,
+    pub(super) traits: Traits,
+    pub(super) start: Start,
+    pub(super) params: Option<Params>,
+}
+
+impl Row {
+    /// Whether the logical unit has the command.
+    #[inline]
+    pub(super) fn on(&self, facts: &LuFacts) -> bool {
+        !self.traits.contains(Traits::THIN) || facts.thin.is_some()
+    }
+}
+
+const NONE: Traits = Traits::empty();
+const EXEMPT: Traits = Traits::PASSES_ATTENTION;
+const MEDIUM: Traits = Traits::MEDIUM;
+const WRITES: Traits = Traits::MEDIUM.union(Traits::WRITES);
+const UNMAPS: Traits = WRITES.union(Traits::THIN);
+
+const fn row(usage: &'static [u8], needs: Needs, traits: Traits, start: Start) -> Row {
+    Row { opcode: usage[0], action: None, usage, needs, traits, start, params: None }
+}
+
+impl Row {
+    /// For that service action, which the usage data of byte 1 also gives.
+    const fn action(mut self, action: u8) -> Self {
+        self.action = Some(action);
+        self
+    }
+
+    const fn params(mut self, params: Params) -> Self {
+        self.params = Some(params);
+        self
+    }
+}
+
+use Needs::{NoLegacy, Nothing, Reading, Writing};
+
+/// The rows, by opcode and service action.
+pub(super) static ROWS: &[Row] = &[
+    // TEST UNIT READY
+    row(&[0x00, 0, 0, 0, 0, 4], NoLegacy, MEDIUM, misc::test_unit_ready),
+    // REQUEST SENSE
+    row(&[0x03, 1, 0, 0, 0xff, 4], Nothing, EXEMPT, misc::request_sense),
+    // READ(6)
+    row(&[0x08, 0x1f, 0xff, 0xff, 0xff, 4], Reading, MEDIUM, medium::read6),
+    // WRITE(6)
+    row(&[0x0a, 0x1f, 0xff, 0xff, 0xff, 4], Writing, WRITES, medium::write6),
+    // INQUIRY
+    row(&[0x12, 1, 0xff, 0xff, 0xff, 4], Nothing, EXEMPT, inquiry::inquiry),
+    // MODE SELECT(6)
+    row(&[0x15, 0x13, 0, 0, 0xff, 4], Writing, NONE, mode::select6).params(mode::select6_params),
+    // RESERVE(6)
+    row(&[0x16, 0x11, 0, 0, 0, 4], NoLegacy, NONE, reserve::reserve6),
+    // RELEASE(6)
+    row(&[0x17, 0x11, 0, 0, 0, 4], Nothing, NONE, reserve::release6),
+    // MODE SENSE(6)
+    row(&[0x1a, 0x08, 0xff, 0xff, 0xff, 4], Writing, NONE, mode::sense6),
+    // START STOP UNIT
+    row(&[0x1b, 1, 0, 0, 0xf7, 4], NoLegacy, NONE, misc::start_stop),
+    // READ CAPACITY(10)
+    row(&[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 4], NoLegacy, NONE, misc::capacity10),
+    // READ(10)
+    row(&[0x28, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Reading, MEDIUM, medium::read10),
+    // WRITE(10)
+    row(&[0x2a, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Writing, WRITES, medium::write10),
+    // VERIFY(10)
+    row(&[0x2f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Reading, MEDIUM, medium::verify10),
+    // SYNCHRONIZE CACHE(10)
+    row(&[0x35, 2, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Writing, MEDIUM, medium::synchronize10),
+    // WRITE SAME(10)
+    row(&[0x41, 0xfe, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Writing, WRITES, space::write_same10),
+    // UNMAP
+    row(&[0x42, 1, 0, 0, 0, 0, 0, 0xff, 0xff, 4], Writing, UNMAPS, space::unmap).params(space::unmap_params),
+    // MODE SELECT(10)
+    row(&[0x55, 0x13, 0, 0, 0, 0, 0, 0xff, 0xff, 4], Writing, NONE, mode::select10)
+        .params(mode::select10_params),
+    // RESERVE(10)
+    row(&[0x56, 0x12, 0, 0, 0, 0, 0, 0, 0, 4], NoLegacy, NONE, reserve::reserve10),
+    // RELEASE(10)
+    row(&[0x57, 0x12, 0, 0, 0, 0, 0, 0, 0, 4], Nothing, NONE, reserve::release10),
+    // MODE SENSE(10)
+    row(&[0x5a, 0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 4], Writing, NONE, mode::sense10),
+    // PERSISTENT RESERVE IN: READ KEYS, READ RESERVATION, REPORT CAPABILITIES, READ FULL STATUS
+    row(PR_IN[0], Nothing, NONE, reserve::read_keys).action(0),
+    row(PR_IN[1], Nothing, NONE, reserve::read_reservation).action(1),
+    row(PR_IN[2], Nothing, NONE, reserve::report_capabilities).action(2),
+    row(PR_IN[3], Nothing, NONE, reserve::read_full_status).action(3),
+    // PERSISTENT RESERVE OUT: REGISTER, RESERVE, RELEASE, CLEAR, PREEMPT, PREEMPT AND ABORT,
+    // REGISTER AND IGNORE EXISTING KEY
+    row(PR_OUT[0], Nothing, NONE, reserve::out).action(0).params(reserve::out_params),
+    row(PR_OUT[1], Nothing, NONE, reserve::out).action(1).params(reserve::out_params),
+    row(PR_OUT[2], Nothing, NONE, reserve::out).action(2).params(reserve::out_params),
+    row(PR_OUT[3], Nothing, NONE, reserve::out).action(3).params(reserve::out_params),
+    row(PR_OUT[4], Nothing, NONE, reserve::out).action(4).params(reserve::out_params),
+    row(PR_OUT[5], Nothing, NONE, reserve::out).action(5).params(reserve::out_params),
+    row(PR_OUT[6], Nothing, NONE, reserve::out).action(6).params(reserve::out_params),
+    // READ(16)
+    row(&usage16(0x88, 0xf8), Reading, MEDIUM, medium::read16),
+    // WRITE(16)
+    row(&usage16(0x8a, 0xf8), Writing, WRITES, medium::write16),
+    // VERIFY(16)
+    row(&usage16(0x8f, 0xf6), Reading, MEDIUM, medium::verify16),
+    // SYNCHRONIZE CACHE(16)
+    row(&usage16(0x91, 2), Writing, MEDIUM, medium::synchronize16),
+    // WRITE SAME(16)
+    row(&usage16(0x93, 0xff), Writing, WRITES, space::write_same16),
+    // READ CAPACITY(16)
+    row(
+        &[0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4],
+        NoLegacy,
+        NONE,
+        misc::capacity16,
+    )
+    .action(0x10),
+    // REPORT LUNS
+    row(&[0xa0, 0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4], Nothing, EXEMPT, misc::report_luns),
+    // REPORT SUPPORTED OPERATION CODES
+    row(&[0xa3, 0x0c, 0x87, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 4], Writing, NONE, rsoc::opcodes)
+        .action(0x0c),
+    // REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS
+    row(&[0xa3, 0x0d, 0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4], Writing, NONE, rsoc::functions)
+        .action(0x0d),
+    // READ(12)
+    row(&usage12(0xa8, 0xf8), Reading, MEDIUM, medium::read12),
+    // WRITE(12)
+    row(&usage12(0xaa, 0xf8), Writing, WRITES, medium::write12),
+    // VERIFY(12)
+    row(&usage12(0xaf, 0xf6), Reading, MEDIUM, medium::verify12),
+];
+
+/// Usage data of the 12-byte commands with an LBA and a length.
+const fn usage12(opcode: u8, flags: u8) -> [u8; 12] {
+    [opcode, flags, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 4]
+}
+
+/// Usage data of the 16-byte commands with an LBA and a length.
+const fn usage16(opcode: u8, flags: u8) -> [u8; 16] {
+    let f = 0xff;
+    [opcode, flags, f, f, f, f, f, f, f, f, f, f, f, f, 0, 4]
+}
+
+/// Usage data of PERSISTENT RESERVE IN by service action.
+const PR_IN: [&[u8]; 4] = [
+    &[0x5e, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 4],
+    &[0x5e, 1, 0, 0, 0, 0, 0, 0xff, 0xff, 4],
+    &[0x5e, 2, 0, 0, 0, 0, 0, 0xff, 0xff, 4],
+    &[0x5e, 3, 0, 0, 0, 0, 0, 0xff, 0xff, 4],
+];
+
+/// Usage data of PERSISTENT RESERVE OUT by service action; scope and type count where used.
+const PR_OUT: [&[u8]; 7] = [
+    &[0x5f, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 4],
+    &[0x5f, 1, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 4],
+    &[0x5f, 2, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 4],
+    &[0x5f, 3, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 4],
+    &[0x5f, 4, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 4],
+    &[0x5f, 5, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 4],
+    &[0x5f, 6, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 4],
+];
+
+/// No row has that opcode.
+const UNKNOWN: u8 = 0xff;
+
+/// The first row of each opcode.
+static FIRST: [u8; 256] = first_rows();
+
+const fn first_rows() -> [u8; 256] {
+    assert!(ROWS.len() < UNKNOWN as usize);
+    let mut first = [UNKNOWN; 256];
+    let mut at = ROWS.len();
+    while at > 0 {
+        at -= 1;
+        first[ROWS[at].opcode as usize] = at as u8;
+    }
+    first
+}
+
+/// The rows that have an opcode, in order of service action; none, if the logical unit lacks it.
+#[inline]
+pub(super) fn rows(opcode: u8, facts: &LuFacts) -> impl Iterator<Item = &'static Row> {
+    let from = ROWS.get(usize::from(FIRST[usize::from(opcode)])..).unwrap_or(&[]);
+    from.iter().take_while(move |row| row.opcode == opcode).filter(move |row| row.on(facts))
+}
+
+/// The row of a command, or why it has none: an unknown opcode, or an unknown service action.
+#[inline]
+pub(super) fn find(cdb: &Cdb, facts: &LuFacts) -> Result<&'static Row, Failure> {
+    match ROWS.get(usize::from(FIRST[usize::from(cdb.opcode())])) {
+        Some(row) if row.action.is_none() && row.on(facts) => Ok(row),
+        _ => find_action(cdb, facts),
+    }
+}
+
+fn find_action(cdb: &Cdb, facts: &LuFacts) -> Result<&'static Row, Failure> {
+    let mut known = rows(cdb.opcode(), facts).peekable();
+    if known.peek().is_none() {
+        return Err(unknown_opcode());
+    }
+    known.find(|row| row.action == Some(cdb.action())).ok_or_else(|| bad_field(1, 4))
+}
+
+/// INVALID COMMAND OPERATION CODE, with a pointer to it.
+#[cold]
+fn unknown_opcode() -> Failure {
+    let field = Sense::cdb_field(0, 7).field;
+    Sense { field, ..Sense::illegal(Asc::INVALID_OPCODE) }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_in_order_and_distinct() {
+        let keys: Vec<_> = ROWS.iter().map(|r| (r.opcode, r.action)).collect();
+        assert!(keys.is_sorted_by(|a, b| a < b), "{keys:?}");
+    }
+
+    #[test]
+    fn an_opcode_has_service_actions_or_none() {
+        for pair in ROWS.windows(2).filter(|pair| pair[0].opcode == pair[1].opcode) {
+            assert!(pair.iter().all(|row| row.action.is_some()));
+        }
+    }
+
+    #[test]
+    fn usage_data_has_the_length_of_its_group() {
+        for row in ROWS {
+            let want = match row.opcode >> 5 {
+                0 => 6,
+                1 | 2 => 10,
+                4 => 16,
+                5 => 12,
+                group => panic!("group {group} has no fixed length"),
+            };
+            assert_eq!(row.usage.len(), want, "opcode {:#04x}", row.opcode);
+            assert_eq!(row.usage[want - 1], 4, "CONTROL: only NACA is looked at");
+            let action = row.action.unwrap_or(row.usage[1]);
+            assert_eq!(row.usage[1] & 0x1f, action & 0x1f, "opcode {:#04x}", row.opcode);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What the tests of this layer share: a logical unit, nexuses, and a way to send commands.
+
+use std::sync::Arc;
+
+use super::*;
+
+/// A nexus that differs from all with another number.
+pub(super) fn nexus(number: u16) -> ItNexus {
+    ItNexus {
+        initiator: format!("iqn.2026-01.org.example:host{number}"),
+        isid: [0x80, 0, 0, 0, 0, 1],
+        target: "iqn.2026-01.org.example:disk".into(),
+        tpg_tag: 1,
+        relative_port: 1,
+    }
+}
+
+/// A thin disk of 1 GiB with 512-byte blocks and a write cache.
+pub(super) fn facts() -> LuFacts {
+    let thin = Thin {
+        max_unmap_blocks: 1 << 16,
+        max_unmap_descriptors: 16,
+        granularity_blocks: 8,
+        alignment_blocks: 0,
+        lbprz: true,
+        max_write_same_blocks: 1 << 16,
+    };
+    let identity = Identity {
+        vendor: "RINGTGT".into(),
+        product: "disk".into(),
+        revision: "1".into(),
+        serial: "0123456789abcdef".into(),
+        naa: Naa::Short([0x30, 1, 2, 3, 4, 5, 6, 7]),
+        uuid: [7; 16],
+    };
+    LuFacts {
+        name: "disk".into(),
+        block_size: 512,
+        blocks: 1 << 21,
+        physical_exponent: 3,
+        read_only: false,
+        write_cache: true,
+        thin: Some(thin),
+        identity,
+        optimal_transfer_blocks: 512,
+        max_transfer_blocks: 1 << 16,
+        rotational: false,
+    }
+}
+
+/// A logical unit, what one initiator does to it, and what came of it.
+#[derive(Debug)]
+pub(super) struct Rig {
+    pub(super) lu: Lu,
+    pub(super) attentions: Attentions,
+    pub(super) read_only_map: bool,
+    pub(super) out: Vec<u8>,
+}
+
+impl Rig {
+    pub(super) fn new(facts: LuFacts) -> Self {
+        let lu = Lu { facts: Arc::new(facts), state: Arc::default() };
+        Self { lu, attentions: Attentions::new(), read_only_map: false, out: vec![0xee; 4096] }
+    }
+
+    /// Sends a command from nexus 1.
+    pub(super) fn start(&mut self, cdb: &[u8]) -> Outcome {
+        self.start_from(1, cdb)
+    }
+
+    pub(super) fn start_from(&mut self, number: u16, cdb: &[u8]) -> Outcome {
+        let nexus = nexus(number);
+        let mut cx = Context {
+            lu: Some(&self.lu),
+            nexus: &nexus,
+            luns: &[0, 1, 300],
+            read_only_map: self.read_only_map,
+            attentions: &mut self.attentions,
+        };
+        start(cdb, &mut cx, &mut self.out)
+    }
+
+    /// Sends a command with a parameter list from nexus 1.
+    pub(super) fn send(&mut self, cdb: &[u8], data: &[u8]) -> Outcome {
+        self.send_from(1, cdb, data)
+    }
+
+    pub(super) fn send_from(&mut self, number: u16, cdb: &[u8], data: &[u8]) -> Outcome {
+        match self.start_from(number, cdb) {
+            Outcome::Params(wanted) => {
+                let data = &data[..data.len().min(wanted as usize)];
+                let nexus = nexus(number);
+                let mut cx = Context {
+                    lu: Some(&self.lu),
+                    nexus: &nexus,
+                    luns: &[],
+                    read_only_map: self.read_only_map,
+                    attentions: &mut self.attentions,
+                };
+                params(cdb, &mut cx, data, &mut self.out)
+            }
+            other => other,
+        }
+    }
+
+    /// Sends a command and, if it changes shared state, applies that.
+    pub(super) fn run_from(&mut self, number: u16, cdb: &[u8], data: &[u8]) -> Result<Effects, Failure> {
+        match self.send_from(number, cdb, data) {
+            Outcome::Shared(op) => {
+                let (state, effects) = self.lu.state.apply(&self.lu.facts, &op, &nexus(number))?;
+                self.lu.state = Arc::new(state);
+                Ok(effects)
+            }
+            Outcome::Fail(failure) => Err(failure),
+            _ => Ok(Effects::default()),
+        }
+    }
+
+    /// The data-in of a command that must succeed.
+    pub(super) fn data(&mut self, cdb: &[u8]) -> Vec<u8> {
+        match self.start(cdb) {
+            Outcome::Data(n) => self.out[..n].to_vec(),
+            other => panic!("{cdb:02x?} gave {other:?}"),
+        }
+    }
+
+    /// The sense data of a command that must fail with some.
+    pub(super) fn sense(&mut self, cdb: &[u8]) -> Sense {
+        match self.start(cdb) {
+            Outcome::Fail(Failure::Check(sense)) => sense,
+            other => panic!("{cdb:02x?} gave {other:?}"),
+        }
+    }
+}
