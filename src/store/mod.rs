@@ -6,6 +6,10 @@
 //! it; a block is never smaller than what direct I/O needs, so nothing is read, changed and
 //! written back. Refuses to know: SCSI commands, sessions, and how operations are queued.
 
+pub mod blocking;
 mod config;
+mod fault;
+mod queue;
 
 pub use config::{IdentityOverride, StoreConfig, StoreKind};
+pub use fault::{Direction, Fault, Progress, judge, judge_plain};

@@ -1,0 +1,124 @@
+//! A few threads for system calls that have no io_uring form.
+//!
+//! Owns: the threads and a bounded queue before them. Promises: [`BlockingPool::submit`] never waits; each
+//! accepted job runs once and its reply is called once, on the pool's thread. Refuses to know what
+//! the jobs are. A job that panics ends the process, as a panic in a store does anywhere.
+
+use std::fmt;
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+/// How many threads wait for system calls. They serve rare commands: two keep one slow discard from
+/// holding up all others.
+const THREADS: usize = 2;
+
+/// Jobs that may wait. Each stands for a SCSI command that holds a task; beyond this the command
+/// is answered BUSY.
+const QUEUE: usize = 1024;
+
+type Call = Box<dyn FnOnce() -> i32 + Send>;
+type Reply = Box<dyn FnOnce(i32) + Send>;
+
+/// One system call to be waited for, and whom to tell its result (≥ 0, or a negative errno).
+pub struct BlockingJob {
+    call: Call,
+    reply: Reply,
+}
+
+/// The threads. Dropping the pool lets them finish what was accepted, and does not wait for it.
+#[derive(Clone, Debug)]
+pub struct BlockingPool {
+    queue: Sender<BlockingJob>,
+}
+
+impl BlockingJob {
+    /// `call` waits for the kernel; `reply` passes the result on and must not wait.
+    pub fn new(
+        call: impl FnOnce() -> i32 + Send + 'static,
+        reply: impl FnOnce(i32) + Send + 'static,
+    ) -> Self {
+        Self { call: Box::new(call), reply: Box::new(reply) }
+    }
+
+    fn run(self) {
+        (self.reply)((self.call)());
+    }
+}
+
+impl fmt::Debug for BlockingJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockingJob").finish_non_exhaustive()
+    }
+}
+
+impl BlockingPool {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// When the system has no room for another thread.
+    pub fn start() -> std::io::Result<Self> {
+        let (queue, jobs) = bounded(QUEUE);
+        for n in 0..THREADS {
+            let jobs = jobs.clone();
+            thread::Builder::new().name(format!("blocking-{n}")).spawn(move || work(&jobs))?;
+        }
+        Ok(Self { queue })
+    }
+
+    /// Hands a job over, or gives it back when too many are waiting.
+    pub fn submit(&self, job: BlockingJob) -> Result<(), BlockingJob> {
+        self.queue.try_send(job).map_err(TrySendError::into_inner)
+    }
+}
+
+/// A worker's life: until every handle of the pool is gone.
+fn work(jobs: &Receiver<BlockingJob>) {
+    let bomb = AbortOnUnwind;
+    for job in jobs {
+        job.run();
+    }
+    std::mem::forget(bomb);
+}
+
+/// Dropped only while a panic unwinds: without it the thread, and every command that waits for it,
+/// would be gone in silence.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        std::process::abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_job_is_answered_once() {
+        let pool = BlockingPool::start().unwrap();
+        let (tell, told) = crossbeam_channel::unbounded();
+        for n in 0..100 {
+            let tell = tell.clone();
+            pool.submit(BlockingJob::new(move || n, move |n| tell.send(n).unwrap())).unwrap();
+        }
+        drop((tell, pool));
+        let mut results: Vec<i32> = told.iter().collect();
+        results.sort_unstable();
+        assert_eq!(results, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_full_queue_gives_the_job_back() {
+        let pool = BlockingPool::start().unwrap();
+        let (release, gate) = bounded::<()>(0);
+        let waiting = || {
+            let gate = gate.clone();
+            BlockingJob::new(move || i32::from(gate.recv().is_ok()), drop)
+        };
+        let accepted = (0..QUEUE + THREADS + 1).take_while(|_| pool.submit(waiting()).is_ok()).count();
+        assert!((QUEUE..=QUEUE + THREADS).contains(&accepted));
+        drop(release);
+    }
+}
