@@ -58,6 +58,18 @@ pub fn direct_alignment(fd: BorrowedFd<'_>) -> io::Result<Option<DirectAlignment
     Ok(known.then_some(DirectAlignment { memory: out.stx_dio_mem_align, offset: out.stx_dio_offset_align }))
 }
 
+/// Turns direct I/O of an open file on or off.
+///
+/// # Errors
+/// `EINVAL` when the file system has no direct I/O.
+pub fn set_direct(fd: BorrowedFd<'_>, direct: bool) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    let flags = if direct { flags | libc::O_DIRECT } else { flags & !libc::O_DIRECT };
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags) }).map(drop)
+}
+
 /// Logical sector size of a block device, bytes.
 pub fn block_sector(fd: BorrowedFd<'_>) -> io::Result<u32> {
     read_ioctl::<c_int>(fd, BLKSSZGET).map(|n| n as u32)
