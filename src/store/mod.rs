@@ -7,29 +7,44 @@
 //! written back. Refuses to know: SCSI commands, sessions, and how operations are queued.
 
 mod align;
+mod backing;
+mod block;
 pub mod blocking;
 mod claim;
 mod config;
 mod fault;
+mod file;
 mod holder;
+mod identity;
+mod open;
 mod queue;
+mod ram;
+mod span;
+mod unit;
 
+use std::fmt;
+use std::path::PathBuf;
+
+pub use backing::{Backing, DiscardMethod, FileMedium, Medium};
 pub use config::{IdentityOverride, StoreConfig, StoreKind};
 pub use fault::{Direction, Fault, Progress, judge, judge_plain};
+pub use open::{PATIENCE, open};
+pub use span::Span;
+pub use unit::{BlockingCall, Reach, Step, Store, ZEROES, zero_region};
 
 /// Why a store cannot be opened: where, what is wrong, and what to do about it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OpenError {
     /// The device or file, or the name of a store that has neither.
-    pub path: std::path::PathBuf,
+    pub path: PathBuf,
     /// What is wrong.
     pub what: String,
     /// What an administrator can do.
     pub remedy: String,
 }
 
-impl std::fmt::Display for OpenError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}; {}", self.path.display(), self.what, self.remedy)
     }
 }

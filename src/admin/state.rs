@@ -1,0 +1,290 @@
+//! What has to outlive the process: identities of stores, and saved state of logical units.
+//!
+//! ```text
+//!   /var/lib/ringtgt/version               the layout, as a number
+//!                    identity/NAME.json    one per configured store
+//!                    unit/SERIAL.json      reservations and mode pages that were asked to survive
+//! ```
+//!
+//! Promises: a file is either the old one or the new one, whenever the power goes; an identity that
+//! was once given is never changed by this module; what cannot be read is an error, never taken for absent.
+//! Refuses to know what the saved state of a unit means.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::scsi::Identity;
+use crate::store::StoreConfig;
+use crate::sys;
+
+/// The layout that this version writes and reads.
+const VERSION: u32 = 1;
+/// Where a service keeps its state.
+const SYSTEM: &str = "/var/lib/ringtgt";
+
+/// What is wrong with the state directory or a file in it.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {what}", path.display())]
+pub struct StateError {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// What is wrong, with the remedy where there is one.
+    pub what: String,
+}
+
+/// The state directory.
+#[derive(Clone, Debug)]
+pub struct StateDir {
+    root: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedIdentity {
+    name: String,
+    identity: Identity,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedUnit {
+    serial: String,
+    /// Base64.
+    state: String,
+}
+
+/// The directory of a service: systemd's `StateDirectory=`, else `/var/lib/ringtgt`.
+pub fn service_dir() -> PathBuf {
+    service_dir_in(|name| std::env::var(name).ok())
+}
+
+/// The directory for stores that are served ad hoc: a user's own, and for root the service's.
+pub fn ad_hoc_dir() -> PathBuf {
+    ad_hoc_dir_in(|name| std::env::var(name).ok(), sys::effective_uid() == 0)
+}
+
+fn service_dir_in(env: impl Fn(&str) -> Option<String>) -> PathBuf {
+    let given = env("STATE_DIRECTORY").filter(|dirs| dirs.starts_with('/'));
+    given.and_then(|dirs| dirs.split(':').next().map(PathBuf::from)).unwrap_or_else(|| SYSTEM.into())
+}
+
+fn ad_hoc_dir_in(env: impl Fn(&str) -> Option<String>, root: bool) -> PathBuf {
+    if root {
+        return service_dir_in(env);
+    }
+    // Relative paths are to be ignored (XDG Base Directory Specification).
+    let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
+        .map_or_else(|| SYSTEM.into(), |base| base.join("ringtgt"))
+}
+
+impl StateDir {
+    /// Opens `root`, and makes it when it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be made or written, or was written by a newer version.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, StateError> {
+        let state = Self { root: root.into() };
+        for dir in [state.root.clone(), state.root.join("identity"), state.root.join("unit")] {
+            make_dir(&dir).map_err(|e| failed(&dir, "cannot be made", &e))?;
+        }
+        state.check_version()?;
+        Ok(state)
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// The identity of the store of that name: the saved one, or a new one that is saved before
+    /// anybody sees it; and then what the administrator chose instead.
+    ///
+    /// # Errors
+    /// When it cannot be read or saved, or what was chosen is not well formed.
+    pub fn identity(&self, config: &StoreConfig) -> Result<Identity, StateError> {
+        let path = self.file("identity", &config.name);
+        let saved = match load::<SavedIdentity>(&path)? {
+            Some(saved) => saved.identity,
+            None => first_identity(&path, &config.name)?,
+        };
+        saved.with(&config.identity).map_err(|what| StateError { path, what: what.into() })
+    }
+
+    /// Forgets the identity of a store that was removed for good.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget_identity(&self, name: &str) -> Result<(), StateError> {
+        remove(&self.file("identity", name))
+    }
+
+    /// What was saved for the unit of that serial number.
+    ///
+    /// # Errors
+    /// When something is there and cannot be read.
+    pub fn load_unit(&self, serial: &str) -> Result<Option<Vec<u8>>, StateError> {
+        let path = self.file("unit", serial);
+        let Some(saved) = load::<SavedUnit>(&path)? else { return Ok(None) };
+        STANDARD.decode(&saved.state).map(Some).map_err(|e| damaged(&path, &e))
+    }
+
+    /// Saves the state of a unit; when this returns it survives a power cut.
+    ///
+    /// # Errors
+    /// When it cannot be written. What was saved before is then still there.
+    pub fn save_unit(&self, serial: &str, state: &[u8]) -> Result<(), StateError> {
+        let saved = SavedUnit { serial: serial.into(), state: STANDARD.encode(state) };
+        let path = self.file("unit", serial);
+        replace(&path, &encode(&saved)).map_err(|e| failed(&path, "cannot be written", &e))
+    }
+
+    /// Forgets what was saved for a unit; when this returns that survives a power cut.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget_unit(&self, serial: &str) -> Result<(), StateError> {
+        remove(&self.file("unit", serial))
+    }
+
+    fn file(&self, kind: &str, name: &str) -> PathBuf {
+        self.root.join(kind).join(format!("{}.json", escape(name)))
+    }
+
+    fn check_version(&self) -> Result<(), StateError> {
+        let path = self.root.join("version");
+        match load::<u32>(&path)? {
+            Some(VERSION) => Ok(()),
+            Some(other) => Err(StateError {
+                path,
+                what: format!(
+                    "layout {other} is not known to this version, which has {VERSION}; use a newer ringtgt"
+                ),
+            }),
+            None => replace(&path, &encode(&VERSION)).map_err(|e| failed(&path, "cannot be written", &e)),
+        }
+    }
+}
+
+/// Saves a new identity, unless another process was faster; then takes that one.
+fn first_identity(path: &Path, name: &str) -> Result<Identity, StateError> {
+    let identity = Identity::fresh().map_err(|e| failed(path, "no random bytes", &e))?;
+    let saved = SavedIdentity { name: name.into(), identity: identity.clone() };
+    match create(path, &encode(&saved)) {
+        Ok(()) => Ok(identity),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => match load::<SavedIdentity>(path)? {
+            Some(saved) => Ok(saved.identity),
+            None => Err(failed(path, "came and went", &e)),
+        },
+        Err(e) => Err(failed(path, "cannot be written", &e)),
+    }
+}
+
+/// A file name for any string: whatever is not plain becomes `%` and two hex digits.
+fn escape(name: &str) -> String {
+    let plain = |i: usize, b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b) || (b == b'.' && i > 0);
+    name.bytes()
+        .enumerate()
+        .map(|(i, b)| if plain(i, b) { char::from(b).to_string() } else { format!("%{b:02x}") })
+        .collect()
+}
+
+/// Makes a directory, and that durable, unless it is there. Nobody else may look inside.
+fn make_dir(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    dir.parent().map_or(Ok(()), sync_dir)
+}
+
+fn encode(value: &impl Serialize) -> Vec<u8> {
+    // Numbers, strings and byte arrays in structs: none of them can fail to become JSON.
+    serde_json::to_vec_pretty(value).unwrap_or_default()
+}
+
+fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| damaged(path, &e)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(failed(path, "cannot be read", &e)),
+    }
+}
+
+/// Puts `bytes` in the place of whatever is at `path`.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    with_finished(path, bytes, |temporary| fs::rename(temporary, path))
+}
+
+/// Puts `bytes` at `path`, where nothing may be yet.
+fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    with_finished(path, bytes, |temporary| {
+        let linked = fs::hard_link(temporary, path);
+        let _ = fs::remove_file(temporary);
+        linked
+    })
+}
+
+/// Writes a file aside, durably, and lets `publish` give it its name, durably.
+fn with_finished(path: &Path, bytes: &[u8], publish: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    let dir = path.parent().unwrap_or_else(|| Path::new("/"));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // A dot is never the first character of a name of ours, so this is nobody's.
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let turn = NEXT.fetch_add(1, Ordering::Relaxed);
+    let temporary = dir.join(format!(".{name}.{}.{turn}", std::process::id()));
+    let published = write_through(&temporary, bytes).and_then(|()| publish(&temporary));
+    if published.is_err() {
+        // What is left is of no use; the first error is the one that counts.
+        let _ = fs::remove_file(&temporary);
+    }
+    published.and_then(|()| sync_dir(dir))
+}
+
+fn write_through(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn remove(path: &Path) -> Result<(), StateError> {
+    let removed = match fs::remove_file(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        removed => removed,
+    };
+    removed
+        .and_then(|()| path.parent().map_or(Ok(()), sync_dir))
+        .map_err(|e| failed(path, "cannot be removed", &e))
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+fn failed(path: &Path, what: &str, error: &io::Error) -> StateError {
+    let remedy = match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "; make it writable, or choose another directory with --state-dir"
+        }
+        _ => "",
+    };
+    StateError { path: path.into(), what: format!("{what}: {error}{remedy}") }
+}
+
+fn damaged(path: &Path, error: &dyn std::fmt::Display) -> StateError {
+    let remedy = "restore it from a backup, or remove it to begin anew";
+    StateError { path: path.into(), what: format!("is damaged: {error}; {remedy}") }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

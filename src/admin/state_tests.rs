@@ -1,0 +1,119 @@
+//! The state directory on a real file system.
+
+use std::os::unix::fs::PermissionsExt;
+use std::thread;
+
+use super::*;
+use crate::store::{IdentityOverride, StoreKind};
+
+fn state() -> (tempfile::TempDir, StateDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let state = StateDir::open(dir.path().join("a/b")).unwrap();
+    (dir, state)
+}
+
+fn config(name: &str) -> StoreConfig {
+    StoreConfig::new(StoreKind::Ramdisk, name)
+}
+
+#[test]
+fn an_identity_is_kept() {
+    let (_dir, state) = state();
+    let first = state.identity(&config("disk")).unwrap();
+    assert_eq!(StateDir::open(state.path()).unwrap().identity(&config("disk")).unwrap(), first);
+    assert_ne!(state.identity(&config("other")).unwrap(), first);
+    state.forget_identity("disk").unwrap();
+    state.forget_identity("disk").unwrap();
+    assert_ne!(state.identity(&config("disk")).unwrap(), first);
+}
+
+#[test]
+fn what_is_chosen_wins_and_is_not_saved() {
+    let (_dir, state) = state();
+    let serial = Some("chosen".to_owned());
+    let chosen = StoreConfig {
+        identity: IdentityOverride { serial, ..IdentityOverride::default() },
+        ..config("disk")
+    };
+    let identity = state.identity(&chosen).unwrap();
+    assert_eq!(identity.serial, "chosen");
+    let saved = state.identity(&config("disk")).unwrap();
+    assert_ne!(saved.serial, "chosen");
+    assert_eq!(saved.naa, identity.naa);
+}
+
+#[test]
+fn racing_processes_agree_on_one_identity() {
+    let (_dir, state) = state();
+    let racers: Vec<_> = (0..8)
+        .map(|_| {
+            let state = state.clone();
+            thread::spawn(move || state.identity(&config("disk")).unwrap())
+        })
+        .collect();
+    let identities: Vec<_> = racers.into_iter().map(|racer| racer.join().unwrap()).collect();
+    assert!(identities.windows(2).all(|pair| pair[0] == pair[1]));
+    assert_eq!(fs::read_dir(state.path().join("identity")).unwrap().count(), 1);
+}
+
+#[test]
+fn units_are_saved_replaced_and_forgotten() {
+    let (_dir, state) = state();
+    assert_eq!(state.load_unit("s/1").unwrap(), None);
+    state.save_unit("s/1", b"\x00one").unwrap();
+    state.save_unit("s/1", b"two\xff").unwrap();
+    assert_eq!(state.load_unit("s/1").unwrap().unwrap(), b"two\xff");
+    state.forget_unit("s/1").unwrap();
+    assert_eq!(state.load_unit("s/1").unwrap(), None);
+}
+
+#[test]
+fn damage_is_an_error_not_absence() {
+    let (_dir, state) = state();
+    state.save_unit("s", b"state").unwrap();
+    state.identity(&config("disk")).unwrap();
+    fs::write(state.path().join("unit/s.json"), "{").unwrap();
+    fs::write(state.path().join("identity/disk.json"), "").unwrap();
+    assert!(state.load_unit("s").unwrap_err().what.contains("is damaged"));
+    assert!(state.identity(&config("disk")).unwrap_err().what.contains("is damaged"));
+}
+
+#[test]
+fn a_newer_layout_is_refused() {
+    let (_dir, state) = state();
+    fs::write(state.path().join("version"), "2").unwrap();
+    assert!(StateDir::open(state.path()).unwrap_err().what.contains("layout 2"));
+}
+
+#[test]
+fn nobody_else_may_look() {
+    let (_dir, state) = state();
+    state.save_unit("s", b"").unwrap();
+    let mode = |path: &str| fs::metadata(state.path().join(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("."), mode("unit"), mode("unit/s.json")), (0o700, 0o700, 0o600));
+}
+
+#[test]
+fn any_name_is_a_file_name_of_its_own() {
+    assert_eq!(escape("disk-1.img_A"), "disk-1.img_A");
+    assert_eq!(escape("../x"), "%2e.%2fx");
+    assert_eq!(escape("ü%"), "%c3%bc%25");
+    assert_ne!(escape("a/b"), escape("a%2fb"));
+}
+
+#[test]
+fn the_directory_follows_the_user() {
+    let env = |pairs: &'static [(&str, &str)]| {
+        move |name: &str| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())
+    };
+    let path = |p: &str| PathBuf::from(p);
+    assert_eq!(ad_hoc_dir_in(env(&[("HOME", "/home/u")]), false), path("/home/u/.local/state/ringtgt"));
+    assert_eq!(ad_hoc_dir_in(env(&[("XDG_STATE_HOME", "/s"), ("HOME", "/h")]), false), path("/s/ringtgt"));
+    assert_eq!(
+        ad_hoc_dir_in(env(&[("XDG_STATE_HOME", "s"), ("HOME", "/h")]), false),
+        path("/h/.local/state/ringtgt")
+    );
+    assert_eq!(ad_hoc_dir_in(env(&[("HOME", "/root")]), true), path(SYSTEM));
+    assert_eq!(service_dir_in(env(&[("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")])), path("/var/lib/a"));
+    assert_eq!(service_dir_in(env(&[])), path(SYSTEM));
+}

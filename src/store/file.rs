@@ -1,0 +1,154 @@
+//! Opening regular files.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use super::align::{Access, go_direct, physical_exponent};
+use super::backing::{Backing, DiscardMethod, FileMedium, Medium};
+use super::claim::{claim, lock};
+use super::open::{base, check_len, fit_block, thin};
+use super::{OpenError, StoreConfig};
+use crate::sys;
+
+/// Only the owner may read a disk image that is made here: file systems in it have their own rules.
+const MODE: u32 = 0o600;
+/// The unit in which file systems give space back, where they do not say; and the largest that is told
+/// to initiators as the physical block.
+const UNIT: u32 = 4096;
+
+/// Opens or makes the file of `config`. What was made is removed again when it is of no use.
+pub(super) fn open(config: &StoreConfig, path: &Path, patience: Duration) -> Result<Backing, OpenError> {
+    check_kind(path)?;
+    if let (Some(size), Some(block)) = (config.size, config.block_size) {
+        check_len(config, size, block)?;
+    }
+    let is_new = fs::symlink_metadata(path).is_err();
+    let file = claim_file(config, path, patience)?;
+    let is_ours = is_new && file.metadata().is_ok_and(|meta| meta.len() == 0);
+    let opened = set_up(config, path, file);
+    if is_ours && opened.is_err() {
+        // Nobody else has written to it. When it cannot be removed the message is still the first one.
+        let _ = fs::remove_file(path);
+    }
+    opened
+}
+
+/// Refuses what is no regular file, before opening it: opening a pipe, for one, would wait for a writer.
+fn check_kind(path: &Path) -> Result<(), OpenError> {
+    let Ok(meta) = fs::metadata(path) else { return Ok(()) };
+    if meta.is_file() {
+        return Ok(());
+    }
+    Err(if meta.file_type().is_block_device() {
+        OpenError::new(path, "is a block device", "use kind = \"block\"")
+    } else {
+        OpenError::new(path, "is neither a file nor a block device", "choose another path")
+    })
+}
+
+/// The file, open and held.
+fn claim_file(config: &StoreConfig, path: &Path, patience: Duration) -> Result<File, OpenError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(!config.read_only)
+        .create(!config.read_only && config.size.is_some())
+        .mode(MODE)
+        .open(path)
+        .map_err(|e| OpenError::from_io(path, "cannot be opened", &e))?;
+    claim(path, patience, || lock(&file, config.read_only))?;
+    Ok(file)
+}
+
+/// Gives the held file its length and learns its facts.
+fn set_up(config: &StoreConfig, path: &Path, file: File) -> Result<Backing, OpenError> {
+    let failed = |what: &str, e: &io::Error| OpenError::from_io(path, what, e);
+    let len = give_len(config, path, &file)?;
+    let access = go_direct(&file, None).map_err(|e| failed("cannot be examined", &e))?;
+    let block = fit_block(config, access)?;
+    check_len(config, len, block)?;
+    let discard = discard_method(config, &file, len);
+    let unit = file.metadata().map_err(|e| failed("cannot be examined", &e))?.blksize();
+    let unit = u32::try_from(unit).unwrap_or(UNIT).clamp(block, UNIT.max(block));
+    let write_back = config.write_back.unwrap_or(true);
+    let medium =
+        FileMedium { file, direct: access.direct, is_block: false, dsync_always: !write_back, discard };
+    Ok(Backing {
+        physical_exponent: physical_exponent(unit, block),
+        write_cache: write_back && !config.read_only,
+        thin: thin(discard, block, u64::from(unit), 0),
+        warnings: warnings(path, access),
+        ..base(config, len, block, Medium::File(medium))
+    })
+}
+
+/// The length of the file, after an empty one was made as long as configured.
+fn give_len(config: &StoreConfig, path: &Path, file: &File) -> Result<u64, OpenError> {
+    let failed = |what: &str, e: &io::Error| OpenError::from_io(path, what, e);
+    let len = file.metadata().map_err(|e| failed("cannot be examined", &e))?.len();
+    match (len, config.size) {
+        (0, Some(size)) if !config.read_only => {
+            check_len(config, size, config.block_size.unwrap_or(1))?;
+            make(config, path, file, size)
+                .map(|()| size)
+                .map_err(|e| failed(&format!("cannot be made {size} bytes long"), &e))
+        }
+        (len, Some(size)) if len != size => Err(OpenError::new(
+            path,
+            format!("is {len} bytes long, not {size} as configured"),
+            format!("leave the size out, or change the file: truncate --size={size} '{}'", path.display()),
+        )),
+        (len, _) => {
+            allocate(config, file, len).map_err(|e| failed("cannot be allocated as a whole", &e))?;
+            Ok(len)
+        }
+    }
+}
+
+/// Makes an empty file `size` bytes long, and that durable. Space comes before length, so that a file
+/// of the right length is always finished.
+fn make(config: &StoreConfig, path: &Path, file: &File, size: u64) -> io::Result<()> {
+    allocate(config, file, size)?;
+    file.set_len(size)?;
+    file.sync_all()?;
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    File::open(parent)?.sync_all()
+}
+
+/// With `thin = false`, allocates whatever is not allocated yet.
+fn allocate(config: &StoreConfig, file: &File, size: u64) -> io::Result<()> {
+    if config.thin != Some(false) || config.read_only || size == 0 {
+        return Ok(());
+    }
+    sys::fallocate(file.as_fd(), libc::FALLOC_FL_KEEP_SIZE, 0, size)
+}
+
+/// Whether holes can be punched: tried beyond the end, where there is nothing to lose.
+fn discard_method(config: &StoreConfig, file: &File, len: u64) -> DiscardMethod {
+    if config.read_only || config.thin == Some(false) {
+        return DiscardMethod::None;
+    }
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    let beyond = len.next_multiple_of(u64::from(UNIT));
+    match sys::fallocate(file.as_fd(), mode, beyond, u64::from(UNIT)) {
+        Ok(()) => DiscardMethod::Punch,
+        Err(_) => DiscardMethod::None,
+    }
+}
+
+fn warnings(path: &Path, access: Access) -> Vec<String> {
+    if access.direct {
+        return Vec::new();
+    }
+    vec![format!(
+        "{}: its file system has no direct I/O; going through the page cache, with a write cache",
+        path.display()
+    )]
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;

@@ -1,0 +1,155 @@
+//! Files of every shape, on the file system of this source tree.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::super::{StoreKind, open};
+use super::*;
+
+const MIB: u64 = 1 << 20;
+
+fn dir() -> tempfile::TempDir {
+    tempfile::tempdir_in(".").unwrap()
+}
+
+fn config(dir: &tempfile::TempDir, size: Option<u64>) -> StoreConfig {
+    let path = Some(dir.path().join("disk.img"));
+    StoreConfig { path, size, ..StoreConfig::new(StoreKind::Fileio, "disk") }
+}
+
+fn now(config: &StoreConfig) -> Result<Backing, OpenError> {
+    open(config, Duration::ZERO)
+}
+
+fn allocated(config: &StoreConfig) -> u64 {
+    fs::metadata(config.path.as_ref().unwrap()).unwrap().blocks() * 512
+}
+
+#[test]
+fn a_new_file_is_sparse_and_private() {
+    let dir = dir();
+    let config = config(&dir, Some(64 * MIB));
+    let backing = now(&config).unwrap();
+    assert_eq!((backing.bytes(), allocated(&config)), (64 * MIB, 0));
+    assert!(backing.write_cache && backing.thin.unwrap().lbprz && backing.warnings.is_empty());
+    assert_eq!(fs::metadata(config.path.unwrap()).unwrap().permissions().mode() & 0o777, 0o600);
+    let Medium::File(medium) = backing.medium else { panic!("a file") };
+    assert!(medium.direct && !medium.dsync_always && medium.discard == DiscardMethod::Punch);
+}
+
+#[test]
+fn a_thick_file_is_allocated_when_made_and_when_opened() {
+    let dir = dir();
+    let thin = config(&dir, Some(8 * MIB));
+    drop(now(&thin).unwrap());
+    let thick = StoreConfig { thin: Some(false), ..thin };
+    assert_eq!(now(&thick).unwrap().thin, None);
+    assert!(allocated(&thick) >= 8 * MIB);
+    fs::remove_file(thick.path.as_ref().unwrap()).unwrap();
+    drop(now(&thick).unwrap());
+    assert!(allocated(&thick) >= 8 * MIB);
+}
+
+#[test]
+fn what_cannot_be_allocated_leaves_nothing_behind() {
+    let dir = dir();
+    let config = StoreConfig { thin: Some(false), ..config(&dir, Some(1 << 50)) };
+    let e = now(&config).unwrap_err();
+    assert!(e.what.contains("cannot be made"), "{e}");
+    assert!(!config.path.unwrap().exists());
+}
+
+#[test]
+fn a_second_opener_is_refused_until_the_first_lets_go() {
+    let dir = dir();
+    let config = config(&dir, Some(MIB));
+    let first = now(&config).unwrap();
+    let e = now(&config).unwrap_err();
+    assert!(e.what.contains(&std::process::id().to_string()), "{e}");
+    let reader = StoreConfig { read_only: true, ..config };
+    assert!(now(&reader).is_err());
+    drop(first);
+    let _both = (now(&reader).unwrap(), now(&reader).unwrap());
+}
+
+#[test]
+fn a_dying_holder_is_waited_for() {
+    let dir = dir();
+    let config = config(&dir, Some(MIB));
+    drop(now(&config).unwrap());
+    let mut holder = std::process::Command::new("flock")
+        .args(["--no-fork", "-x", config.path.as_ref().unwrap().to_str().unwrap(), "sleep", "0.5"])
+        .spawn()
+        .expect("flock of util-linux");
+    std::thread::sleep(Duration::from_millis(200));
+    let e = now(&config).unwrap_err();
+    assert!(e.what.contains(&format!("process {}", holder.id())), "{e}");
+    open(&config, Duration::from_secs(30)).unwrap();
+    holder.wait().unwrap();
+}
+
+#[test]
+fn read_only_opens_without_writing() {
+    let dir = dir();
+    let writer = config(&dir, Some(MIB));
+    drop(now(&writer).unwrap());
+    let backing = now(&StoreConfig { read_only: true, size: None, ..writer }).unwrap();
+    assert!(backing.read_only && !backing.write_cache && backing.thin.is_none());
+    let Medium::File(medium) = backing.medium else { panic!("a file") };
+    assert!(medium.file.set_len(0).is_err());
+}
+
+#[test]
+fn sizes_must_agree_and_be_whole_blocks() {
+    let dir = dir();
+    let made = config(&dir, Some(MIB));
+    drop(now(&made).unwrap());
+    assert!(
+        now(&StoreConfig { size: Some(2 * MIB), ..made.clone() }).unwrap_err().what.contains("not 2097152")
+    );
+    assert_eq!(now(&StoreConfig { size: None, ..made.clone() }).unwrap().bytes(), MIB);
+    OpenOptions::new().write(true).open(made.path.as_ref().unwrap()).unwrap().set_len(MIB + 7).unwrap();
+    let e = now(&StoreConfig { size: None, ..made }).unwrap_err();
+    assert!(e.what.contains("7 more") && e.remedy.contains("truncate --size=1049088"), "{e}");
+}
+
+#[test]
+fn a_new_file_of_broken_size_is_not_made() {
+    let dir = dir();
+    for block_size in [None, Some(4096)] {
+        let config = StoreConfig { block_size, ..config(&dir, Some(MIB + 512 + 7)) };
+        assert!(now(&config).is_err());
+        assert!(!config.path.unwrap().exists());
+    }
+}
+
+#[test]
+fn an_absent_or_empty_file_needs_a_size() {
+    let dir = dir();
+    let config = config(&dir, None);
+    assert!(now(&config).unwrap_err().remedy.contains("needs a size"));
+    fs::write(config.path.as_ref().unwrap(), "").unwrap();
+    assert!(now(&config).unwrap_err().what.contains("has no size"));
+}
+
+#[test]
+fn blocks_of_4096_can_be_asked_for() {
+    let dir = dir();
+    let backing = now(&StoreConfig { block_size: Some(4096), ..config(&dir, Some(MIB)) }).unwrap();
+    assert_eq!((backing.block_size, backing.blocks, backing.physical_exponent), (4096, 256, 0));
+}
+
+#[test]
+fn write_through_makes_every_write_durable() {
+    let dir = dir();
+    let backing = now(&StoreConfig { write_back: Some(false), ..config(&dir, Some(MIB)) }).unwrap();
+    let Medium::File(medium) = backing.medium else { panic!("a file") };
+    assert!(medium.dsync_always && !backing.write_cache);
+}
+
+#[test]
+fn what_is_no_file_is_refused_with_the_remedy() {
+    let here = StoreConfig { path: Some(".".into()), ..StoreConfig::new(StoreKind::Fileio, "x") };
+    assert!(now(&here).unwrap_err().what.contains("neither"));
+    let null = StoreConfig { path: Some("/dev/null".into()), ..here };
+    assert!(now(&null).unwrap_err().what.contains("neither"));
+}

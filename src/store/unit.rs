@@ -1,0 +1,251 @@
+//! One reactor's hold on a store: from "read these bytes" to the operation that does it.
+//!
+//! Pure but for memory: nothing here waits or calls the kernel. The caller performs the [`Step`]
+//! and judges its result. A ramdisk is done at once by copying; nothing ([`Medium::Null`]) is done later,
+//! so that it costs a completion like a disk.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use super::backing::{Backing, FileMedium, Medium};
+use super::fault::{Direction, Fault, Progress, judge};
+use super::span::Span;
+use crate::mem::{Memory, Pages, Place, Region, RegionId};
+use crate::ring::{File, Kind};
+use crate::sys;
+
+/// The most zeroes that one place can show, bytes.
+pub const ZEROES: u32 = 1 << 20;
+
+/// What has to be done next. Where it has a result, that is bytes or zero, or a negative errno.
+#[derive(Debug)]
+pub enum Step {
+    /// Push this operation; its result decides.
+    Op(Kind),
+    /// It is done, by copying, or cannot be done.
+    Now(Result<(), Fault>),
+    /// Nothing is to be done, but not at once: complete it in a later turn with success.
+    Later,
+    /// Have [`BlockingCall::run`] run by the blocking pool; its result decides.
+    Blocking(BlockingCall),
+}
+
+/// A system call without an io_uring form.
+#[derive(Debug)]
+pub struct BlockingCall {
+    backing: Arc<Backing>,
+    offset: u64,
+    len: u64,
+}
+
+/// The store as one reactor uses it.
+#[derive(Debug)]
+pub struct Store {
+    backing: Arc<Backing>,
+    place: Location,
+    zeroes: Place,
+    discards: bool,
+}
+
+/// Where this reactor finds the bytes.
+#[derive(Clone, Copy, Debug)]
+enum Location {
+    File { file: File, dsync_always: bool },
+    Ram(RegionId),
+    Null,
+}
+
+/// How a reactor reaches the medium of a backing.
+#[derive(Clone, Copy, Debug)]
+pub enum Reach {
+    /// By this file of its driver: for [`Medium::File`].
+    File(File),
+    /// By this attached region: for [`Medium::Ram`].
+    Region(RegionId),
+    /// For [`Medium::Null`].
+    Nothing,
+}
+
+/// A region of [`ZEROES`] zero bytes, which nobody may write. One serves all reactors.
+///
+/// # Errors
+/// The kernel's, when there is no memory.
+pub fn zero_region() -> io::Result<Arc<Region>> {
+    Region::new(u64::from(ZEROES), Pages::Transparent).map(Arc::new)
+}
+
+impl Store {
+    /// `zeroes` names the attached [`zero_region`]; `discards` says whether the driver has [`Kind::Discard`].
+    ///
+    /// # Panics
+    /// When `reach` is not the kind that the medium needs.
+    pub fn new(backing: Arc<Backing>, reach: Reach, zeroes: RegionId, discards: bool) -> Self {
+        let place = match (&backing.medium, reach) {
+            (Medium::File(medium), Reach::File(file)) => {
+                Location::File { file, dsync_always: medium.dsync_always }
+            }
+            (Medium::Ram(_), Reach::Region(id)) => Location::Ram(id),
+            (Medium::Null, Reach::Nothing) => Location::Null,
+            (medium, reach) => panic!("{medium:?} is not reached by {reach:?}"),
+        };
+        Self { backing, place, zeroes: Place::in_region(zeroes, 0, ZEROES), discards }
+    }
+
+    /// What is shared with the other reactors.
+    pub fn backing(&self) -> &Arc<Backing> {
+        &self.backing
+    }
+
+    /// Reads `place.len` bytes at `offset`, both whole blocks.
+    #[inline]
+    pub fn read(&self, memory: &mut Memory, place: Place, offset: u64) -> Step {
+        if let Err(fault) = self.check(offset, u64::from(place.len)) {
+            return Step::Now(Err(fault));
+        }
+        match self.place {
+            Location::File { file, .. } => Step::Op(Kind::Read { file, place, offset }),
+            Location::Ram(id) => {
+                memory.copy(Place::in_region(id, offset, place.len), place);
+                Step::Now(Ok(()))
+            }
+            // What the slot held belonged to somebody else.
+            Location::Null => {
+                memory.zero(place);
+                Step::Later
+            }
+        }
+    }
+
+    /// Writes `place.len` bytes at `offset`, both whole blocks; with `fua` durable when it completes.
+    #[inline]
+    pub fn write(&self, memory: &mut Memory, place: Place, offset: u64, fua: bool) -> Step {
+        if let Err(fault) = self.check_write(offset, u64::from(place.len)) {
+            return Step::Now(Err(fault));
+        }
+        match self.place {
+            Location::File { file, dsync_always } => {
+                let dsync = dsync_always || (fua && self.backing.write_cache);
+                Step::Op(Kind::Write { file, place, offset, dsync })
+            }
+            Location::Ram(id) => {
+                memory.copy(place, Place::in_region(id, offset, place.len));
+                Step::Now(Ok(()))
+            }
+            Location::Null => Step::Later,
+        }
+    }
+
+    /// Where `len` bytes at `offset` can be sent from without reading them into a slot, if they can:
+    /// a ramdisk's own memory, which others may change meanwhile, or zeroes. Bytes under a digest
+    /// must not change: those of a ramdisk have to be read.
+    #[inline]
+    pub fn resident(&self, offset: u64, len: u32) -> Option<Place> {
+        self.check(offset, u64::from(len)).ok()?;
+        match self.place {
+            Location::File { .. } => None,
+            Location::Ram(id) => Some(Place::in_region(id, offset, len)),
+            Location::Null => (len <= ZEROES).then(|| self.zeroes.first(len)),
+        }
+    }
+
+    /// Makes all completed writes durable.
+    pub fn flush(&self) -> Step {
+        match self.place {
+            Location::File { file, .. } if !self.backing.read_only => {
+                Step::Op(Kind::Fsync { file, data_only: true })
+            }
+            Location::Null => Step::Later,
+            _ => Step::Now(Ok(())),
+        }
+    }
+
+    /// Gives the space of a range back, as far as the store can (UNMAP).
+    pub fn discard(&self, offset: u64, len: u64) -> Span {
+        Span::discard(self, offset, len)
+    }
+
+    /// Zeroes a range; with `unmap` its space may be given back (WRITE SAME).
+    pub fn zero(&self, offset: u64, len: u64, unmap: bool) -> Span {
+        Span::zero(self, offset, len, unmap)
+    }
+
+    /// Judges the result of a read or write of `wanted` bytes.
+    #[inline]
+    pub fn judge(&self, direction: Direction, result: i32, wanted: u32) -> Progress {
+        judge(direction, result, wanted, self.backing.block_size)
+    }
+
+    /// Refuses what lies outside: writing there would make a file longer. Addresses of commands
+    /// are checked long before; this is the last gate.
+    #[inline]
+    fn check(&self, offset: u64, len: u64) -> Result<(), Fault> {
+        let bytes = self.backing.bytes();
+        if offset <= bytes && len <= bytes - offset { Ok(()) } else { Err(Fault::Other(libc::EINVAL)) }
+    }
+
+    #[inline]
+    pub(super) fn check_write(&self, offset: u64, len: u64) -> Result<(), Fault> {
+        if self.backing.read_only {
+            return Err(Fault::Protected);
+        }
+        self.check(offset, len)
+    }
+
+    pub(super) fn file_medium(&self) -> Option<&FileMedium> {
+        match &self.backing.medium {
+            Medium::File(medium) => Some(medium),
+            _ => None,
+        }
+    }
+
+    /// One `fallocate`.
+    pub(super) fn fallocate(&self, mode: i32, offset: u64, len: u64) -> Step {
+        match self.place {
+            Location::File { file, .. } => Step::Op(Kind::Fallocate { file, mode, offset, len }),
+            _ => Step::Now(Err(Fault::Unsupported)),
+        }
+    }
+
+    /// One discard whose range reads as anything afterwards.
+    pub(super) fn forget(&self, offset: u64, len: u64) -> Step {
+        match self.place {
+            Location::File { file, .. } if self.discards => Step::Op(Kind::Discard { file, offset, len }),
+            _ => Step::Blocking(BlockingCall { backing: self.backing.clone(), offset, len }),
+        }
+    }
+
+    /// Writes up to [`ZEROES`] zeroes.
+    pub(super) fn write_zeroes(&self, memory: &mut Memory, offset: u64, len: u64) -> Step {
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        self.write(memory, self.zeroes.first(len), offset, false)
+    }
+
+    /// Zeroes a piece of memory, and with `unmap` gives it back to the system. It takes a while: the
+    /// next piece waits for a later turn.
+    pub(super) fn zero_memory(&self, memory: &mut Memory, offset: u64, len: u64, unmap: bool) -> Step {
+        match (&self.backing.medium, self.place) {
+            (Medium::Ram(region), _) if unmap => region.discard(offset, len),
+            (_, Location::Ram(id)) => {
+                memory.zero(Place::in_region(id, offset, u32::try_from(len).unwrap_or(u32::MAX)));
+            }
+            _ => {}
+        }
+        Step::Later
+    }
+}
+
+impl BlockingCall {
+    /// Discards, and waits for it: zero, or a negative errno.
+    pub fn run(self) -> i32 {
+        let Medium::File(medium) = &self.backing.medium else { return -libc::EOPNOTSUPP };
+        match sys::block_discard(medium.file.as_fd(), self.offset, self.len) {
+            Ok(()) => 0,
+            Err(e) => -e.raw_os_error().unwrap_or(libc::EIO),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "unit_tests.rs"]
+mod tests;

@@ -1,0 +1,97 @@
+//! Steps of stores that need no disk.
+
+use std::time::Duration;
+
+use super::super::{StoreConfig, StoreKind, open};
+use super::*;
+
+const RAM: RegionId = RegionId(1);
+const ZERO: RegionId = RegionId(2);
+const MIB: u64 = 1 << 20;
+
+fn store(config: &StoreConfig) -> (Store, Memory) {
+    let backing = Arc::new(open(config, Duration::ZERO).unwrap());
+    let mut memory = Memory::new(Region::new(1, Pages::Transparent).unwrap());
+    memory.attach(ZERO, Some(zero_region().unwrap()));
+    let reach = match &backing.medium {
+        Medium::Ram(region) => {
+            memory.attach(RAM, Some(region.clone()));
+            Reach::Region(RAM)
+        }
+        _ => Reach::Nothing,
+    };
+    (Store::new(backing, reach, ZERO, false), memory)
+}
+
+fn sized(kind: StoreKind) -> StoreConfig {
+    StoreConfig { size: Some(4 * MIB), ..StoreConfig::new(kind, "t") }
+}
+
+fn finish(store: &Store, memory: &mut Memory, mut span: Span) -> usize {
+    let mut steps = 0;
+    while let Some(step) = span.step(store, memory) {
+        assert!(matches!(step, Step::Later), "{step:?}");
+        span.done(0).unwrap();
+        steps += 1;
+    }
+    steps
+}
+
+#[test]
+fn a_ramdisk_keeps_what_is_written() {
+    let (store, mut memory) = store(&sized(StoreKind::Ramdisk));
+    memory.get_mut(Place::pool(0, 512)).fill(7);
+    assert!(matches!(store.write(&mut memory, Place::pool(0, 512), MIB, true), Step::Now(Ok(()))));
+    assert!(matches!(store.read(&mut memory, Place::pool(4096, 1024), MIB), Step::Now(Ok(()))));
+    assert_eq!(memory.get(Place::pool(4096, 1024))[511..513], [7, 0]);
+    let resident = store.resident(MIB, 512).unwrap();
+    assert_eq!(memory.compare(resident, Place::pool(0, 512)), None);
+    assert!(matches!(store.flush(), Step::Now(Ok(()))));
+}
+
+#[test]
+fn a_ramdisk_is_zeroed_and_discarded_in_pieces() {
+    for unmap in [true, false] {
+        let (store, mut memory) = store(&sized(StoreKind::Ramdisk));
+        memory.get_mut(Place::pool(0, 512)).fill(7);
+        for offset in [0, MIB, 2 * MIB] {
+            store.write(&mut memory, Place::pool(0, 512), offset, false);
+        }
+        let span =
+            if unmap { store.discard(512, 2 * MIB - 512) } else { store.zero(512, 2 * MIB - 512, false) };
+        assert_eq!(finish(&store, &mut memory, span), 2);
+        let is_zero = |at| memory.is_zero(Place::in_region(RAM, at, 512));
+        assert_eq!([is_zero(0), is_zero(MIB), is_zero(2 * MIB)], [false, true, false]);
+    }
+}
+
+#[test]
+fn nothing_reads_zeroes_never_anothers_data() {
+    let (store, mut memory) = store(&sized(StoreKind::Null));
+    memory.get_mut(Place::pool(0, 512)).fill(7);
+    assert!(matches!(store.write(&mut memory, Place::pool(0, 512), 0, false), Step::Later));
+    assert!(matches!(store.read(&mut memory, Place::pool(0, 512), 0), Step::Later));
+    assert!(memory.is_zero(Place::pool(0, 512)));
+    assert!(memory.is_zero(store.resident(0, ZEROES).unwrap()));
+    assert!(store.resident(0, ZEROES + 512).is_none());
+    assert_eq!(finish(&store, &mut memory, store.zero(0, 4 * MIB, true)), 1);
+}
+
+#[test]
+fn nothing_reaches_beyond_the_end_or_a_read_only_store() {
+    let (store, mut memory) = store(&sized(StoreKind::Ramdisk));
+    let place = Place::pool(0, 512);
+    for offset in [4 * MIB, 4 * MIB - 511, u64::MAX, u64::MAX - 100] {
+        assert!(matches!(store.read(&mut memory, place, offset), Step::Now(Err(_))));
+        assert!(matches!(store.write(&mut memory, place, offset, false), Step::Now(Err(_))));
+        assert!(store.resident(offset, 512).is_none());
+        assert!(matches!(
+            store.zero(offset, 512, true).step(&store, &mut memory),
+            Some(Step::Now(Err(_))) | None
+        ));
+    }
+    let (store, mut memory) = self::store(&StoreConfig { read_only: true, ..sized(StoreKind::Ramdisk) });
+    assert!(matches!(store.write(&mut memory, place, 0, false), Step::Now(Err(Fault::Protected))));
+    let step = store.discard(0, 512).step(&store, &mut memory);
+    assert!(matches!(step, Some(Step::Now(Err(Fault::Protected)))));
+}
