@@ -9,7 +9,7 @@
 mod align;
 mod backing;
 mod block;
-pub mod blocking;
+mod blocking;
 mod claim;
 mod config;
 mod fault;
@@ -26,6 +26,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use backing::{Backing, DiscardMethod, FileMedium, Medium};
+pub use blocking::{BlockingJob, BlockingPool};
 pub use config::{IdentityOverride, StoreConfig, StoreKind};
 pub use fault::{Direction, Fault, Progress, judge, judge_plain};
 pub use open::{PATIENCE, open};
