@@ -10,7 +10,7 @@ use io_uring::opcode as op;
 use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{Fd, FsyncFlags};
 
-use super::op::{File, Kind, Message, RecvOp, SendOp};
+use super::op::{File, Kind, Message, Part, RecvOp, SendOp};
 use crate::mem::{Place, Region, RegionId};
 
 /// Registered buffers are pieces of this size, the kernel's limit: `off >> PIECE_BITS` is the index.
@@ -91,12 +91,14 @@ pub(super) fn build(kind: &mut Kind, at: &Addresses) -> Entry {
 fn receive(recv: &mut RecvOp, at: &Addresses) -> Entry {
     debug_assert!(recv.wanted() > 0, "a receive of nothing looks like the end of the stream");
     let fd = Fd(recv.fd);
+    let room = recv.room_mut();
+    let staging = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
     match recv.into.filter(|into| !into.is_empty()) {
-        None => op::Recv::new(fd, at.of(recv.staging), recv.staging.len).build(),
-        Some(into) if recv.staging.is_empty() => op::Recv::new(fd, at.of(into), into.len).build(),
+        None => op::Recv::new(fd, staging.iov_base.cast(), staging.iov_len as u32).build(),
+        Some(into) if staging.iov_len == 0 => op::Recv::new(fd, at.of(into), into.len).build(),
         Some(into) => {
             recv.message.slices.clear();
-            recv.message.slices.extend([at.slice(into), at.slice(recv.staging)]);
+            recv.message.slices.extend([at.slice(into), staging]);
             op::RecvMsg::new(fd, recv.message.point()).build()
         }
     }
@@ -105,7 +107,13 @@ fn receive(recv: &mut RecvOp, at: &Addresses) -> Entry {
 fn send(send: &mut SendOp, at: &Addresses) -> Entry {
     let mut slices = std::mem::take(&mut send.message.slices);
     slices.clear();
-    slices.extend(send.unsent().map(|part| at.slice(part)));
+    slices.extend(send.unsent().map(|part| match part {
+        Part::Place(place) => at.slice(place),
+        // The kernel only reads it: a send has no business with the constness of its bytes.
+        Part::Header { at, len } => {
+            libc::iovec { iov_base: send.header(at, len).as_ptr().cast_mut().cast(), iov_len: len as usize }
+        }
+    }));
     send.message.slices = slices;
     let fd = Fd(send.fd);
     match send.message.slices.as_slice() {

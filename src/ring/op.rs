@@ -99,8 +99,11 @@ pub struct RecvOp {
     pub fd: RawFd,
     /// Filled first: the rest of a data segment.
     pub into: Option<Place>,
-    /// Filled next: headers and small payloads. May be empty if `into` is not.
-    pub staging: Place,
+    /// Filled next, behind the bytes that lie there already: headers and small payloads. It travels with the
+    /// operation, so that whoever reads it needs no [`Memory`](crate::mem::Memory), and may change that meanwhile.
+    pub staging: Box<[u8]>,
+    /// Bytes at the front of `staging` that are yet to be used.
+    pub filled: usize,
     pub(super) message: Message,
 }
 
@@ -108,11 +111,39 @@ pub struct RecvOp {
 pub struct SendOp {
     /// The connection.
     pub fd: RawFd,
+    /// Bytes that are made for this send: headers, padding, digests.
+    headers: Vec<u8>,
     /// What to send, in order.
-    pub parts: Vec<Place>,
-    /// Bytes of `parts` that earlier sends have taken.
-    pub skip: usize,
+    parts: Vec<Part>,
+    /// Bytes of `parts`, and how many of them earlier sends have taken.
+    total: usize,
+    skip: usize,
     pub(super) message: Message,
+}
+
+/// A stretch of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Part {
+    /// Of the message's own headers.
+    Header { at: u32, len: u32 },
+    /// Bytes by their place.
+    Place(Place),
+}
+
+impl Part {
+    fn len(self) -> u32 {
+        match self {
+            Self::Header { len, .. } => len,
+            Self::Place(place) => place.len,
+        }
+    }
+
+    fn after(self, start: u32) -> Self {
+        match self {
+            Self::Header { at, len } => Self::Header { at: at + start, len: len - start },
+            Self::Place(place) => Self::Place(place.after(start)),
+        }
+    }
 }
 
 /// The descriptors that the kernel reads while a socket operation is in flight. They live in the operation's
@@ -123,20 +154,47 @@ pub(super) struct Message {
 }
 
 impl RecvOp {
-    /// A receive on `fd`, with no places yet.
-    pub fn new(fd: RawFd) -> Box<Self> {
-        Box::new(Self { fd, into: None, staging: Place::pool(0, 0), message: Message::new(2) })
+    /// A receive on `fd` with that many bytes of staging.
+    pub fn new(fd: RawFd, staging: usize) -> Box<Self> {
+        let staging = vec![0; staging].into_boxed_slice();
+        Box::new(Self { fd, into: None, staging, filled: 0, message: Message::new(2) })
     }
 
     /// Bytes that it can take.
     pub fn wanted(&self) -> u32 {
-        self.into.map_or(0, |place| place.len) + self.staging.len
+        self.into.map_or(0, |place| place.len) + self.room().len() as u32
+    }
+
+    /// The free end of staging.
+    pub(super) fn room(&self) -> &[u8] {
+        &self.staging[self.filled..]
+    }
+
+    /// As [`RecvOp::room`], to be filled.
+    pub(super) fn room_mut(&mut self) -> &mut [u8] {
+        &mut self.staging[self.filled..]
     }
 
     /// Splits the number of bytes received into those in `into` and those in `staging`.
     pub fn received(&self, result: u32) -> (u32, u32) {
         let first = result.min(self.into.map_or(0, |place| place.len));
         (first, result - first)
+    }
+
+    /// The bytes of staging that are yet to be used.
+    pub fn staged(&self) -> &[u8] {
+        &self.staging[..self.filled]
+    }
+
+    /// The first `count` of them have been used.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    pub fn consume(&mut self, count: usize) {
+        if count < self.filled {
+            self.staging.copy_within(count..self.filled, 0);
+        }
+        self.filled -= count;
     }
 }
 
@@ -147,42 +205,92 @@ impl SendOp {
     /// A send on `fd` with room for `parts` parts before its vectors grow.
     pub fn new(fd: RawFd, parts: usize) -> Box<Self> {
         let message = Message::new(parts.min(Self::MOST_PARTS));
-        Box::new(Self { fd, parts: Vec::with_capacity(parts), skip: 0, message })
+        let (headers, parts) = (Vec::new(), Vec::with_capacity(parts));
+        Box::new(Self { fd, headers, parts, total: 0, skip: 0, message })
+    }
+
+    /// Appends bytes.
+    #[inline]
+    pub fn put(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let (start, added) = (self.headers.len() as u32, bytes.len() as u32);
+        self.headers.extend_from_slice(bytes);
+        self.total += bytes.len();
+        match self.parts.last_mut() {
+            Some(Part::Header { at, len }) if *at + *len == start => *len += added,
+            _ => self.parts.push(Part::Header { at: start, len: added }),
+        }
+    }
+
+    /// Appends the bytes of a place, as they are when they leave.
+    #[inline]
+    pub fn put_place(&mut self, place: Place) {
+        self.total += place.len as usize;
+        self.parts.push(Part::Place(place));
+    }
+
+    /// Bytes that were put by value.
+    pub fn headers(&self) -> usize {
+        self.headers.len()
     }
 
     /// Bytes not yet sent.
     pub fn remaining(&self) -> usize {
-        self.parts.iter().map(|part| part.len as usize).sum::<usize>() - self.skip
+        self.total - self.skip
     }
 
     /// Notes that `sent` more bytes are gone. True when nothing remains.
     pub fn advance(&mut self, sent: usize) -> bool {
         self.skip += sent;
-        self.remaining() == 0
+        self.skip == self.total
     }
 
     /// Empties it for the next batch; the vectors keep their room.
     pub fn clear(&mut self) {
+        self.headers.clear();
         self.parts.clear();
+        self.total = 0;
         self.skip = 0;
     }
 
-    /// The places that are still to be sent, at most [`SendOp::MOST_PARTS`].
-    pub(super) fn unsent(&self) -> impl Iterator<Item = Place> + '_ {
+    /// Gives back room for headers beyond that many bytes.
+    pub fn shrink(&mut self, headers: usize) {
+        if self.headers.capacity() > headers {
+            self.headers.shrink_to(headers);
+        }
+    }
+
+    /// The stretches that are still to be sent, at most [`SendOp::MOST_PARTS`].
+    pub(super) fn unsent(&self) -> impl Iterator<Item = Part> + '_ {
         let mut skip = self.skip;
-        let cut = move |part: &Place| {
-            let gone = skip.min(part.len as usize);
+        let cut = move |part: &Part| {
+            let gone = skip.min(part.len() as usize);
             skip -= gone;
             part.after(gone as u32)
         };
-        self.parts.iter().map(cut).filter(|part| !part.is_empty()).take(Self::MOST_PARTS)
+        self.parts.iter().map(cut).filter(|part| part.len() > 0).take(Self::MOST_PARTS)
+    }
+
+    /// The places among what is still to be sent.
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> + '_ {
+        self.unsent().filter_map(|part| match part {
+            Part::Place(place) => Some(place),
+            Part::Header { .. } => None,
+        })
+    }
+
+    /// The bytes of a header stretch.
+    pub(super) fn header(&self, at: u32, len: u32) -> &[u8] {
+        &self.headers[at as usize..(at + len) as usize]
     }
 }
 
 impl fmt::Debug for RecvOp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { fd, into, staging, .. } = self;
-        write!(f, "RecvOp {{ fd: {fd}, into: {into:?}, staging: {staging:?} }}")
+        let Self { fd, into, filled, .. } = self;
+        write!(f, "RecvOp {{ fd: {fd}, into: {into:?}, filled: {filled} }}")
     }
 }
 
@@ -218,25 +326,43 @@ mod tests {
     #[test]
     fn a_partly_sent_message_goes_on_where_it_stopped() {
         let mut send = SendOp::new(3, 4);
-        send.parts.extend([Place::pool(0, 48), Place::pool(4096, 100), Place::pool(96, 4)]);
+        send.put(&[1; 40]);
+        send.put(&[2; 8]);
+        send.put_place(Place::pool(4096, 100));
+        send.put(&[3; 4]);
+        assert_eq!(send.remaining(), 152);
         assert!(!send.advance(50));
-        assert_eq!(send.unsent().collect::<Vec<_>>(), [Place::pool(4098, 98), Place::pool(96, 4)]);
+        let (body, tail) = (Part::Place(Place::pool(4098, 98)), Part::Header { at: 48, len: 4 });
+        assert_eq!(send.unsent().collect::<Vec<_>>(), [body, tail]);
+        assert_eq!(send.places().collect::<Vec<_>>(), [Place::pool(4098, 98)]);
         assert!(!send.advance(98));
-        assert_eq!(send.unsent().collect::<Vec<_>>(), [Place::pool(96, 4)]);
+        assert_eq!(send.unsent().collect::<Vec<_>>(), [tail]);
+        assert_eq!(send.header(48, 4), [3; 4]);
         assert!(send.advance(4));
         assert_eq!(send.unsent().count(), 0);
         send.clear();
-        assert_eq!(send.remaining(), 0);
+        assert_eq!((send.remaining(), send.headers()), (0, 0));
     }
 
     #[test]
     fn received_bytes_fill_the_payload_first() {
-        let mut recv = RecvOp::new(3);
-        recv.staging = Place::pool(0, 100);
+        let mut recv = RecvOp::new(3, 100);
         assert_eq!(recv.received(60), (0, 60));
         recv.into = Some(Place::pool(4096, 50));
         assert_eq!(recv.wanted(), 150);
         assert_eq!(recv.received(60), (50, 10));
         assert_eq!(recv.received(20), (20, 0));
+    }
+
+    #[test]
+    fn staging_keeps_what_was_not_used() {
+        let mut recv = RecvOp::new(3, 8);
+        recv.room_mut()[..5].copy_from_slice(b"hello");
+        recv.filled += 5;
+        recv.consume(2);
+        assert_eq!(recv.staged(), b"llo");
+        assert_eq!(recv.wanted(), 5);
+        recv.consume(3);
+        assert_eq!(recv.staged(), b"");
     }
 }

@@ -63,15 +63,15 @@ impl Rig {
     }
 }
 
-fn recv(fd: i32, into: Option<Place>, staging: Place) -> Kind {
-    let mut recv = RecvOp::new(fd);
-    (recv.into, recv.staging) = (into, staging);
+fn recv(fd: i32, into: Option<Place>, staging: usize) -> Kind {
+    let mut recv = RecvOp::new(fd, staging);
+    recv.into = into;
     Kind::Recv(recv)
 }
 
 fn send(fd: i32, parts: impl IntoIterator<Item = Place>) -> Kind {
     let mut send = SendOp::new(fd, 4);
-    send.parts.extend(parts);
+    parts.into_iter().for_each(|part| send.put_place(part));
     Kind::Send(send)
 }
 
@@ -83,9 +83,9 @@ fn pattern(len: usize) -> Vec<u8> {
 fn received_bytes_land_where_they_belong() {
     Rig::each(|mut rig| {
         let (mut far, near) = UnixStream::pair().unwrap();
-        let (into, staging) = (Place::pool(1 << 20, 8192), Place::pool(0, 16384));
+        let into = Place::pool(1 << 20, 8192);
         let bytes = pattern(8192 + 48);
-        rig.push(7, recv(near.as_raw_fd(), Some(into), staging));
+        rig.push(7, recv(near.as_raw_fd(), Some(into), 16384));
         rig.turn(Wait::No);
         assert_eq!(rig.ring.in_flight(), 1);
         far.write_all(&bytes).unwrap();
@@ -95,7 +95,7 @@ fn received_bytes_land_where_they_belong() {
         let Kind::Recv(op) = done.op.kind else { panic!("the same operation comes back") };
         assert_eq!(op.received(done.result as u32), (8192, 48));
         assert_eq!(rig.memory.get(into), &bytes[..8192]);
-        assert_eq!(rig.memory.get(staging.first(48)), &bytes[8192..]);
+        assert_eq!(&op.staging[..48], &bytes[8192..]);
         assert_eq!(rig.ring.in_flight(), 0);
     });
 }
@@ -107,12 +107,12 @@ fn more_in_the_socket_is_told() {
         let mut far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let near = listener.accept().unwrap().0;
         far.write_all(&pattern(100)).unwrap();
-        let first = rig.run(recv(near.as_raw_fd(), None, Place::pool(0, 60)));
+        let first = rig.run(recv(near.as_raw_fd(), None, 60));
         assert_eq!((first.result, first.more_in_socket), (60, true));
-        let second = rig.run(recv(near.as_raw_fd(), Some(Place::pool(0, 60)), Place::pool(0, 0)));
+        let second = rig.run(recv(near.as_raw_fd(), Some(Place::pool(0, 60)), 0));
         assert_eq!((second.result, second.more_in_socket), (40, false));
         drop(far);
-        assert_eq!(rig.run(recv(near.as_raw_fd(), None, Place::pool(0, 60))).result, 0);
+        assert_eq!(rig.run(recv(near.as_raw_fd(), None, 60)).result, 0);
     });
 }
 
@@ -258,7 +258,7 @@ fn a_connection_from_accept_to_close() {
         assert_eq!(ends, Ends { local: address, peer: far.local_addr().unwrap() });
         let unknown = SocketOptions { congestion: Some("nonsense".into()), ..options };
         assert!(rig.ring.adopt(fd, &unknown).is_err());
-        rig.push(2, recv(fd, None, Place::pool(0, 100)));
+        rig.push(2, recv(fd, None, 100));
         rig.turn(Wait::No);
         rig.ring.shutdown(fd);
         let end = rig.next();
@@ -272,7 +272,7 @@ fn a_connection_from_accept_to_close() {
 fn a_cancelled_operation_completes_once() {
     Rig::each(|mut rig| {
         let (_far, near) = UnixStream::pair().unwrap();
-        let key = rig.push(9, recv(near.as_raw_fd(), None, Place::pool(0, 100)));
+        let key = rig.push(9, recv(near.as_raw_fd(), None, 100));
         rig.turn(Wait::No);
         rig.ring.cancel(key);
         rig.ring.cancel(key);
@@ -307,9 +307,7 @@ fn in_flight_is_capped_and_completions_always_fit() {
         let mut rig = Rig::new(&RingConfig { in_flight: 100, level, ..RingConfig::default() });
         let (_far, near) = UnixStream::pair().unwrap();
         let mut keys = Vec::new();
-        while let Ok(key) =
-            rig.ring.push(Op { tag: 0, kind: recv(near.as_raw_fd(), None, Place::pool(0, 100)) })
-        {
+        while let Ok(key) = rig.ring.push(Op { tag: 0, kind: recv(near.as_raw_fd(), None, 100) }) {
             keys.push(key);
         }
         assert!(keys.len() >= 100);
@@ -350,7 +348,7 @@ fn a_turn_is_one_enter() {
         for _ in 0..10 {
             let before = rig.ring.stats();
             rig.push(1, send(near.as_raw_fd(), [Place::pool(0, 100)]));
-            rig.push(2, recv(near.as_raw_fd(), None, Place::pool(4096, 100)));
+            rig.push(2, recv(near.as_raw_fd(), None, 100));
             rig.turn(Wait::Until(monotonic_ns() + 100 * MS));
             assert_eq!(rig.ring.stats().enters - before.enters, 1);
             far.read_exact(&mut [0; 100]).unwrap();
@@ -442,7 +440,7 @@ fn near_events_are_caught_by_polling() {
     });
     for _ in 0..2000 {
         rig.push(1, send(near.as_raw_fd(), [Place::pool(0, 64)]));
-        rig.push(2, recv(near.as_raw_fd(), None, Place::pool(4096, 64)));
+        rig.push(2, recv(near.as_raw_fd(), None, 64));
         while rig.ring.in_flight() > 0 {
             rig.turn(Wait::Forever);
         }
