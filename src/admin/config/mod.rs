@@ -1,0 +1,179 @@
+//! The configuration: from a TOML file, all mistakes at once, to plain resolved data.
+//!
+//! Two representations. As written ([`file`]): every key with its place. Resolved ([`Config`]): sizes in
+//! bytes, names normalised, references followed, nothing left to check. The one conversion between them is
+//! where all checking is, and it goes on after a mistake, so that one run tells of all of them. It looks at
+//! no device and opens no socket: a disk that is absent today is no mistake in the file.
+
+mod auth;
+mod file;
+mod identity;
+mod names;
+mod params;
+mod portal;
+mod problem;
+mod reader;
+mod resolve;
+mod server;
+mod source;
+mod store;
+mod target;
+pub mod words;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use toml::de::DeTable;
+
+pub use names::{check_iqn, default_iqn};
+pub use portal::{DEFAULT_PORT, check_open, parse_portal};
+pub use problem::{At, Problem, Report, Severity};
+pub use server::{DEFAULT_BUFFER_MEMORY, Limits, MAX_POLL_US, ServerConfig, parse_buffer_memory};
+pub use source::Source;
+pub use store::check_geometry;
+
+use crate::store::StoreConfig;
+use crate::target::{Auth, Catalog, Target};
+use file::FileConfig;
+use resolve::Resolver;
+
+/// The configuration file when none is named.
+pub const DEFAULT_FILE: &str = "/etc/ringtgt/ringtgt.toml";
+
+/// A configuration longer than this is something else: 10,000 logical units need 2 MiB.
+const MAX_FILE: u64 = 64 << 20;
+
+/// What the daemon is to do, resolved and checked.
+#[derive(Debug, Default)]
+pub struct Config {
+    /// The daemon itself.
+    pub server: ServerConfig,
+    /// The stores. The index of one is the [`LuId`](crate::ids::LuId) of its logical unit.
+    pub stores: Vec<StoreConfig>,
+    /// The targets, in the order of the file.
+    pub targets: Vec<Target>,
+    /// What a discovery session must prove.
+    pub discovery_auth: Auth,
+}
+
+impl Config {
+    /// The addresses to listen on, each once, in the order of the file.
+    pub fn listeners(&self) -> Vec<SocketAddr> {
+        let mut seen = std::collections::HashSet::new();
+        let portals = self.targets.iter().flat_map(|t| &t.tpgs).flat_map(|g| &g.portals);
+        portals.copied().filter(|p| seen.insert(*p)).collect()
+    }
+
+    /// Puts the addresses that listeners got in the place of those that were asked for: port 0 means
+    /// "any free port", and groups must know their real one.
+    pub fn bind(&mut self, bound: &[(SocketAddr, SocketAddr)]) {
+        let portals = self.targets.iter_mut().flat_map(|t| &mut t.tpgs).flat_map(|g| &mut g.portals);
+        for portal in portals {
+            if let Some((_, got)) = bound.iter().find(|(asked, _)| asked == portal) {
+                *portal = *got;
+            }
+        }
+    }
+
+    /// The catalogue of this configuration, whose targets it takes with it.
+    pub fn take_catalog(&mut self) -> Catalog {
+        Catalog {
+            targets: std::mem::take(&mut self.targets).into_iter().map(Arc::new).collect(),
+            discovery_auth: std::mem::take(&mut self.discovery_auth),
+        }
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {error}; {remedy}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+        /// What to do.
+        remedy: String,
+    },
+    /// The file is wrong.
+    #[error("{0}")]
+    Invalid(Report),
+}
+
+/// Reads and checks the file at `path`. The report that comes with a configuration has only warnings.
+pub fn load(path: &Path) -> Result<(Config, Report), LoadError> {
+    let (bytes, mode) = read(path).map_err(|error| {
+        let remedy = remedy_of_reading(&error);
+        LoadError::Read { path: path.into(), error, remedy }
+    })?;
+    let name = path.display().to_string();
+    let text = String::from_utf8(bytes).map_err(|e| LoadError::Invalid(not_text(&name, e.utf8_error())))?;
+    // Relative paths in the file are meant from where the file is, wherever the daemon was started.
+    let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.into());
+    parse(Source::new(name, text), &dir, Some(mode)).map_err(LoadError::Invalid)
+}
+
+/// Checks a text. `dir` is where its relative paths start, `mode` the permission bits of its file, which
+/// decide whether secrets may stand in it.
+pub fn parse(mut source: Source, dir: &Path, mode: Option<u32>) -> Result<(Config, Report), Report> {
+    let text = zeroize::Zeroizing::new(source.text().to_owned());
+    let (table, errors) = DeTable::parse_recoverable(&text);
+    let secrets = reader::secrets(table.get_ref());
+    if !errors.is_empty() {
+        source.distrust(secrets);
+        return Err(Report::new(source, errors.iter().map(syntax_problem).collect()));
+    }
+    source.trust(secrets);
+    let mut problems = Vec::new();
+    let file: FileConfig = reader::read_table(table.into_inner(), 0..0, &mut problems);
+    let mut resolver = Resolver::new(dir, mode, problems);
+    let config = resolver.config(file);
+    let report = Report::new(source, resolver.finish());
+    if report.errors() > 0 { Err(report) } else { Ok((config, report)) }
+}
+
+fn read(path: &Path) -> io::Result<(Vec<u8>, u32)> {
+    let file = File::open(path)?;
+    let meta = file.metadata()?;
+    if meta.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(meta.len().min(MAX_FILE)).unwrap_or_default() + 1);
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(io::Error::other("it is longer than 64 MiB, so it is no configuration"));
+    }
+    Ok((bytes, meta.permissions().mode() & 0o7777))
+}
+
+fn remedy_of_reading(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "create it, or name another; an empty file is valid".into(),
+        io::ErrorKind::PermissionDenied => "run ringtgt as the owner of the file".into(),
+        io::ErrorKind::IsADirectory => "name the file in it".into(),
+        _ => "name a TOML file".into(),
+    }
+}
+
+fn not_text(name: &str, error: std::str::Utf8Error) -> Report {
+    let what = format!("byte {} is not UTF-8 text", error.valid_up_to());
+    let problem = Problem::error(At::Whole, what, "TOML is UTF-8", "save the file as UTF-8");
+    Report::new(Source::new(name, ""), vec![problem])
+}
+
+fn syntax_problem(error: &toml::de::Error) -> Problem {
+    let what = error.message().replace('\n', ", ");
+    let reason = "so this is not TOML";
+    let remedy = "write `name = value`, one on a line, with texts in quotes";
+    Problem::error(error.span().unwrap_or_default(), what, reason, remedy)
+}

@@ -1,0 +1,186 @@
+//! What is wrong with a configuration, said so that it can be put right: where, what, why, and what to do.
+
+use std::fmt;
+use std::ops::Range;
+
+use super::source::Source;
+
+/// Whether it can be lived with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Severity {
+    /// Nothing is served before it is put right.
+    Error,
+    /// It works, but not as well or as safely as it should.
+    Warning,
+}
+
+/// Where a problem is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum At {
+    /// Bytes of the configuration file.
+    File(Range<usize>),
+    /// A command line argument, as it was typed.
+    Argument(String),
+    /// The file as a whole.
+    Whole,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// Whether it can be lived with.
+    pub severity: Severity,
+    /// Where.
+    pub at: At,
+    /// What is wrong.
+    pub what: String,
+    /// Why that is wrong; empty where `what` says it all.
+    pub reason: String,
+    /// What to do; never empty for an error.
+    pub remedy: String,
+}
+
+impl Problem {
+    /// Something that must be put right.
+    pub fn error(
+        at: impl Into<At>,
+        what: impl Into<String>,
+        reason: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        let (at, what, reason, remedy) = (at.into(), what.into(), reason.into(), remedy.into());
+        Self { severity: Severity::Error, at, what, reason, remedy }
+    }
+
+    /// Something that can be lived with.
+    pub fn warning(
+        at: impl Into<At>,
+        what: impl Into<String>,
+        reason: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(at, what, reason, remedy) }
+    }
+}
+
+impl From<Range<usize>> for At {
+    fn from(span: Range<usize>) -> Self {
+        Self::File(span)
+    }
+}
+
+impl<T> From<&toml::Spanned<T>> for At {
+    fn from(value: &toml::Spanned<T>) -> Self {
+        Self::File(value.span())
+    }
+}
+
+impl fmt::Display for Problem {
+    /// Without the place: `what; reason; remedy`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        for part in [&self.reason, &self.remedy] {
+            if !part.is_empty() {
+                write!(f, "; {part}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All that was found wrong in one source, errors and warnings, in the order of the source.
+#[derive(Debug, Default)]
+pub struct Report {
+    source: Source,
+    problems: Vec<Problem>,
+}
+
+impl Report {
+    /// Problems of a configuration file, or of the command line when `source` is empty.
+    pub fn new(source: Source, mut problems: Vec<Problem>) -> Self {
+        problems.sort_by_key(|p| match &p.at {
+            At::Whole => 0,
+            At::File(span) => span.start,
+            At::Argument(_) => usize::MAX,
+        });
+        Self { source, problems }
+    }
+
+    /// All of them.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// How many must be put right.
+    pub fn errors(&self) -> usize {
+        self.problems.iter().filter(|p| p.severity == Severity::Error).count()
+    }
+
+    /// How many can be lived with.
+    pub fn warnings(&self) -> usize {
+        self.problems.len() - self.errors()
+    }
+
+    /// "2 errors, 1 warning"; empty when there is nothing to say.
+    pub fn summary(&self) -> String {
+        let count = |n: usize, word: &str| match n {
+            0 => None,
+            1 => Some(format!("1 {word}")),
+            n => Some(format!("{n} {word}s")),
+        };
+        let parts = [count(self.errors(), "error"), count(self.warnings(), "warning")];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl fmt::Display for Report {
+    /// Each problem as `file:line:column: what; reason; remedy`, with its source line and a caret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for problem in &self.problems {
+            let word = match problem.severity {
+                Severity::Error => "",
+                Severity::Warning => "warning: ",
+            };
+            match &problem.at {
+                At::File(span) => {
+                    let (line, column) = self.source.position(span.start);
+                    writeln!(f, "{}:{line}:{column}: {word}{problem}", self.source.name())?;
+                    f.write_str(&self.source.excerpt(span))?;
+                }
+                At::Argument(argument) => writeln!(f, "{argument}: {word}{problem}")?,
+                At::Whole => writeln!(f, "{}: {word}{problem}", self.source.name())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Report {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_reads_in_the_order_of_the_source() {
+        let source = Source::new("a.toml", "one = 1\ntwo = 2\n");
+        let problems = vec![
+            Problem::warning(8..11, "two is odd", "", ""),
+            Problem::error(0..3, "one is lonely", "two is company", "add another"),
+        ];
+        let report = Report::new(source, problems);
+        assert_eq!(report.summary(), "1 error, 1 warning");
+        assert_eq!(
+            report.to_string(),
+            "a.toml:1:1: one is lonely; two is company; add another\n  1 | one = 1\n    | ^^^\n\
+             a.toml:2:1: warning: two is odd\n  2 | two = 2\n    | ^^^\n"
+        );
+    }
+
+    #[test]
+    fn arguments_have_no_line() {
+        let at = At::Argument("--listen nowhere".into());
+        let report = Report::new(Source::default(), vec![Problem::error(at, "no address", "", "write one")]);
+        assert_eq!(report.to_string(), "--listen nowhere: no address; write one\n");
+    }
+}

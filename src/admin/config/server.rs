@@ -1,0 +1,153 @@
+//! `[server]`: the daemon itself.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::file::{FileLimits, FileServer};
+use super::resolve::{Bounds, Resolver};
+use crate::admin::cpulist::Reactors;
+use crate::admin::{size, state};
+use crate::ring::KernelLevel;
+
+/// How the daemon runs.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// How many reactors and where.
+    pub reactors: Reactors,
+    /// Bytes of buffer memory of all reactors together; `None`: [`DEFAULT_BUFFER_MEMORY`] for each.
+    pub buffer_memory: Option<u64>,
+    /// How long a reactor looks for work before it sleeps; zero: not at all.
+    pub poll: Duration,
+    /// Where the control socket is.
+    pub control_socket: PathBuf,
+    /// Where identities and reservations are kept.
+    pub state_dir: PathBuf,
+    /// How long initiators get to log out when the daemon stops.
+    pub drain_timeout: Duration,
+    /// How much of a thing there may be.
+    pub limits: Limits,
+    /// Whether the stores were named on the command line: their identities are then derived from what they
+    /// are, for there may be no place that keeps random ones.
+    pub ad_hoc: bool,
+    /// A kernel to stand in for, whatever the real one can do more (for developers).
+    pub kernel_level: Option<KernelLevel>,
+}
+
+/// Numbers that peers can drive up, and where that ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections of all reactors together. Each costs a descriptor and some kilobytes.
+    pub connections: u32,
+    /// Connections that have not finished their login. Beyond it the oldest of them is closed, so that a
+    /// crowd of silent ones cannot keep others out.
+    pub pending_logins: u32,
+}
+
+/// Bytes of buffer memory for each reactor when nothing is said: a queue of 128 commands of 256 KiB, twice.
+pub const DEFAULT_BUFFER_MEMORY: u64 = 64 << 20;
+
+/// Buffer memory with which a reactor still gets on: some tens of the largest slots.
+const MIN_BUFFER_MEMORY: u64 = 8 << 20;
+
+/// Longer polling is a processor lost: an NVMe read takes 0.1 ms.
+pub const MAX_POLL_US: u32 = 10_000;
+
+const CONTROL_SOCKET: &str = "/run/ringtgt/control.sock";
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            reactors: Reactors::Auto,
+            buffer_memory: None,
+            poll: Duration::from_micros(50),
+            control_socket: CONTROL_SOCKET.into(),
+            state_dir: state::service_dir(),
+            drain_timeout: Duration::from_secs(10),
+            limits: Limits::default(),
+            ad_hoc: false,
+            kernel_level: None,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 16_384, pending_logins: 256 }
+    }
+}
+
+impl ServerConfig {
+    /// The bytes of buffer memory that each of `reactors` gets.
+    pub fn buffer_memory_each(&self, reactors: usize) -> u64 {
+        self.buffer_memory.map_or(DEFAULT_BUFFER_MEMORY, |all| all / (reactors.max(1) as u64))
+    }
+}
+
+/// Reads the amount of buffer memory, in bytes.
+pub fn parse_buffer_memory(text: &str) -> Result<u64, String> {
+    let bytes = size::parse(text).map_err(|e| e.to_string())?;
+    if (BUFFER_MEMORY.min..=BUFFER_MEMORY.max).contains(&bytes) {
+        return Ok(bytes);
+    }
+    Err(format!("it must be {} to {}", size::show(BUFFER_MEMORY.min), size::show(BUFFER_MEMORY.max)))
+}
+
+const BUFFER_MEMORY: Bounds = Bounds {
+    min: MIN_BUFFER_MEMORY,
+    max: 1 << 40,
+    reason: "each reactor needs at least 8 MiB to make progress with large commands",
+};
+
+const POLL: Bounds = Bounds {
+    min: 0,
+    max: MAX_POLL_US as u64,
+    reason: "polling longer than a disk takes only burns a processor",
+};
+
+const DRAIN: Bounds = Bounds {
+    min: 0,
+    max: 300_000,
+    reason: "a stop that takes longer than five minutes is killed by the service manager",
+};
+
+const CONNECTIONS: Bounds =
+    Bounds { min: 1, max: 1 << 20, reason: "every connection takes a file descriptor and memory" };
+
+const PENDING_LOGINS: Bounds = Bounds {
+    min: 1,
+    max: 1 << 16,
+    reason: "unfinished logins hold memory for peers that proved nothing yet",
+};
+
+pub(super) fn resolve(file: Option<FileServer>, cx: &mut Resolver<'_>) -> ServerConfig {
+    let default = ServerConfig::default();
+    let Some(file) = file else { return default };
+    ServerConfig {
+        reactors: reactors(&file, cx),
+        buffer_memory: cx.size(&file.buffer_memory, &BUFFER_MEMORY),
+        poll: cx.number(&file.poll_us, &POLL).map_or(default.poll, |us| Duration::from_micros(us.into())),
+        control_socket: file.control_socket.map_or(default.control_socket, |p| cx.path(p.get_ref())),
+        state_dir: file.state_dir.map_or(default.state_dir, |p| cx.path(p.get_ref())),
+        drain_timeout: cx.period(&file.drain_timeout, &DRAIN).unwrap_or(default.drain_timeout),
+        limits: file.limits.map_or(default.limits, |l| limits(&l, cx)),
+        ad_hoc: false,
+        kernel_level: None,
+    }
+}
+
+fn reactors(file: &FileServer, cx: &mut Resolver<'_>) -> Reactors {
+    let Some(text) = &file.reactors else { return Reactors::Auto };
+    Reactors::parse(&text.get_ref().0).unwrap_or_else(|error| {
+        let remedy = "write \"auto\", a number of reactors, or processors like \"0-3,6\"";
+        cx.error(text, error.to_string(), "", remedy);
+        Reactors::Auto
+    })
+}
+
+fn limits(file: &FileLimits, cx: &mut Resolver<'_>) -> Limits {
+    let default = Limits::default();
+    Limits {
+        connections: cx.number(&file.connections, &CONNECTIONS).unwrap_or(default.connections),
+        pending_logins: cx.number(&file.pending_logins, &PENDING_LOGINS).unwrap_or(default.pending_logins),
+    }
+}

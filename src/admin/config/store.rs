@@ -1,0 +1,201 @@
+//! `[[backstore]]`: what logical units sit on.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use super::file::FileBackstore;
+use super::identity::{self, Identities};
+use super::resolve::{Bounds, Resolver};
+use super::words;
+use crate::admin::size;
+use crate::store::{StoreConfig, StoreKind};
+
+const KINDS: [StoreKind; 4] = [StoreKind::Block, StoreKind::Fileio, StoreKind::Ramdisk, StoreKind::Null];
+
+const ANY_SIZE: Bounds = Bounds { min: 512, max: size::MAX, reason: "a disk has at least one block" };
+
+const NAME_MAX: usize = 64;
+
+/// The stores of a file by name.
+#[derive(Default)]
+pub(super) struct Stores {
+    pub(super) configs: Vec<StoreConfig>,
+    by_name: HashMap<String, usize>,
+    paths: HashMap<PathBuf, String>,
+    identities: Identities,
+}
+
+impl Stores {
+    pub(super) fn resolve(files: Vec<FileBackstore>, cx: &mut Resolver<'_>) -> Self {
+        let mut stores = Self::default();
+        for file in files {
+            stores.add(&file, cx);
+        }
+        stores
+    }
+
+    /// The number of the store of that name.
+    pub(super) fn find(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// All names, in the order of the file.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> + Clone {
+        self.configs.iter().map(|s| s.name.as_str())
+    }
+
+    fn add(&mut self, file: &FileBackstore, cx: &mut Resolver<'_>) {
+        let name = self.name(file, cx);
+        // A wrong kind has been told; what depends on it is not judged, the rest is.
+        let kind = kind(file, cx);
+        let mut store = StoreConfig::new(kind.unwrap_or(StoreKind::Null), name);
+        if let Some(kind) = kind {
+            check_applicable(kind, file, cx);
+            store.path = self.path(kind, file, cx);
+            store.size = self.size(kind, file, cx);
+        }
+        store.block_size = block_size(file, cx);
+        check_size(&store, file, cx);
+        store.write_back = file.write_back.as_ref().map(|v| *v.get_ref());
+        store.read_only = file.read_only.as_ref().is_some_and(|v| *v.get_ref());
+        store.thin = file.thin.as_ref().map(|v| *v.get_ref());
+        store.identity = identity::resolve(file, &mut self.identities, cx);
+        self.configs.push(store);
+    }
+
+    fn name(&mut self, file: &FileBackstore, cx: &mut Resolver<'_>) -> String {
+        let Some(value) = &file.name else {
+            cx.missing(&file.here, "[[backstore]]", "name", "\"…\"");
+            return String::new();
+        };
+        let name = value.get_ref();
+        if let Some(what) = bad_name(name) {
+            let reason = "the name is part of paths in the tree and of what initiators see";
+            cx.error(value, what, reason, "use letters, digits and - _ . : + @");
+        } else if self.by_name.insert(name.clone(), self.configs.len()).is_some() {
+            let what = format!("there is a backstore \"{name}\" already");
+            cx.error(value, what, "a LUN that names it could mean either", "choose another name");
+        }
+        name.clone()
+    }
+
+    fn path(&mut self, kind: StoreKind, file: &FileBackstore, cx: &mut Resolver<'_>) -> Option<PathBuf> {
+        if !has_path(kind) {
+            return None;
+        }
+        let Some(value) = file.path.as_ref() else {
+            let example = if kind == StoreKind::Block { "\"/dev/…\"" } else { "\"/…\"" };
+            cx.missing(&file.here, "[[backstore]]", "path", example);
+            return None;
+        };
+        let path = cx.path(value.get_ref());
+        let real = std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+        let name = file.name.as_ref().map(|n| n.get_ref().clone()).unwrap_or_default();
+        if let Some(other) = self.paths.insert(real, name) {
+            cx.error(
+                value,
+                format!("backstore \"{other}\" uses {} already", path.display()),
+                "a store is opened exclusively: two logical units would overwrite each other's data",
+                "let several LUNs name the same backstore instead",
+            );
+        }
+        Some(path)
+    }
+
+    fn size(&self, kind: StoreKind, file: &FileBackstore, cx: &mut Resolver<'_>) -> Option<u64> {
+        if file.size.is_none() && !has_path(kind) {
+            cx.missing(&file.here, "[[backstore]]", "size", "\"1G\"");
+        }
+        cx.size(&file.size, &ANY_SIZE)
+    }
+}
+
+fn has_path(kind: StoreKind) -> bool {
+    matches!(kind, StoreKind::Block | StoreKind::Fileio)
+}
+
+fn bad_name(name: &str) -> Option<String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.:+@".contains(c);
+    match name {
+        "" => Some("the name is empty".into()),
+        "." | ".." => Some(format!("\"{name}\" is no name")),
+        _ if name.len() > NAME_MAX => Some(format!("the name is longer than {NAME_MAX} bytes")),
+        _ => name.chars().find(|c| !allowed(*c)).map(|c| format!("{c:?} cannot be part of a name")),
+    }
+}
+
+fn kind(file: &FileBackstore, cx: &mut Resolver<'_>) -> Option<StoreKind> {
+    let Some(value) = &file.kind else {
+        cx.missing(&file.here, "[[backstore]]", "kind", "\"block\"");
+        return None;
+    };
+    let word = value.get_ref().as_str();
+    let found = KINDS.into_iter().find(|k| k.word() == word);
+    if found.is_none() && word == "pscsi" {
+        let what = "backstores of kind \"pscsi\" are not in this version of ringtgt";
+        cx.error(
+            value,
+            what,
+            "SCSI commands cannot be passed through to a device yet",
+            "use kind = \"block\"",
+        );
+    } else if found.is_none() {
+        let what = format!("there is no kind of backstore \"{word}\"");
+        cx.error(value, what, "", words::suggestion(word, KINDS.iter().map(|k| k.word())));
+    }
+    found
+}
+
+/// Settings that mean nothing for a kind would mislead.
+fn check_applicable(kind: StoreKind, file: &FileBackstore, cx: &mut Resolver<'_>) {
+    let memory = !has_path(kind);
+    let checks = [
+        ("path", file.path.as_ref().map(|v| v.span()), memory, "it has no file or device"),
+        ("size", file.size.as_ref().map(|v| v.span()), kind == StoreKind::Block, "a device has its own size"),
+        ("write_back", file.write_back.as_ref().map(|v| v.span()), memory, "it has no cache to write back"),
+        ("thin", file.thin.as_ref().map(|v| v.span()), memory, "it has no space on a disk"),
+    ];
+    for (key, span, wrong, reason) in checks {
+        if let (Some(span), true) = (span, wrong) {
+            let what = format!("`{key}` means nothing for kind = \"{}\"", kind.word());
+            cx.error(span, what, reason, "remove the line");
+        }
+    }
+}
+
+fn block_size(file: &FileBackstore, cx: &mut Resolver<'_>) -> Option<u32> {
+    let value = file.block_size.as_ref()?;
+    match size::parse(&value.get_ref().0) {
+        Ok(512) => Some(512),
+        Ok(4096) => Some(4096),
+        _ => {
+            let what = format!("blocks of {} cannot be had", value.get_ref().0);
+            cx.error(
+                value,
+                what,
+                "initiators know disks of 512 and of 4096",
+                "write block_size = 512 or 4096",
+            );
+            None
+        }
+    }
+}
+
+fn check_size(store: &StoreConfig, file: &FileBackstore, cx: &mut Resolver<'_>) {
+    let (Some(size), Some(value)) = (store.size, &file.size) else { return };
+    if let Err((what, remedy)) = check_geometry(size, store.block_size) {
+        cx.error(value, what, "a disk is a whole number of blocks", remedy);
+    }
+}
+
+/// Whether a disk of `size` bytes has a whole number of blocks; else what is wrong, and what to do.
+pub fn check_geometry(size: u64, block_size: Option<u32>) -> Result<(), (String, String)> {
+    let block = u64::from(block_size.unwrap_or(512));
+    if size > 0 && size.is_multiple_of(block) {
+        return Ok(());
+    }
+    let (below, above) = ((size / block * block).max(block), size.div_ceil(block).max(1) * block);
+    let what = format!("{size} bytes are no whole number of blocks of {block}");
+    let remedy = if below == above { format!("write {above}") } else { format!("write {below} or {above}") };
+    Err((what, remedy))
+}

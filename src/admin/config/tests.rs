@@ -1,0 +1,444 @@
+//! One test per kind of mistake: that it is found, where, and what is said.
+
+use std::path::Path;
+
+use secrecy::ExposeSecret;
+
+use super::*;
+use crate::store::StoreKind;
+
+fn check(text: &str) -> Result<(Config, Report), Report> {
+    parse(Source::new("t.toml", text), Path::new("/etc/ringtgt"), Some(0o600))
+}
+
+fn good(text: &str) -> Config {
+    match check(text) {
+        Ok((config, _)) => config,
+        Err(report) => panic!("{report}"),
+    }
+}
+
+/// The errors of `text`, without their excerpts.
+fn errors(text: &str) -> Vec<String> {
+    let report = check(text).expect_err("it was to be refused");
+    let text = report.to_string();
+    let errors = text.lines().filter(|l| l.starts_with("t.toml:") && !l.contains(": warning: "));
+    errors.map(str::to_owned).collect()
+}
+
+fn one_error(text: &str) -> String {
+    let mut all = errors(text);
+    assert_eq!(all.len(), 1, "{all:#?}");
+    all.remove(0)
+}
+
+fn warnings(text: &str) -> String {
+    check(text).unwrap().1.to_string()
+}
+
+const CORE: &str = r#"
+[server]
+reactors = "auto"
+control_socket = "/run/ringtgt/control.sock"
+[[backstore]]
+kind = "fileio"
+name = "sample-bs"
+path = "/srv/disk.img"
+size = "10G"
+[[target]]
+iqn = "iqn.2023-03.sample.ec2:sample"
+[[target.tpg]]
+tag = 1
+portals = ["0.0.0.0:3260", "[::]:3260"]
+[[target.tpg.lun]]
+lun = 0
+backstore = "sample-bs"
+[[target.tpg.acl]]
+initiator = "iqn.2023-03.sample.ec2:sample-initiator"
+chap = { user = "sample-user", secret = "supersecret" }
+mutual_chap = { user = "target-user", secret = "another-secret" }
+"#;
+
+#[test]
+fn an_empty_file_is_valid() {
+    let config = good("");
+    assert!(config.stores.is_empty() && config.targets.is_empty());
+    assert_eq!(config.server.reactors, crate::admin::cpulist::Reactors::Auto);
+    assert!(good("# nothing yet\n[server]\n").targets.is_empty());
+}
+
+#[test]
+fn the_core_of_the_schema() {
+    let mut config = good(CORE);
+    assert_eq!((config.stores[0].kind, config.stores[0].size), (StoreKind::Fileio, Some(10 << 30)));
+    assert_eq!(config.listeners().len(), 2);
+    let tpg = &config.targets[0].tpgs[0];
+    let access = tpg.access("iqn.2023-03.sample.ec2:sample-initiator").unwrap();
+    assert_eq!((access.luns, access.luns[0].lun), (tpg.luns.as_slice(), 0));
+    assert_eq!(access.auth.chap[0].secret.expose_secret(), "supersecret");
+    assert_eq!(access.auth.mutual.as_ref().unwrap().user, "target-user");
+    assert!(tpg.access("iqn.2023-03.sample.ec2:other").is_none());
+    let catalog = config.take_catalog();
+    assert!(catalog.target("iqn.2023-03.sample.ec2:sample").is_some());
+}
+
+#[test]
+fn a_short_secret_is_taken_with_a_warning() {
+    let text = warnings(CORE);
+    assert!(text.contains("t.toml:20:41: warning: the secret has fewer than 12 bytes"), "{text}");
+    assert!(text.contains("RFC 7143 section 9.2.1"), "{text}");
+}
+
+#[test]
+fn unknown_keys_at_every_level() {
+    let all = errors(
+        "colour = 1\n[server]\nreactor = 1\n[server.limits]\nconns = 1\n\
+         [[backstore]]\nkind = \"null\"\nname = \"a\"\nsize = \"1G\"\nblocksize = 512\n\
+         [[target]]\niqn = \"iqn.2026-11.org.example:a\"\ntpgs = []\n\
+         [[target.tpg]]\nopen = true\n[target.tpg.parameters]\nHeaderDigest = true\n\
+         [[target.tpg.acl]]\ninitiator = \"iqn.2026-11.org.example:i\"\npassword = \"x\"\n",
+    );
+    let expected = [
+        "1:1: \"colour\" is not a setting of the file",
+        "3:1: \"reactor\" is not a setting of [server]",
+        "5:1: \"conns\" is not a setting of [server.limits]",
+        "10:1: \"blocksize\" is not a setting of [[backstore]]",
+        "13:1: \"tpgs\" is not a setting of [[target]]",
+        "15:1: \"open\" is not a setting of [[target.tpg]]",
+        "17:1: \"HeaderDigest\" is not a setting of [target.tpg.parameters]",
+        "20:1: \"password\" is not a setting of [[target.tpg.acl]]",
+    ];
+    assert_eq!(all.len(), expected.len(), "{all:#?}");
+    for (error, expected) in all.iter().zip(expected) {
+        assert!(error.starts_with(&format!("t.toml:{expected}; ")), "{error}");
+    }
+    assert!(
+        all[1].ends_with("did you mean \"reactors\"?") && all[5].ends_with("did you mean \"any_initiator\"?")
+    );
+    assert!(all[6].ends_with("did you mean \"header_digest\"?"), "{}", all[6]);
+}
+
+#[test]
+fn wrong_types_are_told_with_the_right_ones() {
+    let all = errors(
+        "[server]\nreactors = true\npoll_us = -1\nlimits = 3\n[[backstore]]\nkind = \"null\"\nname = 5\n\
+         size = 1.5\nread_only = \"yes\"\n[target]\niqn = \"x\"\n",
+    );
+    assert_eq!(all.len(), 7, "{all:#?}");
+    assert!(all[1].contains("`poll_us` must be a whole number from 0"), "{}", all[1]);
+    assert!(all.iter().any(|e| e.contains("`read_only` must be true or false, without quotes")));
+    assert!(all.last().unwrap().contains("start it with the line [[target]]"), "{all:#?}");
+}
+
+#[test]
+fn every_error_has_place_excerpt_and_caret() {
+    let report = check("[server]\n  reactors = \"0-\"\n").unwrap_err().to_string();
+    assert!(report.starts_with("t.toml:2:14: \"0-\" is neither"), "{report}");
+    assert!(report.ends_with("  2 |   reactors = \"0-\"\n    |              ^^^^\n"), "{report}");
+}
+
+#[test]
+fn what_is_no_toml() {
+    let all = errors("[server\nreactors = = 1\n[[backstore]]\nname = x\n");
+    assert!(all.len() >= 2 && all[0].contains("this is not TOML"), "{all:#?}");
+    assert!(one_error("[server]\nreactors = 1\nreactors = 2\n").contains("t.toml:3:1"));
+}
+
+#[test]
+fn a_secret_is_never_quoted() {
+    for text in [
+        "chap = { user = \"u\", secret = \"hunter2\" }",
+        "chap = { user = \"u\", sceret = \"hunter2\" }",
+        "chap = { user = \"u\", secret = \"hunter2\"",
+        "chap = { user = 5, secret = \"hunter2\" } x",
+        "chap = { user = \"u\", secret = hunter2 }",
+        "chap = { user = \"u\", secret = [\"hunter2\"] }",
+        "chap = \"u:hunter2\"",
+        "chap = [\"hunter2\"]",
+        "chap.secret = '''\nhunter2''' x",
+        "mutual_chap = { user = \"u\", secret = \"hunter2\" }",
+        "chap_password = \"hunter2\"",
+        "[discovery.chap]\nuser = \"u\"\npass = \"hunter2\"",
+    ] {
+        let shown = match check(&format!("[discovery]\n{text}\n")) {
+            Ok((config, report)) => format!("{report}{report:?}{config:?}"),
+            Err(report) => format!("{report}{report:?}"),
+        };
+        assert!(!shown.contains("hunter2") && !shown.is_empty(), "{text}: {shown}");
+    }
+}
+
+#[test]
+fn inline_secrets_need_a_private_file() {
+    let verdict = |mode| parse(Source::new("t", CORE), Path::new("/"), Some(mode)).map_err(|r| r.to_string());
+    assert!(verdict(0o600).is_ok() && verdict(0o400).is_ok());
+    for mode in [0o640, 0o604, 0o644, 0o660] {
+        let report = verdict(mode).unwrap_err();
+        assert!(report.contains(&format!("mode is {mode:04o}")) && report.contains("chmod 600"), "{report}");
+    }
+    assert!(parse(Source::new("t", "[server]\n"), Path::new("/"), Some(0o644)).is_ok());
+}
+
+fn discovery(chap: &str) -> String {
+    format!("[discovery]\n{chap}\n")
+}
+
+#[test]
+fn credentials() {
+    let secret = "secret = \"0123456789ab\"";
+    assert!(one_error(&discovery(&format!("chap = {{ {secret} }}"))).contains("no `user`"));
+    assert!(one_error(&discovery("chap = { user = \"u\" }")).contains("no `secret`"));
+    assert!(
+        one_error(&discovery(&format!("chap = {{ user = \"\", {secret} }}"))).contains("no CHAP user name")
+    );
+    assert!(one_error(&discovery("chap = { user = \"u\", secret = \"\" }")).contains("the secret is empty"));
+    let twice = format!("chap = [{{ user = \"u\", {secret} }}, {{ user = \"u\", {secret} }}]");
+    assert!(one_error(&discovery(&twice)).contains("two secrets"));
+    let alone = format!("mutual_chap = {{ user = \"t\", {secret} }}");
+    assert!(one_error(&discovery(&alone)).contains("without chap"));
+    let same = format!("chap = {{ user = \"u\", {secret} }}\nmutual_chap = {{ user = \"t\", {secret} }}");
+    assert!(one_error(&discovery(&same)).contains("same secret"));
+    let both = format!("chap = {{ user = \"u\", {secret}, secret_file = \"/x\" }}");
+    assert!(one_error(&discovery(&both)).contains("as well as"));
+    let config = good(&discovery(&twice.replacen("\"u\"", "\"v\"", 1)));
+    assert_eq!(config.discovery_auth.chap.len(), 2);
+}
+
+#[test]
+fn secret_files_are_found_beside_the_configuration() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("secret");
+    std::fs::write(&file, "correct horse\n").unwrap();
+    let text = discovery("chap = { user = \"u\", secret_file = \"secret\" }");
+    let set = |mode| std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+    let read = || parse(Source::new("t", text.clone()), dir.path(), Some(0o644));
+    set(0o600);
+    assert_eq!(read().unwrap().0.discovery_auth.chap[0].secret.expose_secret(), "correct horse");
+    set(0o644);
+    assert!(read().unwrap_err().to_string().contains("chmod 600"));
+    std::fs::remove_file(&file).unwrap();
+    assert!(read().unwrap_err().to_string().contains("cannot read the secret"));
+}
+
+fn store(lines: &str) -> String {
+    format!("[[backstore]]\n{lines}\n")
+}
+
+#[test]
+fn backstores() {
+    let null = "kind = \"null\"\nname = \"a\"\nsize = \"1G\"\n";
+    assert!(one_error(&store("name = \"a\"")).contains("no `kind`"));
+    assert!(one_error(&store("kind = \"null\"\nsize = \"1G\"")).contains("no `name`"));
+    assert!(one_error(&store("kind = \"null\"\nname = \"a\"")).contains("no `size`"));
+    assert!(one_error(&store("kind = \"block\"\nname = \"a\"")).contains("no `path`"));
+    assert!(one_error(&store("kind = \"file\"\nname = \"a\"")).contains("did you mean \"fileio\"?"));
+    assert!(one_error(&store("kind = \"pscsi\"\nname = \"a\"")).contains("not in this version"));
+    assert!(one_error(&store("kind = \"null\"\nname = \"a/b\"\nsize = 512")).contains("'/' cannot be part"));
+    assert!(one_error(&(store(null) + &store(null))).contains("\"a\" already"));
+    assert!(one_error(&store(&null.replace("1G", "1000"))).contains("write 512 or 1024"));
+    assert!(one_error(&store(&null.replace("1G", "1GB"))).contains("write \"1G\""));
+    assert!(one_error(&store(&null.replace("1G", "0"))).contains("too small"));
+    assert!(one_error(&store(&format!("{null}block_size = 1024"))).contains("512 or 4096"));
+    assert!(one_error(&store(&format!("{null}write_back = true"))).contains("means nothing"));
+    let device = "kind = \"block\"\nname = \"b\"\npath = \"/dev/x\"\n";
+    assert!(one_error(&store(&format!("{device}size = \"1G\""))).contains("own size"));
+    assert!(
+        one_error(&(store(device) + &store(&device.replace("\"b\"", "\"c\""))))
+            .contains("opened exclusively")
+    );
+    let config = good(&store(&format!("{null}block_size = \"4K\"\nread_only = true")));
+    assert_eq!((config.stores[0].block_size, config.stores[0].read_only), (Some(4096), true));
+}
+
+#[test]
+fn identities_are_nobody_elses() {
+    let null =
+        |name: &str, line: &str| store(&format!("kind = \"null\"\nname = \"{name}\"\nsize = \"1G\"\n{line}"));
+    for line in
+        ["serial = \"1234\"", "naa = \"3000000000000001\"", "uuid = \"123e4567-e89b-12d3-a456-426614174000\""]
+    {
+        let error = one_error(&(null("a", line) + &null("b", line)));
+        assert!(
+            error.contains("backstore \"a\" has the") && error.contains("one disk on two paths"),
+            "{error}"
+        );
+    }
+    let upper = "naa = \"naa.600140500000000000000000000000AB\"";
+    assert!(errors(&(null("a", upper) + &null("b", &upper.to_lowercase()))).len() == 1);
+    assert!(one_error(&null("a", "naa = \"7\"")).contains("is not an NAA designator"));
+    assert_eq!(good(&null("a", "serial = \"S-1\"")).stores[0].identity.serial.as_deref(), Some("S-1"));
+}
+
+/// A target with one group, whose lines are `lines`.
+fn group(lines: &str) -> String {
+    format!(
+        "backstore = [{{ kind = \"null\", name = \"a\", size = \"1G\" }}]\n\
+         [[target]]\niqn = \"iqn.2026-11.org.example:t\"\n[[target.tpg]]\n{lines}\n"
+    )
+}
+
+#[test]
+fn groups_and_portals() {
+    let acl = "\nacl = [{ initiator = \"iqn.2026-11.org.example:i\" }]";
+    let with = |lines: &str| group(&format!("{lines}{acl}"));
+    assert!(one_error(&with("portals = [\"localhost:3260\"]")).contains("names are not looked up"));
+    assert!(one_error(&with("portals = [\"1.2.3.4\", \"1.2.3.4:3260\"]")).contains("named twice"));
+    assert!(one_error(&with("portals = [1]")).contains("a list of texts"));
+    let second = "\n[[target.tpg]]\nportals = [\"192.0.2.1:3260\"]";
+    let error = one_error(&(with("portals = [\"0.0.0.0:3260\"]") + second));
+    assert!(error.contains("covered by 0.0.0.0:3260 of group 1"), "{error}");
+    let error = one_error(&(with("tag = 2\nportals = [\"192.0.2.1:1\"]") + second));
+    assert!(error.contains("a group 2 already"), "{error}");
+    assert!(warnings(&with("")).contains("no portal"));
+    assert!(warnings(&group("portals = [\"0.0.0.0:3260\"]")).contains("no ACL, no access"));
+    assert!(warnings("[[target]]\niqn = \"iqn.2026-11.org.example:t\"").contains("no group"));
+}
+
+#[test]
+fn nobody_is_let_in_from_afar_unasked() {
+    let error = one_error(&group("any_initiator = true\nportals = [\"127.0.0.1:1\", \"0.0.0.0:3260\"]"));
+    assert!(
+        error.contains("0.0.0.0:3260 would let anybody in") && error.contains("any_initiator"),
+        "{error}"
+    );
+    good(&group("any_initiator = true\nportals = [\"127.0.0.1:1\", \"[::1]:1\"]"));
+    let chap = "chap = { user = \"u\", secret = \"0123456789ab\" }";
+    let config = good(&group(&format!("any_initiator = true\nportals = [\"0.0.0.0:3260\"]\n{chap}")));
+    assert!(config.targets[0].tpgs[0].access("iqn.2026-11.org.example:x").unwrap().auth.required());
+}
+
+#[test]
+fn targets_have_names_of_their_own() {
+    let target = |iqn: &str| format!("[[target]]\niqn = \"{iqn}\"\n");
+    let (a, b) = (target("iqn.2026-11.org.example:t"), target("IQN.2026-11.org.example:T"));
+    assert!(one_error(&(a + &b)).contains("already"));
+    assert!(one_error(&target("disk")).contains("is no iSCSI name"));
+    assert!(one_error("[[target]]\n").contains("no `iqn`"));
+    assert!(one_error("[[target]]\n").starts_with("t.toml:1:1:"));
+}
+
+#[test]
+fn luns_and_maps() {
+    let base = "portals = [\"0.0.0.0:3260\"]\nlun = [{ lun = 0, backstore = \"a\" }]\n";
+    let acl =
+        |map: &str| group(&format!("{base}acl = [{{ initiator = \"iqn.2026-11.org.example:i\"{map} }}]"));
+    let luns = |config: &Config| config.targets[0].tpgs[0].acls[0].luns.clone();
+    assert_eq!(luns(&good(&acl(""))).len(), 1);
+    assert_eq!(luns(&good(&acl(", mapped_lun = []"))).len(), 0);
+    let mapped = luns(&good(&acl(", mapped_lun = [{ lun = 5, tpg_lun = 0, read_only = true }]")));
+    assert_eq!((mapped[0].lun, mapped[0].lu.0, mapped[0].read_only), (5, 0, true));
+    assert!(one_error(&acl(", mapped_lun = [{ lun = 1 }]")).contains("no LUN 1"));
+    let twice = ", mapped_lun = [{ lun = 0 }, { lun = 0 }]";
+    assert!(one_error(&acl(twice)).contains("a LUN 0 already"));
+    let lun = |lines: &str| group(&format!("lun = [{lines}]"));
+    assert!(one_error(&lun("{ lun = 0, backstore = \"b\" }")).contains("the only one is a"));
+    assert!(one_error(&lun("{ lun = 16384, backstore = \"a\" }")).contains("too large"));
+    assert!(one_error(&lun("{ backstore = \"a\" }")).contains("no `lun`"));
+    assert!(one_error(&lun("{ lun = 0 }")).contains("no `backstore`"));
+    let same = "{ lun = 0, backstore = \"a\" }, { lun = 0, backstore = \"a\" }";
+    assert!(one_error(&lun(same)).contains("a LUN 0 already"));
+    assert!(warnings(&lun(&same.replacen("lun = 0", "lun = 1", 1))).contains("same backstore"));
+}
+
+#[test]
+fn acls_name_initiators_once() {
+    let acl = "{ initiator = \"iqn.2026-11.org.example:i\" }";
+    assert!(one_error(&group(&format!("acl = [{acl}, {acl}]"))).contains("an ACL for"));
+    assert!(one_error(&group("acl = [{ initiator = \"me\" }]")).contains("no iSCSI name"));
+    assert!(one_error(&group("acl = [{}]")).contains("no `initiator`"));
+}
+
+#[test]
+fn an_acl_proves_the_target_by_the_secret_of_its_group() {
+    let text = group(
+        "chap = { user = \"g\", secret = \"0123456789ab\" }\nmutual_chap = { user = \"t\", secret = \"ba9876543210\" }\n\
+         acl = [{ initiator = \"iqn.2026-11.org.example:i\", chap = { user = \"i\", secret = \"SECRET\" } }]",
+    );
+    let config = good(&text.replace("SECRET", "abcdefabcdef"));
+    assert_eq!(config.targets[0].tpgs[0].acls[0].auth.mutual.as_ref().unwrap().user, "t");
+    assert!(one_error(&text.replace("SECRET", "ba9876543210")).contains("same secret"));
+}
+
+#[test]
+fn parameters() {
+    let with = |lines: &str| group(&format!("[target.tpg.parameters]\n{lines}"));
+    let config = good(&with(
+        "header_digest = false\nmax_burst_length = \"128K\"\nnop_interval = 0\nlogin_timeout = \"5s\"\n\
+         chap_algorithms = [\"SHA256\"]\ncommand_window = 128\ntime2wait = 0\nmax_outstanding_r2t = 1\n",
+    ));
+    let params = &config.targets[0].tpgs[0].params;
+    assert!(!params.header_digest && params.nop_interval.is_zero());
+    assert_eq!((params.first_burst_length, params.max_burst_length), (128 << 10, 128 << 10));
+    assert_eq!(params.chap_algorithms, [crate::target::ChapAlgorithm::Sha256]);
+    for (line, part) in [
+        ("max_burst_length = 100", "too small"),
+        ("max_burst_length = \"16M\"", "too large"),
+        ("max_recv_data_segment_length = \"512K\"", "largest buffer"),
+        ("first_burst_length = \"1M\"\nmax_burst_length = \"512K\"", "longer than max_burst_length"),
+        ("max_outstanding_r2t = 0", "too small"),
+        ("command_window = 5000", "too large"),
+        ("time2retain = \"2h\"", "too large"),
+        ("nop_timeout = \"soon\"", "not a period"),
+        ("chap_algorithms = []", "no CHAP algorithm"),
+        ("chap_algorithms = [\"md5\", \"MD5\"]", "named twice"),
+        ("chap_algorithms = [\"sha2\"]", "did you mean \"sha256\"?"),
+        ("require_digests = true\ndata_digest = false", "no initiator could log in"),
+    ] {
+        let error = one_error(&with(line));
+        assert!(error.contains(part), "{line}: {error}");
+    }
+}
+
+#[test]
+fn server_settings() {
+    let config = good(
+        "[server]\nreactors = \"0-1\"\nbuffer_memory = \"1G\"\npoll_us = 0\nstate_dir = \"state\"\n\
+         drain_timeout = \"3s\"\n[server.limits]\nconnections = 100\npending_logins = 5\n",
+    );
+    let server = &config.server;
+    assert_eq!(server.buffer_memory_each(2), 512 << 20);
+    assert!(server.poll.is_zero() && server.drain_timeout.as_secs() == 3);
+    assert_eq!(server.state_dir, Path::new("/etc/ringtgt/state"));
+    assert_eq!((server.limits.connections, server.limits.pending_logins), (100, 5));
+    assert_eq!(ServerConfig::default().buffer_memory_each(3), DEFAULT_BUFFER_MEMORY);
+    for line in ["buffer_memory = \"1M\"", "poll_us = 20000", "drain_timeout = \"1h\"", "reactors = \"0,0\""]
+    {
+        one_error(&format!("[server]\n{line}\n"));
+    }
+}
+
+#[test]
+fn port_0_becomes_the_real_one() {
+    let mut config = good(&group("any_initiator = true\nportals = [\"127.0.0.1:0\"]"));
+    let got = "127.0.0.1:4711".parse().unwrap();
+    config.bind(&[(config.listeners()[0], got)]);
+    assert!(config.take_catalog().targets[0].tpg_at(got).is_some());
+}
+
+#[test]
+fn ten_thousand_luns_are_read_in_seconds() {
+    let mut text = String::new();
+    for n in 0..10_000 {
+        text += &format!("[[backstore]]\nkind = \"null\"\nname = \"s{n}\"\nsize = \"1G\"\n");
+    }
+    text += "[[target]]\niqn = \"iqn.2026-11.org.example:t\"\n[[target.tpg]]\n";
+    for n in 0..10_000 {
+        text += &format!("[[target.tpg.lun]]\nlun = {n}\nbackstore = \"s{n}\"\n");
+    }
+    let start = std::time::Instant::now();
+    assert_eq!(good(&text).targets[0].tpgs[0].luns.len(), 10_000);
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    for path in [dir.path().join("absent"), dir.path().to_owned()] {
+        assert!(matches!(load(&path), Err(LoadError::Read { .. })), "{}", path.display());
+    }
+    let binary = dir.path().join("binary");
+    std::fs::write(&binary, [0x61, 0xff]).unwrap();
+    let Err(LoadError::Invalid(report)) = load(&binary) else { panic!("valid?") };
+    assert!(report.to_string().contains("not UTF-8"), "{report}");
+}
