@@ -1,1 +1,44 @@
-//! Under construction in this commit series; see the crate page.
+//! The command line.
+//!
+//! Owns: arguments, what is printed to people, exit statuses. Promises: 0 is done, 1 is refused or failed
+//! with the reason on standard error, 2 is a command that was not understood or a file that cannot be read.
+//! Refuses to know: anything below `admin`.
+
+mod adhoc;
+mod args;
+mod check;
+mod generate;
+mod serve;
+mod store_arg;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+/// Refused or failed.
+const FAILED: u8 = 1;
+/// Not understood, or not readable.
+const UNREADABLE: u8 = 2;
+
+/// Parses the process's arguments and does what they say.
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Check { file } => check::run(&file),
+        Command::Generate { what, command } => generate::run(what, command.as_deref()),
+    }
+}
+
+/// Prints to standard output. A reader who has gone away (`ringtgt check | head`) is no failure.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Prints to standard error, which may be closed too.
+fn complain(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}

@@ -1,0 +1,172 @@
+//! What can be typed: the one definition of commands and options, from which help, manual pages and
+//! completions come too.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::TypedValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+use crate::admin::config::MAX_POLL_US;
+use crate::ring::KernelLevel;
+
+/// An iSCSI target for Linux on io_uring.
+#[derive(Parser, Debug)]
+#[command(name = "ringtgt", version, max_term_width = 100)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum Command {
+    /// Serve the disks of a configuration file, or those named here
+    Serve(Box<Serve>),
+    /// Check a configuration file and tell everything that is wrong with it
+    ///
+    /// Exit status: 0 when it is right (there may be warnings), 1 when it is wrong, 2 when it cannot be read.
+    Check {
+        /// The file
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Print the manual page or the completions of a shell
+    #[command(hide = true)]
+    Generate {
+        /// What to print
+        what: What,
+        /// For a manual page: the command that it is about
+        command: Option<String>,
+    },
+}
+
+/// What `generate` can print.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub(super) enum What {
+    Man,
+    Bash,
+    Zsh,
+    Fish,
+}
+
+const STORE_HELP: &str = "\
+A disk to serve; the first is LUN 0 of the one target, and so on
+
+  PATH        a block device or a file
+  PATH:SIZE   a file, created sparse when absent (sizes like 512M, 10G, 1T)
+  ram:SIZE    memory, gone when ringtgt ends
+  null:SIZE   nothing: writes vanish, reads are zeroes
+
+Without STORE and --config, /etc/ringtgt/ringtgt.toml is served.";
+
+#[derive(Args, Debug, Default)]
+pub(super) struct Serve {
+    /// The configuration file to serve
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) config: Option<PathBuf>,
+
+    /// Where to listen for STOREs [default: 127.0.0.1:3260]; port 0 takes any free one
+    ///
+    /// An address that others can reach needs --allow or --chap-user.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(super) listen: Vec<String>,
+
+    /// How many reactors, or on which processors (like 0-3,6) [default: auto, one on each]
+    #[arg(long, value_name = "N|auto|CPULIST")]
+    pub(super) reactors: Option<String>,
+
+    /// The target's name [default: made from the host's name]
+    #[arg(long, value_name = "IQN")]
+    pub(super) iqn: Option<String>,
+
+    /// An initiator that may log in; others then may not
+    #[arg(long, value_name = "INITIATOR_IQN")]
+    pub(super) allow: Vec<String>,
+
+    /// The CHAP user name that initiators must show
+    #[arg(long, value_name = "NAME", requires = "chap_secret_file")]
+    pub(super) chap_user: Option<String>,
+
+    /// The file with the CHAP secret, readable by its owner only
+    #[arg(long, value_name = "FILE", requires = "chap_user", value_hint = ValueHint::FilePath)]
+    pub(super) chap_secret_file: Option<PathBuf>,
+
+    /// Bytes in a block [default: the smallest that the store can address]
+    #[arg(long, value_name = "512|4096", value_parser = block_size())]
+    pub(super) block_size: Option<u32>,
+
+    /// Let nobody write
+    #[arg(long)]
+    pub(super) read_only: bool,
+
+    /// Where identities and reservations are kept [default: /var/lib/ringtgt]
+    ///
+    /// For STOREs of users other than root the default is ~/.local/state/ringtgt.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(super) state_dir: Option<PathBuf>,
+
+    /// Microseconds that a reactor looks for work before it sleeps; 0 never looks [default: 50]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_POLL_US)))]
+    pub(super) poll_us: Option<u32>,
+
+    /// Buffer memory of all reactors together [default: 64M for each]
+    #[arg(long, value_name = "SIZE", value_parser = crate::admin::config::parse_buffer_memory)]
+    pub(super) buffer_memory: Option<u64>,
+
+    /// What to log: error, warn, info, debug, or MODULE=LEVEL,…
+    #[arg(long, value_name = "LEVEL", default_value = crate::admin::log::DEFAULT)]
+    pub(super) log: String,
+
+    /// Use only what that Linux version has (for developers)
+    #[arg(long, value_name = "VERSION", hide = true, value_parser = kernel_level)]
+    pub(super) kernel_level: Option<KernelLevel>,
+
+    #[arg(value_name = "STORE", help = STORE_HELP, value_hint = ValueHint::FilePath)]
+    pub(super) stores: Vec<OsString>,
+}
+
+fn block_size() -> impl TypedValueParser<Value = u32> {
+    clap::builder::PossibleValuesParser::new(["512", "4096"]).try_map(|text| text.parse::<u32>())
+}
+
+fn kernel_level(text: &str) -> Result<KernelLevel, String> {
+    text.parse()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_synopsis_is_understood() {
+        let line = "ringtgt serve --listen 127.0.0.1:0 --listen [::1]:0 --reactors 0-1 --iqn iqn.2026-11.a:b \
+                    --allow iqn.2026-11.a:i --chap-user u --chap-secret-file f --block-size 4096 --read-only \
+                    --state-dir d --poll-us 0 --buffer-memory 256M --kernel-level 5.10 --log debug a.img:1G ram:1M";
+        let Command::Serve(serve) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
+            panic!("not serve")
+        };
+        assert_eq!((serve.listen.len(), serve.stores.len(), serve.block_size), (2, 2, Some(4096)));
+        assert_eq!((serve.buffer_memory, serve.kernel_level), (Some(256 << 20), Some(KernelLevel::V5_10)));
+    }
+
+    #[test]
+    fn what_is_no_command() {
+        for line in [
+            "ringtgt",
+            "ringtgt serve --chap-user u",
+            "ringtgt serve --block-size 1024 ram:1M",
+            "ringtgt serve --poll-us 10001 ram:1M",
+            "ringtgt serve --buffer-memory 1K ram:1M",
+            "ringtgt serve --kernel-level 2.4 ram:1M",
+            "ringtgt check",
+        ] {
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
+        }
+    }
+}
