@@ -1,0 +1,494 @@
+//! The login phase, target side (RFC 7143 sections 6 and 11.12–13): a pure state machine.
+//!
+//! ```text
+//!  request ─► frame rules ─► text complete? ─► Statements ─► Party ─► Security ┐
+//!             version, ids,   no: empty        by key        names,   CHAP     ├─► answer text
+//!             stage, T and C  answer           and stage     access            │   in pieces of 8 KiB
+//!                                                            Negotiation ──────┘   T bit, Done
+//! ```
+//! It promises to survive any bytes with bounded memory: see [`DATA_MAX`], [`REQUESTS_MAX`] and the
+//! limits of [`crate::wire::text`]. It knows neither sockets nor time; the caller bounds how long a
+//! login may take, keeps other PDUs away, assigns the TSIH and looks after sessions of the same name.
+
+pub mod fault;
+mod party;
+mod security;
+mod statements;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use self::fault::Fault;
+use self::party::Party;
+use self::security::Security;
+use self::statements::Statements;
+use super::chap::Entropy;
+use super::keys::negotiate::Negotiation;
+use super::keys::{DEFAULT_SEGMENT_LENGTH, Negotiated};
+use crate::target::{Catalog, Lun, Target};
+use crate::wire::bhs::{BHS_LEN, LoginRequest, LoginResponse};
+use crate::wire::codes::{LoginStatus, Stage};
+use crate::wire::flags;
+use crate::wire::sn::Sn;
+use crate::wire::text::{NOT_UNDERSTOOD, Outgoing, TextBuffer, TextWriter};
+
+/// The largest data segment of a Login PDU in either direction, bytes: nothing larger has been
+/// declared yet (section 13.12).
+pub const DATA_MAX: usize = DEFAULT_SEGMENT_LENGTH as usize;
+
+/// Login Requests of one login. The longest legal exchange, mutual CHAP and a text that fills its
+/// limit in whole PDUs, takes about twenty.
+pub const REQUESTS_MAX: u32 = 64;
+
+/// The version of the protocol (sections 11.12.4 and 11.12.5).
+const VERSION: u8 = 0;
+
+/// One PDU to send: header and data segment, without padding.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pdu {
+    /// The header, data length included.
+    pub bhs: [u8; BHS_LEN],
+    /// The data segment.
+    pub data: Vec<u8>,
+}
+
+impl Pdu {
+    /// Names the session in a final Login Response.
+    pub fn set_tsih(&mut self, tsih: u16) {
+        self.bhs[14..16].copy_from_slice(&tsih.to_be_bytes());
+    }
+
+    /// Turns a final Login Response that has not been sent into a refusal: what the login could not
+    /// know (no room for another session, say) was decided after it.
+    #[must_use]
+    pub fn into_refusal(self, status: LoginStatus) -> Self {
+        let mut response = *LoginResponse::from_bhs(&self.bhs);
+        response.flags &= flags::STAGE_MASK << flags::CSG_SHIFT;
+        response.set_data_len(0);
+        set_status(&mut response, status);
+        Self { bhs: *response.as_bhs(), data: Vec::new() }
+    }
+}
+
+/// Refuses `request` outright, without a login.
+pub fn refuse(request: &LoginRequest, status: LoginStatus) -> Pdu {
+    let cmd_sn = Sn::from(request.cmd_sn);
+    let frame = Frame { stat_sn: request.exp_stat_sn.into(), exp_cmd_sn: cmd_sn, max_cmd_sn: cmd_sn };
+    frame.refusal(request, status)
+}
+
+/// What is to be done with a Login Request.
+#[derive(Debug)]
+pub enum LoginReply {
+    /// Send this and read on.
+    Continue(Pdu),
+    /// The login is complete. Set the TSIH ([`Pdu::set_tsih`]), send this, and the full feature
+    /// phase begins.
+    Done(Pdu, Box<Established>),
+    /// Send this, then close. [`Login::fault`] says why.
+    Refuse(Pdu),
+}
+
+/// A connection that has logged in; always the first of a new session (or of a reinstated one: the
+/// same initiator, ISID, target and group).
+#[derive(Debug)]
+pub struct Established {
+    /// What was agreed on.
+    pub negotiated: Negotiated,
+    /// The initiator's part of the session's name.
+    pub isid: [u8; 6],
+    /// The connection's name in the session.
+    pub cid: u16,
+    /// The target; none for a discovery session.
+    pub target: Option<Arc<Target>>,
+    /// Index of the portal group in `target.tpgs`.
+    pub tpg: usize,
+    /// What the initiator sees.
+    pub luns: Vec<Lun>,
+    /// CmdSN of the first command.
+    pub exp_cmd_sn: u32,
+    /// The last CmdSN that the final response allows.
+    pub max_cmd_sn: u32,
+    /// StatSN of the next response.
+    pub stat_sn: u32,
+    /// The initiator's name, normalised.
+    pub initiator: String,
+    /// Where the connection arrived.
+    pub local: SocketAddr,
+    /// Initiator Task Tag of the login.
+    pub itt: u32,
+}
+
+/// Whether this initiator has a session of that ISID and TSIH.
+type SessionCheck = Box<dyn Fn(&str, [u8; 6], u16) -> bool + Send>;
+
+/// A login in progress.
+pub struct Login {
+    catalog: Arc<Catalog>,
+    local: SocketAddr,
+    sessions: SessionCheck,
+    requests: u32,
+    stage: Stage,
+    identity: Option<Identity>,
+    frame: Frame,
+    gathered: TextBuffer,
+    outgoing: Outgoing,
+    /// The stage may end after the answer that is on its way out.
+    ready: bool,
+    talk: Option<Talk>,
+    over: bool,
+    fault: Option<Fault>,
+}
+
+/// What no request may change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Identity {
+    isid: [u8; 6],
+    tsih: u16,
+    cid: u16,
+}
+
+/// The numbers of the next response.
+#[derive(Clone, Copy, Debug, Default)]
+struct Frame {
+    stat_sn: Sn,
+    exp_cmd_sn: Sn,
+    max_cmd_sn: Sn,
+}
+
+/// What has been said since the names are known.
+#[derive(Debug)]
+struct Talk {
+    party: Party,
+    security: Security,
+    negotiation: Negotiation,
+}
+
+/// The T and C bits of a request, checked.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    /// The stage to go to.
+    transit: Option<Stage>,
+    /// The text goes on in the next request.
+    continues: bool,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login")
+            .field("local", &self.local)
+            .field("stage", &self.stage)
+            .field("requests", &self.requests)
+            .field("talk", &self.talk)
+            .field("over", &self.over)
+            .field("fault", &self.fault)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Login {
+    /// A login on a connection that arrived at `local`. No request is yet known.
+    pub fn new(catalog: Arc<Catalog>, local: SocketAddr) -> Self {
+        Self {
+            catalog,
+            local,
+            sessions: Box::new(|_, _, _| false),
+            requests: 0,
+            stage: Stage::SECURITY,
+            identity: None,
+            frame: Frame::default(),
+            gathered: TextBuffer::default(),
+            outgoing: Outgoing::default(),
+            ready: false,
+            talk: None,
+            over: false,
+            fault: None,
+        }
+    }
+
+    /// Tells which sessions exist, by initiator name, ISID and TSIH, so that a request to join one
+    /// is refused with the right status. Asked only after authentication.
+    #[must_use]
+    pub fn with_sessions(self, exists: impl Fn(&str, [u8; 6], u16) -> bool + Send + 'static) -> Self {
+        Self { sessions: Box::new(exists), ..self }
+    }
+
+    /// Why the login was refused.
+    pub fn fault(&self) -> Option<&Fault> {
+        self.fault.as_ref()
+    }
+
+    /// The initiator's name once it is known, for the log.
+    pub fn initiator(&self) -> Option<&str> {
+        self.talk.as_ref().map(|talk| talk.party.initiator.as_str())
+    }
+
+    /// One whole Login Request: header and data segment (digests never apply in login).
+    pub fn request(&mut self, bhs: &LoginRequest, data: &[u8], entropy: &mut Entropy<'_>) -> LoginReply {
+        match self.step(bhs, data, entropy) {
+            Ok(reply) => reply,
+            Err(fault) => self.refusal(bhs, fault),
+        }
+    }
+
+    fn refusal(&mut self, bhs: &LoginRequest, fault: Fault) -> LoginReply {
+        self.over = true;
+        self.talk = None;
+        let pdu = self.frame.refusal(bhs, fault.status());
+        self.fault = Some(fault);
+        LoginReply::Refuse(pdu)
+    }
+
+    fn step(
+        &mut self,
+        bhs: &LoginRequest,
+        data: &[u8],
+        entropy: &mut Entropy<'_>,
+    ) -> Result<LoginReply, Fault> {
+        if self.over {
+            return Err(Fault::Over);
+        }
+        self.identify(bhs)?;
+        self.limit(data)?;
+        let turn = self.turn(bhs)?;
+        if self.outgoing.more() {
+            if !data.is_empty() || turn.continues {
+                return Err(Fault::Interrupted);
+            }
+        } else {
+            self.gathered.push(data)?;
+            if turn.continues {
+                return Ok(LoginReply::Continue(self.answer(bhs, 0, Vec::new())));
+            }
+            let text = self.gathered.take();
+            let answer = self.read(&text, turn, entropy)?;
+            self.outgoing = Outgoing::new(answer);
+        }
+        self.send(bhs, turn)
+    }
+
+    fn limit(&mut self, data: &[u8]) -> Result<(), Fault> {
+        self.requests += 1;
+        if self.requests > REQUESTS_MAX {
+            return Err(Fault::TooManyRequests);
+        }
+        if data.len() > DATA_MAX {
+            return Err(Fault::TooMuchData(data.len()));
+        }
+        Ok(())
+    }
+
+    /// The first request says who this is and where the numbers begin; the others must agree.
+    fn identify(&mut self, bhs: &LoginRequest) -> Result<(), Fault> {
+        let identity = Identity { isid: bhs.isid, tsih: bhs.tsih.get(), cid: bhs.cid.get() };
+        match self.identity {
+            Some(known) if known != identity => Err(Fault::IdentityChanged),
+            Some(_) => Ok(()),
+            None => {
+                let cmd_sn = bhs.cmd_sn.into();
+                self.frame =
+                    Frame { stat_sn: bhs.exp_stat_sn.into(), exp_cmd_sn: cmd_sn, max_cmd_sn: cmd_sn };
+                self.identity = Some(identity);
+                self.begin(bhs)
+            }
+        }
+    }
+
+    fn begin(&mut self, bhs: &LoginRequest) -> Result<(), Fault> {
+        if bhs.version_min > VERSION {
+            return Err(Fault::Version(bhs.version_min));
+        }
+        // Security may be passed over by those who need not prove anything.
+        if current_stage(bhs) == Stage::OPERATIONAL {
+            self.stage = Stage::OPERATIONAL;
+        }
+        Ok(())
+    }
+
+    fn turn(&self, bhs: &LoginRequest) -> Result<Turn, Fault> {
+        let (request, current) = (current_stage(bhs), self.stage);
+        if request != current {
+            return Err(Fault::WrongStage { request, current });
+        }
+        let continues = bhs.flags & flags::CONTINUE != 0;
+        if bhs.flags & flags::TRANSIT == 0 {
+            return Ok(Turn { transit: None, continues });
+        }
+        if continues {
+            return Err(Fault::TransitAndContinue);
+        }
+        match Stage(bhs.flags & flags::STAGE_MASK) {
+            to @ (Stage::OPERATIONAL | Stage::FULL_FEATURE) if to.0 > current.0 => {
+                Ok(Turn { transit: Some(to), continues })
+            }
+            to => Err(Fault::BadTransit { from: current, to }),
+        }
+    }
+
+    /// Reads one whole text and answers it.
+    fn read(&mut self, text: &[u8], turn: Turn, entropy: &mut Entropy<'_>) -> Result<Vec<u8>, Fault> {
+        let said = Statements::read(text, self.stage)?;
+        let mut out = TextWriter::new();
+        match &self.talk {
+            Some(talk) => talk.party.check_again(&said)?,
+            None => self.talk = Some(self.introduce(&said, &mut out)?),
+        }
+        // Just put there; the other arm is for the type only.
+        let talk = self.talk.as_mut().ok_or(Fault::Missing("InitiatorName"))?;
+        self.ready = if self.stage == Stage::SECURITY {
+            talk.security(&said, &self.catalog, turn, entropy, &mut out)?
+        } else {
+            talk.operational(&said, turn, &mut out)?
+        };
+        for key in said.unknown {
+            out.pair(key, NOT_UNDERSTOOD);
+        }
+        Ok(out.into_bytes())
+    }
+
+    fn introduce(&self, said: &Statements<'_>, out: &mut TextWriter) -> Result<Talk, Fault> {
+        let party = Party::enter(said, &self.catalog, self.local)?;
+        if self.stage != Stage::SECURITY && party.auth(&self.catalog)?.required() {
+            return Err(Fault::NotAuthenticated);
+        }
+        party.introduce(out);
+        let negotiation = Negotiation::new(party.wishes(), party.start());
+        Ok(Talk { party, security: Security::default(), negotiation })
+    }
+
+    /// Sends the next piece of the answer, and goes to the next stage with the last.
+    fn send(&mut self, bhs: &LoginRequest, turn: Turn) -> Result<LoginReply, Fault> {
+        let piece = self.outgoing.next_piece(DATA_MAX);
+        if self.outgoing.more() {
+            return Ok(LoginReply::Continue(self.answer(bhs, flags::CONTINUE, piece)));
+        }
+        match turn.transit.filter(|_| self.ready) {
+            None => Ok(LoginReply::Continue(self.answer(bhs, 0, piece))),
+            Some(Stage::FULL_FEATURE) => self.finish(bhs, piece),
+            Some(next) => {
+                let pdu = self.answer(bhs, flags::TRANSIT | next.0, piece);
+                (self.stage, self.ready) = (next, false);
+                Ok(LoginReply::Continue(pdu))
+            }
+        }
+    }
+
+    fn finish(&mut self, bhs: &LoginRequest, piece: Vec<u8>) -> Result<LoginReply, Fault> {
+        let talk = self.talk.take().ok_or(Fault::Over)?;
+        self.check_session(&talk.party, bhs)?;
+        let negotiated = talk.negotiation.conclude()?;
+        self.frame.max_cmd_sn = self.frame.exp_cmd_sn.add(talk.party.window() - 1);
+        let pdu = self.answer(bhs, flags::TRANSIT | Stage::FULL_FEATURE.0, piece);
+        self.over = true;
+        Ok(LoginReply::Done(pdu, Box::new(self.established(bhs, talk.party, negotiated))))
+    }
+
+    /// A TSIH asks to join a session (or to take over a connection of it), and here sessions have one connection.
+    fn check_session(&self, party: &Party, bhs: &LoginRequest) -> Result<(), Fault> {
+        match bhs.tsih.get() {
+            0 => Ok(()),
+            tsih if (self.sessions)(&party.initiator, bhs.isid, tsih) => Err(Fault::OneConnection),
+            _ => Err(Fault::NoSuchSession),
+        }
+    }
+
+    fn established(&self, bhs: &LoginRequest, party: Party, negotiated: Negotiated) -> Established {
+        let luns = party.luns();
+        let (initiator, door) = party.into_door();
+        let (target, tpg) = door.map_or((None, 0), |(target, tpg)| (Some(target), tpg));
+        Established {
+            negotiated,
+            isid: bhs.isid,
+            cid: bhs.cid.get(),
+            target,
+            tpg,
+            luns,
+            exp_cmd_sn: self.frame.exp_cmd_sn.0,
+            max_cmd_sn: self.frame.max_cmd_sn.0,
+            stat_sn: self.frame.stat_sn.0,
+            initiator,
+            local: self.local,
+            itt: bhs.itt.get(),
+        }
+    }
+
+    /// A response to `bhs` with these bits beside the current stage.
+    fn answer(&mut self, bhs: &LoginRequest, bits: u8, data: Vec<u8>) -> Pdu {
+        let mut response = self.frame.response(bhs);
+        response.flags = bits | self.stage.0 << flags::CSG_SHIFT;
+        response.set_data_len(data.len());
+        self.frame.stat_sn = self.frame.stat_sn.next();
+        Pdu { bhs: *response.as_bhs(), data }
+    }
+}
+
+impl Talk {
+    /// Whether the security stage may end. One who asks to leave it without a step forward, and
+    /// without having proved what must be proved, is refused rather than asked forever.
+    fn security(
+        &mut self,
+        said: &Statements<'_>,
+        catalog: &Catalog,
+        turn: Turn,
+        entropy: &mut Entropy<'_>,
+        out: &mut TextWriter,
+    ) -> Result<bool, Fault> {
+        let auth = self.party.auth(catalog)?;
+        let moved = self.security.step(said, auth, &self.party.algorithms(), entropy, out)?;
+        let passed = self.security.passed(auth);
+        if turn.transit.is_some() && !passed && !moved {
+            return Err(Fault::NotAuthenticated);
+        }
+        Ok(passed)
+    }
+
+    /// Whether the operational stage may end.
+    fn operational(
+        &mut self,
+        said: &Statements<'_>,
+        turn: Turn,
+        out: &mut TextWriter,
+    ) -> Result<bool, Fault> {
+        for (key, value) in &said.negotiable {
+            self.negotiation.key(key, value, out)?;
+        }
+        self.negotiation.declare(out);
+        Ok(turn.transit.is_some() && !self.negotiation.offer_missing(out))
+    }
+}
+
+impl Frame {
+    fn response(self, bhs: &LoginRequest) -> LoginResponse {
+        LoginResponse {
+            version_max: VERSION,
+            version_active: VERSION,
+            isid: bhs.isid,
+            tsih: bhs.tsih,
+            itt: bhs.itt,
+            stat_sn: self.stat_sn.into(),
+            exp_cmd_sn: self.exp_cmd_sn.into(),
+            max_cmd_sn: self.max_cmd_sn.into(),
+            ..LoginResponse::default()
+        }
+    }
+
+    fn refusal(self, bhs: &LoginRequest, status: LoginStatus) -> Pdu {
+        let mut response = self.response(bhs);
+        response.flags = bhs.flags & flags::STAGE_MASK << flags::CSG_SHIFT;
+        set_status(&mut response, status);
+        Pdu { bhs: *response.as_bhs(), data: Vec::new() }
+    }
+}
+
+fn set_status(response: &mut LoginResponse, status: LoginStatus) {
+    response.status_class = status.class();
+    response.status_detail = status.detail();
+}
+
+fn current_stage(bhs: &LoginRequest) -> Stage {
+    Stage(bhs.flags >> flags::CSG_SHIFT & flags::STAGE_MASK)
+}
+
+#[cfg(test)]
+mod tests;
