@@ -97,3 +97,146 @@ fn absent(cdb: &Cdb, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
         _ => Err(wrong.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::testing::{Rig, facts, nexus};
+    use super::super::{Attentions, LuState, Settings, SharedOp, status};
+    use super::*;
+
+    const READ: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+    const WRITE: [u8; 10] = [0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+    const INQUIRY: [u8; 6] = [0x12, 0, 0, 0, 36, 0];
+
+    /// What an initiator gets that names a LUN behind which there is nothing.
+    fn nowhere(cdb: &[u8]) -> (Outcome, Vec<u8>) {
+        let mut out = vec![0; 64];
+        let nexus = nexus(1);
+        let mut attentions = Attentions::new();
+        let mut cx = Context {
+            lu: None,
+            nexus: &nexus,
+            luns: &[3],
+            read_only_map: false,
+            attentions: &mut attentions,
+        };
+        (start(cdb, &mut cx, &mut out), out)
+    }
+
+    #[test]
+    fn a_lun_without_a_unit_still_answers_three_commands() {
+        let (outcome, out) = nowhere(&INQUIRY);
+        assert_eq!((outcome, out[0]), (Outcome::Data(36), 0x7f));
+        let (outcome, out) = nowhere(&[0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0]);
+        assert_eq!((outcome, out[3], out[9]), (Outcome::Data(16), 8, 3));
+        let (outcome, out) = nowhere(&[0x03, 0, 0, 0, 18, 0]);
+        assert_eq!((outcome, out[2], out[12]), (Outcome::Data(18), 5, 0x25));
+        let refused = Outcome::Fail(Sense::illegal(Asc::LU_NOT_SUPPORTED).into());
+        assert_eq!(nowhere(&READ).0, refused);
+        assert_eq!(nowhere(&[0xff; 16]).0, refused);
+    }
+
+    #[test]
+    fn a_unit_attention_is_reported_once_but_not_by_inquiry() {
+        let mut rig = Rig::new(facts());
+        rig.attentions.raise(Asc::POWER_ON_OR_RESET);
+        assert_eq!(rig.start(&INQUIRY), Outcome::Data(36));
+        assert!(matches!(rig.start(&[0xa0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]), Outcome::Data(_)));
+        assert_eq!(rig.sense(&[0xc1; 6]), Sense::attention(Asc::POWER_ON_OR_RESET), "before the opcode");
+        assert!(matches!(rig.start(&READ), Outcome::Io(_)));
+    }
+
+    #[test]
+    fn request_sense_takes_the_unit_attention_along() {
+        let mut rig = Rig::new(facts());
+        rig.attentions.raise(Asc::NEXUS_LOSS);
+        let sense = rig.data(&[0x03, 0, 0, 0, 252, 0]);
+        assert_eq!((sense.len(), sense[2], sense[12], sense[13]), (18, 6, 0x29, 7));
+        let sense = rig.data(&[0x03, 1, 0, 0, 252, 0]);
+        assert_eq!(sense, [0x72, 0, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn report_luns_answers_its_own_attention() {
+        let mut rig = Rig::new(facts());
+        rig.attentions.raise(Asc::REPORTED_LUNS_CHANGED);
+        rig.data(&[0xa0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
+        assert!(rig.attentions.is_empty());
+    }
+
+    #[test]
+    fn unknown_opcodes_and_service_actions() {
+        let mut rig = Rig::new(facts());
+        for opcode in [0x04, 0x7f, 0xc0, 0x89] {
+            let sense = rig.sense(&[opcode, 0, 0, 0, 0, 0]);
+            assert_eq!(sense.asc, Asc::INVALID_OPCODE, "{opcode:#x}");
+            assert_eq!(sense.field.map(|f| (f.in_cdb, f.byte)), Some((true, 0)));
+        }
+        assert_eq!(rig.sense(&[0x9e, 0x1f, 0, 0]), Sense::cdb_field(1, 4));
+        assert_eq!(rig.sense(&[0x5e, 4, 0, 0, 0, 0, 0, 0, 8, 0]), Sense::cdb_field(1, 4));
+    }
+
+    #[test]
+    fn naca_is_not_offered() {
+        let mut rig = Rig::new(facts());
+        assert_eq!(rig.sense(&[0x00, 0, 0, 0, 0, 4]), Sense::cdb_field(5, 2));
+        assert_eq!(rig.sense(&[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 4]), Sense::cdb_field(9, 2));
+    }
+
+    #[test]
+    fn a_stopped_unit_refuses_the_medium_only() {
+        let mut rig = Rig::new(facts());
+        rig.lu.state = Arc::new(LuState { stopped: true, ..LuState::default() });
+        let not_ready = Sense::not_ready(Asc::INITIALIZING_COMMAND_REQUIRED);
+        assert_eq!(rig.sense(&READ), not_ready);
+        assert_eq!(rig.sense(&[0; 6]), not_ready);
+        assert_eq!(rig.start(&INQUIRY), Outcome::Data(36));
+        assert_eq!(rig.data(&[0x03, 0, 0, 0, 18, 0])[12..14], [4, 2]);
+        assert_eq!(rig.start(&[0x1b, 0, 0, 0, 1, 0]), Outcome::Shared(SharedOp::Start));
+    }
+
+    #[test]
+    fn three_ways_to_protect_the_medium() {
+        let read_only = super::super::LuFacts { read_only: true, ..facts() };
+        let mut by_store = Rig::new(read_only);
+        let mut by_map = Rig { read_only_map: true, ..Rig::new(facts()) };
+        let mut by_mode = Rig::new(facts());
+        let mut state = LuState::default();
+        state.mode.current = Settings { write_protect: true, ..Settings::default() };
+        by_mode.lu.state = Arc::new(state);
+        let unmap = [0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0];
+        let write_same = [0x41, 8, 0, 0, 0, 0, 0, 0, 1, 0];
+        for rig in [&mut by_store, &mut by_map, &mut by_mode] {
+            for cdb in [WRITE, unmap, write_same] {
+                assert_eq!(rig.sense(&cdb), Sense::write_protected(), "{cdb:02x?}");
+            }
+            assert!(matches!(rig.start(&READ), Outcome::Io(_)));
+        }
+    }
+
+    #[test]
+    fn an_lba_out_of_range_is_told_before_write_protection() {
+        let mut rig = Rig { read_only_map: true, ..Rig::new(facts()) };
+        let beyond = [0x2a, 0, 0xff, 0, 0, 0, 0, 0, 1, 0];
+        assert_eq!(rig.sense(&beyond).asc, Asc::LBA_OUT_OF_RANGE);
+    }
+
+    #[test]
+    fn a_reservation_made_meanwhile_stops_a_parameter_list() {
+        let mut rig = Rig::new(facts());
+        rig.run_from(2, &[0x16, 0, 0, 0, 0, 0], &[]).unwrap();
+        let (me, mut attentions) = (nexus(1), Attentions::new());
+        let mut cx = Context {
+            lu: Some(&rig.lu),
+            nexus: &me,
+            luns: &[],
+            read_only_map: false,
+            attentions: &mut attentions,
+        };
+        let unmap = [0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0];
+        let got = params(&unmap, &mut cx, &[0; 24], &mut []);
+        assert_eq!(got, Outcome::Fail(Failure::Status(status::RESERVATION_CONFLICT)));
+    }
+}

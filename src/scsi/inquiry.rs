@@ -63,3 +63,36 @@ fn standard(answer: &mut Answer<'_>, peripheral: u8, [vendor, product, revision]
     VERSION_DESCRIPTORS.iter().for_each(|standard| answer.put(&standard.to_be_bytes()));
     answer.zeroes(STANDARD_LENGTH - answer.len());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Sense;
+    use super::super::testing::{Rig, facts};
+
+    #[test]
+    fn standard_data() {
+        let got = Rig::new(facts()).data(&[0x12, 0, 0, 1, 4, 0]);
+        assert_eq!(got.len(), 96);
+        assert_eq!(got[..8], [0, 0, 6, 0x12, 91, 0, 0x10, 2]);
+        assert_eq!(&got[8..36], b"RINGTGT disk            1   ");
+        assert_eq!(got[58..66], [0, 0xa0, 9, 0x60, 4, 0x60, 4, 0xc0]);
+    }
+
+    #[test]
+    fn the_allocation_length_only_cuts() {
+        let mut rig = Rig::new(facts());
+        let whole = rig.data(&[0x12, 0, 0, 0, 255, 0]);
+        for length in 0..=255 {
+            let got = rig.data(&[0x12, 0, 0, 0, length, 0]);
+            assert_eq!(got, whole[..whole.len().min(usize::from(length))]);
+        }
+    }
+
+    #[test]
+    fn page_codes_need_evpd_and_cmddt_is_gone() {
+        let mut rig = Rig::new(facts());
+        assert_eq!(rig.sense(&[0x12, 0, 0x83, 0, 255, 0]), Sense::cdb_field(2, 7));
+        assert_eq!(rig.sense(&[0x12, 2, 0, 0, 255, 0]), Sense::cdb_field(1, 1));
+        assert_eq!(rig.sense(&[0x12, 1, 0xc0, 0, 255, 0]), Sense::cdb_field(2, 7));
+    }
+}

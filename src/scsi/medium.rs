@@ -142,3 +142,127 @@ pub(super) fn synchronize10(cdb: &Cdb, lu: &Lu, _: &mut Context<'_>, _: &mut [u8
 pub(super) fn synchronize16(cdb: &Cdb, lu: &Lu, _: &mut Context<'_>, _: &mut [u8]) -> Answered {
     synchronize(cdb, lu, &Extent::of16(cdb))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::testing::{Rig, facts};
+    use super::super::{Asc, LuFacts, LuState, Range, Sense, Settings};
+    use super::*;
+
+    const BLOCKS: u64 = 1 << 21;
+
+    /// A CDB of that opcode with LBA and length in the places of its group.
+    fn cdb(opcode: u8, flags: u8, lba: u64, blocks: u32) -> Vec<u8> {
+        let (lba32, length) = ((lba as u32).to_be_bytes(), blocks.to_be_bytes());
+        match opcode >> 5 {
+            0 => vec![opcode, lba32[1] & 0x1f, lba32[2], lba32[3], length[3], 0],
+            1 | 2 => [&[opcode, flags][..], &lba32, &[0], &length[2..], &[0]].concat(),
+            5 => [&[opcode, flags][..], &lba32, &length, &[0, 0]].concat(),
+            _ => [&[opcode, flags][..], &lba.to_be_bytes(), &length, &[0, 0]].concat(),
+        }
+    }
+
+    fn range(lba: u64, blocks: u64) -> Range {
+        Range { offset: lba * 512, len: blocks * 512 }
+    }
+
+    #[test]
+    fn every_read_and_write_names_its_range() {
+        let mut rig = Rig::new(facts());
+        for opcode in [0x08, 0x28, 0xa8, 0x88] {
+            let want = Io::Read { range: range(0x12345, 7), fua: false };
+            assert_eq!(rig.start(&cdb(opcode, 0, 0x12345, 7)), Outcome::Io(want), "{opcode:#x}");
+        }
+        for opcode in [0x0a, 0x2a, 0xaa, 0x8a] {
+            let want = Io::Write { range: range(0x12345, 7), fua: false };
+            assert_eq!(rig.start(&cdb(opcode, 0, 0x12345, 7)), Outcome::Io(want), "{opcode:#x}");
+        }
+    }
+
+    #[test]
+    fn six_byte_length_zero_means_256() {
+        let want = Io::Read { range: range(1, 256), fua: false };
+        assert_eq!(Rig::new(facts()).start(&cdb(0x08, 0, 1, 0)), Outcome::Io(want));
+    }
+
+    #[test]
+    fn fua_is_taken_over_and_dpo_is_harmless() {
+        let mut rig = Rig::new(facts());
+        let want = Io::Write { range: range(1, 1), fua: true };
+        assert_eq!(rig.start(&cdb(0x2a, 0x18, 1, 1)), Outcome::Io(want));
+        let want = Io::Read { range: range(1, 1), fua: true };
+        assert_eq!(rig.start(&cdb(0x88, 0x08, 1, 1)), Outcome::Io(want));
+    }
+
+    #[test]
+    fn with_the_cache_switched_off_every_write_is_durable() {
+        let mut rig = Rig::new(facts());
+        let mut state = LuState::default();
+        state.mode.current = Settings { write_through: true, ..Settings::default() };
+        rig.lu.state = Arc::new(state);
+        let want = Io::Write { range: range(1, 1), fua: true };
+        assert_eq!(rig.start(&cdb(0x2a, 0, 1, 1)), Outcome::Io(want));
+    }
+
+    #[test]
+    fn the_end_is_the_end() {
+        let mut rig = Rig::new(facts());
+        for opcode in [0x28, 0xa8, 0x88, 0x2a, 0xaa, 0x8a, 0x2f, 0xaf, 0x8f] {
+            assert!(matches!(rig.start(&cdb(opcode, 0, BLOCKS - 2, 2)), Outcome::Io(_)), "{opcode:#x}");
+            assert_eq!(rig.start(&cdb(opcode, 0, BLOCKS, 0)), Outcome::Good, "{opcode:#x}");
+            for (lba, blocks) in [(BLOCKS - 1, 2), (BLOCKS, 1), (BLOCKS + 1, 0), (u64::MAX, 1), (1 << 31, 0)]
+            {
+                let sense = rig.sense(&cdb(opcode, 0, lba, blocks));
+                assert_eq!(sense.asc, Asc::LBA_OUT_OF_RANGE, "{opcode:#x} {lba} {blocks}");
+            }
+        }
+    }
+
+    #[test]
+    fn there_is_no_protection_information() {
+        let mut rig = Rig::new(facts());
+        for opcode in [0x28, 0xa8, 0x88, 0x2a, 0xaa, 0x8a, 0x2f, 0xaf, 0x8f] {
+            for protect in 1..8 {
+                assert_eq!(rig.sense(&cdb(opcode, protect << 5, 0, 1)), Sense::cdb_field(1, 7));
+            }
+        }
+    }
+
+    #[test]
+    fn longer_than_the_maximum_transfer_length() {
+        let mut rig = Rig::new(LuFacts { max_transfer_blocks: 64, ..facts() });
+        assert!(matches!(rig.start(&cdb(0x28, 0, 0, 64)), Outcome::Io(_)));
+        assert_eq!(rig.sense(&cdb(0x28, 0, 0, 65)), Sense::cdb_field(7, 7));
+        assert_eq!(rig.sense(&cdb(0xaa, 0, 0, 65)), Sense::cdb_field(6, 7));
+        assert_eq!(rig.sense(&cdb(0x8a, 0, 0, 65)), Sense::cdb_field(10, 7));
+        assert_eq!(rig.sense(&cdb(0x8f, 2, 0, 65)), Sense::cdb_field(10, 7));
+        assert!(matches!(rig.start(&cdb(0x8f, 0, 0, 65)), Outcome::Io(Io::Verify { .. })));
+    }
+
+    #[test]
+    fn verify_compares_if_bytchk_says_so() {
+        let mut rig = Rig::new(facts());
+        for opcode in [0x2f, 0xaf, 0x8f] {
+            let range = range(9, 3);
+            assert_eq!(rig.start(&cdb(opcode, 0, 9, 3)), Outcome::Io(Io::Verify { range }));
+            assert_eq!(rig.start(&cdb(opcode, 2, 9, 3)), Outcome::Io(Io::Compare { range }));
+            assert_eq!(rig.sense(&cdb(opcode, 4, 9, 3)), Sense::cdb_field(1, 2));
+            assert_eq!(rig.sense(&cdb(opcode, 6, 9, 3)), Sense::cdb_field(1, 2));
+        }
+    }
+
+    #[test]
+    fn synchronize_cache_without_length_goes_to_the_end() {
+        let mut rig = Rig::new(facts());
+        for opcode in [0x35, 0x91] {
+            let want = Io::Flush { range: range(5, BLOCKS - 5), immediate: true };
+            assert_eq!(rig.start(&cdb(opcode, 2, 5, 0)), Outcome::Io(want));
+            let want = Io::Flush { range: range(5, 8), immediate: false };
+            assert_eq!(rig.start(&cdb(opcode, 0, 5, 8)), Outcome::Io(want));
+            assert_eq!(rig.sense(&cdb(opcode, 0, BLOCKS + 1, 0)).asc, Asc::LBA_OUT_OF_RANGE);
+            assert_eq!(rig.sense(&cdb(opcode, 0, BLOCKS - 1, 2)).asc, Asc::LBA_OUT_OF_RANGE);
+        }
+    }
+}

@@ -108,3 +108,81 @@ fn lun_bytes(lun: u16) -> [u8; 8] {
     let [high, low] = (lun & 0x3fff | method).to_be_bytes();
     [high, low, 0, 0, 0, 0, 0, 0]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Rig, facts};
+    use super::super::{LuFacts, status};
+    use super::*;
+
+    #[test]
+    fn capacity_in_both_lengths() {
+        let mut rig = Rig::new(facts());
+        let ten = [0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(rig.data(&ten), [0, 0x1f, 0xff, 0xff, 0, 0, 2, 0]);
+        let sixteen = [0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0];
+        let got = rig.data(&sixteen);
+        assert_eq!(got[..16], [0, 0, 0, 0, 0, 0x1f, 0xff, 0xff, 0, 0, 2, 0, 0, 3, 0xc0, 0]);
+        assert_eq!(got.len(), 32);
+        let short = [0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 15, 0, 0];
+        assert_eq!(rig.data(&short), got[..15]);
+    }
+
+    #[test]
+    fn a_capacity_beyond_32_bits_and_a_thick_unit() {
+        let mut rig = Rig::new(LuFacts { blocks: 1 << 33, thin: None, ..facts() });
+        assert_eq!(rig.data(&[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0])[..4], [0xff; 4]);
+        let got = rig.data(&[0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0]);
+        assert_eq!((&got[..8], got[14]), (&[0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff][..], 0));
+    }
+
+    #[test]
+    fn luns_in_peripheral_and_flat_format() {
+        let mut rig = Rig::new(facts());
+        let got = rig.data(&[0xa0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(got[..8], [0, 0, 0, 24, 0, 0, 0, 0]);
+        let luns: Vec<_> = got[8..].chunks(8).map(|lun| (lun[0], lun[1])).collect();
+        assert_eq!(luns, [(0, 0), (0, 1), (0x41, 0x2c)]);
+    }
+
+    #[test]
+    fn report_luns_fields() {
+        let mut rig = Rig::new(facts());
+        let report = |select, allocation| [0xa0, 0, select, 0, 0, 0, 0, 0, 0, allocation, 0, 0];
+        assert_eq!(rig.data(&report(0, 16)).len(), 16);
+        assert_eq!(rig.data(&report(1, 16)), [0; 8], "no well known logical units");
+        assert_eq!(rig.sense(&report(3, 16)), Sense::cdb_field(2, 7));
+        assert_eq!(rig.sense(&report(0, 15)), Sense::cdb_field(6, 7));
+    }
+
+    #[test]
+    fn start_and_stop() {
+        let mut rig = Rig::new(facts());
+        let command = |byte| [0x1b, 0, 0, 0, byte, 0];
+        assert_eq!(rig.start(&command(1)), Outcome::Good, "it runs");
+        assert_eq!(rig.start(&command(0)), Outcome::Shared(SharedOp::Stop { flush: true }));
+        assert_eq!(rig.start(&command(4)), Outcome::Shared(SharedOp::Stop { flush: false }));
+        assert_eq!(rig.sense(&command(2)), Sense::cdb_field(4, 1), "the medium stays");
+        assert_eq!(rig.sense(&command(0x30)), Sense::cdb_field(4, 7));
+        assert!(rig.run_from(1, &command(0), &[]).unwrap().flush);
+        assert!(rig.lu.state.stopped);
+        assert_eq!(rig.start(&command(0)), Outcome::Good, "it is stopped already");
+        rig.run_from(1, &command(1), &[]).unwrap();
+        assert!(!rig.lu.state.stopped);
+    }
+
+    #[test]
+    fn only_who_may_write_may_stop() {
+        let mut rig = Rig::new(facts());
+        let register = [0x5f, 0, 0, 0, 0, 0, 0, 0, 24, 0];
+        let reserve = [0x5f, 1, 1, 0, 0, 0, 0, 0, 24, 0];
+        let keys = |key, action| [[0, 0, 0, 0, 0, 0, 0, key], [0, 0, 0, 0, 0, 0, 0, action], [0; 8]].concat();
+        rig.run_from(2, &register, &keys(0, 9)).unwrap();
+        rig.run_from(2, &reserve, &keys(9, 0)).unwrap();
+        let conflict = Failure::Status(status::RESERVATION_CONFLICT);
+        assert_eq!(rig.start(&[0x1b, 0, 0, 0, 0, 0]), Outcome::Fail(conflict));
+        assert_eq!(rig.start(&[0x1b, 0, 0, 0, 1, 0]), Outcome::Good);
+    }
+
+    use super::super::Failure;
+}

@@ -79,3 +79,64 @@ pub(super) fn functions(cdb: &Cdb, _: &Lu, _: &mut Context<'_>, out: &mut [u8]) 
     answer.zeroes(if long { 12 } else { 0 });
     Ok(answer.finish())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Rig, facts};
+    use super::super::{LuFacts, Sense};
+    use super::*;
+
+    fn ask(option: u8, opcode: u8, action: u16) -> Vec<u8> {
+        [&[0xa3, 0x0c, option, opcode][..], &action.to_be_bytes(), &[0, 0, 0x10, 0, 0, 0]].concat()
+    }
+
+    #[test]
+    fn all_commands_with_and_without_timeouts() {
+        let mut rig = Rig::new(facts());
+        let plain = rig.data(&ask(0, 0, 0));
+        assert_eq!(plain.len(), 4 + 8 * ROWS.len());
+        assert_eq!(u32::from_be_bytes([plain[0], plain[1], plain[2], plain[3]]) as usize, plain.len() - 4);
+        let timed = rig.data(&ask(0x80, 0, 0));
+        for (row, descriptor) in ROWS.iter().zip(timed[4..].chunks(20)) {
+            assert_eq!(descriptor[0], row.opcode);
+            assert_eq!(descriptor[5], 2 | u8::from(row.action.is_some()));
+            assert_eq!(usize::from(descriptor[7]), row.usage.len());
+            assert_eq!(descriptor[8..12], [0, 0x0a, 0, 0]);
+        }
+    }
+
+    #[test]
+    fn one_command_as_each_option_wants_it() {
+        let mut rig = Rig::new(facts());
+        for row in ROWS {
+            let action = u16::from(row.action.unwrap_or(0));
+            let (right, wrong) = if row.action.is_some() { (2, 1) } else { (1, 2) };
+            let want = [&[0, 3, 0, row.usage.len() as u8][..], row.usage].concat();
+            assert_eq!(rig.data(&ask(right, row.opcode, action)), want);
+            assert_eq!(rig.data(&ask(3, row.opcode, action)), want);
+            assert_eq!(rig.sense(&ask(wrong, row.opcode, action)), Sense::cdb_field(2, 2));
+        }
+    }
+
+    #[test]
+    fn what_is_not_supported() {
+        let mut rig = Rig::new(LuFacts { thin: None, ..facts() });
+        let no = [0, 1, 0, 0];
+        assert_eq!(rig.data(&ask(1, 0xc0, 0)), no);
+        assert_eq!(rig.data(&ask(1, 0x42, 0)), no, "UNMAP, on a thick unit");
+        assert_eq!(rig.data(&ask(2, 0x9e, 0x1f)), no);
+        assert_eq!(rig.data(&ask(3, 0x28, 1)), no);
+        assert_eq!(rig.sense(&ask(4, 0, 0)), Sense::cdb_field(2, 2));
+        assert_eq!(rig.data(&ask(0, 0, 0)).len(), 4 + 8 * (ROWS.len() - 1));
+    }
+
+    #[test]
+    fn task_management_functions() {
+        let mut rig = Rig::new(facts());
+        let ask = |repd, length| [0xa3, 0x0d, repd, 0, 0, 0, 0, 0, 0, length, 0, 0];
+        assert_eq!(rig.data(&ask(0, 255)), [0xda, 0, 0, 0]);
+        assert_eq!(rig.data(&ask(0x80, 255))[..4], [0xda, 0, 0, 12]);
+        assert_eq!(rig.data(&ask(0x80, 255)).len(), 16);
+        assert_eq!(rig.sense(&ask(0, 3)), Sense::cdb_field(6, 7));
+    }
+}

@@ -97,3 +97,105 @@ fn too_many(thin: &Thin, total: u64, index: usize) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Rig, facts};
+    use super::super::{Asc, LuFacts};
+    use super::*;
+
+    fn same10(flags: u8, lba: u32, blocks: u16) -> Vec<u8> {
+        [&[0x41, flags][..], &lba.to_be_bytes(), &[0], &blocks.to_be_bytes(), &[0]].concat()
+    }
+
+    fn same16(flags: u8, lba: u64, blocks: u32) -> Vec<u8> {
+        [&[0x93, flags][..], &lba.to_be_bytes(), &blocks.to_be_bytes(), &[0, 0]].concat()
+    }
+
+    fn unmap_cdb(length: u16) -> Vec<u8> {
+        [&[0x42, 0, 0, 0, 0, 0, 0][..], &length.to_be_bytes(), &[0]].concat()
+    }
+
+    /// Sends an UNMAP of those extents.
+    fn unmap(rig: &mut Rig, extents: &[(u64, u32)]) -> Outcome {
+        let length = extents.len() as u16 * 16;
+        let mut list = [&(length + 6).to_be_bytes()[..], &length.to_be_bytes(), &[0; 4]].concat();
+        for (lba, blocks) in extents {
+            list.extend([&lba.to_be_bytes()[..], &blocks.to_be_bytes(), &[0; 4]].concat());
+        }
+        rig.send(&unmap_cdb(length + 8), &list)
+    }
+
+    fn range(lba: u64, blocks: u64) -> Range {
+        Range { offset: lba * 512, len: blocks * 512 }
+    }
+
+    #[test]
+    fn write_same_fills_zeroes_or_unmaps() {
+        let mut rig = Rig::new(facts());
+        let range = range(3, 4);
+        assert_eq!(rig.start(&same10(0, 3, 4)), Outcome::Io(Io::Fill { range, unmap: false }));
+        assert_eq!(rig.start(&same10(8, 3, 4)), Outcome::Io(Io::Fill { range, unmap: true }));
+        assert_eq!(rig.start(&same16(0, 3, 4)), Outcome::Io(Io::Fill { range, unmap: false }));
+        assert_eq!(rig.start(&same16(1, 3, 4)), Outcome::Io(Io::Zero { range, unmap: false }));
+        assert_eq!(rig.start(&same16(9, 3, 4)), Outcome::Io(Io::Zero { range, unmap: true }));
+    }
+
+    #[test]
+    fn write_same_refuses_what_it_does_not_offer() {
+        let mut rig = Rig::new(facts());
+        assert_eq!(rig.sense(&same10(0x10, 0, 1)), Sense::cdb_field(1, 4));
+        assert_eq!(rig.sense(&same16(0x18, 0, 1)), Sense::cdb_field(1, 4));
+        assert_eq!(rig.sense(&same16(0x20, 0, 1)), Sense::cdb_field(1, 7));
+        assert_eq!(rig.sense(&same10(0x02, 0, 1)), Sense::cdb_field(1, 2));
+        assert_eq!(rig.sense(&same10(0, 0, 0)), Sense::cdb_field(7, 7));
+        assert_eq!(rig.sense(&same16(0, 0, 0)), Sense::cdb_field(10, 7));
+        assert_eq!(rig.sense(&same16(0, 0, (1 << 16) + 1)), Sense::cdb_field(10, 7));
+        assert_eq!(rig.sense(&same16(0, u64::MAX, 1)).asc, Asc::LBA_OUT_OF_RANGE);
+        assert_eq!(rig.sense(&same10(0, (1 << 21) - 1, 2)).asc, Asc::LBA_OUT_OF_RANGE);
+    }
+
+    #[test]
+    fn a_thick_unit_does_not_unmap() {
+        let mut rig = Rig::new(LuFacts { thin: None, ..facts() });
+        assert_eq!(rig.sense(&same10(8, 0, 1)), Sense::cdb_field(1, 3));
+        assert_eq!(rig.sense(&unmap_cdb(24)).asc, Asc::INVALID_OPCODE);
+        assert!(matches!(rig.start(&same10(0, 0, 1)), Outcome::Io(Io::Fill { unmap: false, .. })));
+    }
+
+    #[test]
+    fn unmap_takes_whole_descriptors_and_skips_empty_ones() {
+        let mut rig = Rig::new(facts());
+        let want = Io::Unmap(vec![range(8, 16), range((1 << 21) - 1, 1)]);
+        let got = unmap(&mut rig, &[(8, 16), (77, 0), ((1 << 21) - 1, 1)]);
+        assert_eq!(got, Outcome::Io(want));
+        assert_eq!(unmap(&mut rig, &[]), Outcome::Good);
+        assert_eq!(unmap(&mut rig, &[(0, 0)]), Outcome::Good);
+        assert_eq!(rig.start(&unmap_cdb(0)), Outcome::Good);
+    }
+
+    #[test]
+    fn unmap_lists_of_wrong_length() {
+        let mut rig = Rig::new(facts());
+        let short = Outcome::Fail(bad_length());
+        (1..8).for_each(|n| assert_eq!(rig.start(&unmap_cdb(n)), short));
+        let promised = [0, 22, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(rig.send(&unmap_cdb(24), &promised), short, "less data than announced");
+        let odd = [0, 12, 0, 15, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0];
+        assert_eq!(rig.send(&unmap_cdb(23), &odd), Outcome::Good, "part of a descriptor is ignored");
+    }
+
+    #[test]
+    fn unmap_keeps_to_the_block_limits() {
+        let mut rig = Rig::new(facts());
+        assert!(matches!(unmap(&mut rig, &[(0, 1); 16]), Outcome::Io(_)));
+        let many = Outcome::Fail(Sense::parameter_field(2, 7).into());
+        assert_eq!(unmap(&mut rig, &[(0, 1); 17]), many);
+        let much = Outcome::Fail(Sense::parameter_field(32, 7).into());
+        assert_eq!(unmap(&mut rig, &[(0, 1 << 16), (0, 1)]), much);
+        let beyond = Outcome::Fail(Sense::illegal(Asc::LBA_OUT_OF_RANGE).into());
+        assert_eq!(unmap(&mut rig, &[(1 << 21, 1)]), beyond);
+        assert_eq!(unmap(&mut rig, &[(u64::MAX, 9)]), beyond);
+        assert_eq!(rig.sense(&[0x42, 1, 0, 0, 0, 0, 0, 0, 24, 0]), Sense::cdb_field(1, 0), "no anchoring");
+    }
+}

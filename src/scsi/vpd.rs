@@ -148,3 +148,87 @@ fn provisioning(lu: &Lu, _: &Context<'_>, answer: &mut Answer<'_>) {
         None => answer.zeroes(4),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::LuFacts;
+    use super::super::testing::{Rig, facts};
+
+    fn page(facts: LuFacts, code: u8) -> Vec<u8> {
+        Rig::new(facts).data(&[0x12, 1, code, 2, 0, 0])
+    }
+
+    #[test]
+    fn every_listed_page_is_there_and_as_long_as_it_says() {
+        let listed = page(facts(), 0);
+        assert_eq!(listed[4..], [0x00, 0x80, 0x83, 0x86, 0xb0, 0xb1, 0xb2]);
+        for code in &listed[4..] {
+            let got = page(facts(), *code);
+            assert_eq!(got[1], *code);
+            assert_eq!(usize::from(u16::from_be_bytes([got[2], got[3]])), got.len() - 4);
+        }
+    }
+
+    #[test]
+    fn the_serial_number() {
+        assert_eq!(&page(facts(), 0x80)[4..], b"0123456789abcdef");
+    }
+
+    /// The descriptors of page 83h: protocol and code set, association and type, designator.
+    fn designators() -> Vec<(u8, u8, Vec<u8>)> {
+        let got = page(facts(), 0x83);
+        let mut rest = &got[4..];
+        let mut list = vec![];
+        while let [set, kind, _, length, tail @ ..] = rest {
+            let (body, next) = tail.split_at(usize::from(*length));
+            list.push((*set, *kind, body.to_vec()));
+            rest = next;
+        }
+        list
+    }
+
+    #[test]
+    fn names_of_unit_port_and_target() {
+        let list = designators();
+        assert_eq!(list[0], (1, 3, vec![0x30, 1, 2, 3, 4, 5, 6, 7]), "NAA first");
+        assert_eq!(list[1], (1, 0x0a, [vec![0x10, 0], vec![7; 16]].concat()));
+        assert_eq!(list[2], (2, 1, b"RINGTGT 0123456789abcdef".to_vec()));
+        assert_eq!(list[3], (0x51, 0x94, vec![0, 0, 0, 1]));
+        assert_eq!(list[4], (0x51, 0x95, vec![0, 0, 0, 1]));
+        let port = b"iqn.2026-01.org.example:disk,t,0x0001\0\0\0".to_vec();
+        assert_eq!(list[5], (0x53, 0x98, port));
+        assert_eq!(list[6], (0x53, 0xa8, b"iqn.2026-01.org.example:disk\0\0\0\0".to_vec()));
+        assert_eq!(list.len(), 7);
+    }
+
+    #[test]
+    fn block_limits_of_a_thin_unit() {
+        let got = page(facts(), 0xb0);
+        assert_eq!(got.len(), 64);
+        let u32_at = |at: usize| u32::from_be_bytes([got[at], got[at + 1], got[at + 2], got[at + 3]]);
+        assert_eq!(got[4..8], [1, 0, 0, 8]);
+        assert_eq!((u32_at(8), u32_at(12), u32_at(16)), (1 << 16, 512, 0));
+        assert_eq!((u32_at(20), u32_at(24), u32_at(28), u32_at(32)), (1 << 16, 16, 8, 1 << 31));
+        assert_eq!((u32_at(36), u32_at(40)), (0, 1 << 16));
+    }
+
+    #[test]
+    fn a_thick_unit_has_no_unmap_limits() {
+        let thick = LuFacts { thin: None, ..facts() };
+        assert_eq!(page(thick.clone(), 0xb0)[20..36], [0; 16]);
+        assert_eq!(page(thick, 0xb2)[4..], [0; 4]);
+    }
+
+    #[test]
+    fn characteristics_and_provisioning() {
+        let got = page(facts(), 0xb1);
+        assert_eq!((got.len(), &got[4..9]), (64, &[0, 1, 0, 0, 2][..]));
+        assert_eq!(page(facts(), 0xb2)[4..], [0, 0xe4, 2, 0]);
+    }
+
+    #[test]
+    fn extended_data() {
+        let got = page(facts(), 0x86);
+        assert_eq!((got.len(), got[5], got[6]), (64, 7, 1));
+    }
+}
