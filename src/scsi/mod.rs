@@ -35,6 +35,8 @@ mod table;
 mod vpd;
 
 #[cfg(test)]
+mod props;
+#[cfg(test)]
 mod testing;
 
 use std::sync::Arc;

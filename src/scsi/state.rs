@@ -140,3 +140,87 @@ impl LuState {
         Effects::attention_all(Asc::DEVICE_RESET, caller)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{facts, nexus};
+    use super::super::{PrAction, PrType};
+    use super::*;
+
+    fn apply(state: &LuState, op: SharedOp, number: u16) -> (LuState, Effects) {
+        state.apply(&facts(), &op, &nexus(number)).unwrap()
+    }
+
+    fn register(key: u64, action_key: u64, through_power_loss: bool) -> SharedOp {
+        let (action, scope_type) = (PrAction::Register, 0);
+        SharedOp::Persistent(PrOut { action, scope_type, key, action_key, through_power_loss })
+    }
+
+    /// Over the disk and back, as text.
+    fn reborn(state: &LuState) -> LuState {
+        let text = serde_json::to_string(&state.persistent()).unwrap();
+        LuState::restored(serde_json::from_str(&text).unwrap())
+    }
+
+    #[test]
+    fn reservations_outlive_a_power_loss_only_if_asked_to() {
+        let (state, effects) = apply(&LuState::default(), register(0, 1, false), 1);
+        assert!(!effects.persist);
+        assert!(reborn(&state).reservations.registrants.is_empty());
+        let (state, effects) = apply(&state, register(1, 2, true), 1);
+        assert!(effects.persist);
+        let reserve = PrOut {
+            action: PrAction::Reserve,
+            scope_type: PrType::WriteExclusive as u8,
+            key: 2,
+            action_key: 0,
+            through_power_loss: false,
+        };
+        let (state, effects) = apply(&state, SharedOp::Persistent(reserve), 1);
+        assert!(effects.persist);
+        let again = reborn(&state);
+        assert_eq!(again.reservations.key_of(&nexus(1)), Some(2));
+        assert!(again.reservations.holds(&nexus(1)));
+        assert_eq!(again.reservations.generation, 0);
+        let (state, effects) = apply(&state, register(2, 2, false), 1);
+        assert!(effects.persist, "and that it no longer does is on disk too");
+        assert!(!reborn(&state).reservations.active());
+    }
+
+    #[test]
+    fn mode_pages_are_saved_and_flushed() {
+        let to = Settings { write_through: true, descriptor_sense: true, ..Settings::default() };
+        let (state, effects) = apply(&LuState::default(), SharedOp::ModeSelect { to, save: true }, 1);
+        assert!(effects.persist && effects.flush);
+        assert_eq!(effects.attention_others, Some(Asc::MODE_PARAMETERS_CHANGED));
+        assert!(state.descriptor_sense() && reborn(&state).descriptor_sense());
+        let (_, effects) = apply(&state, SharedOp::ModeSelect { to, save: true }, 1);
+        assert_eq!(effects, Effects::default(), "nothing new");
+    }
+
+    #[test]
+    fn a_reset_ends_what_it_must_and_tells_all() {
+        let to = Settings { write_protect: true, ..Settings::default() };
+        let (state, _) = apply(&LuState::default(), SharedOp::ModeSelect { to, save: false }, 1);
+        let (state, _) = apply(&state, SharedOp::Stop { flush: false }, 1);
+        let (state, _) = apply(&state, SharedOp::Reserve, 1);
+        let (state, effects) = apply(&state, SharedOp::Reset, 2);
+        assert_eq!(state, LuState::default());
+        assert_eq!(effects.attention_others, Some(Asc::DEVICE_RESET));
+        assert_eq!(effects.attentions, [(nexus(2), Asc::DEVICE_RESET)]);
+    }
+
+    #[test]
+    fn a_reset_leaves_persistent_reservations() {
+        let (state, _) = apply(&LuState::default(), register(0, 1, false), 1);
+        let (after, _) = apply(&state, SharedOp::Reset, 2);
+        assert_eq!(after, state);
+    }
+
+    #[test]
+    fn the_loss_of_a_nexus_ends_its_reserve_only() {
+        let (state, _) = apply(&LuState::default(), SharedOp::Reserve, 1);
+        assert_eq!(apply(&state, SharedOp::NexusLoss, 2).0, state);
+        assert_eq!(apply(&state, SharedOp::NexusLoss, 1).0, LuState::default());
+    }
+}

@@ -88,19 +88,24 @@ impl Rig {
     pub(super) fn send_from(&mut self, number: u16, cdb: &[u8], data: &[u8]) -> Outcome {
         match self.start_from(number, cdb) {
             Outcome::Params(wanted) => {
-                let data = &data[..data.len().min(wanted as usize)];
-                let nexus = nexus(number);
-                let mut cx = Context {
-                    lu: Some(&self.lu),
-                    nexus: &nexus,
-                    luns: &[],
-                    read_only_map: self.read_only_map,
-                    attentions: &mut self.attentions,
-                };
-                params(cdb, &mut cx, data, &mut self.out)
+                let came = data.len().min(wanted as usize);
+                self.params_from(number, cdb, &data[..came])
             }
             other => other,
         }
+    }
+
+    /// Goes on with a command as if its parameter list had been asked for.
+    pub(super) fn params_from(&mut self, number: u16, cdb: &[u8], data: &[u8]) -> Outcome {
+        let nexus = nexus(number);
+        let mut cx = Context {
+            lu: Some(&self.lu),
+            nexus: &nexus,
+            luns: &[],
+            read_only_map: self.read_only_map,
+            attentions: &mut self.attentions,
+        };
+        params(cdb, &mut cx, data, &mut self.out)
     }
 
     /// Sends a command and, if it changes shared state, applies that.

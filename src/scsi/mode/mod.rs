@@ -60,3 +60,153 @@ impl ModePages {
         changed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Rig, facts};
+    use super::super::{Asc, Failure, LuFacts, Outcome, Sense, SharedOp};
+    use super::*;
+
+    fn sense(control: u8, page: u8, subpage: u8) -> [u8; 6] {
+        [0x1a, 8, control << 6 | page, subpage, 255, 0]
+    }
+
+    fn select(flags: u8, length: usize) -> [u8; 6] {
+        [0x15, flags, 0, 0, length as u8, 0]
+    }
+
+    /// The page as MODE SENSE without block descriptor gives it.
+    fn page(rig: &mut Rig, control: u8, code: u8) -> Vec<u8> {
+        rig.data(&sense(control, code, 0))[4..].to_vec()
+    }
+
+    /// A MODE SELECT(6) parameter list of one page without block descriptor.
+    fn list(page: &[u8]) -> Vec<u8> {
+        [&[0, 0, 0, 0], page].concat()
+    }
+
+    #[test]
+    fn the_header_and_both_block_descriptors() {
+        let mut rig = Rig::new(facts());
+        let got = rig.data(&[0x1a, 0, 0x08, 0, 255, 0]);
+        assert_eq!(got[..12], [31, 0, 0x10, 8, 0, 0x20, 0, 0, 0, 0, 2, 0]);
+        assert_eq!((got.len(), &got[12..15]), (32, &[0x88, 0x12, 4][..]));
+        let got = rig.data(&[0x5a, 0x10, 0x08, 0, 0, 0, 0, 1, 0, 0]);
+        assert_eq!(got[..8], [0, 42, 0, 0x10, 1, 0, 0, 16]);
+        assert_eq!(got[8..24], [0, 0, 0, 0, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0]);
+        let got = rig.data(&[0x5a, 0, 0x08, 0, 0, 0, 0, 1, 0, 0]);
+        assert_eq!((got[4], got[7], got.len()), (0, 8, 36));
+    }
+
+    #[test]
+    fn write_protection_shows_in_the_header() {
+        let mut rig = Rig { read_only_map: true, ..Rig::new(facts()) };
+        assert_eq!(rig.data(&sense(0, 8, 0))[2], 0x90);
+    }
+
+    #[test]
+    fn all_pages_in_order_with_and_without_subpages() {
+        let mut rig = Rig::new(facts());
+        for (subpage, want) in [
+            (0, &[(1, 0), (8, 0), (10, 0), (28, 0)][..]),
+            (0xff, &[(1, 0), (8, 0), (10, 0), (10, 1), (28, 0)]),
+        ] {
+            let got = rig.data(&sense(0, 0x3f, subpage));
+            assert_eq!(usize::from(got[0]) + 1, got.len());
+            let (mut rest, mut codes) = (&got[4..], vec![]);
+            while let [code, sub, ..] = *rest {
+                let long = code & 0x40 != 0;
+                codes.push((code & 0x3f, if long { sub } else { 0 }));
+                let length = if long { 4 + usize::from(rest[3]) } else { 2 + usize::from(sub) };
+                rest = &rest[length..];
+            }
+            assert_eq!(codes, want);
+        }
+        assert_eq!(rig.data(&sense(0, 0x0a, 0xff)).len(), 4 + 12 + 32);
+    }
+
+    #[test]
+    fn unknown_pages() {
+        let mut rig = Rig::new(facts());
+        assert_eq!(rig.sense(&sense(0, 0x02, 0)), Sense::cdb_field(2, 5));
+        assert_eq!(rig.sense(&sense(0, 0x0a, 2)), Sense::cdb_field(3, 7));
+        assert_eq!(rig.sense(&sense(0, 0x3f, 1)), Sense::cdb_field(3, 7));
+    }
+
+    #[test]
+    fn the_control_page() {
+        let mut rig = Rig::new(facts());
+        assert_eq!(page(&mut rig, 0, 0x0a)[..6], [0x8a, 0x0a, 0x22, 0x10, 0, 0x40]);
+        assert_eq!(page(&mut rig, 1, 0x0a), [0x8a, 0x0a, 4, 0, 8, 0, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn the_write_cache_can_be_switched_off_where_there_is_one() {
+        let mut rig = Rig::new(facts());
+        assert_eq!((page(&mut rig, 0, 8)[2], page(&mut rig, 1, 8)[2]), (4, 4));
+        let mut none = Rig::new(LuFacts { write_cache: false, ..facts() });
+        assert_eq!((page(&mut none, 0, 8)[2], page(&mut none, 1, 8)[2]), (0, 0));
+        let mut off = page(&mut rig, 0, 8);
+        off[2] = 0;
+        assert!(rig.run_from(1, &select(0x10, 24), &list(&off)).unwrap().flush);
+        assert_eq!((page(&mut rig, 0, 8)[2], page(&mut rig, 2, 8)[2], page(&mut rig, 3, 8)[2]), (0, 4, 4));
+        let mut on = off.clone();
+        on[2] = 4;
+        let fixed = Failure::Check(Sense::parameter_field(6, 7));
+        assert_eq!(none.run_from(1, &select(0x10, 24), &list(&on)), Err(fixed));
+    }
+
+    #[test]
+    fn selected_values_take_effect_and_are_saved_with_sp() {
+        let mut rig = Rig::new(facts());
+        let mut control = page(&mut rig, 0, 0x0a);
+        (control[2], control[4]) = (0x26, 0x08);
+        let effects = rig.run_from(1, &select(0x11, 16), &list(&control)).unwrap();
+        assert!(effects.persist);
+        assert_eq!(effects.attention_others, Some(Asc::MODE_PARAMETERS_CHANGED));
+        assert_eq!(page(&mut rig, 0, 0x0a), control);
+        assert_eq!(page(&mut rig, 3, 0x0a), control);
+        assert_eq!(page(&mut rig, 2, 0x0a)[2], 0x22);
+        assert_eq!(rig.sense(&[0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0]), Sense::write_protected());
+        assert_eq!(rig.send(&select(0x11, 16), &list(&control)), Outcome::Good, "nothing new");
+    }
+
+    #[test]
+    fn select10_with_a_block_descriptor_that_changes_nothing() {
+        let mut rig = Rig::new(facts());
+        let mut control = page(&mut rig, 0, 0x0a);
+        control[2] |= 4;
+        let head = [0, 0, 0, 0, 0, 0, 0, 8, 0, 0x20, 0, 0, 0, 0, 2, 0];
+        let data = [&head[..], &control].concat();
+        let cdb = [0x55, 0x10, 0, 0, 0, 0, 0, 0, data.len() as u8, 0];
+        let to = Settings { descriptor_sense: true, ..Settings::default() };
+        assert_eq!(rig.send(&cdb, &data), Outcome::Shared(SharedOp::ModeSelect { to, save: false }));
+        let mut resized = data;
+        resized[14] = 0x10;
+        let refused = Outcome::Fail(Sense::parameter_field(13, 7).into());
+        assert_eq!(rig.send(&cdb, &resized), refused);
+    }
+
+    #[test]
+    fn what_select_refuses() {
+        let mut rig = Rig::new(facts());
+        let control = page(&mut rig, 0, 0x0a);
+        assert_eq!(rig.sense(&select(0x00, 16)), Sense::cdb_field(1, 4), "PF");
+        assert_eq!(rig.sense(&select(0x12, 16)), Sense::cdb_field(1, 1), "RTD");
+        assert_eq!(rig.start(&select(0x10, 0)), Outcome::Good);
+        let mut other = control.clone();
+        other[3] = 0;
+        let at = |byte| Outcome::Fail(Sense::parameter_field(byte, 7).into());
+        assert_eq!(rig.send(&select(0x10, 16), &list(&other)), at(7), "not changeable");
+        let mut longer = control.clone();
+        longer[1] = 11;
+        assert_eq!(rig.send(&select(0x10, 16), &list(&longer)), at(5), "page length");
+        assert_eq!(rig.send(&select(0x10, 16), &list(&[0x02; 12])), at(4), "unknown page");
+        assert_eq!(rig.send(&select(0x10, 16), &[0, 1, 0, 0]), at(1), "medium type");
+        assert_eq!(rig.send(&select(0x10, 16), &[0, 0, 0, 3, 0, 0, 0]), at(3), "block descriptor length");
+        let short = Outcome::Fail(Sense::illegal(Asc::PARAMETER_LIST_LENGTH).into());
+        assert_eq!(rig.send(&select(0x10, 16), &list(&control[..11])), short);
+        assert_eq!(rig.send(&select(0x10, 3), &[0; 3]), short);
+        assert_eq!(rig.send(&select(0x10, 16), &[0, 0, 0, 8, 0]), short);
+    }
+}

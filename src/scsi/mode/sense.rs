@@ -78,8 +78,13 @@ fn pages(cdb: &Cdb, lu: &Lu, answer: &mut Answer<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Subpage codes go with one page code; with all pages there are only "none" and "all".
 fn asked(page: &Page, code: u8, subpage: u8) -> bool {
-    (code == ALL_PAGES || code == page.code()) && (subpage == ALL_SUBPAGES || subpage == page.subpage())
+    let this_subpage = subpage == ALL_SUBPAGES || subpage == page.subpage();
+    match code {
+        ALL_PAGES => this_subpage && matches!(subpage, 0 | ALL_SUBPAGES),
+        _ => this_subpage && code == page.code(),
+    }
 }
 
 fn values(control: u8, lu: &Lu) -> Values<'_> {
