@@ -147,11 +147,14 @@ fn on_top(sysfs: &Path) -> Option<String> {
     (!names.is_empty()).then(|| names.join(", "))
 }
 
-/// A process that has the block device open, others before ourselves.
+/// A process that has the block device open. That does not prove that it asked to have it alone, so the
+/// likeliest goes first: ourselves, then another that runs this program.
 fn process_with_open(device: u64) -> Option<u32> {
+    let us = std::process::id();
+    let our_name = process_name(us);
     let pids = fs::read_dir("/proc").ok()?.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
     let mut users: Vec<u32> = pids.filter(|pid| has_open(*pid, device)).collect();
-    users.sort_by_key(|pid| *pid == std::process::id());
+    users.sort_by_cached_key(|pid| (*pid != us, process_name(*pid) != our_name));
     users.first().copied()
 }
 

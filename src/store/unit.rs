@@ -170,9 +170,18 @@ impl Store {
         Span::zero(self, offset, len, unmap)
     }
 
-    /// Judges the result of a read or write of `wanted` bytes.
+    /// Whether reads and writes are operations of the ring, which count the bytes they moved.
+    #[inline]
+    pub fn is_file(&self) -> bool {
+        matches!(self.place, Location::File { .. })
+    }
+
+    /// Judges the result of a read or write of `wanted` bytes. Memory and nothing complete with zero.
     #[inline]
     pub fn judge(&self, direction: Direction, result: i32, wanted: u32) -> Progress {
+        if result == 0 && !self.is_file() {
+            return Progress::Done;
+        }
         judge(direction, result, wanted, self.backing.block_size)
     }
 

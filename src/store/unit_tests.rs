@@ -71,6 +71,7 @@ fn nothing_reads_zeroes_never_anothers_data() {
     memory.get_mut(Place::pool(0, 512)).fill(7);
     assert!(matches!(store.write(&mut memory, Place::pool(0, 512), 0, false), Step::Later));
     assert!(matches!(store.read(&mut memory, Place::pool(0, 512), 0), Step::Later));
+    assert_eq!(store.judge(Direction::Read, 0, 512), Progress::Done);
     assert!(memory.is_zero(Place::pool(0, 512)));
     assert!(memory.is_zero(store.resident(0, ZEROES).unwrap()));
     assert!(store.resident(0, ZEROES + 512).is_none());
