@@ -18,6 +18,7 @@ mod op;
 mod poll;
 #[allow(clippy::module_inception)] // the ring proper, with the unsafe calls, beside what it is made of
 mod ring;
+pub mod sim;
 mod socket;
 mod table;
 #[cfg(test)]
