@@ -5,7 +5,73 @@
 use super::super::cdb::Cdb;
 use super::super::check::{bad_field, bad_length};
 use super::super::{Answered, Context, Failure, Lu, Outcome, Sense, SharedOp};
-use super::{PrAction, PrOut, PrType, conflict};
+use super::{PrType, conflict};
+
+/// A PERSISTENT RESERVE OUT service action.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PrAction {
+    /// Register, change or remove the nexus's key, if it gives its present one.
+    Register,
+    /// Make the reservation.
+    Reserve,
+    /// End the reservation.
+    Release,
+    /// End the reservation and remove all registrations.
+    Clear,
+    /// Remove the registrations of a key, and take over the reservation if that key holds it.
+    Preempt,
+    /// The same, and abort the tasks of those preempted.
+    PreemptAndAbort,
+    /// Register, change or remove the nexus's key, whatever it is now.
+    RegisterIgnore,
+}
+
+impl PrAction {
+    /// The action of that service action code, if it is one that is offered.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            0 => Self::Register,
+            1 => Self::Reserve,
+            2 => Self::Release,
+            3 => Self::Clear,
+            4 => Self::Preempt,
+            5 => Self::PreemptAndAbort,
+            6 => Self::RegisterIgnore,
+            _ => return None,
+        })
+    }
+}
+
+/// A PERSISTENT RESERVE OUT command with its parameter list, as far as it can be checked without
+/// the state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PrOut {
+    /// What to do.
+    pub action: PrAction,
+    /// SCOPE and TYPE as they are in the CDB: they count only where a reservation is made or ended.
+    pub scope_type: u8,
+    /// RESERVATION KEY: the key with which the sender is registered.
+    pub key: u64,
+    /// SERVICE ACTION RESERVATION KEY: the new key, or the one to be preempted.
+    pub action_key: u64,
+    /// APTPL.
+    pub through_power_loss: bool,
+}
+
+impl PrOut {
+    /// The type, if scope and type are ones that are offered.
+    pub(super) fn kind(&self) -> Result<PrType, Failure> {
+        kind(self.scope_type)
+    }
+}
+
+/// SCOPE must be the logical unit, TYPE a known one.
+fn kind(scope_type: u8) -> Result<PrType, Failure> {
+    if scope_type >> 4 != 0 {
+        return Err(bad_field(2, 7));
+    }
+    PrType::from_code(scope_type & 0x0f).ok_or_else(|| bad_field(2, 3))
+}
 
 /// The length of the parameter list without TransportIDs, the only form that is offered.
 const LIST_LENGTH: u32 = 24;
@@ -49,19 +115,12 @@ pub(in super::super) fn out(cdb: &Cdb, lu: &Lu, _: &mut Context<'_>, _: &mut [u8
         return Err(conflict());
     }
     if PrAction::from_code(cdb.action()) == Some(PrAction::Reserve) {
-        scope_and_type(cdb)?;
+        kind(cdb.u8::<2>())?;
     }
     if cdb.u32::<5>() != LIST_LENGTH {
         return Err(bad_length());
     }
     Ok(Outcome::Params(LIST_LENGTH))
-}
-
-fn scope_and_type(cdb: &Cdb) -> Result<(), Failure> {
-    if cdb.u8::<2>() >> 4 != 0 {
-        return Err(bad_field(2, 7));
-    }
-    PrType::from_code(cdb.u8::<2>() & 0x0f).map(|_| ()).ok_or_else(|| bad_field(2, 3))
 }
 
 /// The parameter list (SPC-5 section 6.17.3): two keys and three flags, of which SPEC_I_PT and

@@ -10,8 +10,8 @@ mod report;
 
 use serde::{Deserialize, Serialize};
 
+pub use command::{PrAction, PrOut};
 pub(super) use command::{out, out_params, release6, release10, reserve6, reserve10};
-pub use persist::{PrAction, PrOut};
 pub(super) use report::{read_full_status, read_keys, read_reservation, report_capabilities};
 
 use super::{Failure, ItNexus, status};

@@ -1,72 +1,11 @@
 //! What PERSISTENT RESERVE OUT does (SPC-5 sections 5.14.7 to 5.14.11).
 
 use super::super::{Asc, Effects, Failure, ItNexus, Sense};
-use super::{PrType, Registrant, Reservation, Reservations, conflict};
+use super::{PrAction, PrOut, PrType, Registrant, Reservation, Reservations, conflict};
 
 /// How many nexuses may register with one logical unit. Large clusters have hundreds of paths;
 /// beyond this a peer is wasting memory that is never given back by itself.
 const MAX_REGISTRANTS: usize = 1024;
-
-/// A PERSISTENT RESERVE OUT service action.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PrAction {
-    /// Register, change or remove the nexus's key, if it gives its present one.
-    Register,
-    /// Make the reservation.
-    Reserve,
-    /// End the reservation.
-    Release,
-    /// End the reservation and remove all registrations.
-    Clear,
-    /// Remove the registrations of a key, and take over the reservation if that key holds it.
-    Preempt,
-    /// The same, and abort the tasks of those preempted.
-    PreemptAndAbort,
-    /// Register, change or remove the nexus's key, whatever it is now.
-    RegisterIgnore,
-}
-
-impl PrAction {
-    /// The action of that service action code, if it is one that is offered.
-    pub fn from_code(code: u8) -> Option<Self> {
-        Some(match code {
-            0 => Self::Register,
-            1 => Self::Reserve,
-            2 => Self::Release,
-            3 => Self::Clear,
-            4 => Self::Preempt,
-            5 => Self::PreemptAndAbort,
-            6 => Self::RegisterIgnore,
-            _ => return None,
-        })
-    }
-}
-
-/// A PERSISTENT RESERVE OUT command with its parameter list, as far as it can be checked without
-/// the state.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PrOut {
-    /// What to do.
-    pub action: PrAction,
-    /// SCOPE and TYPE as they are in the CDB: they count only where a reservation is made or ended.
-    pub scope_type: u8,
-    /// RESERVATION KEY: the key with which the sender is registered.
-    pub key: u64,
-    /// SERVICE ACTION RESERVATION KEY: the new key, or the one to be preempted.
-    pub action_key: u64,
-    /// APTPL.
-    pub through_power_loss: bool,
-}
-
-impl PrOut {
-    /// The type, if the scope is the logical unit and the type is a known one.
-    fn kind(&self) -> Result<PrType, Failure> {
-        if self.scope_type >> 4 != 0 {
-            return Err(Sense::cdb_field(2, 7).into());
-        }
-        PrType::from_code(self.scope_type & 0x0f).ok_or_else(|| Sense::cdb_field(2, 3).into())
-    }
-}
 
 impl Reservations {
     /// Does what the command asks, or leaves everything as it is and says why.
