@@ -1,7 +1,7 @@
 //! The few system calls that std has no safe door to.
 //!
 //! Owns: block device ioctls, `fallocate`, the direct-I/O part of `statx`, socket options, the
-//! listener that takes both address families, eventfds, and the open-file limit. Promises: safe
+//! listener that takes both address families, and the open-file limit. Promises: safe
 //! functions with `io::Result`s, each one system call, no policy. Refuses to know: io_uring (the
 //! ring has its own), and why anybody asks.
 #![allow(unsafe_code)]
@@ -23,8 +23,6 @@ const BLKDISCARD: c_ulong = 0x1277;
 const BLKSSZGET: c_ulong = 0x1268;
 /// `BLKPBSZGET`: physical sector size.
 const BLKPBSZGET: c_ulong = 0x127b;
-/// `BLKZEROOUT`: write zeroes to a byte range.
-const BLKZEROOUT: c_ulong = 0x127f;
 /// `BLKGETSIZE64`: size in bytes. Its number holds the size of a `size_t`, as `_IOR` made it.
 const BLKGETSIZE64: c_ulong = 0x8000_1272 | ((size_of::<usize>() as c_ulong) << 16);
 
@@ -92,12 +90,9 @@ pub fn block_read_only(fd: BorrowedFd<'_>) -> io::Result<bool> {
 
 /// Discards a byte range of a block device. What it reads as afterwards is not defined. Blocks.
 pub fn block_discard(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<()> {
-    range_ioctl(fd, BLKDISCARD, offset, len)
-}
-
-/// Zeroes a byte range of a block device. Blocks.
-pub fn block_zero(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<()> {
-    range_ioctl(fd, BLKZEROOUT, offset, len)
+    let range: [u64; 2] = [offset, len];
+    // SAFETY: the request only reads two u64 from the pointer, which lives until the call returns.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), BLKDISCARD as _, range.as_ptr()) }).map(drop)
 }
 
 /// An ioctl whose answer is one integer.
@@ -106,13 +101,6 @@ fn read_ioctl<T: Copy + Default>(fd: BorrowedFd<'_>, request: c_ulong) -> io::Re
     // SAFETY: each request used in this file writes exactly one T, which lives until the call returns.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), request as _, &mut value as *mut T) })?;
     Ok(value)
-}
-
-/// An ioctl on a byte range.
-fn range_ioctl(fd: BorrowedFd<'_>, request: c_ulong, offset: u64, len: u64) -> io::Result<()> {
-    let range: [u64; 2] = [offset, len];
-    // SAFETY: both requests only read two u64 from the pointer, which lives until the call returns.
-    check(unsafe { libc::ioctl(fd.as_raw_fd(), request as _, range.as_ptr()) }).map(drop)
 }
 
 /// `fallocate` with the given mode bits (`libc::FALLOC_FL_*`). Blocks.
@@ -129,14 +117,6 @@ pub fn fallocate(fd: BorrowedFd<'_>, mode: c_int, offset: u64, len: u64) -> io::
 
 fn to_off(n: u64) -> io::Result<libc::off_t> {
     libc::off_t::try_from(n).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))
-}
-
-/// An eventfd with the count 0, close-on-exec, that blocks when read empty.
-pub fn event_fd() -> io::Result<OwnedFd> {
-    // SAFETY: no memory is passed.
-    let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) })?;
-    // SAFETY: the kernel has just made this descriptor and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// The effective user of this process; 0 is root.
@@ -264,8 +244,7 @@ fn check(rc: c_int) -> io::Result<c_int> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-    use std::io::{Read, Write};
+    use std::io::Write;
     use std::net::TcpStream;
     use std::os::unix::fs::MetadataExt;
 
@@ -324,15 +303,6 @@ mod tests {
         set_buffers(stream.as_fd(), Some(1 << 16), None).unwrap();
         assert!(stream.nodelay().unwrap());
         assert!(set_congestion(stream.as_fd(), "no-such-algorithm").is_err());
-    }
-
-    #[test]
-    fn eventfd_counts() {
-        let mut event = File::from(event_fd().unwrap());
-        event.write_all(&3u64.to_ne_bytes()).unwrap();
-        let mut count = [0; 8];
-        event.read_exact(&mut count).unwrap();
-        assert_eq!(u64::from_ne_bytes(count), 3);
     }
 
     #[test]

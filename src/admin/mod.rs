@@ -8,6 +8,7 @@
 pub mod banner;
 pub mod config;
 pub mod cpulist;
+pub mod listen;
 pub mod log;
 pub mod notify;
 pub mod period;

@@ -1,0 +1,188 @@
+//! Listeners for the portals of a configuration.
+//!
+//! Owns: which sockets it takes so that every portal is listened at. Promises: portals that overlap
+//! are no error: one socket on a wildcard address serves the others of its port. Refuses to know: who accepts.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::sys;
+
+/// How long an address in use is waited for: a predecessor that was killed holds it until the
+/// kernel has taken its ring down.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is asked for.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A listening socket.
+#[derive(Debug)]
+pub struct Bound {
+    /// The portal as configured.
+    pub asked: SocketAddr,
+    /// Where it really listens: port 0 asks for any free one.
+    pub got: SocketAddr,
+    /// The socket, in blocking mode.
+    pub listener: TcpListener,
+}
+
+/// A portal that cannot be listened at.
+#[derive(Debug, thiserror::Error)]
+#[error("{address}: cannot be listened at: {error}; {remedy}")]
+pub struct ListenError {
+    /// The portal.
+    pub address: SocketAddr,
+    /// Why.
+    pub error: io::Error,
+    /// What to do.
+    pub remedy: &'static str,
+}
+
+/// A socket to be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Plan {
+    address: SocketAddr,
+    /// Leave IPv4 to a socket of its own.
+    only_v6: bool,
+}
+
+/// Listens at all `portals`, with fewer sockets where they overlap. An address in use is waited for
+/// as long as `patience` (see [`PATIENCE`]).
+///
+/// # Errors
+/// The first portal that cannot be listened at, and what to do.
+pub fn listen(portals: &[SocketAddr], patience: Duration) -> Result<Vec<Bound>, ListenError> {
+    let mut all = Vec::new();
+    for plan in plan(portals) {
+        match bind(plan, patience) {
+            Ok(bound) => all.push(bound),
+            // A machine without IPv6 can serve a configuration that asks for both.
+            Err(e) if plan.only_v6 && lacks_family(&e) => {
+                tracing::warn!("{}: this machine has no IPv6; left out", plan.address);
+            }
+            Err(error) => {
+                let remedy = remedy(&error);
+                return Err(ListenError { address: plan.address, error, remedy });
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// The sockets that cover all portals.
+fn plan(portals: &[SocketAddr]) -> Vec<Plan> {
+    let mut plans: Vec<Plan> = Vec::new();
+    for &address in portals {
+        let is_known = plans.iter().any(|plan| plan.address == address);
+        if !is_known && !is_covered(address, portals) {
+            let beside_v4 = has_wildcard(portals, Ipv4Addr::UNSPECIFIED, address.port());
+            plans.push(Plan { address, only_v6: address.is_ipv6() && beside_v4 });
+        }
+    }
+    plans
+}
+
+/// Whether the socket of another portal takes what arrives at this one.
+fn is_covered(address: SocketAddr, portals: &[SocketAddr]) -> bool {
+    let has = |wildcard: IpAddr| has_wildcard(portals, wildcard, address.port());
+    let (v4, v6) = (has(Ipv4Addr::UNSPECIFIED.into()), has(Ipv6Addr::UNSPECIFIED.into()));
+    // A wildcard is covered by nothing: beside one of IPv4, that of IPv6 takes IPv6 only.
+    !address.ip().is_unspecified() && (v6 || (v4 && address.is_ipv4()))
+}
+
+/// Whether that wildcard is a portal of that port. Port 0 becomes another port each time.
+fn has_wildcard(portals: &[SocketAddr], wildcard: impl Into<IpAddr>, port: u16) -> bool {
+    port != 0 && portals.contains(&SocketAddr::new(wildcard.into(), port))
+}
+
+fn bind(plan: Plan, patience: Duration) -> io::Result<Bound> {
+    let start = Instant::now();
+    loop {
+        match sys::listen(plan.address, plan.only_v6) {
+            Err(e) if e.kind() == ErrorKind::AddrInUse && start.elapsed() < patience => sleep(PAUSE),
+            Err(e) => return Err(e),
+            Ok(listener) => {
+                let got = listener.local_addr()?;
+                return Ok(Bound { asked: plan.address, got, listener });
+            }
+        }
+    }
+}
+
+fn lacks_family(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EADDRINUSE) => {
+            "another program listens there: find it with `ss -ltnp`, or use another port"
+        }
+        Some(libc::EADDRNOTAVAIL) => "it is not an address of this machine (see `ip addr`)",
+        Some(libc::EAFNOSUPPORT) => "this machine has no IPv6: use 0.0.0.0 instead of [::]",
+        Some(libc::EACCES) => "ports below 1024 need root or CAP_NET_BIND_SERVICE",
+        _ => "see the address in the configuration",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    fn planned(portals: &[&str]) -> Vec<(String, bool)> {
+        let portals: Vec<SocketAddr> = portals.iter().map(|p| p.parse().unwrap()).collect();
+        plan(&portals).iter().map(|plan| (plan.address.to_string(), plan.only_v6)).collect()
+    }
+
+    fn one(address: &str, only_v6: bool) -> (String, bool) {
+        (address.into(), only_v6)
+    }
+
+    #[test]
+    fn each_portal_once() {
+        assert_eq!(planned(&["192.0.2.1:3260", "192.0.2.1:3260"]), [one("192.0.2.1:3260", false)]);
+        assert_eq!(planned(&["192.0.2.1:3260", "192.0.2.1:3261"]).len(), 2);
+    }
+
+    #[test]
+    fn a_wildcard_serves_the_others_of_its_port() {
+        let v4 = ["192.0.2.1:3260", "0.0.0.0:3260", "[2001:db8::1]:3260", "192.0.2.1:3261"];
+        assert_eq!(planned(&v4).len(), 3);
+        assert_eq!(
+            planned(&["192.0.2.1:3260", "[2001:db8::1]:3260", "[::]:3260"]),
+            [one("[::]:3260", false)]
+        );
+    }
+
+    #[test]
+    fn both_wildcards_share_a_port_by_family() {
+        let both = planned(&["0.0.0.0:3260", "[::]:3260"]);
+        assert_eq!(both, [one("0.0.0.0:3260", false), one("[::]:3260", true)]);
+        assert_eq!(planned(&["0.0.0.0:0", "[::]:0"]), [one("0.0.0.0:0", false), one("[::]:0", false)]);
+    }
+
+    #[test]
+    fn both_families_are_listened_at() {
+        let free = listen(&["0.0.0.0:0".parse().unwrap()], Duration::ZERO).unwrap();
+        let port = free[0].got.port();
+        drop(free);
+        let portals = [SocketAddr::from(([0, 0, 0, 0], port)), SocketAddr::from(([0u16; 8], port))];
+        let bound = listen(&portals, PATIENCE).unwrap();
+        assert_eq!(bound.len(), 2);
+        TcpStream::connect(("127.0.0.1", port)).unwrap();
+        TcpStream::connect(("::1", port)).unwrap();
+    }
+
+    #[test]
+    fn an_address_in_use_or_foreign_is_told_with_the_remedy() {
+        let first = listen(&["127.0.0.1:0".parse().unwrap()], Duration::ZERO).unwrap();
+        assert_ne!(first[0].got.port(), 0);
+        let e = listen(&[first[0].got], Duration::from_millis(60)).unwrap_err();
+        assert!(e.to_string().contains("ss -ltnp"), "{e}");
+        let e = listen(&["192.0.2.77:0".parse().unwrap()], Duration::ZERO).unwrap_err();
+        assert!(e.to_string().contains("ip addr"), "{e}");
+    }
+}
