@@ -442,3 +442,20 @@ fn a_file_that_cannot_be_read_is_told_apart() {
     let Err(LoadError::Invalid(report)) = load(&binary) else { panic!("valid?") };
     assert!(report.to_string().contains("not UTF-8"), "{report}");
 }
+
+#[test]
+fn the_sample_configuration_has_every_setting() {
+    let sample = include_str!("../../../tuning/ringtgt.toml");
+    let kinds = [": leaf<", ": table<", ": tables<", ": one_or_more<"];
+    let lines = include_str!("file.rs").lines().filter(|l| l.trim_end().ends_with(">,"));
+    let keys: Vec<&str> = lines
+        .filter_map(|l| kinds.iter().find_map(|kind| l.trim().split_once(kind)))
+        .map(|(key, _)| key)
+        .collect();
+    assert!(keys.len() > 60, "{}", keys.len());
+    // The file that holds a secret is told in words: uncommented it would have to exist.
+    for key in keys {
+        let shown = [format!("\n#{key} = "), format!("{key}]"), format!("{key} = ")];
+        assert!(shown.iter().any(|form| sample.contains(form)), "{key}");
+    }
+}

@@ -1,0 +1,214 @@
+//! The command line as users and other tools see it: what is printed, and exit statuses.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Runs the binary to its end.
+fn ringtgt(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ringtgt"))
+        .args(arguments)
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("RUST_LOG")
+        .output()
+        .expect("the binary runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("text")
+}
+
+fn write(dir: &tempfile::TempDir, name: &str, text: &str, mode: u32) -> PathBuf {
+    let path = dir.path().join(name);
+    fs::write(&path, text).expect("a file");
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("its mode");
+    path
+}
+
+fn check(path: &Path) -> Output {
+    ringtgt(&["check", path.to_str().expect("text")])
+}
+
+/// `serve` with these arguments is refused with status 1, these words, and nothing on standard output.
+fn refused(arguments: &[&str], words: &[&str]) {
+    let output = ringtgt(&[&["serve"], arguments].concat());
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {text}");
+    assert_eq!(stdout(&output), "", "{arguments:?}");
+    for word in words {
+        assert!(text.contains(word), "{arguments:?}: \"{word}\" is not in: {text}");
+    }
+}
+
+const SOUND: &str = r#"
+[[backstore]]
+kind = "null"
+name = "a"
+size = "1G"
+[[target]]
+iqn = "iqn.2026-11.org.example:t"
+[[target.tpg]]
+portals = ["127.0.0.1:3260"]
+any_initiator = true
+[[target.tpg.lun]]
+lun = 0
+backstore = "a"
+"#;
+
+#[test]
+fn check_tells_sound_files_apart_from_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let sound = check(&write(&dir, "sound.toml", SOUND, 0o644));
+    assert_eq!(sound.status.code(), Some(0), "{sound:?}");
+    assert!(stdout(&sound).ends_with("sound.toml: ok: 1 target and 1 backstore\n"), "{sound:?}");
+
+    let empty = check(&write(&dir, "empty.toml", "", 0o644));
+    assert_eq!(empty.status.code(), Some(0), "{empty:?}");
+
+    let absent = check(&dir.path().join("absent.toml"));
+    assert_eq!(absent.status.code(), Some(2), "{absent:?}");
+    assert!(stderr(&absent).contains("absent.toml: cannot be read"), "{absent:?}");
+}
+
+#[test]
+fn check_tells_all_mistakes_with_their_places() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = SOUND.replace("\"1G\"", "\"1GB\"").replace("backstore = \"a\"", "backstore = \"b\"");
+    let path = write(&dir, "wrong.toml", &(text + "colour = \"red\"\n"), 0o644);
+    let output = check(&path);
+    let shown = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{shown}");
+    for place in
+        [":5:8: \"1GB\" is ambiguous", ":13:13: there is no backstore", ":14:1: \"colour\" is not a setting"]
+    {
+        assert!(shown.contains(&format!("{}{place}", path.display())), "{place}: {shown}");
+    }
+    assert!(shown.contains("\n 14 | colour = \"red\"\n    | ^^^^^^\n"), "{shown}");
+    assert!(shown.ends_with("wrong.toml: 3 errors\n"), "{shown}");
+}
+
+#[test]
+fn check_demands_a_private_file_for_secrets_and_never_shows_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "[discovery]\nchap = { user = \"u\", secret = \"hunter2hunter2\" }\n";
+    assert_eq!(check(&write(&dir, "private.toml", text, 0o600)).status.code(), Some(0));
+    let open = check(&write(&dir, "open.toml", text, 0o644));
+    assert_eq!(open.status.code(), Some(1));
+    let all = stdout(&open) + &stderr(&open);
+    assert!(all.contains("chmod 600") && !all.contains("hunter2"), "{all}");
+}
+
+#[test]
+fn the_sample_configuration_is_accepted_as_it_is_and_uncommented() {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning/ringtgt.toml");
+    let output = check(&sample);
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+
+    let setting = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if !rest.is_empty() && !rest.starts_with(' ') => rest.to_owned(),
+        _ => line.to_owned(),
+    };
+    let text: Vec<String> = fs::read_to_string(&sample).unwrap().lines().map(setting).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let output = check(&write(&dir, "all.toml", &text.join("\n"), 0o600));
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    assert!(stdout(&output).ends_with("all.toml: ok: 1 target and 4 backstores\n"), "{}", stdout(&output));
+}
+
+#[test]
+fn help_names_every_option_of_the_synopsis() {
+    let help = ringtgt(&["serve", "--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    let text = stdout(&help);
+    for word in [
+        "--config <FILE>",
+        "--listen <ADDR:PORT>",
+        "--reactors <N|auto|CPULIST>",
+        "--iqn <IQN>",
+        "--allow <INITIATOR_IQN>",
+        "--chap-user <NAME>",
+        "--chap-secret-file <FILE>",
+        "--block-size <512|4096>",
+        "--read-only",
+        "--state-dir <DIR>",
+        "--poll-us <N>",
+        "--buffer-memory <SIZE>",
+        "--log <LEVEL>",
+        "[STORE]...",
+        "ram:SIZE",
+        "null:SIZE",
+    ] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    assert!(!text.contains("kernel-level"), "that is for developers");
+    assert!(stdout(&ringtgt(&["--version"])).starts_with("ringtgt "));
+}
+
+#[test]
+fn what_is_not_understood_has_status_2() {
+    for arguments in [&[][..], &["surve"], &["serve", "--chap-user", "u", "ram:1M"], &["check"]] {
+        assert_eq!(ringtgt(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn nobody_is_let_in_from_afar_unasked() {
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:3260"] {
+        refused(
+            &["--listen", address, "ram:1M"],
+            &["would let anybody in", "--allow INITIATOR_IQN", "--chap-user NAME"],
+        );
+    }
+}
+
+#[test]
+fn stores_that_cannot_be_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let absent = dir.path().join("absent.img");
+    refused(&[absent.to_str().unwrap()], &["does not exist", "absent.img:10G"]);
+    refused(&[dir.path().to_str().unwrap()], &["is a directory"]);
+    refused(&["ram:1GB"], &["ambiguous"]);
+    refused(&["ram:1M", "null:100", "/nonexistent/a"], &["null:100", "/nonexistent/a"]);
+    refused(&["--iqn", "disk", "ram:1M"], &["no iSCSI name"]);
+    refused(&["--reactors", "3-1", "ram:1M"], &["runs backwards"]);
+    refused(&["--read-only"], &["--read-only", "none is named"]);
+    refused(&["--config", "/nonexistent", "ram:1M"], &["one or the other"]);
+}
+
+#[test]
+fn a_secret_file_must_be_private() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = write(&dir, "secret", "hunter2hunter2\n", 0o644);
+    let secret = secret.to_str().unwrap();
+    refused(&["--chap-user", "u", "--chap-secret-file", secret, "ram:1M"], &["mode is 0644", "chmod 600"]);
+}
+
+#[test]
+fn serve_tells_what_is_wrong_with_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let wrong = write(&dir, "wrong.toml", "[server]\nreactors = 0\n", 0o644);
+    refused(&["--config", wrong.to_str().unwrap()], &["wrong.toml:2:12:", "1 to 1024"]);
+    let absent = ringtgt(&["serve", "--config", "/nonexistent/ringtgt.toml"]);
+    assert_eq!(absent.status.code(), Some(2), "{absent:?}");
+}
+
+#[test]
+fn manual_pages_and_completions_come_from_the_binary() {
+    for (arguments, word) in [
+        (&["generate", "man"][..], ".TH ringtgt 8"),
+        (&["generate", "man", "serve"], "chap\\-secret\\-file"),
+        (&["generate", "bash"], "complete -F"),
+        (&["generate", "zsh"], "#compdef ringtgt"),
+        (&["generate", "fish"], "complete -c ringtgt"),
+    ] {
+        let output = ringtgt(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(stdout(&output).contains(word), "{arguments:?}: {}", stdout(&output));
+    }
+    assert_eq!(ringtgt(&["generate", "man", "none"]).status.code(), Some(2));
+}
