@@ -92,7 +92,7 @@ pub(super) struct Serve {
     pub(super) chap_secret_file: Option<PathBuf>,
 
     /// Bytes in a block [default: the smallest that the store can address]
-    #[arg(long, value_name = "512|4096", value_parser = block_size())]
+    #[arg(long, value_name = "512|4096", value_parser = block_size(), hide_possible_values = true)]
     pub(super) block_size: Option<u32>,
 
     /// Let nobody write

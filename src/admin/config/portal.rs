@@ -25,7 +25,7 @@ pub fn check_open(portal: SocketAddr, at: impl Into<At>, remedy: &str) -> Result
         return Ok(());
     }
     let what = format!("{portal} would let anybody in who can reach it");
-    let reason = "there are neither allowed initiators nor credentials, and it is not a loopback address";
+    let reason = "initiators that nobody listed are asked for no secret there, and it is no loopback address";
     Err(Problem::error(at, what, reason, remedy))
 }
 
