@@ -10,5 +10,6 @@ pub mod digest;
 pub mod flags;
 pub mod lun;
 pub mod name;
+pub mod show;
 pub mod sn;
 pub mod text;
