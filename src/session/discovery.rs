@@ -189,6 +189,7 @@ mod tests {
             max_cmd_sn: 0,
             stat_sn: 0,
             initiator: initiator.into(),
+            chap: None,
             local: local.parse().unwrap(),
             itt: 0,
         }

@@ -12,6 +12,7 @@
 
 pub mod fault;
 mod party;
+mod reply;
 mod security;
 mod statements;
 
@@ -21,16 +22,17 @@ use std::sync::Arc;
 
 use self::fault::Fault;
 use self::party::Party;
+pub use self::reply::{Established, LoginReply, Pdu, refuse};
+use self::reply::{Frame, VERSION};
 use self::security::Security;
 use self::statements::Statements;
 use super::chap::Entropy;
 use super::keys::negotiate::Negotiation;
 use super::keys::{DEFAULT_SEGMENT_LENGTH, Negotiated};
-use crate::target::{Catalog, Lun, Target};
-use crate::wire::bhs::{BHS_LEN, LoginRequest, LoginResponse};
-use crate::wire::codes::{LoginStatus, Stage};
+use crate::target::{Catalog, ChapAlgorithm};
+use crate::wire::bhs::LoginRequest;
+use crate::wire::codes::Stage;
 use crate::wire::flags;
-use crate::wire::sn::Sn;
 use crate::wire::text::{NOT_UNDERSTOOD, Outgoing, TextBuffer, TextWriter};
 
 /// The largest data segment of a Login PDU in either direction, bytes: nothing larger has been
@@ -40,85 +42,6 @@ pub const DATA_MAX: usize = DEFAULT_SEGMENT_LENGTH as usize;
 /// Login Requests of one login. The longest legal exchange, mutual CHAP and a text that fills its
 /// limit in whole PDUs, takes about twenty.
 pub const REQUESTS_MAX: u32 = 64;
-
-/// The version of the protocol (sections 11.12.4 and 11.12.5).
-const VERSION: u8 = 0;
-
-/// One PDU to send: header and data segment, without padding.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Pdu {
-    /// The header, data length included.
-    pub bhs: [u8; BHS_LEN],
-    /// The data segment.
-    pub data: Vec<u8>,
-}
-
-impl Pdu {
-    /// Names the session in a final Login Response.
-    pub fn set_tsih(&mut self, tsih: u16) {
-        self.bhs[14..16].copy_from_slice(&tsih.to_be_bytes());
-    }
-
-    /// Turns a final Login Response that has not been sent into a refusal: what the login could not
-    /// know (no room for another session, say) was decided after it.
-    #[must_use]
-    pub fn into_refusal(self, status: LoginStatus) -> Self {
-        let mut response = *LoginResponse::from_bhs(&self.bhs);
-        response.flags &= flags::STAGE_MASK << flags::CSG_SHIFT;
-        response.set_data_len(0);
-        set_status(&mut response, status);
-        Self { bhs: *response.as_bhs(), data: Vec::new() }
-    }
-}
-
-/// Refuses `request` outright, without a login.
-pub fn refuse(request: &LoginRequest, status: LoginStatus) -> Pdu {
-    let cmd_sn = Sn::from(request.cmd_sn);
-    let frame = Frame { stat_sn: request.exp_stat_sn.into(), exp_cmd_sn: cmd_sn, max_cmd_sn: cmd_sn };
-    frame.refusal(request, status)
-}
-
-/// What is to be done with a Login Request.
-#[derive(Debug)]
-pub enum LoginReply {
-    /// Send this and read on.
-    Continue(Pdu),
-    /// The login is complete. Set the TSIH ([`Pdu::set_tsih`]), send this, and the full feature
-    /// phase begins.
-    Done(Pdu, Box<Established>),
-    /// Send this, then close. [`Login::fault`] says why.
-    Refuse(Pdu),
-}
-
-/// A connection that has logged in; always the first of a new session (or of a reinstated one: the
-/// same initiator, ISID, target and group).
-#[derive(Debug)]
-pub struct Established {
-    /// What was agreed on.
-    pub negotiated: Negotiated,
-    /// The initiator's part of the session's name.
-    pub isid: [u8; 6],
-    /// The connection's name in the session.
-    pub cid: u16,
-    /// The target; none for a discovery session.
-    pub target: Option<Arc<Target>>,
-    /// Index of the portal group in `target.tpgs`.
-    pub tpg: usize,
-    /// What the initiator sees.
-    pub luns: Vec<Lun>,
-    /// CmdSN of the first command.
-    pub exp_cmd_sn: u32,
-    /// The last CmdSN that the final response allows.
-    pub max_cmd_sn: u32,
-    /// StatSN of the next response.
-    pub stat_sn: u32,
-    /// The initiator's name, normalised.
-    pub initiator: String,
-    /// Where the connection arrived.
-    pub local: SocketAddr,
-    /// Initiator Task Tag of the login.
-    pub itt: u32,
-}
 
 /// Whether this initiator has a session of that ISID and TSIH.
 type SessionCheck = Box<dyn Fn(&str, [u8; 6], u16) -> bool + Send>;
@@ -147,14 +70,6 @@ struct Identity {
     isid: [u8; 6],
     tsih: u16,
     cid: u16,
-}
-
-/// The numbers of the next response.
-#[derive(Clone, Copy, Debug, Default)]
-struct Frame {
-    stat_sn: Sn,
-    exp_cmd_sn: Sn,
-    max_cmd_sn: Sn,
 }
 
 /// What has been said since the names are known.
@@ -236,7 +151,7 @@ impl Login {
         self.over = true;
         self.talk = None;
         let pdu = self.frame.refusal(bhs, fault.status());
-        self.fault = Some(fault);
+        self.fault.get_or_insert(fault);
         LoginReply::Refuse(pdu)
     }
 
@@ -381,7 +296,10 @@ impl Login {
         self.frame.max_cmd_sn = self.frame.exp_cmd_sn.add(talk.party.window() - 1);
         let pdu = self.answer(bhs, flags::TRANSIT | Stage::FULL_FEATURE.0, piece);
         self.over = true;
-        Ok(LoginReply::Done(pdu, Box::new(self.established(bhs, talk.party, negotiated))))
+        Ok(LoginReply::Done(
+            pdu,
+            Box::new(self.established(bhs, talk.party, talk.security.algorithm(), negotiated)),
+        ))
     }
 
     /// A TSIH asks to join a session (or to take over a connection of it), and here sessions have one connection.
@@ -393,7 +311,13 @@ impl Login {
         }
     }
 
-    fn established(&self, bhs: &LoginRequest, party: Party, negotiated: Negotiated) -> Established {
+    fn established(
+        &self,
+        bhs: &LoginRequest,
+        party: Party,
+        chap: Option<ChapAlgorithm>,
+        negotiated: Negotiated,
+    ) -> Established {
         let luns = party.luns();
         let (initiator, door) = party.into_door();
         let (target, tpg) = door.map_or((None, 0), |(target, tpg)| (Some(target), tpg));
@@ -408,6 +332,7 @@ impl Login {
             max_cmd_sn: self.frame.max_cmd_sn.0,
             stat_sn: self.frame.stat_sn.0,
             initiator,
+            chap,
             local: self.local,
             itt: bhs.itt.get(),
         }
@@ -456,34 +381,6 @@ impl Talk {
         self.negotiation.declare(out);
         Ok(turn.transit.is_some() && !self.negotiation.offer_missing(out))
     }
-}
-
-impl Frame {
-    fn response(self, bhs: &LoginRequest) -> LoginResponse {
-        LoginResponse {
-            version_max: VERSION,
-            version_active: VERSION,
-            isid: bhs.isid,
-            tsih: bhs.tsih,
-            itt: bhs.itt,
-            stat_sn: self.stat_sn.into(),
-            exp_cmd_sn: self.exp_cmd_sn.into(),
-            max_cmd_sn: self.max_cmd_sn.into(),
-            ..LoginResponse::default()
-        }
-    }
-
-    fn refusal(self, bhs: &LoginRequest, status: LoginStatus) -> Pdu {
-        let mut response = self.response(bhs);
-        response.flags = bhs.flags & flags::STAGE_MASK << flags::CSG_SHIFT;
-        set_status(&mut response, status);
-        Pdu { bhs: *response.as_bhs(), data: Vec::new() }
-    }
-}
-
-fn set_status(response: &mut LoginResponse, status: LoginStatus) {
-    response.status_class = status.class();
-    response.status_detail = status.detail();
 }
 
 fn current_stage(bhs: &LoginRequest) -> Stage {

@@ -13,6 +13,9 @@ use crate::wire::text::TextWriter;
 /// Commands that a discovery session may have outstanding. It sends Text Requests one by one.
 const DISCOVERY_WINDOW: u32 = 8;
 
+/// Of an alias (section 6.1 ends values at 255 bytes) no more is kept, characters.
+const ALIAS_MAX: usize = 255;
+
 /// The two ends of a login that has said its names.
 #[derive(Debug)]
 pub(super) struct Party {
@@ -31,7 +34,11 @@ impl Party {
             SessionType::Discovery => None,
             SessionType::Normal => Some(find_door(said, catalog, local, &initiator)?),
         };
-        Ok(Self { initiator, alias: said.initiator_alias.map(str::to_owned), door })
+        Ok(Self {
+            initiator,
+            alias: said.initiator_alias.map(|alias| alias.chars().take(ALIAS_MAX).collect()),
+            door,
+        })
     }
 
     /// Later texts may state the names again (some initiators do in each stage), but not others.

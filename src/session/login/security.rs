@@ -16,17 +16,25 @@ pub(super) enum Security {
     Algorithm,
     /// CHAP_N and CHAP_R.
     Response(Challenge),
-    /// Nothing more.
-    Passed,
+    /// Nothing more; by this algorithm, if anything had to be proved.
+    Passed(Option<ChapAlgorithm>),
 }
 
 impl Security {
     /// Whether the stage may end.
     pub(super) fn passed(&self, auth: &Auth) -> bool {
         match self {
-            Self::Passed => true,
+            Self::Passed(_) => true,
             Self::Method => !auth.required(),
             Self::Algorithm | Self::Response(_) => false,
+        }
+    }
+
+    /// By which algorithm the initiator has proved who it is.
+    pub(super) fn algorithm(&self) -> Option<ChapAlgorithm> {
+        match self {
+            Self::Passed(algorithm) => *algorithm,
+            Self::Method | Self::Algorithm | Self::Response(_) => None,
         }
     }
 
@@ -43,7 +51,7 @@ impl Security {
             self.method(methods, auth, out)?;
         }
         if let Some(offered) = said.chap_algorithms {
-            self.algorithm(offered, allowed, entropy, out)?;
+            self.challenge(offered, allowed, entropy, out)?;
         }
         if said.has_proof() {
             self.response(said, auth, out)?;
@@ -58,14 +66,14 @@ impl Security {
         let (method, next) = if auth.required() {
             offered("CHAP").then_some(("CHAP", Self::Algorithm)).ok_or(Fault::NotAuthenticated)?
         } else {
-            offered("None").then_some(("None", Self::Passed)).ok_or(Fault::NoCommonMethod)?
+            offered("None").then_some(("None", Self::Passed(None))).ok_or(Fault::NoCommonMethod)?
         };
         out.pair("AuthMethod", method);
         *self = next;
         Ok(())
     }
 
-    fn algorithm(
+    fn challenge(
         &mut self,
         offered: &str,
         allowed: &[ChapAlgorithm],
@@ -86,7 +94,7 @@ impl Security {
             return Err(Fault::OutOfTurn("CHAP_R"));
         };
         judge(&challenge, &said.proof, auth, out)?;
-        *self = Self::Passed;
+        *self = Self::Passed(Some(challenge.algorithm()));
         Ok(())
     }
 }

@@ -6,7 +6,9 @@ mod operational;
 
 use super::*;
 use crate::ids::LuId;
-use crate::target::{Acl, Auth, ChapAlgorithm, Credential, Tpg, TpgParams};
+use crate::target::{Acl, Auth, Credential, Lun, Target, Tpg, TpgParams};
+use crate::wire::bhs::LoginResponse;
+use crate::wire::codes::LoginStatus;
 use crate::wire::text::pairs;
 
 const LOCAL: &str = "192.0.2.1:3260";

@@ -37,7 +37,7 @@ fn one_way_with_every_algorithm() {
         let text = prove(&mut Prover::new(credential("user", "supersecret"), None), &challenge);
         let heard = peer.raw(TO_OPERATIONAL, &text);
         assert_eq!((heard.response.flags, heard.text.len()), (0x81, 0));
-        peer.say(OPERATIONAL, TO_FULL, "").done();
+        assert_eq!(peer.say(OPERATIONAL, TO_FULL, "").done().1.chap, Some(algorithm));
     }
 }
 
