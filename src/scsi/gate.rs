@@ -39,8 +39,8 @@ fn begin(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
     }
     let row = row?;
     admit(row, cdb, lu, cx)?;
-    let outcome = (row.start)(cdb, lu, cx, out)?;
-    guard(row, lu, cx).map(|()| outcome)
+    let answered = (row.start)(cdb, lu, cx, out);
+    guard(row, lu, cx, answered)
 }
 
 /// The state may have changed while the data was on its way, so the rules are applied again; but a
@@ -51,8 +51,8 @@ fn go_on(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, data: &[u8], out: &mut [u8]) 
     let Some(handler) = row.params else {
         return Err(Sense::illegal(Asc::INVALID_OPCODE).into());
     };
-    let outcome = handler(cdb, lu, cx, data, out)?;
-    guard(row, lu, cx).map(|()| outcome)
+    let answered = handler(cdb, lu, cx, data, out);
+    guard(row, lu, cx, answered)
 }
 
 /// Reports a unit attention, unless the command is one of those that leave it pending.
@@ -78,12 +78,11 @@ fn admit(row: &Row, cdb: &Cdb, lu: &Lu, cx: &Context<'_>) -> Result<(), Failure>
     Ok(())
 }
 
+/// What would change the medium is refused where that is forbidden, once nothing else is wrong with it.
 #[inline]
-fn guard(row: &Row, lu: &Lu, cx: &Context<'_>) -> Result<(), Failure> {
-    if row.traits.contains(table::Traits::WRITES) && write_protected(lu, cx) {
-        return Err(Sense::write_protected().into());
-    }
-    Ok(())
+fn guard(row: &Row, lu: &Lu, cx: &Context<'_>, answered: Answered) -> Answered {
+    let forbidden = row.traits.contains(table::Traits::WRITES) && write_protected(lu, cx);
+    if forbidden && answered.is_ok() { Err(Sense::write_protected().into()) } else { answered }
 }
 
 /// A LUN that names no logical unit (SPC-5 section 6.6.1, SAM-6 section 5.13).

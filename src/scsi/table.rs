@@ -242,6 +242,8 @@ pub(super) fn find(cdb: &Cdb, facts: &LuFacts) -> Result<&'static Row, Failure> 
     }
 }
 
+/// Out of line: the commands of every I/O have no service actions.
+#[cold]
 fn find_action(cdb: &Cdb, facts: &LuFacts) -> Result<&'static Row, Failure> {
     let mut known = rows(cdb.opcode(), facts).peekable();
     if known.peek().is_none() {
