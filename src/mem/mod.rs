@@ -6,7 +6,7 @@
 //! Refuses to know: protocols, rings, who holds which slot and why.
 //!
 //! ```text
-//!   Region 0 (this reactor's):  | 256K 256K 256K … | 64K 64K … | 16K 16K … | 4K 4K 4K … |
+//!   Region 0 (this reactor's):  | 256K 256K … | 64K 64K … | 16K 16K … | 4K 4K 4K … |
 //!   Region 1.. (ramdisks):      | shared by all reactors, reached by copying only        |
 //! ```
 

@@ -1,8 +1,8 @@
 //! The reactor's own region, divided into slots.
 //!
 //! Owns: which slot is free. Promises: a slot is given to one holder at a time and a double free is noticed;
-//! the slot that was freed last is given first, while it is still in the cache; what connections need to be
-//! read and answered ([`Pool::alloc_staging`], [`Pool::alloc_header`]) cannot be eaten by data.
+//! the slot that was freed last is given first, while it is still in the cache; there are always slots that
+//! only data which arrives unasked may take.
 //! Refuses to know: what is in a slot, and whether the kernel still works on it; that is the in-flight table's.
 //!
 //! Slots lie in the region by falling size, so each is aligned to its own size and none crosses 1 GiB.
@@ -14,20 +14,11 @@ use crate::ids::BufId;
 
 /// The sizes of data slots in bytes.
 pub const CLASSES: [u32; 4] = [4 << 10, 16 << 10, 64 << 10, 256 << 10];
-/// A connection's staging buffer: headers and small payloads arrive here.
-const STAGING: (usize, u32) = (4, 16 << 10);
-/// The headers, padding and digests of one batch of answers: 32 answers of 48 + 4 + 3 + 4 bytes and to spare.
-const HEADER: (usize, u32) = (5, 4 << 10);
-const LISTS: usize = 6;
-/// Where each list lies: falling sizes.
-const ORDER: [usize; LISTS] = [3, 2, 1, STAGING.0, 0, HEADER.0];
 const INDEX_BITS: u32 = 28;
 
 /// What one reactor has to serve.
 #[derive(Clone, Copy, Debug)]
 pub struct Needs {
-    /// Connections at once.
-    pub connections: u32,
     /// Commands that may hold data at once.
     pub commands: u32,
     /// Memory for everything, in bytes.
@@ -41,24 +32,16 @@ pub struct PoolConfig {
     pub data: [u32; 4],
     /// Of those, how many only [`Pool::alloc_reserve`] may take: for data that arrives unasked.
     pub reserve: [u32; 4],
-    /// Staging buffers.
-    pub staging: u32,
-    /// Header buffers.
-    pub headers: u32,
 }
 
 /// The memory does not suffice for the needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error(
-    "{have} bytes of buffer memory are too little for {connections} connections: at least {need} are needed"
-)]
+#[error("{have} bytes of buffer memory are too little: at least {need} are needed")]
 pub struct TooLittle {
     /// Bytes given.
     pub have: u64,
     /// The least that works, in bytes.
     pub need: u64,
-    /// The connections asked for.
-    pub connections: u32,
 }
 
 impl PoolConfig {
@@ -66,20 +49,16 @@ impl PoolConfig {
     ///
     /// | consumer | slots |
     /// |---|---|
-    /// | reading | 1 staging buffer per connection, and 1 into which unwanted bursts are discarded |
-    /// | answering | 2 header buffers per connection: one with the kernel, one being filled |
-    /// | progress | 2 slots of each class, 1 of them in the reserve |
+    /// | progress | 2 slots of each class, 1 of them in the reserve: some command can always go on |
     /// | small commands | an eighth of what is left as 4 KiB slots, as far as there are commands to use them |
     /// | other data | an eighth as 16 KiB slots, a quarter as 64 KiB slots, and what remains as 256 KiB slots |
     ///
     /// # Errors
-    /// When the first three rows do not fit.
+    /// When the first row does not fit.
     pub fn divide(needs: &Needs) -> Result<Self, TooLittle> {
-        let (staging, headers) = (needs.connections + 1, needs.connections * 2);
-        let fixed = u64::from(staging) * u64::from(STAGING.1) + u64::from(headers) * u64::from(HEADER.1);
-        let least = fixed + CLASSES.iter().map(|&size| 2 * u64::from(size)).sum::<u64>();
+        let least = CLASSES.iter().map(|&size| 2 * u64::from(size)).sum();
         let Some(mut rest) = needs.memory.checked_sub(least) else {
-            return Err(TooLittle { have: needs.memory, need: least, connections: needs.connections });
+            return Err(TooLittle { have: needs.memory, need: least });
         };
         let eighth = rest / 8;
         let mut share = |class: usize, bytes: u64, most: u32| {
@@ -91,36 +70,18 @@ impl PoolConfig {
         let [small, staged, medium] =
             [share(0, eighth, needs.commands), share(1, eighth, most), share(2, 2 * eighth, most)];
         let data = [small, staged, medium, 2 + (rest / u64::from(CLASSES[3])).min(u64::from(most)) as u32];
-        Ok(Self { data, reserve: data.map(|n| (n / 8).max(1)), staging, headers })
+        Ok(Self { data, reserve: data.map(|n| (n / 8).max(1)) })
     }
 
     /// Bytes of region that [`Pool::new`] wants.
     pub fn bytes(&self) -> u64 {
-        (0..LISTS).map(|list| u64::from(self.count(list)) * u64::from(slot_size(list))).sum()
-    }
-
-    fn count(&self, list: usize) -> u32 {
-        match list {
-            4 => self.staging,
-            5 => self.headers,
-            class => self.data[class],
-        }
+        self.data.iter().zip(CLASSES).map(|(&count, size)| u64::from(count) * u64::from(size)).sum()
     }
 }
 
-fn slot_size(list: usize) -> u32 {
-    match list {
-        4 => STAGING.1,
-        5 => HEADER.1,
-        class => CLASSES[class],
-    }
-}
-
-/// One kind of slot, for display.
+/// One class of slots, for display.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SlotStats {
-    /// What the slots are for.
-    pub purpose: &'static str,
     /// Bytes per slot.
     pub size: u32,
     /// Slots there are.
@@ -169,8 +130,8 @@ impl List {
 
 /// The slots of one reactor.
 pub struct Pool {
-    lists: [List; LISTS],
-    /// One bit per data class that is low.
+    lists: [List; 4],
+    /// One bit per class that is low.
     low: u8,
 }
 
@@ -187,15 +148,11 @@ impl Pool {
     /// When the region is shorter than [`PoolConfig::bytes`].
     pub fn new(config: &PoolConfig, region: &Region) -> Self {
         assert!(config.bytes() <= region.len(), "{config:?} needs more than {region:?}");
-        let mut base = [0; LISTS];
-        let mut next = 0;
-        for list in ORDER {
-            base[list] = next;
-            next += u64::from(config.count(list)) * u64::from(slot_size(list));
-        }
-        let lists = std::array::from_fn(|list| {
-            let reserve = config.reserve.get(list).copied().unwrap_or(0);
-            List::new(base[list], slot_size(list), config.count(list), reserve)
+        let mut end = config.bytes();
+        // The smallest slots come last, so the bases fall out of the end of the region.
+        let lists = std::array::from_fn(|class| {
+            end -= u64::from(config.data[class]) * u64::from(CLASSES[class]);
+            List::new(end, CLASSES[class], config.data[class], config.reserve[class])
         });
         let mut pool = Self { lists, low: 0 };
         (0..CLASSES.len()).for_each(|class| pool.note(class));
@@ -211,16 +168,6 @@ impl Pool {
     /// As [`Pool::alloc`], but the reserve may be used: for data that the peer sends without being asked.
     pub fn alloc_reserve(&mut self, len: u32) -> Option<BufId> {
         self.take(len, |_| 0)
-    }
-
-    /// A connection's staging buffer of 16 KiB.
-    pub fn alloc_staging(&mut self) -> Option<BufId> {
-        self.lists[STAGING.0].take(0).map(|index| id(STAGING.0, index))
-    }
-
-    /// A buffer of 4 KiB for the headers of one batch of answers.
-    pub fn alloc_header(&mut self) -> Option<BufId> {
-        self.lists[HEADER.0].take(0).map(|index| id(HEADER.0, index))
     }
 
     fn take(&mut self, len: u32, keep: impl Fn(&List) -> u32) -> Option<BufId> {
@@ -271,26 +218,22 @@ impl Pool {
         class_of(len).map_or(0, |class| self.lists[class].free.len() as u32)
     }
 
-    /// Slots that are taken, of all kinds: zero when everything has ended.
+    /// Slots that are taken, of all classes: zero when everything has ended.
     pub fn taken(&self) -> u32 {
         self.lists.iter().map(|list| (list.taken.len() - list.free.len()) as u32).sum()
     }
 
-    /// All kinds of slots.
-    pub fn stats(&self) -> [SlotStats; LISTS] {
-        std::array::from_fn(|list| {
-            let List { size, fewest, free, taken, .. } = &self.lists[list];
-            let purpose = ["data", "data", "data", "data", "staging", "headers"][list];
-            let (total, free) = (taken.len() as u32, free.len() as u32);
-            SlotStats { purpose, size: *size, total, free, fewest: *fewest }
+    /// All classes.
+    pub fn stats(&self) -> [SlotStats; 4] {
+        std::array::from_fn(|class| {
+            let List { size, fewest, free, taken, .. } = &self.lists[class];
+            SlotStats { size: *size, total: taken.len() as u32, free: free.len() as u32, fewest: *fewest }
         })
     }
 
     #[inline]
-    fn note(&mut self, list: usize) {
-        if list < CLASSES.len() {
-            self.low = self.low & !(1 << list) | u8::from(self.lists[list].is_low()) << list;
-        }
+    fn note(&mut self, class: usize) {
+        self.low = self.low & !(1 << class) | u8::from(self.lists[class].is_low()) << class;
     }
 }
 
@@ -312,7 +255,7 @@ mod tests {
     use crate::mem::Pages;
 
     fn pool() -> Pool {
-        let config = PoolConfig { data: [4, 3, 3, 2], reserve: [1; 4], staging: 2, headers: 2 };
+        let config = PoolConfig { data: [4, 3, 3, 2], reserve: [1; 4] };
         Pool::new(&config, &Region::new(config.bytes(), Pages::Transparent).unwrap())
     }
 
@@ -326,12 +269,11 @@ mod tests {
                 places.push(pool.place(buf));
             }
         }
-        places.extend([pool.alloc_staging(), pool.alloc_header()].map(|buf| pool.place(buf.unwrap())));
         for (i, a) in places.iter().enumerate() {
             assert_eq!(a.off % u64::from(a.len), 0);
             assert!(places[..i].iter().all(|b| !a.overlaps(*b)));
         }
-        assert_eq!(places.len(), 14);
+        assert_eq!(places.len(), 12);
     }
 
     #[test]
@@ -364,7 +306,7 @@ mod tests {
 
     #[test]
     fn low_is_noticed_and_passes() {
-        let config = PoolConfig { data: [16; 4], reserve: [2; 4], staging: 1, headers: 1 };
+        let config = PoolConfig { data: [16; 4], reserve: [2; 4] };
         let mut pool = Pool::new(&config, &Region::new(config.bytes(), Pages::Transparent).unwrap());
         let held: Vec<_> = (0..11).map(|_| pool.alloc(1).unwrap()).collect();
         assert!(!pool.is_low());
@@ -373,10 +315,7 @@ mod tests {
         pool.free(last);
         assert!(!pool.is_low());
         held.into_iter().for_each(|buf| pool.free(buf));
-        assert_eq!(
-            pool.stats()[0],
-            SlotStats { purpose: "data", size: 4096, total: 16, free: 16, fewest: 4 }
-        );
+        assert_eq!(pool.stats()[0], SlotStats { size: 4096, total: 16, free: 16, fewest: 4 });
     }
 
     #[test]
@@ -390,14 +329,17 @@ mod tests {
 
     #[test]
     fn memory_is_divided_within_bounds() {
-        for (connections, commands, mib) in [(1, 1, 2), (16, 128, 16), (64, 4096, 64), (1024, 8192, 4096)] {
-            let needs = Needs { connections, commands, memory: mib << 20 };
+        for (commands, mib) in [(1, 2), (128, 16), (4096, 64), (8192, 4096)] {
+            let needs = Needs { commands, memory: mib << 20 };
             let config = PoolConfig::divide(&needs).unwrap();
-            assert!(config.bytes() <= needs.memory, "{config:?}");
+            assert!(
+                config.bytes() <= needs.memory && config.bytes() + (256 << 10) > needs.memory,
+                "{config:?}"
+            );
             assert!((0..4).all(|class| config.data[class] > config.reserve[class]));
         }
-        let error = PoolConfig::divide(&Needs { connections: 64, commands: 1, memory: 1 << 20 }).unwrap_err();
-        let enough = Needs { connections: 64, commands: 1, memory: error.need };
-        assert!(PoolConfig::divide(&enough).unwrap().bytes() <= error.need);
+        let error = PoolConfig::divide(&Needs { commands: 1, memory: 1000 }).unwrap_err();
+        let enough = Needs { commands: 1, memory: error.need };
+        assert_eq!(PoolConfig::divide(&enough).unwrap().data, [2; 4]);
     }
 }

@@ -18,6 +18,7 @@ mod op;
 mod poll;
 #[allow(clippy::module_inception)] // the ring proper, with the unsafe calls, beside what it is made of
 mod ring;
+mod setup;
 pub mod sim;
 mod socket;
 mod table;
@@ -28,4 +29,5 @@ pub use bell::Bell;
 pub use caps::{Caps, KernelLevel, Unusable};
 pub use driver::{Driver, Ends, SocketOptions, Stats, Wait};
 pub use op::{Done, File, Key, Kind, Op, RecvOp, SendOp};
-pub use ring::{Ring, RingConfig, monotonic_ns};
+pub use ring::{Ring, monotonic_ns};
+pub use setup::RingConfig;

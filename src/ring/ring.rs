@@ -19,45 +19,24 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::net::TcpStream;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 
 use io_uring::types::{Fd, SubmitArgs, TimeoutFlags, Timespec};
 use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue};
 
-use super::entry::{Addresses, PIECE_BITS, build};
+use super::entry::{Addresses, build};
 use super::op::Message;
 use super::poll::Poller;
+use super::setup::{RingConfig, make, pieces, register_files, timespec, tolerate, warn_unregistered};
 use super::table::{Owner, Table};
 use super::{
-    Bell, Caps, Done, Driver, Ends, File, KernelLevel, Key, Kind, Op, SocketOptions, Stats, Unusable, Wait,
-    socket,
+    Bell, Caps, Done, Driver, Ends, File, Key, Kind, Op, SocketOptions, Stats, Unusable, Wait, socket,
 };
 use crate::mem::{Memory, Region, RegionId};
 
 /// Timers in flight at once, where a wait cannot take a deadline.
 const TIMERS: usize = 4;
-/// The submission queue needs to hold what one turn starts; more is submitted early.
-const MOST_ENTRIES: u32 = 1024;
 const FOREVER: u64 = u64::MAX;
-
-/// How a ring is made.
-#[derive(Clone, Copy, Debug)]
-pub struct RingConfig {
-    /// Operations in flight at once, at least. Two completions are set aside for each.
-    pub in_flight: u32,
-    /// The longest poll before sleeping, in nanoseconds; 0 never polls.
-    pub poll_ns: u64,
-    /// Files that can be registered; more work, a little slower.
-    pub files: u32,
-    /// For developers: do as if the kernel were that old.
-    pub level: Option<KernelLevel>,
-}
-
-impl Default for RingConfig {
-    fn default() -> Self {
-        Self { in_flight: 4092, poll_ns: 50_000, files: 256, level: None }
-    }
-}
 
 /// The queues' storage, dropped after the halves that borrow it.
 struct Storage(*mut IoUring);
@@ -452,65 +431,14 @@ impl Drop for Ring {
     }
 }
 
-/// Makes the ring with the best way of completing that the kernel has.
-fn make(caps: &Caps, completions: u32) -> io::Result<IoUring> {
-    let mut builder = IoUring::builder();
-    builder.setup_cqsize(completions).setup_clamp();
-    if caps.submit_all {
-        builder.setup_submit_all();
-    }
-    if caps.defer_taskrun {
-        builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
-    } else if caps.coop_taskrun {
-        builder.setup_coop_taskrun().setup_taskrun_flag();
-    }
-    builder.build((completions / 2).min(MOST_ENTRIES))
-}
-
-/// Registers the region in the pieces that the kernel allows. False when it must do without.
+/// Registers the region's pieces.
 fn register_memory(submitter: &Submitter<'_>, region: &Region) -> bool {
-    static ONCE: Once = Once::new();
-    let piece = 1u64 << PIECE_BITS;
-    let slices: Vec<_> = (0..region.len())
-        .step_by(piece as usize)
-        .map(|off| libc::iovec {
-            iov_base: region.base().wrapping_add(off as usize).cast(),
-            iov_len: piece.min(region.len() - off) as usize,
-        })
-        .collect();
     // SAFETY: the pieces lie in the region, which is never unmapped.
-    let registered = unsafe { submitter.register_buffers(&slices) };
+    let registered = unsafe { submitter.register_buffers(&pieces(region)) };
     if let Err(error) = &registered {
-        ONCE.call_once(|| {
-            tracing::warn!(
-                %error, bytes = region.len(),
-                "buffer memory cannot be registered, so disk I/O costs more: raise the limit of locked memory \
-                 (LimitMEMLOCK=infinity in the systemd unit, or ulimit -l unlimited)"
-            );
-        });
+        warn_unregistered(error, region.len());
     }
     registered.is_ok()
-}
-
-/// Registers an empty table of files. The free indices, the first one last.
-fn register_files(submitter: &Submitter<'_>, files: u32) -> Vec<u32> {
-    match submitter.register_files(&vec![-1; files as usize]) {
-        Ok(()) => (0..files).rev().collect(),
-        Err(_) => Vec::new(),
-    }
-}
-
-/// What an enter may answer without anything being wrong: everything stays queued for the next turn.
-fn tolerate(error: &io::Error) {
-    match error.raw_os_error() {
-        // A signal, the deadline, memory pressure, completions to be reaped first.
-        Some(libc::EINTR | libc::ETIME | libc::EAGAIN | libc::EBUSY) => {}
-        _ => panic!("io_uring_enter: {error}"),
-    }
-}
-
-fn timespec(ns: u64) -> Timespec {
-    Timespec::new().sec(ns / 1_000_000_000).nsec((ns % 1_000_000_000) as u32)
 }
 
 /// The clock of [`Driver::now`]: nanoseconds, the same on all threads, never going back.

@@ -381,7 +381,7 @@ fn the_bell_wakes_a_sleeper() {
 
 #[test]
 fn no_ring_of_the_bell_is_lost() {
-    const EACH: u64 = 20_000;
+    const EACH: u64 = 4_000;
     for (level, poll_ns) in [(None, 0), (None, 20_000), (Some(KernelLevel::V5_10), 0)] {
         let mut rig = Rig::new(&RingConfig { level, poll_ns, ..RingConfig::default() });
         let (sender, mailbox) = crossbeam_channel::unbounded();

@@ -142,7 +142,7 @@ impl Sim {
     }
 
     /// What ends in this turn, in the order in which it does.
-    fn due(&mut self) -> Vec<usize> {
+    fn due(&self) -> Vec<usize> {
         let mut inner = self.world.inner();
         let now = inner.now;
         let is_due = |state| matches!(state, State::Due(at) if at <= now);

@@ -80,7 +80,7 @@ impl Stream {
     }
 
     /// Reads bytes that are available.
-    pub(super) fn take(&mut self, into: &mut [u8]) {
+    pub(super) fn take(&self, into: &mut [u8]) {
         let mut pipe = self.incoming.borrow_mut();
         let n = into.len().min(pipe.bytes.len());
         for (byte, came) in into.iter_mut().zip(pipe.bytes.drain(..n)) {
@@ -89,12 +89,12 @@ impl Stream {
     }
 
     /// Writes bytes for which there is room.
-    pub(super) fn put(&mut self, bytes: &[u8]) {
+    pub(super) fn put(&self, bytes: &[u8]) {
         self.outgoing.borrow_mut().bytes.extend(bytes);
     }
 
     /// Ends both directions; what was sent before still arrives.
-    pub(super) fn shut_down(&mut self) {
+    pub(super) fn shut_down(&self) {
         self.outgoing.borrow_mut().ended = true;
         let mut pipe = self.incoming.borrow_mut();
         pipe.deaf = true;
@@ -102,11 +102,11 @@ impl Stream {
     }
 
     /// The descriptor was closed.
-    pub(super) fn hang_up(mut self) {
+    pub(super) fn hang_up(self) {
         self.shut_down();
     }
 
-    pub(super) fn reset(&mut self) {
+    pub(super) fn reset(&self) {
         for pipe in [&self.incoming, &self.outgoing] {
             pipe.borrow_mut().bytes.clear();
             pipe.borrow_mut().reset = true;
