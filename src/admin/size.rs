@@ -35,11 +35,11 @@ pub fn parse(text: &str) -> Result<u64, SizeError> {
 
 /// Whether `text` looks like a size, right or wrong: it starts with a digit and ends in a unit.
 pub fn looks_like(text: &str) -> bool {
-    parse(text).is_ok() || text.starts_with(|c: char| c.is_ascii_digit()) && unit_is_decimal(text)
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    parse(text).is_ok() || text.starts_with(|c: char| c.is_ascii_digit()) && unit_is_decimal(unit)
 }
 
-fn unit_is_decimal(text: &str) -> bool {
-    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+fn unit_is_decimal(unit: &str) -> bool {
     matches!(unit.to_ascii_uppercase().as_str(), "KB" | "MB" | "GB" | "TB" | "PB" | "EB")
 }
 
@@ -99,7 +99,8 @@ mod tests {
     #[test]
     fn refuses_what_is_ambiguous_or_no_size() {
         assert!(parse("10GB").unwrap_err().remedy.contains("\"10G\""));
-        for bad in ["", "G", "-1", "1.5G", "10X", "10Gi", "8E", "99999999999999999999", "1é", "ten"] {
+        for bad in ["", "G", "-1", "1.5G", "1.5GB", "10X", "10Gi", "8E", "99999999999999999999", "1é", "ten"]
+        {
             assert!(parse(bad).is_err(), "{bad}");
         }
         assert!(looks_like("1.5GB") && looks_like("10G") && !looks_like("1f.2-ata-1"));

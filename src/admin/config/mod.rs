@@ -128,12 +128,11 @@ pub fn load(path: &Path) -> Result<(Config, Report), LoadError> {
 pub fn parse(mut source: Source, dir: &Path, mode: Option<u32>) -> Result<(Config, Report), Report> {
     let text = zeroize::Zeroizing::new(source.text().to_owned());
     let (table, errors) = DeTable::parse_recoverable(&text);
-    let secrets = reader::secrets(table.get_ref());
     if !errors.is_empty() {
-        source.distrust(secrets);
+        source.distrust();
         return Err(Report::new(source, errors.iter().map(syntax_problem).collect()));
     }
-    source.trust(secrets);
+    source.trust(reader::secrets(table.get_ref()));
     let mut problems = Vec::new();
     let file: FileConfig = reader::read_table(table.into_inner(), 0..0, &mut problems);
     let mut resolver = Resolver::new(dir, mode, problems);

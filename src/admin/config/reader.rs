@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::problem::Problem;
-use super::source::sounds_secret;
+use super::source::is_secret_key;
 use super::words;
 use crate::admin::secret::SecretText;
 
@@ -243,7 +243,7 @@ fn collect_table(table: &DeTable<'_>, credential: bool, found: &mut Vec<Range<us
         let key = key.get_ref().as_ref();
         let credential = credential || key == "chap" || key == "mutual_chap";
         let harmless = key == "user" || key.ends_with("_file");
-        collect_value(value, credential, !harmless && (credential || sounds_secret(key)), found);
+        collect_value(value, credential, !harmless && (credential || is_secret_key(key)), found);
     }
 }
 

@@ -41,12 +41,14 @@ impl Source {
         self.hidden = secrets;
     }
 
-    /// The text could be parsed only in part, so these ranges are secrets too. A text of several lines may be
-    /// a secret whose end nobody knows: then no line at all is shown.
-    pub fn distrust(&mut self, secrets: Vec<Range<usize>>) {
-        self.hidden.extend(secrets);
-        let several_lines = self.text.contains("\"\"\"") || self.text.contains("'''");
-        self.sealed = several_lines && !self.hidden.is_empty();
+    /// The text could not be parsed, so where its secrets begin and end is a guess. If it may have any, no value
+    /// is shown, and with texts of several lines, in which a value can look like anything, no line.
+    pub fn distrust(&mut self) {
+        if !sounds_secret(&self.text) {
+            return;
+        }
+        self.sealed = self.text.contains("\"\"\"") || self.text.contains("'''");
+        self.hidden = lines(&self.text).filter_map(|(at, line)| value_of_line(at, line)).collect();
     }
 
     /// Line and column (characters) of a byte, both from 1.
@@ -117,22 +119,28 @@ fn mark(marked: bool, under: char) -> char {
 }
 
 /// Whether a key's value is a secret, by the name of the key.
-pub(super) fn sounds_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    let public = key.ends_with("_file") || key == "chap_algorithms";
-    !public && SECRET_WORDS.iter().any(|word| key.contains(word))
+pub(super) fn is_secret_key(key: &str) -> bool {
+    !key.ends_with("_file") && key != "chap_algorithms" && sounds_secret(key)
+}
+
+fn sounds_secret(text: &str) -> bool {
+    let text = zeroize::Zeroizing::new(text.to_ascii_lowercase());
+    SECRET_WORDS.iter().any(|word| text.contains(word))
 }
 
 /// For each line with a word that announces a secret, what follows the first `=` after it. Coarse, and
 /// meant to be: it also works on text that is no TOML.
 fn suspicious(text: &str) -> Vec<Range<usize>> {
-    let mut found = Vec::new();
-    let mut start = 0;
-    for line in text.split_inclusive('\n') {
-        found.extend(secret_of_line(line).map(|value| start + value.start..start + value.end));
-        start += line.len();
-    }
-    found
+    lines(text).filter_map(|(at, line)| secret_of_line(line).map(|s| at + s.start..at + s.end)).collect()
+}
+
+/// Each line with its place, without its end.
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.split('\n').scan(0, |next, line| {
+        let at = *next;
+        *next += line.len() + 1;
+        Some((at, line))
+    })
 }
 
 fn secret_of_line(line: &str) -> Option<Range<usize>> {
@@ -142,11 +150,26 @@ fn secret_of_line(line: &str) -> Option<Range<usize>> {
         .filter_map(|word| {
             let equals = word + line[word..].find('=')?;
             let key_is_file = line[word..equals].trim_end().trim_end_matches('"').ends_with("_file");
-            let value = &line[equals + 1..];
-            let from = equals + 1 + (value.len() - value.trim_start().len());
-            (!key_is_file).then_some(from..line.trim_end().len())
+            (!key_is_file).then(|| after(line, equals + 1))
         })
         .min_by_key(|value| value.start)
+}
+
+/// What follows the first `=` of a line that begins with a key; all of any other that is no table's header.
+fn value_of_line(at: usize, line: &str) -> Option<Range<usize>> {
+    let bare = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "_-. \t[]".contains(c));
+    let value = match line.split_once('=') {
+        Some((key, _)) if bare(key) => after(line, key.len() + 1),
+        None if line.trim_start().starts_with('[') && bare(line) => return None,
+        _ => after(line, 0),
+    };
+    Some(at + value.start..at + value.end)
+}
+
+/// The line from `from` on, without the space around it.
+fn after(line: &str, from: usize) -> Range<usize> {
+    let rest = &line[from..];
+    from + (rest.len() - rest.trim_start().len())..from + rest.trim_end().len()
 }
 
 #[cfg(test)]
@@ -196,9 +219,22 @@ mod tests {
     }
 
     #[test]
+    fn no_value_is_shown_of_a_text_that_may_have_secrets_anywhere() {
+        let excerpt = |text: &str| {
+            let mut source = Source::new("x", text);
+            source.distrust();
+            source.excerpt(&(0..1))
+        };
+        assert_eq!(excerpt("a = \"b\"\nchap = 1"), "  1 | a = ********\n    | ^\n");
+        assert_eq!(excerpt("[a b]\nchap = 1"), "  1 | [a b]\n    | ^\n");
+        assert_eq!(excerpt("hunter2\nchap = 1"), "  1 | ********\n    | ^^^^^^^^\n");
+        assert_eq!(excerpt("a = \"b\""), "  1 | a = \"b\"\n    | ^\n", "there is no secret");
+    }
+
+    #[test]
     fn nothing_is_shown_of_a_sealed_source() {
         let mut source = Source::new("x", "a = 1\nsecret = \"\"\"hun\nter2");
-        source.distrust(vec![]);
+        source.distrust();
         assert_eq!(source.excerpt(&(0..1)), "");
         assert!(!format!("{:?}", Source::new("x", "hunter2")).contains("hunter2"));
     }

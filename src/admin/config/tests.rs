@@ -168,6 +168,37 @@ fn a_secret_is_never_quoted() {
     }
 }
 
+/// Every text that is one slip of the hand away from one with a secret.
+#[test]
+fn no_slip_of_the_hand_shows_a_secret() {
+    let forms = [
+        "[discovery]\nchap = { user = \"u\", secret = \"QQQQQQQQQQQQ\" }\n",
+        "[discovery.chap]\nuser = \"u\"\nsecret = \"QQQQQQQQQQQQ\"\n",
+        "discovery.chap.secret = 'QQQQQQQQQQQQ'\n",
+        "[discovery]\nchap = [{ secret = \"QQQQQQQQQQQQ\", user = \"u\" },\n{ user = \"v\" }]\n",
+    ];
+    for form in forms {
+        for (at, c) in form.char_indices() {
+            for slip in ["", "\"", "'", "\n", "=", "#", " ", "[", "}", ".", ",", "x", "é"] {
+                let text = [&form[..at], slip, &form[at + c.len_utf8()..]].concat();
+                let report = check(&text).map_or_else(|report| report, |(_, report)| report).to_string();
+                assert!(!report.contains("QQ"), "{text}\n{report}");
+            }
+        }
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in "(?s).{0,200}", toml in "([a-z\\[\\]{}=\"'., \n0-9]|target|chap|tpg|lun){0,60}") {
+        for text in [text, toml] {
+            if let Err(report) = check(&text) {
+                proptest::prop_assert!(!report.to_string().is_empty());
+            }
+        }
+    }
+}
+
 #[test]
 fn inline_secrets_need_a_private_file() {
     let verdict = |mode| parse(Source::new("t", CORE), Path::new("/"), Some(mode)).map_err(|r| r.to_string());
