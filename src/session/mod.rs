@@ -1,6 +1,312 @@
-//! Under construction in this commit series; see the crate page.
+//! The iSCSI protocol as a pure state machine: bytes and events in, calls on a [`Host`] out.
+//!
+//! A connection begins with a [`login::Login`], which takes whole Login PDUs and ends in an
+//! [`Established`](login::Established). From that a [`Session`] is made: one connection in full feature phase
+//! (MaxConnections is 1). It owns no socket, clock, thread or randomness, and never looks at payload but to copy
+//! what came through staging, to compare, and to compute digests.
+//!
+//! ```text
+//!   recv ──► placed() / input() ──► rx (framing) ──► begin ──► command │ data_out │ tmf │ service
+//!                                                     │            │
+//!   send ◄── Host::put, put_body, end ◄── respond ◄── complete ◄───┴── Host::disk … disk_done()
+//! ```
 
 pub mod chap;
+mod command;
+mod data_in;
+mod data_out;
 pub mod discovery;
+pub mod host;
 pub mod keys;
 pub mod login;
+mod medium;
+mod respond;
+pub mod rx;
+mod service;
+mod task;
+mod tmf;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use self::data_out::Unasked;
+use self::host::Host;
+use self::keys::Negotiated;
+use self::login::Established;
+use self::rx::{Dest, Rx};
+use self::service::Text;
+use self::task::{Task, Tasks, Work};
+use self::tmf::Managing;
+use crate::ids::{LuId, TaskId};
+use crate::scsi::{Asc, Attentions, ItNexus};
+use crate::target::Catalog;
+use crate::wire::bhs::{Bhs, DataOut};
+use crate::wire::codes::{Opcode, RejectReason};
+use crate::wire::flags;
+use crate::wire::sn::Sn;
+
+/// The largest slot, and so the longest stretch of a transfer that is in one place, bytes. FirstBurstLength and
+/// MaxRecvDataSegmentLength are never larger, so that unsolicited data has one place too.
+pub const SEGMENT: u32 = 256 << 10;
+
+/// The most commands that a session may have outstanding: half of what transfer tags can name.
+pub const MAX_COMMAND_WINDOW: u32 = 2048;
+
+/// Why a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Close {
+    /// The initiator logged out.
+    Logout,
+    /// The initiator broke the protocol in a way that ends the session at ErrorRecoveryLevel 0.
+    Protocol(&'static str),
+    /// A header digest was wrong: nothing behind it can be trusted.
+    HeaderDigest,
+    /// A ping was not answered in time.
+    NoAnswer,
+}
+
+/// A logical unit as this session sees it.
+#[derive(Debug)]
+struct MappedLun {
+    lun: u16,
+    lu: LuId,
+    read_only: bool,
+    attentions: Attentions,
+}
+
+/// A session in full feature phase.
+#[derive(Debug)]
+pub struct Session {
+    established: Box<Established>,
+    catalog: Arc<Catalog>,
+    /// A copy of `established.negotiated`, near the rest of what every PDU needs.
+    negotiated: Negotiated,
+    nexus: ItNexus,
+    discovery: bool,
+    cid: u16,
+    luns: Vec<MappedLun>,
+    lun_numbers: Vec<u16>,
+    rx: Rx,
+    exp_cmd_sn: Sn,
+    max_cmd_sn: Sn,
+    stat_sn: Sn,
+    command_window: u32,
+    tasks: Tasks,
+    /// Tasks that wait for slots, first come first served.
+    parked: VecDeque<TaskId>,
+    managing: Managing,
+    text: Text,
+    /// The unsolicited part of the command that is being opened.
+    unasked: Unasked,
+    /// The command whose immediate data is on its way.
+    opened: Option<TaskId>,
+    closing: Option<Close>,
+    last_heard: u64,
+    pinged_at: Option<u64>,
+    nop_interval: u64,
+    nop_timeout: u64,
+}
+
+impl Session {
+    /// A session from a login that is complete. `now` is monotonic, in nanoseconds.
+    pub fn new(established: Box<Established>, catalog: Arc<Catalog>, now: u64) -> Self {
+        let e = &established;
+        let luns: Vec<MappedLun> = {
+            let mut sorted = e.luns.clone();
+            sorted.sort_by_key(|l| l.lun);
+            let mapped = |l: &crate::target::Lun| MappedLun {
+                lun: l.lun,
+                lu: l.lu,
+                read_only: l.read_only,
+                attentions: power_on(),
+            };
+            sorted.iter().map(mapped).collect()
+        };
+        let tpg = e.target.as_ref().and_then(|t| t.tpgs.get(e.tpg));
+        let params = tpg.map(|t| t.params.clone()).unwrap_or_default();
+        let nexus = ItNexus {
+            initiator: e.initiator.clone(),
+            isid: e.isid,
+            target: e.target.as_ref().map(|t| t.iqn.clone()).unwrap_or_default(),
+            tpg_tag: tpg.map_or(0, |t| t.tag),
+            relative_port: tpg.map_or(0, |t| t.relative_port),
+        };
+        let window = params.command_window.clamp(1, MAX_COMMAND_WINDOW);
+        Self {
+            negotiated: e.negotiated.clone(),
+            nexus,
+            discovery: e.target.is_none(),
+            cid: e.cid,
+            lun_numbers: luns.iter().map(|l| l.lun).collect(),
+            luns,
+            rx: Rx::default(),
+            exp_cmd_sn: Sn(e.exp_cmd_sn),
+            max_cmd_sn: Sn(e.max_cmd_sn),
+            stat_sn: Sn(e.stat_sn),
+            command_window: window,
+            tasks: Tasks::default(),
+            parked: VecDeque::new(),
+            managing: Managing::default(),
+            text: Text::default(),
+            unasked: Unasked::default(),
+            opened: None,
+            closing: None,
+            last_heard: now,
+            pinged_at: None,
+            nop_interval: params.nop_interval.as_nanos() as u64,
+            nop_timeout: params.nop_timeout.as_nanos() as u64,
+            established,
+            catalog,
+        }
+    }
+
+    /// The login that this session came from.
+    pub fn established(&self) -> &Established {
+        &self.established
+    }
+
+    /// The I_T nexus.
+    pub fn nexus(&self) -> &ItNexus {
+        &self.nexus
+    }
+
+    /// The logical units of this session.
+    pub fn logical_units(&self) -> impl Iterator<Item = LuId> + '_ {
+        self.luns.iter().map(|l| l.lu)
+    }
+
+    /// Why the connection is to be closed once everything is sent, if it is.
+    pub fn closing(&self) -> Option<Close> {
+        self.closing
+    }
+
+    /// How many commands are open.
+    pub fn open_tasks(&self) -> u32 {
+        self.tasks.len()
+    }
+
+    /// Establishes a unit attention condition for this nexus.
+    pub fn attention(&mut self, lu: LuId, asc: Asc) {
+        for l in self.luns.iter_mut().filter(|l| l.lu == lu) {
+            l.attentions.raise(asc);
+        }
+    }
+
+    /// A header is there: decides where its payload goes.
+    fn begin<H: Host>(&mut self, h: &mut H, bhs: &Bhs, ahs: &[u8]) -> Result<Dest, Close> {
+        match bhs.opcode() {
+            Opcode::SCSI_COMMAND => self.scsi_command(h, bhs, ahs),
+            Opcode::DATA_OUT => Ok(self.data_out(DataOut::from_bhs(bhs.as_bhs()))),
+            Opcode::NOP_OUT | Opcode::TEXT_REQUEST => self.gather(bhs.data_len()),
+            Opcode::LOGIN_REQUEST => self.give_up("Login Request in full feature phase"),
+            _ => Ok(Dest::Discard),
+        }
+    }
+
+    /// A PDU is complete; `kept` bytes of its payload are in the slot of its task.
+    fn complete<H: Host>(&mut self, h: &mut H, bhs: &Bhs, kept: u32, intact: bool) -> Result<(), Close> {
+        if !intact {
+            self.spoilt(h, bhs);
+        }
+        match bhs.opcode() {
+            Opcode::SCSI_COMMAND => {
+                if let Some(id) = self.opened.take() {
+                    self.data_taken(id, 0, kept);
+                    self.data_out_done(h, id, None, bhs.flags & flags::FINAL != 0);
+                }
+                Ok(())
+            }
+            Opcode::DATA_OUT => {
+                let pdu = DataOut::from_bhs(bhs.as_bhs());
+                if let Some((id, solicited)) = self.data_out_task(pdu) {
+                    self.data_taken(id, pdu.buffer_offset.get(), kept);
+                    self.data_out_done(h, id, solicited, bhs.flags & flags::FINAL != 0);
+                }
+                Ok(())
+            }
+            Opcode::NOP_OUT if intact => {
+                self.nop_out(h, bhs);
+                Ok(())
+            }
+            Opcode::TEXT_REQUEST if intact => {
+                self.text(h, bhs);
+                Ok(())
+            }
+            Opcode::NOP_OUT | Opcode::TEXT_REQUEST => Ok(()),
+            Opcode::TASK_MGMT_REQUEST => {
+                self.task_management(h, bhs);
+                Ok(())
+            }
+            Opcode::LOGOUT_REQUEST => self.logout(h, bhs),
+            Opcode::SNACK_REQUEST => {
+                self.reject(h, bhs, RejectReason::SNACK_REJECT);
+                Ok(())
+            }
+            _ => {
+                self.reject(h, bhs, RejectReason::COMMAND_NOT_SUPPORTED);
+                Ok(())
+            }
+        }
+    }
+
+    /// Payload whose digest is wrong: Reject, and the command that it belongs to fails (RFC 7143 section 7.8).
+    fn spoilt<H: Host>(&mut self, h: &mut H, bhs: &Bhs) {
+        self.reject(h, bhs, RejectReason::DATA_DIGEST_ERROR);
+        let task = match bhs.opcode() {
+            Opcode::SCSI_COMMAND => self.opened,
+            Opcode::DATA_OUT => self.data_out_task(DataOut::from_bhs(bhs.as_bhs())).map(|(id, _)| id),
+            _ => None,
+        };
+        if let Some(id) = task {
+            self.data_spoilt(id);
+        }
+    }
+
+    /// Puts a task at the end of the queue for slots.
+    fn park<H: Host>(&mut self, h: &mut H, id: TaskId) {
+        self.parked.push_back(id);
+        h.wants_slots();
+    }
+
+    /// There are slots again: tasks go on as far as these reach. Returns whether none waits any more.
+    pub fn resume<H: Host>(&mut self, h: &mut H) -> bool {
+        while let Some(&id) = self.parked.front() {
+            let served = match self.tasks.get(id) {
+                Some(Task { work: Work::Reading(_), .. }) => self.start_disk_reads(h, id),
+                Some(Task { work: Work::Taking(_), .. }) => self.retry_taking(h, id),
+                _ => true,
+            };
+            if !served {
+                return false;
+            }
+            self.parked.pop_front();
+        }
+        true
+    }
+
+    /// Takes an answered task out of the table; its slots go back.
+    fn close_task<H: Host>(&mut self, h: &mut H, id: TaskId) {
+        let Some(task) = self.tasks.close(id) else { return };
+        let receiving = self.rx.orphan(id);
+        for buf in task.work.slots() {
+            if Some(buf) != receiving {
+                h.free(buf);
+            }
+        }
+    }
+
+    /// The connection is gone and nothing of it is in flight: everything that is still held goes back. Tasks must
+    /// have been aborted before ([`Session::abort_all`]).
+    pub fn finish<H: Host>(&mut self, h: &mut H) {
+        if let Some(buf) = self.take_orphan() {
+            h.free(buf);
+        }
+    }
+}
+
+/// What a new nexus has yet to be told (SAM-6 section 6.2: power on, as far as it can know).
+fn power_on() -> Attentions {
+    let mut attentions = Attentions::new();
+    attentions.raise(Asc::POWER_ON_OR_RESET);
+    attentions
+}

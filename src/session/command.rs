@@ -1,0 +1,204 @@
+//! SCSI Command PDUs: a task is opened, planned by [`crate::scsi`], and set to work.
+
+use arrayvec::ArrayVec;
+
+use super::data_out::{Unasked, Use};
+use super::host::{Claim, Host};
+use super::rx::Dest;
+use super::task::{MAX_CDB, Task, Work};
+use super::{Close, SEGMENT, Session};
+use crate::ids::{BufId, LuId, TaskId};
+use crate::scsi::{self, Asc, Context, Failure, Io, Outcome, Sense, status};
+use crate::wire::ahs::{self, Ahs};
+use crate::wire::bhs::{Bhs, ScsiCommand};
+use crate::wire::codes::RejectReason;
+use crate::wire::sn::Sn;
+use crate::wire::{flags, lun};
+
+/// Immediate commands that may be open beyond the window.
+const MAX_IMMEDIATE: u32 = 64;
+
+/// The PDU asks for what no command of ours is (SPC-5: INVALID FIELD IN COMMAND INFORMATION UNIT).
+const INVALID_COMMAND_IU_FIELD: Sense = Sense::illegal(Asc(0x0e, 0x03));
+
+impl Session {
+    /// A SCSI Command header; returns where its immediate data goes.
+    pub(super) fn scsi_command<H: Host>(
+        &mut self,
+        h: &mut H,
+        bhs: &Bhs,
+        extra: &[u8],
+    ) -> Result<Dest, Close> {
+        let pdu = ScsiCommand::from_bhs(bhs.as_bhs());
+        self.opened = None;
+        if !self.admit(Sn(pdu.cmd_sn.get()), bhs.immediate()) {
+            return Ok(Dest::Discard);
+        }
+        if self.discovery {
+            self.reject(h, bhs, RejectReason::COMMAND_NOT_SUPPORTED);
+            return Ok(Dest::Discard);
+        }
+        if self.tasks.len() >= self.command_window + MAX_IMMEDIATE {
+            self.reject(h, bhs, RejectReason::TOO_MANY_IMMEDIATE);
+            return Ok(Dest::Discard);
+        }
+        self.unasked = Unasked { immediate: pdu.data_len() as u32, follows: pdu.flags & flags::FINAL == 0 };
+        let Some(cdb) = whole_cdb(pdu, extra) else {
+            self.reject(h, bhs, RejectReason::INVALID_PDU_FIELD);
+            return Ok(Dest::Discard);
+        };
+        let task = self.task_of(pdu, cdb);
+        let Some(id) = self.tasks.open(task) else {
+            self.reject(h, bhs, RejectReason::TOO_MANY_IMMEDIATE);
+            return Ok(Dest::Discard);
+        };
+        self.start_task(h, id);
+        Ok(if pdu.data_len() > 0 { self.immediate_dest(id, pdu.data_len() as u32) } else { Dest::Discard })
+    }
+
+    fn task_of(&self, pdu: &ScsiCommand, cdb: ArrayVec<u8, MAX_CDB>) -> Task {
+        let map = lun::from_wire(pdu.lun).and_then(|n| self.luns.binary_search_by_key(&n, |l| l.lun).ok());
+        Task {
+            itt: pdu.itt.get(),
+            lun: pdu.lun.get(),
+            map: map.map(|m| m as u16),
+            lu: map.map_or(LuId(u32::MAX), |m| self.luns[m].lu),
+            edtl: pdu.expected_data_transfer_length.get(),
+            actual: 0,
+            reads: pdu.flags & flags::READ != 0,
+            writes: pdu.flags & flags::WRITE != 0,
+            cdb,
+            work: Work::Fresh,
+        }
+    }
+
+    fn start_task<H: Host>(&mut self, h: &mut H, id: TaskId) {
+        let Some(task) = self.tasks.get(id) else { return };
+        if task.reads && task.writes {
+            // Bidirectional commands: SBC has none that anybody sends, and none is in our table.
+            return self.answer_failure(h, id, &Failure::Check(INVALID_COMMAND_IU_FIELD));
+        }
+        let outcome = self.plan(h, id, None);
+        self.follow(h, id, outcome);
+        if matches!(self.tasks.get(id), Some(Task { work: Work::Taking(_), .. })) {
+            self.opened = Some(id);
+        }
+    }
+
+    /// What a parameter list of `len` bytes in `buf` comes to.
+    pub(super) fn plan_params<H: Host>(
+        &mut self,
+        h: &mut H,
+        id: TaskId,
+        buf: Option<BufId>,
+        len: u32,
+    ) -> Planned {
+        let list = buf.map_or_else(Vec::new, |b| h.bytes(b)[..len as usize].to_vec());
+        self.plan(h, id, Some(&list))
+    }
+
+    /// Asks the SCSI layer; an answer that it makes is put into a slot.
+    fn plan<H: Host>(&mut self, h: &mut H, id: TaskId, params: Option<&[u8]>) -> Planned {
+        let Some(task) = self.tasks.get(id) else { return Planned::Gone };
+        let mut scratch = h.take_scratch();
+        let mut nobodys = scsi::Attentions::default();
+        let (attentions, read_only_map, lu) = match task.map.and_then(|m| self.luns.get_mut(usize::from(m))) {
+            Some(l) => (&mut l.attentions, l.read_only, h.lu(l.lu)),
+            None => (&mut nobodys, false, None),
+        };
+        let mut cx = Context { lu, nexus: &self.nexus, luns: &self.lun_numbers, read_only_map, attentions };
+        let outcome = match params {
+            None => scsi::start(&task.cdb, &mut cx, &mut scratch),
+            Some(list) => scsi::params(&task.cdb, &mut cx, list, &mut scratch),
+        };
+        let planned = match outcome {
+            Outcome::Data(n) => Self::keep_answer(h, &scratch[..n]),
+            other => Planned::Outcome(other),
+        };
+        h.give_scratch(scratch);
+        planned
+    }
+
+    fn keep_answer<H: Host>(h: &mut H, answer: &[u8]) -> Planned {
+        if answer.is_empty() {
+            return Planned::Outcome(Outcome::Good);
+        }
+        match h.alloc(answer.len() as u32, Claim::Urgent) {
+            Some(buf) => {
+                h.bytes_mut(buf)[..answer.len()].copy_from_slice(answer);
+                Planned::Made(buf, answer.len() as u32)
+            }
+            None => Planned::Outcome(Outcome::Fail(Failure::Status(status::BUSY))),
+        }
+    }
+
+    /// Does what the SCSI layer said.
+    pub(super) fn follow<H: Host>(&mut self, h: &mut H, id: TaskId, planned: Planned) {
+        match planned {
+            Planned::Gone => {}
+            Planned::Made(buf, len) => self.send_made(h, id, buf, len),
+            Planned::Outcome(Outcome::Good | Outcome::Data(_)) => self.answer_good(h, id),
+            Planned::Outcome(Outcome::Fail(failure)) => self.answer_failure(h, id, &failure),
+            Planned::Outcome(Outcome::Io(io)) => self.start_io(h, id, io),
+            Planned::Outcome(Outcome::Params(len)) => {
+                self.start_taking(h, id, Use::Params, 0, u64::from(len.min(SEGMENT)));
+            }
+            Planned::Outcome(Outcome::Shared(op)) => {
+                let Some(task) = self.tasks.get_mut(id) else { return };
+                task.work = Work::Shared;
+                h.shared(id, task.lu, op, &self.nexus);
+            }
+        }
+    }
+
+    fn start_io<H: Host>(&mut self, h: &mut H, id: TaskId, io: Io) {
+        match io {
+            Io::Read { range, .. } => self.start_reading(h, id, range),
+            Io::Write { range, fua } => self.start_taking(h, id, Use::Write { fua }, range.offset, range.len),
+            Io::Compare { range } => self.start_taking(h, id, Use::Compare, range.offset, range.len),
+            Io::Fill { range, unmap } => {
+                let block = self.block_size(h, id);
+                self.start_taking(h, id, Use::Fill { range, unmap }, range.offset, block);
+            }
+            Io::Verify { range } => self.start_verifying(h, id, range),
+            Io::Flush { .. } => self.start_flushing(h, id),
+            Io::Unmap(ranges) => self.start_clearing(h, id, ranges, false, true),
+            Io::Zero { range, unmap } => self.start_clearing(h, id, vec![range], true, unmap),
+        }
+    }
+
+    fn block_size<H: Host>(&self, h: &H, id: TaskId) -> u64 {
+        let lu = self.tasks.get(id).and_then(|t| h.lu(t.lu));
+        lu.map_or(0, |lu| u64::from(lu.facts.block_size))
+    }
+
+    /// The owner of the logical unit has decided.
+    pub fn shared_done<H: Host>(&mut self, h: &mut H, id: TaskId, result: Result<(), Failure>) {
+        match result {
+            Ok(()) => self.answer_good(h, id),
+            Err(failure) => self.answer_failure(h, id, &failure),
+        }
+    }
+}
+
+/// An outcome whose data, if any, has its slot.
+#[derive(Debug)]
+pub(super) enum Planned {
+    /// The task is not there any more.
+    Gone,
+    /// Data-In that lies in a slot.
+    Made(BufId, u32),
+    /// Anything else.
+    Outcome(Outcome),
+}
+
+/// The CDB of the header, with what an extended-CDB segment adds (RFC 7143 section 11.2.2.3).
+fn whole_cdb(pdu: &ScsiCommand, extra: &[u8]) -> Option<ArrayVec<u8, MAX_CDB>> {
+    let mut cdb: ArrayVec<u8, MAX_CDB> = pdu.cdb.into_iter().collect();
+    for segment in ahs::segments(extra) {
+        if let Ahs::ExtendedCdb(more) = segment.ok()? {
+            cdb.try_extend_from_slice(more).ok()?;
+        }
+    }
+    Some(cdb)
+}

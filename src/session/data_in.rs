@@ -1,0 +1,252 @@
+//! Data to the initiator: segments from the medium, cut into Data-In PDUs, status in the last.
+//!
+//! A read takes one slot, or two of the largest class when it is longer than a segment: the disk fills
+//! one while the other is sent. Segments leave in order. Memory media need no slot at all.
+
+use arrayvec::ArrayVec;
+use zerocopy::big_endian::{U32, U64};
+
+use super::host::{After, Body, Claim, DiskOp, Host};
+use super::task::{MAX_SLOTS, Task, Work};
+use super::{SEGMENT, Session};
+use crate::ids::{BufId, LuId, TaskId};
+use crate::scsi::{Failure, Range};
+use crate::wire::bhs::DataIn;
+use crate::wire::codes::TAG_NONE;
+use crate::wire::flags;
+
+/// Slots of a read longer than a segment.
+const READ_SLOTS: u32 = 2;
+
+/// A read under way.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// Where the transfer starts on the medium, bytes.
+    base: u64,
+    /// Bytes to send in all.
+    total: u32,
+    /// Bytes for which a disk read was started.
+    issued: u32,
+    /// Bytes handed to the sender.
+    sent: u32,
+    data_sn: u32,
+    parts: [Option<Part>; READ_SLOTS as usize],
+    failed: Option<Failure>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    buf: BufId,
+    start: u32,
+    len: u32,
+    ready: bool,
+}
+
+impl Reading {
+    fn new(base: u64, total: u32) -> Self {
+        Self { base, total, issued: 0, sent: 0, data_sn: 0, parts: [None; READ_SLOTS as usize], failed: None }
+    }
+
+    pub(super) fn slots(&self) -> ArrayVec<BufId, MAX_SLOTS> {
+        self.parts.iter().flatten().map(|p| p.buf).collect()
+    }
+
+    /// Puts the next segment into `buf` and says what to read, with the part's number.
+    fn assign(&mut self, buf: BufId) -> Option<(u8, DiskOp)> {
+        let index = self.parts.iter().position(Option::is_none)?;
+        let len = (self.total - self.issued).min(SEGMENT);
+        if len == 0 {
+            return None;
+        }
+        self.parts[index] = Some(Part { buf, start: self.issued, len, ready: false });
+        let offset = self.base + u64::from(self.issued);
+        self.issued += len;
+        Some((index as u8, DiskOp::Read { buf, len, offset }))
+    }
+
+    /// Takes out the segment that is to leave next, if the disk has filled it.
+    fn take_ready(&mut self) -> Option<Part> {
+        let next = self.sent;
+        let slot = self.parts.iter_mut().find(|p| p.is_some_and(|p| p.ready && p.start == next))?;
+        slot.take()
+    }
+}
+
+/// The stretch of a Data-In sequence that is sent in one go.
+struct Stretch {
+    task: TaskId,
+    body: Body,
+    /// Offset of the body in the transfer.
+    start: u32,
+    after: After,
+}
+
+impl Session {
+    /// Starts to read `range` for the initiator, or parks for slots.
+    pub(super) fn start_reading<H: Host>(&mut self, h: &mut H, id: TaskId, range: Range) {
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        task.actual = range.len;
+        let total = if task.reads { range.len.min(u64::from(task.edtl)) as u32 } else { 0 };
+        task.work = Work::Reading(Reading::new(range.offset, total));
+        if total == 0 {
+            self.answer_good(h, id);
+        } else if h.in_memory(task.lu) && !self.negotiated.data_digest {
+            let lu = task.lu;
+            self.send_from_memory(h, id, lu, range.offset, total);
+        } else if !self.start_disk_reads(h, id) {
+            self.park(h, id);
+        }
+    }
+
+    /// Takes the slots of a read all at once and starts the disk; false when there is none.
+    pub(super) fn start_disk_reads<H: Host>(&mut self, h: &mut H, id: TaskId) -> bool {
+        let Some(task) = self.tasks.get_mut(id) else { return true };
+        let lu = task.lu;
+        let Work::Reading(reading) = &mut task.work else { return true };
+        let Some(first) = h.alloc(reading.total.min(SEGMENT), Claim::Ordinary) else { return false };
+        if let Some((part, op)) = reading.assign(first) {
+            h.disk(id, part, lu, op);
+        }
+        if reading.total > SEGMENT
+            && let Some(second) = h.alloc(SEGMENT, Claim::Ordinary)
+            && let Some((part, op)) = reading.assign(second)
+        {
+            h.disk(id, part, lu, op);
+        }
+        true
+    }
+
+    fn send_from_memory<H: Host>(&mut self, h: &mut H, id: TaskId, lu: LuId, offset: u64, total: u32) {
+        let body = Body::Medium { lu, offset, len: total };
+        self.send_stretch(h, &Stretch { task: id, body, start: 0, after: After::Keep });
+    }
+
+    /// Sends `len` bytes of a slot as the whole Data-In of a task.
+    pub(super) fn send_made<H: Host>(&mut self, h: &mut H, id: TaskId, buf: BufId, made: u32) {
+        let Some(task) = self.tasks.get_mut(id) else { return h.free(buf) };
+        task.actual = u64::from(made);
+        let total = if task.reads { made.min(task.edtl) } else { 0 };
+        task.work = Work::Reading(Reading::new(0, total));
+        if total == 0 {
+            h.free(buf);
+            return self.answer_good(h, id);
+        }
+        let body = Body::Slot { buf, at: 0, len: total };
+        self.send_stretch(h, &Stretch { task: id, body, start: 0, after: After::Free(buf) });
+    }
+
+    /// A disk read of a task ended.
+    pub(super) fn read_done<H: Host>(
+        &mut self,
+        h: &mut H,
+        id: TaskId,
+        part: u8,
+        result: Result<(), Failure>,
+    ) {
+        let Some(Task { work: Work::Reading(reading), .. }) = self.tasks.get_mut(id) else { return };
+        let Some(Some(piece)) = reading.parts.get_mut(part as usize) else { return };
+        piece.ready = true;
+        if let Err(failure) = result {
+            reading.failed.get_or_insert(failure);
+        }
+        if reading.failed.is_some() {
+            return self.fail_read_when_idle(h, id);
+        }
+        self.send_ready(h, id);
+    }
+
+    /// After an error: answers once the disk has let go of every slot.
+    fn fail_read_when_idle<H: Host>(&mut self, h: &mut H, id: TaskId) {
+        let Some(Task { work: Work::Reading(reading), .. }) = self.tasks.get_mut(id) else { return };
+        if reading.parts.iter().flatten().any(|p| !p.ready) {
+            return;
+        }
+        if let Some(failure) = reading.failed.take() {
+            self.answer_failure(h, id, &failure);
+        }
+    }
+
+    fn send_ready<H: Host>(&mut self, h: &mut H, id: TaskId) {
+        while let Some(Task { work: Work::Reading(reading), .. }) = self.tasks.get_mut(id) {
+            let Some(part) = reading.take_ready() else { return };
+            let more_to_read = reading.issued < reading.total;
+            let after = if more_to_read { After::Tell(id, part.buf) } else { After::Free(part.buf) };
+            let body = Body::Slot { buf: part.buf, at: 0, len: part.len };
+            self.send_stretch(h, &Stretch { task: id, body, start: part.start, after });
+        }
+    }
+
+    /// A segment has left: the next one may use its slot.
+    pub fn sent<H: Host>(&mut self, h: &mut H, id: TaskId, buf: BufId) {
+        let Some(task) = self.tasks.get_mut(id) else { return h.free(buf) };
+        let lu = task.lu;
+        match &mut task.work {
+            Work::Reading(reading) if reading.failed.is_none() => match reading.assign(buf) {
+                Some((part, op)) => h.disk(id, part, lu, op),
+                None => h.free(buf),
+            },
+            _ => h.free(buf),
+        }
+    }
+
+    /// Cuts a stretch into PDUs. The last PDU of the transfer carries status GOOD and closes the task.
+    fn send_stretch<H: Host>(&mut self, h: &mut H, s: &Stretch) {
+        let Some(task) = self.tasks.get(s.task) else { return };
+        let Work::Reading(reading) = &task.work else { return };
+        let (total, mut data_sn) = (reading.total, reading.data_sn);
+        let (itt, residual) = (task.itt, task.residual());
+        let len = s.body.len();
+        let mut at = 0;
+        while at < len {
+            let offset = s.start + at;
+            let count = self.data_in_len(offset, len - at);
+            let last_of_all = offset + count == total;
+            let mut pdu =
+                DataIn { itt: U32::new(itt), ttt: U32::new(TAG_NONE), lun: U64::new(0), ..DataIn::default() };
+            pdu.set_data_len(count as usize);
+            pdu.data_sn = U32::new(data_sn);
+            pdu.buffer_offset = U32::new(offset);
+            pdu.flags = if last_of_all {
+                self.put_status(&mut pdu, residual)
+            } else if self.ends_burst(offset + count) {
+                flags::FINAL
+            } else {
+                0
+            };
+            self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, last_of_all);
+            data_sn += 1;
+            at += count;
+            let after = if at == len { s.after } else { After::Keep };
+            self.emit(h, pdu.as_bhs(), Some(s.body.part(at - count, count)), after);
+        }
+        self.stretch_sent(h, s, data_sn);
+    }
+
+    fn stretch_sent<H: Host>(&mut self, h: &mut H, s: &Stretch, data_sn: u32) {
+        let Some(Task { work: Work::Reading(reading), .. }) = self.tasks.get_mut(s.task) else { return };
+        reading.data_sn = data_sn;
+        reading.sent = s.start + s.body.len();
+        if reading.sent == reading.total {
+            self.close_task(h, s.task);
+        }
+    }
+
+    /// How long the PDU at `offset` of a transfer may be: by the initiator's segment limit, and not across a burst's end.
+    fn data_in_len(&self, offset: u32, left: u32) -> u32 {
+        let burst = self.negotiated.max_burst_length;
+        left.min(self.negotiated.max_xmit_data_segment_length).min(burst - offset % burst)
+    }
+
+    /// Whether a Data-In sequence ends before `offset` (RFC 7143 section 11.7.1: the F bit at MaxBurstLength).
+    fn ends_burst(&self, offset: u32) -> bool {
+        offset.is_multiple_of(self.negotiated.max_burst_length)
+    }
+
+    /// Makes a Data-In the one with status (RFC 7143 section 11.7.3); returns its flags.
+    fn put_status(&mut self, pdu: &mut DataIn, residual: super::respond::Residual) -> u8 {
+        pdu.status = 0;
+        pdu.stat_sn = U32::new(self.next_stat_sn());
+        pdu.residual_count = U32::new(residual.count);
+        flags::FINAL | flags::STATUS | residual.flags
+    }
+}

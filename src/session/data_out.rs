@@ -1,0 +1,533 @@
+//! Data from the initiator: immediate, unsolicited, and asked for by R2T, placed into slots.
+//!
+//! A transfer is cut into segments, each in a slot of its own, at most [`MAX_SLOTS`] at a time, all taken
+//! at once. A full segment is used (written, compared, …) and its slot then takes the next one. R2Ts never
+//! reach across a segment, so that a burst has one place.
+
+use arrayvec::ArrayVec;
+use zerocopy::big_endian::{U32, U64};
+
+use super::host::{After, Claim, DiskOp, Host};
+use super::rx::Dest;
+use super::task::{MAX_SLOTS, Task, Work, split_transfer_tag, transfer_tag};
+use super::{SEGMENT, Session};
+use crate::ids::{BufId, TaskId};
+use crate::scsi::{Asc, Failure, Range, Sense, status};
+use crate::wire::bhs::{DataOut, R2t};
+use crate::wire::codes::TAG_NONE;
+
+/// The most R2Ts of one task that are outstanding at a time, whatever was negotiated.
+const MAX_BURSTS: usize = 8;
+
+/// Data that was not to come unasked (RFC 7143 section 11.4.7.2).
+const UNEXPECTED_UNSOLICITED_DATA: Sense = Sense::aborted(Asc(0x0c, 0x0c));
+/// A burst that ended early (RFC 7143 section 11.4.7.2).
+const INCORRECT_AMOUNT_OF_DATA: Sense = Sense::aborted(Asc(0x0c, 0x0d));
+/// A Data-Out that is not the next one of its burst (SPC-5).
+const DATA_PHASE_ERROR: Sense = Sense::aborted(Asc(0x4b, 0x00));
+/// A Data-Out beyond its burst (SPC-5).
+const TOO_MUCH_WRITE_DATA: Sense = Sense::aborted(Asc(0x4b, 0x02));
+/// A Data-Out for another offset (SPC-5).
+const DATA_OFFSET_ERROR: Sense = Sense::aborted(Asc(0x4b, 0x05));
+
+/// What is done with a segment that is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// To the medium.
+    Write { fua: bool },
+    /// Compared with the medium.
+    Compare,
+    /// One block, repeated over the range.
+    Fill { range: Range, unmap: bool },
+    /// A parameter list.
+    Params,
+}
+
+/// A transfer from the initiator under way.
+#[derive(Debug)]
+pub(super) struct Taking {
+    usage: Use,
+    /// Where the transfer starts on the medium, bytes.
+    base: u64,
+    /// Bytes that are taken; what the initiator sends beyond is dropped.
+    total: u32,
+    /// Bytes that have a segment or had one.
+    assigned: u32,
+    /// Bytes that came unasked or were asked for.
+    asked: u32,
+    segments: [Option<Segment>; MAX_SLOTS],
+    bursts: ArrayVec<Burst, MAX_BURSTS>,
+    unsolicited: Option<Burst>,
+    /// Number of the next R2T.
+    r2t_sn: u32,
+    /// A second slot for what is read back or repeated.
+    extra: Option<BufId>,
+    failed: Option<Failure>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Segment {
+    buf: BufId,
+    start: u32,
+    len: u32,
+    received: u32,
+    step: Step,
+}
+
+/// Where a segment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Receiving,
+    Writing,
+    ReadingBack,
+}
+
+/// A sequence of Data-Out PDUs: the unsolicited one, or the answer to one R2T.
+#[derive(Debug, Clone, Copy)]
+struct Burst {
+    number: u8,
+    /// Offset of the next byte that is due.
+    next: u32,
+    /// Offset of the first byte that is not part of it.
+    end: u32,
+    data_sn: u32,
+}
+
+impl Taking {
+    fn new(usage: Use, base: u64, total: u32) -> Self {
+        Self {
+            usage,
+            base,
+            total,
+            assigned: 0,
+            asked: 0,
+            segments: [None; MAX_SLOTS],
+            bursts: ArrayVec::new(),
+            unsolicited: None,
+            r2t_sn: 0,
+            extra: None,
+            failed: None,
+        }
+    }
+
+    pub(super) fn slots(&self) -> ArrayVec<BufId, MAX_SLOTS> {
+        // At most MAX_SLOTS in all: whoever has an extra slot has one segment.
+        self.segments.iter().flatten().map(|s| s.buf).chain(self.extra).take(MAX_SLOTS).collect()
+    }
+
+    fn needs_extra(&self) -> Option<u32> {
+        match self.usage {
+            Use::Compare => Some(self.total.min(SEGMENT)),
+            Use::Fill { .. } => Some(SEGMENT),
+            Use::Write { .. } | Use::Params => None,
+        }
+    }
+
+    /// How many segments are worked on at a time.
+    fn width(&self) -> usize {
+        match self.usage {
+            Use::Write { .. } => (self.total.div_ceil(SEGMENT) as usize).min(MAX_SLOTS),
+            _ => 1,
+        }
+    }
+
+    /// Gives the next segment a slot.
+    fn assign(&mut self, buf: BufId) -> bool {
+        let len = (self.total - self.assigned).min(SEGMENT);
+        let Some(free) = self.segments.iter_mut().find(|s| s.is_none()).filter(|_| len > 0) else {
+            return false;
+        };
+        *free = Some(Segment { buf, start: self.assigned, len, received: 0, step: Step::Receiving });
+        self.assigned += len;
+        true
+    }
+
+    fn segment_at(&mut self, offset: u32) -> Option<(u8, &mut Segment)> {
+        self.segments.iter_mut().enumerate().find_map(|(i, s)| match s {
+            Some(s) if s.start <= offset && offset < s.start + s.len => Some((i as u8, s)),
+            _ => None,
+        })
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.failed.get_or_insert(failure);
+    }
+
+    /// Whether nothing moves any more: no disk request, no burst on its way.
+    fn is_idle(&self) -> bool {
+        self.bursts.is_empty()
+            && self.unsolicited.is_none()
+            && self.segments.iter().flatten().all(|s| s.step == Step::Receiving)
+    }
+}
+
+/// What the unsolicited part of a command looks like.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Unasked {
+    /// Bytes of immediate data.
+    pub(super) immediate: u32,
+    /// Whether unsolicited Data-Out PDUs follow (the command's F bit was clear).
+    pub(super) follows: bool,
+}
+
+impl Session {
+    /// Opens the data-out side of a task: slots, and then R2Ts as far as the data does not come by itself.
+    pub(super) fn start_taking<H: Host>(
+        &mut self,
+        h: &mut H,
+        id: TaskId,
+        usage: Use,
+        base: u64,
+        needed: u64,
+    ) {
+        let unasked = self.unasked;
+        let first_burst = self.negotiated.first_burst_length;
+        let problem = self.unasked_problem(&unasked);
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        task.actual = needed;
+        let offered = if task.writes { task.edtl } else { 0 };
+        let mut taking = Taking::new(usage, base, needed.min(u64::from(offered)) as u32);
+        taking.asked = unasked.immediate.min(taking.total);
+        if unasked.follows {
+            let end = first_burst.min(offered);
+            taking.unsolicited = Some(Burst { number: 0, next: unasked.immediate, end, data_sn: 0 });
+        }
+        taking.failed = problem;
+        task.work = Work::Taking(taking);
+        let urgent = unasked.immediate > 0 || unasked.follows;
+        if !self.take_slots(h, id, if urgent { Claim::Urgent } else { Claim::Ordinary }) {
+            self.without_slots(h, id, urgent);
+        } else {
+            self.go_on_taking(h, id);
+        }
+    }
+
+    /// Data that comes although it was not negotiated, or more than was (RFC 7143 section 13.14 and on).
+    fn unasked_problem(&self, u: &Unasked) -> Option<Failure> {
+        let n = &self.negotiated;
+        let unexpected = (u.immediate > 0 && !n.immediate_data) || (u.follows && n.initial_r2t);
+        let too_much = u.immediate > n.first_burst_length;
+        (unexpected || too_much).then_some(Failure::Check(UNEXPECTED_UNSOLICITED_DATA))
+    }
+
+    /// Takes all slots of a transfer at once; false when there are none.
+    fn take_slots<H: Host>(&mut self, h: &mut H, id: TaskId, claim: Claim) -> bool {
+        let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return true };
+        if taking.total == 0 || taking.failed.is_some() {
+            return true;
+        }
+        let Some(first) = h.alloc(taking.total.min(SEGMENT), claim) else { return false };
+        if let Some(len) = taking.needs_extra() {
+            taking.extra = h.alloc(len, claim);
+            if taking.extra.is_none() {
+                h.free(first);
+                return false;
+            }
+        }
+        taking.assign(first);
+        for _ in 1..taking.width() {
+            let Some(buf) = h.alloc(SEGMENT, Claim::Ordinary) else { break };
+            taking.assign(buf);
+        }
+        true
+    }
+
+    /// No slot: a transfer that has not begun waits; one whose data comes by itself is dropped and answered
+    /// TASK SET FULL at its end.
+    fn without_slots<H: Host>(&mut self, h: &mut H, id: TaskId, urgent: bool) {
+        if !urgent {
+            return self.park(h, id);
+        }
+        let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
+        taking.fail(Failure::Status(status::TASK_SET_FULL));
+        self.settle_taking(h, id);
+    }
+
+    /// A parked transfer tries again; false when there are still no slots.
+    pub(super) fn retry_taking<H: Host>(&mut self, h: &mut H, id: TaskId) -> bool {
+        let got = self.take_slots(h, id, Claim::Ordinary);
+        if got {
+            self.go_on_taking(h, id);
+        }
+        got
+    }
+
+    /// Where the immediate data of the command goes that was just opened.
+    pub(super) fn immediate_dest(&mut self, id: TaskId, len: u32) -> Dest {
+        match self.tasks.get_mut(id) {
+            Some(Task { work: Work::Taking(taking), .. }) => Self::dest_at(id, taking, 0, len),
+            _ => Dest::Discard,
+        }
+    }
+
+    fn dest_at(id: TaskId, taking: &mut Taking, offset: u32, len: u32) -> Dest {
+        if taking.failed.is_some() {
+            return Dest::Discard;
+        }
+        match taking.segment_at(offset) {
+            Some((_, s)) => {
+                let at = offset - s.start;
+                Dest::Slot { task: Some(id), buf: s.buf, at, keep: len.min(s.len - at) }
+            }
+            None => Dest::Discard,
+        }
+    }
+
+    /// A Data-Out header: where its payload goes.
+    pub(super) fn data_out(&mut self, pdu: &DataOut) -> Dest {
+        let Some((id, solicited)) = self.data_out_task(pdu) else { return Dest::Discard };
+        let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else {
+            return Dest::Discard;
+        };
+        let burst = match solicited {
+            Some(number) => taking.bursts.iter_mut().find(|b| b.number == number),
+            None => taking.unsolicited.as_mut(),
+        };
+        let Some(burst) = burst else { return Dest::Discard };
+        let (offset, len) = (pdu.buffer_offset.get(), pdu.data_len() as u32);
+        let problem = burst_problem(burst, pdu);
+        burst.data_sn = burst.data_sn.wrapping_add(1);
+        burst.next = burst.next.saturating_add(len);
+        if let Some(sense) = problem {
+            taking.fail(Failure::Check(sense));
+            return Dest::Discard;
+        }
+        Self::dest_at(id, taking, offset, len)
+    }
+
+    /// Which task a Data-Out is for, and which R2T of it (`None`: unsolicited).
+    pub(super) fn data_out_task(&self, pdu: &DataOut) -> Option<(TaskId, Option<u8>)> {
+        if pdu.ttt.get() == TAG_NONE {
+            return Some((self.tasks.by_itt(pdu.itt.get())?, None));
+        }
+        let (id, number) = split_transfer_tag(pdu.ttt.get());
+        self.tasks.get(id).filter(|t| t.itt == pdu.itt.get())?;
+        Some((id, Some(number)))
+    }
+
+    /// The payload of a Data-Out or the immediate data of a command is all there: `len` bytes at `offset`.
+    pub(super) fn data_taken(&mut self, id: TaskId, offset: u32, len: u32) {
+        let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
+        if let Some((_, segment)) = taking.segment_at(offset) {
+            segment.received += len.min(segment.len - segment.received);
+        }
+        if let Some(burst) = &taking.unsolicited {
+            taking.asked = taking.asked.max(burst.next.min(taking.total));
+        }
+    }
+
+    /// A PDU of a transfer is done with; `fin` is its F bit.
+    pub(super) fn data_out_done<H: Host>(&mut self, h: &mut H, id: TaskId, solicited: Option<u8>, fin: bool) {
+        let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
+        if fin {
+            let ended = match solicited {
+                Some(number) => {
+                    let index = taking.bursts.iter().position(|b| b.number == number);
+                    index.map(|i| taking.bursts.remove(i))
+                }
+                None => taking.unsolicited.take(),
+            };
+            if solicited.is_some() && ended.is_some_and(|b| b.next != b.end) {
+                taking.fail(Failure::Check(INCORRECT_AMOUNT_OF_DATA));
+            }
+        }
+        self.go_on_taking(h, id);
+    }
+
+    /// Payload that failed its digest: the command fails once its data has all passed (RFC 7143 section 7.8).
+    pub(super) fn data_spoilt(&mut self, id: TaskId) {
+        if let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) {
+            taking.fail(Failure::Check(Sense::aborted(Asc::PROTOCOL_SERVICE_CRC_ERROR)));
+        }
+    }
+
+    /// Whatever can be done now: use full segments, ask for more, answer.
+    pub(super) fn go_on_taking<H: Host>(&mut self, h: &mut H, id: TaskId) {
+        self.use_full_segments(h, id);
+        self.solicit(h, id);
+        self.settle_taking(h, id);
+    }
+
+    fn use_full_segments<H: Host>(&mut self, h: &mut H, id: TaskId) {
+        for part in 0..MAX_SLOTS {
+            let Some(Task { lu, work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
+            if taking.failed.is_some() {
+                return;
+            }
+            let (lu, base) = (*lu, taking.base);
+            let Some(s) = taking.segments[part].as_mut() else { continue };
+            if s.step != Step::Receiving || s.received < s.len {
+                continue;
+            }
+            let offset = base + u64::from(s.start);
+            match taking.usage {
+                Use::Write { fua } => {
+                    s.step = Step::Writing;
+                    h.disk(id, part as u8, lu, DiskOp::Write { buf: s.buf, len: s.len, offset, fua });
+                }
+                Use::Compare => self.read_back(h, id, part),
+                Use::Fill { range, unmap } => return self.start_filling(h, id, range, unmap),
+                Use::Params => return self.params_taken(h, id),
+            }
+        }
+    }
+
+    fn read_back<H: Host>(&mut self, h: &mut H, id: TaskId, part: usize) {
+        let Some(Task { lu, work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
+        let (Some(s), Some(buf)) = (taking.segments[part].as_mut(), taking.extra) else { return };
+        s.step = Step::ReadingBack;
+        let offset = taking.base + u64::from(s.start);
+        h.disk(id, part as u8, *lu, DiskOp::Read { buf, len: s.len, offset });
+    }
+
+    /// Sends R2Ts for what has a place and was not asked for, as many as may be outstanding.
+    fn solicit<H: Host>(&mut self, h: &mut H, id: TaskId) {
+        let allowed = usize::from(self.negotiated.max_outstanding_r2t).min(MAX_BURSTS);
+        let max_burst = self.negotiated.max_burst_length;
+        loop {
+            let Some(task) = self.tasks.get_mut(id) else { return };
+            let (itt, lun) = (task.itt, task.lun);
+            let Work::Taking(taking) = &mut task.work else { return };
+            let waits = taking.unsolicited.is_some() || taking.failed.is_some();
+            if waits || taking.bursts.len() >= allowed || taking.asked >= taking.assigned {
+                return;
+            }
+            let start = taking.asked;
+            let Some((_, segment)) = taking.segment_at(start) else { return };
+            let len = (segment.start + segment.len - start).min(max_burst);
+            let (number, r2t_sn) = (taking.r2t_sn as u8, taking.r2t_sn);
+            taking.r2t_sn = taking.r2t_sn.wrapping_add(1);
+            taking.asked = start + len;
+            taking.bursts.push(Burst { number, next: start, end: start + len, data_sn: 0 });
+            let mut pdu = R2t {
+                lun: U64::new(lun),
+                itt: U32::new(itt),
+                ttt: U32::new(transfer_tag(id, number)),
+                ..R2t::default()
+            };
+            pdu.r2t_sn = U32::new(r2t_sn);
+            pdu.buffer_offset = U32::new(start);
+            pdu.desired_data_transfer_length = U32::new(len);
+            pdu.stat_sn = U32::new(self.stat_sn.0);
+            self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, false);
+            self.emit(h, pdu.as_bhs(), None, After::Keep);
+        }
+    }
+
+    /// A disk request of a transfer ended.
+    pub(super) fn taking_done<H: Host>(
+        &mut self,
+        h: &mut H,
+        id: TaskId,
+        part: u8,
+        result: Result<(), Failure>,
+    ) {
+        let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
+        let part = usize::from(part);
+        let Some(Some(s)) = taking.segments.get(part).copied() else { return };
+        match result {
+            Err(failure) => taking.fail(failure),
+            Ok(()) if s.step == Step::ReadingBack => {
+                if let Some(at) = taking.extra.and_then(|extra| mismatch(h, s.buf, extra, s.len)) {
+                    taking.fail(Failure::Check(Sense::miscompare(u64::from(s.start + at))));
+                }
+            }
+            Ok(()) => {}
+        }
+        self.reuse_segment(h, id, part);
+        self.go_on_taking(h, id);
+    }
+
+    /// The slot of a finished segment takes the next one, or goes back.
+    fn reuse_segment<H: Host>(&mut self, h: &mut H, id: TaskId, part: usize) {
+        let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
+        let Some(s) = taking.segments[part].take() else { return };
+        if taking.failed.is_some() || !taking.assign(s.buf) {
+            h.free(s.buf);
+        }
+    }
+
+    /// Answers when everything is done, or when it failed and nothing moves any more.
+    fn settle_taking<H: Host>(&mut self, h: &mut H, id: TaskId) {
+        let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
+        if !taking.is_idle() || self.rx.places_for(id) {
+            return;
+        }
+        if let Some(failure) = taking.failed.take() {
+            return self.answer_failure(h, id, &failure);
+        }
+        let all_used = taking.assigned == taking.total && taking.segments.iter().all(Option::is_none);
+        if !all_used {
+            return;
+        }
+        match taking.usage {
+            Use::Params => self.params_taken(h, id),
+            // No block was announced: zeroes are meant.
+            Use::Fill { range, unmap } => self.start_clearing(h, id, vec![range], true, unmap),
+            Use::Write { .. } | Use::Compare => self.answer_good(h, id),
+        }
+    }
+
+    /// The parameter list of a command is complete.
+    fn params_taken<H: Host>(&mut self, h: &mut H, id: TaskId) {
+        let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
+        let list = taking.segments[0].take();
+        let (buf, len) = list.map_or((None, 0), |s| (Some(s.buf), s.len));
+        let outcome = self.plan_params(h, id, buf, len);
+        if let Some(buf) = buf {
+            h.free(buf);
+        }
+        self.follow(h, id, outcome);
+    }
+
+    /// WRITE SAME: the block is there; repeats it over a large slot and writes that.
+    fn start_filling<H: Host>(&mut self, h: &mut H, id: TaskId, range: Range, unmap: bool) {
+        let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
+        let (Some(block), Some(extra)) = (taking.segments[0].take(), taking.extra.take()) else { return };
+        let pattern = block.len as usize;
+        if unmap && h.bytes(block.buf)[..pattern].iter().all(|b| *b == 0) {
+            h.free(block.buf);
+            h.free(extra);
+            return self.start_clearing(h, id, vec![range], true, true);
+        }
+        let chunk = repeat_pattern(h, block.buf, pattern, extra, range.len);
+        h.free(block.buf);
+        self.fill(h, id, range, extra, chunk);
+    }
+}
+
+/// What is wrong with a Data-Out in its burst (RFC 7143 sections 11.8 and 4.2.2.3).
+fn burst_problem(burst: &Burst, pdu: &DataOut) -> Option<Sense> {
+    let (offset, len) = (pdu.buffer_offset.get(), pdu.data_len() as u32);
+    if pdu.data_sn.get() != burst.data_sn {
+        return Some(DATA_PHASE_ERROR);
+    }
+    if offset != burst.next {
+        return Some(DATA_OFFSET_ERROR);
+    }
+    if offset.checked_add(len).is_none_or(|end| end > burst.end) {
+        return Some(TOO_MUCH_WRITE_DATA);
+    }
+    None
+}
+
+/// Where two slots differ first.
+fn mismatch<H: Host>(h: &H, a: BufId, b: BufId, len: u32) -> Option<u32> {
+    let (a, b) = (&h.bytes(a)[..len as usize], &h.bytes(b)[..len as usize]);
+    if a == b {
+        return None;
+    }
+    a.iter().zip(b).position(|(x, y)| x != y).map(|at| at as u32)
+}
+
+/// Fills `to` with copies of the first `pattern` bytes of `from`, as far as `wanted` needs; returns the length.
+fn repeat_pattern<H: Host>(h: &mut H, from: BufId, pattern: usize, to: BufId, wanted: u64) -> u32 {
+    let block = h.bytes(from)[..pattern].to_vec();
+    let target = h.bytes_mut(to);
+    let len = (target.len().min(SEGMENT as usize) as u64).min(wanted) as usize;
+    let len = len - len % pattern.max(1);
+    for chunk in target[..len].chunks_exact_mut(pattern.max(1)) {
+        chunk.copy_from_slice(&block);
+    }
+    len as u32
+}

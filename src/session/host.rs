@@ -1,0 +1,218 @@
+//! The whole vocabulary between a session and the one who drives it.
+//!
+//! A [`Session`](super::Session) is a state machine: bytes and events go in, and what comes out are
+//! calls on a [`Host`]. The host lends memory by slot, sends what it is given in order, does disk
+//! requests and says when they are done. It is the reactor in the daemon and a recorder in tests.
+
+use crate::ids::{BufId, LuId, TaskId};
+use crate::scsi::{ItNexus, Lu, SharedOp};
+
+/// Bytes that a Data-In carries: where they lie, not what they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    /// A range of a slot.
+    Slot {
+        /// The slot.
+        buf: BufId,
+        /// First byte in it.
+        at: u32,
+        /// Length in bytes.
+        len: u32,
+    },
+    /// A range of a medium that is memory itself (see [`Host::in_memory`]).
+    Medium {
+        /// The logical unit.
+        lu: LuId,
+        /// First byte of the medium.
+        offset: u64,
+        /// Length in bytes.
+        len: u32,
+    },
+}
+
+impl Body {
+    /// Length in bytes.
+    pub fn len(&self) -> u32 {
+        match *self {
+            Self::Slot { len, .. } | Self::Medium { len, .. } => len,
+        }
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// `len` bytes of it from `at` on.
+    pub fn part(self, from: u32, count: u32) -> Self {
+        match self {
+            Self::Slot { buf, at, .. } => Self::Slot { buf, at: at + from, len: count },
+            Self::Medium { lu, offset, .. } => {
+                Self::Medium { lu, offset: offset + u64::from(from), len: count }
+            }
+        }
+    }
+}
+
+/// What the host does when a PDU has left and its memory is no longer looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// Nothing.
+    Keep,
+    /// The slot goes back to the pool.
+    Free(BufId),
+    /// The session is told ([`Session::sent`](super::Session::sent)): it has more to read into that slot.
+    Tell(TaskId, BufId),
+    /// The connection is closed.
+    Close,
+}
+
+/// Whose need a slot is claimed for (back-pressure, in this order).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Something that can wait: it parks when there is none.
+    Ordinary,
+    /// Data that the initiator sends unasked, or an answer that must get through: may use the reserve.
+    Urgent,
+}
+
+/// Something to be done on a medium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskOp {
+    /// Medium → slot.
+    Read {
+        /// The slot, from its first byte.
+        buf: BufId,
+        /// Bytes.
+        len: u32,
+        /// Byte offset on the medium.
+        offset: u64,
+    },
+    /// Slot → medium.
+    Write {
+        /// The slot, from its first byte.
+        buf: BufId,
+        /// Bytes.
+        len: u32,
+        /// Byte offset on the medium.
+        offset: u64,
+        /// Durable before it is answered.
+        fua: bool,
+    },
+    /// Everything answered so far becomes durable.
+    Flush,
+    /// The range may be deallocated; what it reads as afterwards is the store's LBPRZ promise.
+    Discard {
+        /// Byte offset on the medium.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// The range reads as zeroes afterwards.
+    Zero {
+        /// Byte offset on the medium.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+        /// Whether it may be deallocated for that.
+        unmap: bool,
+    },
+}
+
+impl DiskOp {
+    /// The range that it changes, as (offset, length); `None` when it changes nothing.
+    pub fn changes(&self) -> Option<(u64, u64)> {
+        match *self {
+            Self::Write { len, offset, .. } => Some((offset, u64::from(len))),
+            Self::Discard { offset, len } | Self::Zero { offset, len, .. } => Some((offset, len)),
+            Self::Read { .. } | Self::Flush => None,
+        }
+    }
+
+    /// The range that it touches, as (offset, length).
+    pub fn touches(&self) -> Option<(u64, u64)> {
+        match *self {
+            Self::Read { len, offset, .. } => Some((offset, u64::from(len))),
+            Self::Flush => None,
+            _ => self.changes(),
+        }
+    }
+
+    /// The slot that is in use as long as this runs.
+    pub fn buf(&self) -> Option<BufId> {
+        match *self {
+            Self::Read { buf, .. } | Self::Write { buf, .. } => Some(buf),
+            _ => None,
+        }
+    }
+}
+
+/// Task management that reaches beyond this session, or must wait for what the kernel still has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Manage {
+    /// Only the tasks that were just abandoned must be fenced.
+    Fence,
+    /// LOGICAL UNIT RESET.
+    LuReset(LuId),
+    /// TARGET WARM RESET or COLD RESET: all logical units of this session's target.
+    TargetReset {
+        /// The logical units.
+        units: Vec<LuId>,
+        /// Whether every other session of the target is closed too (cold).
+        cold: bool,
+    },
+}
+
+/// What drives a session and does what it says. Calls never block and never call back.
+pub trait Host {
+    /// Monotonic time in nanoseconds.
+    fn now(&self) -> u64;
+
+    /// A slot of at least `len` bytes (at most [`SEGMENT`](super::SEGMENT)), or none now.
+    fn alloc(&mut self, len: u32, claim: Claim) -> Option<BufId>;
+    /// Gives a slot back.
+    fn free(&mut self, buf: BufId);
+    /// The bytes of a slot.
+    fn bytes(&self, buf: BufId) -> &[u8];
+    /// The bytes of a slot, to be written.
+    fn bytes_mut(&mut self, buf: BufId) -> &mut [u8];
+    /// Copies payload that arrived in staging to its place; counted as copied.
+    fn copy_in(&mut self, buf: BufId, at: u32, from: &[u8]);
+    /// Bytes of headers that wait to be sent.
+    fn backlog(&self) -> usize;
+    /// Whether commands should be held back: slots are short.
+    fn is_low(&self) -> bool;
+    /// A large byte buffer for answers that are made, not read (≥ 64 KiB); given back with [`Host::give_scratch`].
+    fn take_scratch(&mut self) -> Vec<u8>;
+    /// Gives it back.
+    fn give_scratch(&mut self, scratch: Vec<u8>);
+
+    /// This reactor's replica of a logical unit.
+    fn lu(&self, lu: LuId) -> Option<&Lu>;
+    /// Whether the medium is memory that Data-In may leave from directly.
+    fn in_memory(&self, lu: LuId) -> bool;
+
+    /// Appends bytes to the stream that goes to the initiator.
+    fn put(&mut self, bytes: &[u8]);
+    /// Appends bytes by their place.
+    fn put_body(&mut self, body: Body);
+    /// Ends a PDU.
+    fn end(&mut self, after: After);
+
+    /// Starts a disk request for part `part` of a task; [`Session::disk_done`](super::Session::disk_done) follows,
+    /// unless the task is abandoned first.
+    fn disk(&mut self, task: TaskId, part: u8, lu: LuId, op: DiskOp);
+    /// Forgets a task: what is not yet with the kernel never will be; what is stays fenced until it ends, and its
+    /// slots are freed then. Returns the slots that are held so: the session must not free them.
+    fn abandon(&mut self, task: TaskId) -> Held;
+    /// Asks the owner of the logical unit for a change; [`Session::shared_done`](super::Session::shared_done) follows.
+    fn shared(&mut self, task: TaskId, lu: LuId, op: SharedOp, nexus: &ItNexus);
+    /// Task management; [`Session::managed`](super::Session::managed) follows with the same token, when no ghost can
+    /// overwrite newer data any more.
+    fn manage(&mut self, token: u32, what: Manage, nexus: &ItNexus);
+    /// This session has tasks that wait for slots; [`Session::resume`](super::Session::resume) follows when there are some.
+    fn wants_slots(&mut self);
+}
+
+/// Slots that the kernel still uses.
+pub type Held = arrayvec::ArrayVec<BufId, { super::task::MAX_SLOTS }>;

@@ -1,0 +1,184 @@
+//! PDUs to the initiator: sequence numbers, residuals, status and sense, padding and digests.
+
+use arrayvec::ArrayVec;
+use zerocopy::big_endian::U32;
+
+use super::host::{After, Body, Host};
+use super::task::Task;
+use super::{Close, Session};
+use crate::ids::TaskId;
+use crate::scsi::{Failure, MAX_SENSE, status};
+use crate::wire::bhs::{BHS_LEN, Bhs, Reject, ScsiResponse, padding};
+use crate::wire::codes::{RejectReason, ServiceResponse};
+use crate::wire::digest::{self, Crc, DIGEST_LEN};
+use crate::wire::flags;
+use crate::wire::sn::Sn;
+
+/// A residual and the flag that says which way (RFC 7143 section 11.4.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Residual {
+    pub(super) flags: u8,
+    pub(super) count: u32,
+}
+
+impl Residual {
+    /// For a command that moves `actual` bytes where the initiator expected `expected`.
+    fn of(actual: u64, expected: u32) -> Self {
+        let expected = u64::from(expected);
+        if actual > expected {
+            Self { flags: flags::OVERFLOW, count: u32::try_from(actual - expected).unwrap_or(u32::MAX) }
+        } else if actual < expected {
+            Self { flags: flags::UNDERFLOW, count: (expected - actual) as u32 }
+        } else {
+            Self::default()
+        }
+    }
+}
+
+impl Task {
+    pub(super) fn residual(&self) -> Residual {
+        let expected = if self.reads || self.writes { self.edtl } else { 0 };
+        Residual::of(self.actual, expected)
+    }
+}
+
+impl Session {
+    /// Takes the next StatSN.
+    pub(super) fn next_stat_sn(&mut self) -> u32 {
+        let sn = self.stat_sn;
+        self.stat_sn = sn.next();
+        sn.0
+    }
+
+    /// ExpCmdSN and MaxCmdSN. The window closes while slots are short and never moves back (RFC 7143 section 4.2.2.1).
+    /// `frees_one`: the PDU ends a command that is still in the table.
+    pub(super) fn put_window<H: Host>(&mut self, h: &H, exp: &mut U32, max: &mut U32, frees_one: bool) {
+        if !h.is_low() {
+            let busy = self.tasks.len().saturating_sub(u32::from(frees_one));
+            let open = self.command_window.saturating_sub(busy);
+            let wanted = self.exp_cmd_sn.add(open).back(1);
+            if self.max_cmd_sn.precedes(wanted) {
+                self.max_cmd_sn = wanted;
+            }
+        }
+        *exp = U32::new(self.exp_cmd_sn.0);
+        *max = U32::new(self.max_cmd_sn.0);
+    }
+
+    /// Sends a header and, if any, payload by its place.
+    pub(super) fn emit<H: Host>(&self, h: &mut H, bhs: &[u8; BHS_LEN], body: Option<Body>, after: After) {
+        self.emit_header(h, bhs);
+        if let Some(body) = body {
+            h.put_body(body);
+            let mut tail = ArrayVec::<u8, { 3 + DIGEST_LEN }>::new();
+            tail.extend(std::iter::repeat_n(0, padding(body.len() as usize)));
+            if self.negotiated.data_digest {
+                let mut crc = Crc::new();
+                if let Body::Slot { buf, at, len } = body {
+                    crc.update(&h.bytes(buf)[at as usize..(at + len) as usize]);
+                }
+                crc.update(&tail);
+                tail.extend(digest::to_wire(crc.finish()));
+            }
+            h.put(&tail);
+        }
+        h.end(after);
+    }
+
+    /// Sends a header and a small payload that is copied.
+    pub(super) fn emit_small<H: Host>(&self, h: &mut H, bhs: &[u8; BHS_LEN], data: &[u8], after: After) {
+        self.emit_header(h, bhs);
+        if !data.is_empty() {
+            let pad = &[0; 3][..padding(data.len())];
+            h.put(data);
+            h.put(pad);
+            if self.negotiated.data_digest {
+                let mut crc = Crc::new();
+                crc.update(data);
+                crc.update(pad);
+                h.put(&digest::to_wire(crc.finish()));
+            }
+        }
+        h.end(after);
+    }
+
+    fn emit_header<H: Host>(&self, h: &mut H, bhs: &[u8; BHS_LEN]) {
+        h.put(bhs);
+        if self.negotiated.header_digest {
+            h.put(&digest::to_wire(digest::crc32c(bhs)));
+        }
+    }
+
+    /// Ends a task with status GOOD.
+    pub(super) fn answer_good<H: Host>(&mut self, h: &mut H, id: TaskId) {
+        self.answer_status(h, id, status::GOOD, &[]);
+    }
+
+    /// Ends a task that failed. Nothing of it was transferred as far as the initiator is concerned.
+    pub(super) fn answer_failure<H: Host>(&mut self, h: &mut H, id: TaskId, failure: &Failure) {
+        if let Some(task) = self.tasks.get_mut(id) {
+            task.actual = 0;
+        }
+        match failure {
+            Failure::Check(sense) => {
+                let descriptor = self.descriptor_sense(h, id);
+                let mut bytes = [0; MAX_SENSE];
+                let len = sense.encode(descriptor, &mut bytes);
+                self.answer_status(h, id, status::CHECK_CONDITION, &bytes[..len]);
+            }
+            Failure::Status(status) => self.answer_status(h, id, *status, &[]),
+        }
+    }
+
+    /// Whether the logical unit of a task wants descriptor format sense data.
+    fn descriptor_sense<H: Host>(&self, h: &H, id: TaskId) -> bool {
+        self.tasks.get(id).and_then(|t| h.lu(t.lu)).is_some_and(|lu| lu.state.descriptor_sense())
+    }
+
+    fn answer_status<H: Host>(&mut self, h: &mut H, id: TaskId, status: u8, sense: &[u8]) {
+        let Some(task) = self.tasks.get(id) else { return };
+        let residual = task.residual();
+        let mut pdu = ScsiResponse { itt: U32::new(task.itt), ..ScsiResponse::default() };
+        pdu.response = ServiceResponse::COMPLETED.0;
+        pdu.status = status;
+        pdu.flags |= residual.flags;
+        pdu.residual_count = U32::new(residual.count);
+        pdu.stat_sn = U32::new(self.next_stat_sn());
+        self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, true);
+        let mut data = ArrayVec::<u8, { 2 + MAX_SENSE }>::new();
+        if !sense.is_empty() {
+            data.extend((sense.len() as u16).to_be_bytes());
+            data.extend(sense.iter().copied().take(MAX_SENSE));
+        }
+        pdu.set_data_len(data.len());
+        self.emit_small(h, pdu.as_bhs(), &data, After::Keep);
+        self.close_task(h, id);
+    }
+
+    /// Sends a Reject with the offending header (RFC 7143 section 11.17).
+    pub(super) fn reject<H: Host>(&mut self, h: &mut H, bhs: &Bhs, reason: RejectReason) {
+        let mut pdu = Reject { reason: reason.0, ..Reject::default() };
+        pdu.stat_sn = U32::new(self.next_stat_sn());
+        self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, false);
+        pdu.set_data_len(BHS_LEN);
+        self.emit_small(h, pdu.as_bhs(), bhs.as_bhs(), After::Keep);
+    }
+
+    /// Accepts or ignores a command by its CmdSN (RFC 7143 section 4.2.2.1). One connection delivers in order, so
+    /// a number that is not the next is a duplicate or out of the window.
+    pub(super) fn admit(&mut self, cmd_sn: Sn, immediate: bool) -> bool {
+        if immediate {
+            return true;
+        }
+        if cmd_sn != self.exp_cmd_sn || !cmd_sn.precedes_or_is(self.max_cmd_sn) {
+            return false;
+        }
+        self.exp_cmd_sn = cmd_sn.next();
+        true
+    }
+
+    /// Closes the connection after an error that ends the session at ErrorRecoveryLevel 0.
+    pub(super) fn give_up<T>(&self, why: &'static str) -> Result<T, Close> {
+        Err(Close::Protocol(why))
+    }
+}

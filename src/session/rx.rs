@@ -1,0 +1,210 @@
+//! Framing: a stream of bytes becomes PDUs, and payload is told its place.
+//!
+//! The driver receives into at most two places: the rest of a payload that belongs in a slot
+//! ([`Session::next_place`]), and staging for the headers and small payloads that follow. What lies in
+//! staging is handed to [`Session::input`]; what the kernel placed by itself is reported by [`Session::placed`].
+
+use super::host::Host;
+use super::{Close, Session};
+use crate::ids::{BufId, TaskId};
+use crate::wire::bhs::{BHS_LEN, Bhs, padding};
+use crate::wire::digest::{self, Crc, DIGEST_LEN};
+
+/// The longest that headers get: a basic header, the longest AHS, and their digest. Staging must hold it.
+pub const MAX_HEADERS: usize = BHS_LEN + 255 * 4 + DIGEST_LEN;
+
+/// Answers to the initiator that may wait to be sent before its requests are left unread, bytes of headers.
+const MAX_BACKLOG: usize = 64 << 10;
+
+/// Where the payload of the PDU at hand goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dest {
+    /// Into a slot; beyond `keep` bytes it is dropped. Without a task the slot is freed when the payload ends.
+    Slot {
+        /// Whose slot it is; `None` once that task is gone.
+        task: Option<TaskId>,
+        /// The slot.
+        buf: BufId,
+        /// Where in it.
+        at: u32,
+        /// How much of the payload is kept.
+        keep: u32,
+    },
+    /// Into the session's own text buffer.
+    Gather,
+    /// Nowhere.
+    Discard,
+}
+
+/// The PDU whose payload is being received.
+#[derive(Debug)]
+struct Open {
+    bhs: Bhs,
+    dest: Dest,
+    len: u32,
+    got: u32,
+    crc: Crc,
+}
+
+/// The framing state.
+#[derive(Debug, Default)]
+pub(super) struct Rx {
+    open: Option<Open>,
+    /// Text and ping data of the PDU at hand.
+    pub(super) gathered: Vec<u8>,
+}
+
+impl Rx {
+    /// Whether payload for that task is on its way into a slot of it.
+    pub(super) fn places_for(&self, id: TaskId) -> bool {
+        matches!(&self.open, Some(Open { dest: Dest::Slot { task: Some(task), .. }, .. }) if *task == id)
+    }
+
+    /// The task is gone: if payload is on its way into one of its slots, that slot stays until the payload
+    /// has ended. Returns that slot.
+    pub(super) fn orphan(&mut self, id: TaskId) -> Option<BufId> {
+        match &mut self.open {
+            Some(Open { dest: Dest::Slot { task, buf, .. }, .. }) if *task == Some(id) => {
+                *task = None;
+                Some(*buf)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What became of the bytes that [`Session::input`] was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Input {
+    /// Bytes that are done with; the rest must be given again, with more behind it.
+    pub used: usize,
+    /// Whether the session wants to read on. If not, answers wait to be sent first.
+    pub read_on: bool,
+}
+
+impl Session {
+    /// Where the next payload bytes belong, if a payload is under way that has a slot: slot, first byte, length.
+    pub fn next_place(&self) -> Option<(BufId, u32, u32)> {
+        let open = self.rx.open.as_ref()?;
+        let Dest::Slot { buf, at, keep, .. } = open.dest else { return None };
+        (open.got < keep).then(|| (buf, at + open.got, keep - open.got))
+    }
+
+    /// `count` bytes have landed at [`Session::next_place`].
+    pub fn placed<H: Host>(&mut self, h: &H, count: u32) {
+        let data_digest = self.negotiated.data_digest;
+        let Some(open) = self.rx.open.as_mut() else { return };
+        if let Dest::Slot { buf, at, .. } = open.dest
+            && data_digest
+        {
+            let from = (at + open.got) as usize;
+            open.crc.update(&h.bytes(buf)[from..from + count as usize]);
+        }
+        open.got += count;
+    }
+
+    /// Takes bytes in the order in which they came.
+    pub fn input<H: Host>(&mut self, h: &mut H, bytes: &[u8]) -> Result<Input, Close> {
+        let mut used = 0;
+        while self.closing.is_none() {
+            let rest = &bytes[used..];
+            let step = match self.rx.open {
+                Some(_) => self.payload(h, rest)?,
+                None if h.backlog() > MAX_BACKLOG => return Ok(Input { used, read_on: false }),
+                None => self.header(h, rest)?,
+            };
+            match step {
+                Some(count) => used += count,
+                None => break,
+            }
+        }
+        Ok(Input { used, read_on: self.closing.is_none() })
+    }
+
+    /// A header, if it is all there; returns the bytes it took.
+    fn header<H: Host>(&mut self, h: &mut H, bytes: &[u8]) -> Result<Option<usize>, Close> {
+        let Some(raw) = bytes.first_chunk::<BHS_LEN>() else { return Ok(None) };
+        let bhs = *Bhs::from_bhs(raw);
+        let protected = BHS_LEN + bhs.ahs_len();
+        let whole = protected + if self.negotiated.header_digest { DIGEST_LEN } else { 0 };
+        if bytes.len() < whole {
+            return Ok(None);
+        }
+        if self.negotiated.header_digest {
+            check_header_digest(&bytes[..protected], &bytes[protected..whole])?;
+        }
+        if bhs.data_len() > self.negotiated.max_recv_data_segment_length as usize {
+            return Err(Close::Protocol("data segment longer than MaxRecvDataSegmentLength"));
+        }
+        self.last_heard = h.now();
+        let dest = self.begin(h, &bhs, &bytes[BHS_LEN..protected])?;
+        self.rx.open = Some(Open { bhs, dest, len: bhs.data_len() as u32, got: 0, crc: Crc::new() });
+        if bhs.data_len() == 0 {
+            self.payload(h, &[])?;
+        }
+        Ok(Some(whole))
+    }
+
+    /// Payload, its padding and digest; returns the bytes it took, or `None` when more must come.
+    fn payload<H: Host>(&mut self, h: &mut H, bytes: &[u8]) -> Result<Option<usize>, Close> {
+        let took = self.payload_bytes(h, bytes);
+        let Some(open) = self.rx.open.as_ref() else { return Ok(None) };
+        if open.got < open.len {
+            return Ok((took > 0).then_some(took));
+        }
+        let pad = padding(open.len as usize);
+        let digest = if self.negotiated.data_digest && open.len > 0 { DIGEST_LEN } else { 0 };
+        let Some(tail) = bytes[took..].get(..pad + digest) else { return Ok((took > 0).then_some(took)) };
+        let Some(mut open) = self.rx.open.take() else { return Ok(None) };
+        let intact = digest == 0 || {
+            open.crc.update(&tail[..pad]);
+            tail[pad..] == digest::to_wire(open.crc.finish())
+        };
+        self.finish_pdu(h, &open, intact)?;
+        Ok(Some(took + tail.len()))
+    }
+
+    /// Moves payload bytes from staging to their place; returns how many.
+    fn payload_bytes<H: Host>(&mut self, h: &mut H, bytes: &[u8]) -> usize {
+        let data_digest = self.negotiated.data_digest;
+        let Some(open) = self.rx.open.as_mut() else { return 0 };
+        let bytes = &bytes[..bytes.len().min((open.len - open.got) as usize)];
+        match open.dest {
+            Dest::Slot { buf, at, keep, .. } => {
+                let kept = bytes.len().min(keep.saturating_sub(open.got) as usize);
+                h.copy_in(buf, at + open.got, &bytes[..kept]);
+            }
+            Dest::Gather => self.rx.gathered.extend_from_slice(bytes),
+            Dest::Discard => {}
+        }
+        if data_digest {
+            open.crc.update(bytes);
+        }
+        open.got += bytes.len() as u32;
+        bytes.len()
+    }
+
+    /// A PDU is complete.
+    fn finish_pdu<H: Host>(&mut self, h: &mut H, open: &Open, intact: bool) -> Result<(), Close> {
+        if let Dest::Slot { task: None, buf, .. } = open.dest {
+            h.free(buf);
+        }
+        let kept = match open.dest {
+            Dest::Slot { task: Some(_), keep, .. } => keep.min(open.len),
+            _ => 0,
+        };
+        self.complete(h, &open.bhs, kept, intact)
+    }
+
+    /// Slots that framing alone owns: to be freed when the connection is gone.
+    pub(super) fn take_orphan(&mut self) -> Option<BufId> {
+        match self.rx.open.take()?.dest {
+            Dest::Slot { task: None, buf, .. } => Some(buf),
+            _ => None,
+        }
+    }
+}
+
+fn check_header_digest(header: &[u8], wire: &[u8]) -> Result<(), Close> {
+    if wire == digest::to_wire(digest::crc32c(header)) { Ok(()) } else { Err(Close::HeaderDigest) }
+}

@@ -1,0 +1,206 @@
+//! Tasks: one per SCSI command, from its PDU to its status.
+//!
+//! A task is found by its own [`TaskId`] (disk completions), by the target transfer tag made from it
+//! (Data-Out), or, on slow paths, by the initiator task tag. It answers exactly once.
+
+use arrayvec::ArrayVec;
+
+use super::data_in::Reading;
+use super::data_out::Taking;
+use crate::ids::{BufId, LuId, TaskId};
+use crate::scsi::Range;
+
+/// The most slots that one task holds, all taken at once.
+pub(super) const MAX_SLOTS: usize = 4;
+
+/// The longest CDB: 16 bytes in the header and what an AHS may add, as long as any SBC command is.
+pub(super) const MAX_CDB: usize = 32;
+
+/// The largest task table: transfer tags have twelve bits for the index.
+pub(super) const MAX_TASKS: u32 = 1 << 12;
+
+/// One SCSI command.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) itt: u32,
+    /// The LUN as it came, for R2T.
+    pub(super) lun: u64,
+    /// Index in the session's LUN map; `None` for a LUN that is not there.
+    pub(super) map: Option<u16>,
+    pub(super) lu: LuId,
+    /// Expected Data Transfer Length, bytes.
+    pub(super) edtl: u32,
+    /// Bytes that the command moves by itself, for the residual.
+    pub(super) actual: u64,
+    /// R or W bit of the command.
+    pub(super) reads: bool,
+    pub(super) writes: bool,
+    pub(super) cdb: ArrayVec<u8, MAX_CDB>,
+    pub(super) work: Work,
+}
+
+/// What a task is at.
+///
+/// It lies in the task table itself, which is reused: boxing the large variants would allocate for every command.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant)]
+pub(super) enum Work {
+    /// Just opened.
+    Fresh,
+    /// Data goes to the initiator.
+    Reading(Reading),
+    /// Data comes from the initiator.
+    Taking(Taking),
+    /// The medium is read to see whether it can be.
+    Verifying { range: Range, buf: BufId },
+    /// One slot's content goes to the whole of a range.
+    Filling { range: Range, buf: BufId, chunk: u32 },
+    /// Ranges are zeroed or deallocated, one after the other.
+    Clearing { ranges: Vec<Range>, next: usize, zero: bool, unmap: bool },
+    /// A flush is under way.
+    Flushing,
+    /// The owner of the logical unit has it.
+    Shared,
+}
+
+impl Work {
+    /// The slots that the task holds now.
+    pub(super) fn slots(&self) -> ArrayVec<BufId, MAX_SLOTS> {
+        match self {
+            Self::Reading(r) => r.slots(),
+            Self::Taking(t) => t.slots(),
+            Self::Verifying { buf, .. } | Self::Filling { buf, .. } => std::iter::once(*buf).collect(),
+            Self::Fresh | Self::Clearing { .. } | Self::Flushing | Self::Shared => ArrayVec::new(),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    generation: u32,
+    task: Option<Task>,
+}
+
+/// The task table of a session.
+#[derive(Debug, Default)]
+pub(super) struct Tasks {
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+    live: u32,
+}
+
+impl Tasks {
+    pub(super) fn len(&self) -> u32 {
+        self.live
+    }
+
+    /// Opens a task; `None` when the table is full.
+    pub(super) fn open(&mut self, task: Task) -> Option<TaskId> {
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None if (self.entries.len() as u32) < MAX_TASKS => {
+                self.entries.push(Entry { generation: 0, task: None });
+                self.entries.len() as u32 - 1
+            }
+            None => return None,
+        };
+        let entry = &mut self.entries[index as usize];
+        entry.task = Some(task);
+        self.live += 1;
+        Some(TaskId { index, generation: entry.generation })
+    }
+
+    /// Closes a task and hands it back.
+    pub(super) fn close(&mut self, id: TaskId) -> Option<Task> {
+        let entry = self.entries.get_mut(id.index as usize).filter(|e| e.generation == id.generation)?;
+        let task = entry.task.take()?;
+        // Transfer tags carry twelve bits of the generation; 0xfff stays out, so that no tag is the reserved one.
+        entry.generation = (entry.generation + 1) % 0xfff;
+        self.free.push(id.index);
+        self.live -= 1;
+        Some(task)
+    }
+
+    pub(super) fn get(&self, id: TaskId) -> Option<&Task> {
+        let entry = self.entries.get(id.index as usize)?;
+        entry.task.as_ref().filter(|_| entry.generation == id.generation)
+    }
+
+    pub(super) fn get_mut(&mut self, id: TaskId) -> Option<&mut Task> {
+        let entry = self.entries.get_mut(id.index as usize)?;
+        entry.task.as_mut().filter(|_| entry.generation == id.generation)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (TaskId, &Task)> {
+        self.entries.iter().enumerate().filter_map(|(index, e)| {
+            e.task.as_ref().map(|t| (TaskId { index: index as u32, generation: e.generation }, t))
+        })
+    }
+
+    /// The task with that initiator task tag. Slow: for task management and unsolicited data.
+    pub(super) fn by_itt(&self, itt: u32) -> Option<TaskId> {
+        self.iter().find(|(_, t)| t.itt == itt).map(|(id, _)| id)
+    }
+}
+
+/// A target transfer tag: 12 bits of the task's generation, 8 of the R2T's number, 12 of the task's index.
+pub(super) fn transfer_tag(id: TaskId, burst: u8) -> u32 {
+    (id.generation & 0xfff) << 20 | u32::from(burst) << 12 | (id.index & 0xfff)
+}
+
+/// Takes a target transfer tag apart.
+pub(super) fn split_transfer_tag(tag: u32) -> (TaskId, u8) {
+    (TaskId { index: tag & 0xfff, generation: tag >> 20 }, (tag >> 12) as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(itt: u32) -> Task {
+        Task {
+            itt,
+            lun: 0,
+            map: None,
+            lu: LuId(0),
+            edtl: 0,
+            actual: 0,
+            reads: false,
+            writes: false,
+            cdb: ArrayVec::new(),
+            work: Work::Fresh,
+        }
+    }
+
+    #[test]
+    fn a_stale_id_finds_nothing() {
+        let mut tasks = Tasks::default();
+        let old = tasks.open(task(1)).unwrap();
+        assert!(tasks.close(old).is_some());
+        let new = tasks.open(task(2)).unwrap();
+        assert_eq!(old.index, new.index);
+        assert!(tasks.get(old).is_none() && tasks.close(old).is_none());
+        assert_eq!(tasks.by_itt(2), Some(new));
+    }
+
+    #[test]
+    fn tags_go_both_ways_and_are_never_the_reserved_one() {
+        for generation in [0, 1, 0xffe] {
+            for index in [0, 5, 0xfff] {
+                let id = TaskId { index, generation };
+                assert_eq!(split_transfer_tag(transfer_tag(id, 0xff)), (id, 0xff));
+                assert_ne!(transfer_tag(id, 0xff), u32::MAX);
+            }
+        }
+    }
+
+    #[test]
+    fn the_table_is_bounded() {
+        let mut tasks = Tasks::default();
+        for i in 0..MAX_TASKS {
+            assert!(tasks.open(task(i)).is_some());
+        }
+        assert!(tasks.open(task(0)).is_none());
+        assert_eq!(tasks.len(), MAX_TASKS);
+    }
+}

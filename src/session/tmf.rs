@@ -1,0 +1,199 @@
+//! Task management: who is aborted, and when the function may be answered.
+//!
+//! What the kernel has cannot be called back. An aborted task is forgotten here at once and never submits
+//! anything again; the host fences what is still in flight, and only then is the function answered.
+
+use zerocopy::big_endian::U32;
+
+use super::host::{After, Host, Manage};
+use super::{Close, Session};
+use crate::ids::{LuId, TaskId};
+use crate::wire::bhs::{Bhs, LogoutRequest, LogoutResponse, TaskMgmtRequest, TaskMgmtResponse};
+use crate::wire::codes::{LogoutReason, LogoutResponseCode, RejectReason, TmfFunction, TmfResponse};
+use crate::wire::sn::Sn;
+use crate::wire::{flags, lun};
+
+/// Task management functions that may wait for their fences at a time.
+const MAX_MANAGING: usize = 64;
+
+/// What is answered when the fences stand.
+#[derive(Debug, Clone, Copy)]
+enum Answer {
+    Tmf { itt: u32, response: TmfResponse, then_close: bool },
+    Logout { itt: u32 },
+}
+
+/// Functions that wait.
+#[derive(Debug, Default)]
+pub(super) struct Managing {
+    waiting: Vec<(u32, Answer)>,
+    next_token: u32,
+}
+
+impl Session {
+    /// A Task Management Function Request.
+    pub(super) fn task_management<H: Host>(&mut self, h: &mut H, bhs: &Bhs) {
+        let pdu = TaskMgmtRequest::from_bhs(bhs.as_bhs());
+        if !self.admit(Sn(pdu.cmd_sn.get()), bhs.immediate()) {
+            return;
+        }
+        if self.discovery || self.managing.waiting.len() >= MAX_MANAGING {
+            return self.reject(h, bhs, RejectReason::COMMAND_NOT_SUPPORTED);
+        }
+        let itt = pdu.itt.get();
+        match TmfFunction(pdu.flags & flags::FUNCTION_MASK) {
+            TmfFunction::ABORT_TASK => self.abort_one(h, pdu),
+            TmfFunction::ABORT_TASK_SET | TmfFunction::CLEAR_TASK_SET => match self.lu_of(pdu) {
+                Some(lu) => {
+                    self.abort_where(h, |l| l == lu);
+                    self.manage_then(h, Manage::Fence, Answer::complete(itt));
+                }
+                None => self.answer_tmf(h, itt, TmfResponse::LUN_DOES_NOT_EXIST, After::Keep),
+            },
+            TmfFunction::LOGICAL_UNIT_RESET => match self.lu_of(pdu) {
+                Some(lu) => self.manage_then(h, Manage::LuReset(lu), Answer::complete(itt)),
+                None => self.answer_tmf(h, itt, TmfResponse::LUN_DOES_NOT_EXIST, After::Keep),
+            },
+            TmfFunction::TARGET_WARM_RESET => {
+                let what = self.target_reset(false);
+                self.manage_then(h, what, Answer::complete(itt));
+            }
+            TmfFunction::TARGET_COLD_RESET => {
+                let answer = Answer::Tmf { itt, response: TmfResponse::COMPLETE, then_close: true };
+                let what = self.target_reset(true);
+                self.manage_then(h, what, answer);
+            }
+            TmfFunction::TASK_REASSIGN => {
+                self.answer_tmf(h, itt, TmfResponse::REASSIGNMENT_NOT_SUPPORTED, After::Keep);
+            }
+            _ => self.answer_tmf(h, itt, TmfResponse::NOT_SUPPORTED, After::Keep),
+        }
+    }
+
+    fn target_reset(&self, cold: bool) -> Manage {
+        Manage::TargetReset { units: self.logical_units().collect(), cold }
+    }
+
+    fn lu_of(&self, pdu: &TaskMgmtRequest) -> Option<LuId> {
+        let number = lun::from_wire(pdu.lun)?;
+        let at = self.luns.binary_search_by_key(&number, |l| l.lun).ok()?;
+        Some(self.luns[at].lu)
+    }
+
+    fn abort_one<H: Host>(&mut self, h: &mut H, pdu: &TaskMgmtRequest) {
+        let itt = pdu.itt.get();
+        match self.tasks.by_itt(pdu.ref_task_tag.get()) {
+            Some(id) => {
+                self.abort_task(h, id);
+                self.manage_then(h, Manage::Fence, Answer::complete(itt));
+            }
+            // A command that is still to come (RFC 7143 section 11.6.1, case b): it counts as received and aborted.
+            None if self.abort_in_advance(Sn(pdu.ref_cmd_sn.get())) => {
+                self.answer_tmf(h, itt, TmfResponse::COMPLETE, After::Keep);
+            }
+            None => self.answer_tmf(h, itt, TmfResponse::TASK_DOES_NOT_EXIST, After::Keep),
+        }
+    }
+
+    /// The next command is the one to abort: its number is used up.
+    fn abort_in_advance(&mut self, ref_cmd_sn: Sn) -> bool {
+        let is_next = ref_cmd_sn == self.exp_cmd_sn && ref_cmd_sn.precedes_or_is(self.max_cmd_sn);
+        if is_next {
+            self.exp_cmd_sn = ref_cmd_sn.next();
+        }
+        is_next
+    }
+
+    /// Forgets a task without an answer.
+    pub(super) fn abort_task<H: Host>(&mut self, h: &mut H, id: TaskId) {
+        let held = h.abandon(id);
+        let Some(task) = self.tasks.close(id) else { return };
+        let receiving = self.rx.orphan(id);
+        for buf in task.work.slots() {
+            if !held.contains(&buf) && Some(buf) != receiving {
+                h.free(buf);
+            }
+        }
+        self.parked.retain(|parked| *parked != id);
+    }
+
+    /// Aborts all tasks of the logical units that `which` names. The LUN reset of another session ends here too.
+    pub fn abort_where<H: Host>(&mut self, h: &mut H, which: impl Fn(LuId) -> bool) {
+        let doomed: Vec<TaskId> =
+            self.tasks.iter().filter(|(_, t)| t.map.is_some() && which(t.lu)).map(|(id, _)| id).collect();
+        for id in doomed {
+            self.abort_task(h, id);
+        }
+    }
+
+    /// Aborts everything: the session ends. Slots that are free of the kernel go back.
+    pub fn abort_all<H: Host>(&mut self, h: &mut H) {
+        let doomed: Vec<TaskId> = self.tasks.iter().map(|(id, _)| id).collect();
+        for id in doomed {
+            self.abort_task(h, id);
+        }
+    }
+
+    fn manage_then<H: Host>(&mut self, h: &mut H, what: Manage, answer: Answer) {
+        let token = self.managing.next_token;
+        self.managing.next_token = token.wrapping_add(1);
+        self.managing.waiting.push((token, answer));
+        h.manage(token, what, &self.nexus);
+    }
+
+    /// The fences of [`Host::manage`] stand: nothing that was aborted can overwrite newer data.
+    pub fn managed<H: Host>(&mut self, h: &mut H, token: u32) {
+        let Some(at) = self.managing.waiting.iter().position(|(t, _)| *t == token) else { return };
+        match self.managing.waiting.swap_remove(at).1 {
+            Answer::Tmf { itt, response, then_close } => {
+                let after = if then_close { After::Close } else { After::Keep };
+                self.answer_tmf(h, itt, response, after);
+            }
+            Answer::Logout { itt } => self.answer_logout(h, itt, LogoutResponseCode::SUCCESS, After::Close),
+        }
+    }
+
+    fn answer_tmf<H: Host>(&mut self, h: &mut H, itt: u32, response: TmfResponse, after: After) {
+        let mut pdu =
+            TaskMgmtResponse { itt: U32::new(itt), response: response.0, ..TaskMgmtResponse::default() };
+        pdu.stat_sn = U32::new(self.next_stat_sn());
+        self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, false);
+        self.emit(h, pdu.as_bhs(), None, after);
+    }
+
+    /// A Logout Request: what is open is aborted, fenced, and then the connection goes.
+    pub(super) fn logout<H: Host>(&mut self, h: &mut H, bhs: &Bhs) -> Result<(), Close> {
+        let pdu = LogoutRequest::from_bhs(bhs.as_bhs());
+        if !self.admit(Sn(pdu.cmd_sn.get()), bhs.immediate()) {
+            return Ok(());
+        }
+        let itt = pdu.itt.get();
+        match LogoutReason(pdu.flags & flags::REASON_MASK) {
+            LogoutReason::CLOSE_CONNECTION if pdu.cid.get() != self.cid => {
+                self.answer_logout(h, itt, LogoutResponseCode::CID_NOT_FOUND, After::Keep);
+            }
+            LogoutReason::CLOSE_SESSION | LogoutReason::CLOSE_CONNECTION => {
+                self.closing = Some(Close::Logout);
+                self.abort_all(h);
+                self.manage_then(h, Manage::Fence, Answer::Logout { itt });
+            }
+            _ => self.answer_logout(h, itt, LogoutResponseCode::RECOVERY_NOT_SUPPORTED, After::Keep),
+        }
+        Ok(())
+    }
+
+    fn answer_logout<H: Host>(&mut self, h: &mut H, itt: u32, code: LogoutResponseCode, after: After) {
+        let mut pdu = LogoutResponse { itt: U32::new(itt), response: code.0, ..LogoutResponse::default() };
+        pdu.stat_sn = U32::new(self.next_stat_sn());
+        self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, false);
+        pdu.time2wait = self.negotiated.time2wait.into();
+        pdu.time2retain = 0.into();
+        self.emit(h, pdu.as_bhs(), None, after);
+    }
+}
+
+impl Answer {
+    fn complete(itt: u32) -> Self {
+        Self::Tmf { itt, response: TmfResponse::COMPLETE, then_close: false }
+    }
+}
