@@ -1,1 +1,382 @@
-//! Under construction in this commit series; see the crate page.
+//! One core's world: a thread with one ring, the connections it owns, and its replicas of the logical units.
+//!
+//! ```text
+//!   turn:  enter once ─► completions ─► mail ─► what goes on ─► slots for the hungry ─► one send per connection
+//! ```
+//!
+//! Nothing is shared with other reactors but mail: no lock, no written cache line. A connection lives and dies here;
+//! a logical unit is served from all reactors at once, and one of them owns the changes of its state.
+
+mod close;
+mod conn;
+mod desk;
+mod disk;
+mod gates;
+mod login;
+mod mail;
+mod registry;
+mod rx;
+mod send;
+mod start;
+mod stats;
+mod tag;
+mod tx;
+mod unit;
+mod world;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use self::conn::{Conns, Phase};
+use self::desk::{desk, guarded};
+use self::disk::Client;
+use self::gates::Then;
+use self::login::Listener;
+use self::mail::{Change, Letter};
+use self::registry::Registry;
+pub use self::start::{Control, Limits, Setup, start};
+pub use self::stats::{Counters, Snapshot};
+use self::tag::Tag;
+pub use self::unit::UnitSeed;
+pub use self::world::Saver;
+use self::world::World;
+use crate::ids::{ConnId, LuId};
+use crate::ring::{Done, Driver, SendOp, SocketOptions, Wait};
+use crate::scsi::Failure;
+use crate::session;
+use crate::target::Catalog;
+
+/// How often the time of connections is looked at, nanoseconds.
+const TICK_NS: u64 = 250_000_000;
+
+/// How long a send may make no progress before its connection is given up, nanoseconds. Long enough for an initiator
+/// that is suspended for a moment, short enough that what its answers hold is not held for ever.
+const STALL_NS: u64 = 30_000_000_000;
+
+/// How long answers that are held back, or letters that did not fit, may wait for the next turn, nanoseconds.
+const HELD_NS: u64 = 20_000;
+
+/// Why a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// The peer closed it.
+    PeerClosed,
+    /// The socket failed with that errno.
+    Socket(i32),
+    /// It was to be closed after its last answer.
+    Said,
+    /// The session says so.
+    Session(session::Close),
+    /// What came was no login.
+    NoLogin(&'static str),
+    /// The login took too long.
+    LoginTimeout,
+    /// Too many logins were under way, and this was the oldest.
+    Crowded,
+    /// A new login replaces its session, or a reset ends it.
+    Replaced,
+    /// Its answers are not read.
+    Stalled,
+    /// The daemon stops.
+    Stopping,
+    /// The protocol core failed on what came: our mistake, and the end of this connection only.
+    Broken,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PeerClosed => f.write_str("closed by the initiator"),
+            Self::Socket(errno) => write!(f, "{}", std::io::Error::from_raw_os_error(*errno)),
+            Self::Said => f.write_str("logged out or refused"),
+            Self::Session(session::Close::Logout) => f.write_str("logged out"),
+            Self::Session(session::Close::Protocol(what)) => write!(f, "protocol error: {what}"),
+            Self::Session(session::Close::HeaderDigest) => f.write_str("header digest error"),
+            Self::Session(session::Close::NoAnswer) => f.write_str("the initiator does not answer pings"),
+            Self::NoLogin(what) => f.write_str(what),
+            Self::LoginTimeout => f.write_str("the login took too long"),
+            Self::Crowded => f.write_str("too many unfinished logins"),
+            Self::Replaced => f.write_str("replaced by a new login, or ended by a reset"),
+            Self::Stalled => f.write_str("the initiator does not read its answers"),
+            Self::Stopping => f.write_str("the target stops"),
+            Self::Broken => f.write_str("internal error"),
+        }
+    }
+}
+
+/// See the module page.
+struct Reactor<D> {
+    world: World<D>,
+    conns: Conns,
+    catalog: Arc<Catalog>,
+    /// The listening sockets live in it.
+    _setup: Arc<Setup>,
+    registry: Arc<Registry>,
+    listeners: Vec<Listener>,
+    socket_options: SocketOptions,
+    max_connections: usize,
+    login_timeout: u64,
+    /// Connections that began to log in, oldest first; some may have finished since.
+    pending: VecDeque<ConnId>,
+    max_pending: usize,
+    entropy: fn(&mut [u8]),
+    /// Connections that may have something to send.
+    dirty: Vec<ConnId>,
+    /// Connections that may be ready to go.
+    closing: Vec<ConnId>,
+    /// Receives, sends and closes for which the ring had no room.
+    unarmed: Vec<ConnId>,
+    unsent: Vec<(ConnId, Box<SendOp>)>,
+    unclosed: Vec<i32>,
+    done: Vec<Done>,
+    /// Some answers are held back for more to come.
+    held: bool,
+    /// Some mailbox was full.
+    undelivered: bool,
+    next_tick: u64,
+    /// When the daemon stops at the latest, once it does.
+    draining: Option<u64>,
+}
+
+impl<D: Driver> Reactor<D> {
+    /// One turn: one system call, then everything that came of it.
+    fn turn(&mut self) {
+        let wait = self.wait();
+        let mut done = std::mem::take(&mut self.done);
+        self.world.driver.turn(wait, &mut self.world.memory, &mut done);
+        for completion in done.drain(..) {
+            self.completed(completion);
+        }
+        self.done = done;
+        self.world.go_on_later();
+        if self.world.mail.bell().answer() {
+            self.read_mail();
+        }
+        self.settle();
+        if self.world.driver.now() >= self.next_tick {
+            self.tick();
+        }
+        self.retry();
+        self.held = self.flush_dirty();
+        self.finish_closing();
+    }
+
+    /// How long the next turn may wait.
+    fn wait(&self) -> Wait {
+        if self.must_go_on() {
+            Wait::No
+        } else if self.held || self.undelivered {
+            Wait::Until(self.world.driver.now() + HELD_NS)
+        } else if self.conns.len() > 0 || self.draining.is_some() {
+            Wait::Until(self.next_tick)
+        } else {
+            Wait::Forever
+        }
+    }
+
+    /// Whether there is something to do that no completion announces.
+    fn must_go_on(&self) -> bool {
+        let world = &self.world;
+        let told = world.later.is_empty() && world.finished.is_empty() && world.opened.is_empty();
+        !told || !self.unsent.is_empty() || !self.closing.is_empty()
+    }
+
+    fn completed(&mut self, done: Done) {
+        match Tag::unpack(done.op.tag) {
+            Tag::Recv(id) => self.received(id, done),
+            Tag::Send(id) => self.sent(id, done),
+            Tag::Disk(index) => self.world.disk_completed(index, done.result),
+            Tag::Accept(listener) => {
+                // After an error the next tick tries again, so that a lasting one costs nothing.
+                if self.accepted(listener, &done) {
+                    self.arm_listeners();
+                }
+            }
+            Tag::Close => {}
+        }
+    }
+
+    /// Tells sessions what has ended, until nothing follows from it any more.
+    fn settle(&mut self) {
+        while !self.world.finished.is_empty() || !self.world.opened.is_empty() {
+            for (client, lu, result) in std::mem::take(&mut self.world.finished) {
+                self.disk_ended(client, lu, result);
+            }
+            for (then, result) in std::mem::take(&mut self.world.opened) {
+                self.go_on(then, result);
+            }
+        }
+        if !self.world.unannounced.is_empty() {
+            self.world.announce(Then::Nothing);
+        }
+        if !self.world.hungry.is_empty() {
+            self.feed_hungry();
+        }
+    }
+
+    fn disk_ended(&mut self, client: Client, lu: LuId, result: Result<(), Failure>) {
+        match client {
+            Client::Owner if result.is_ok() => self.world.broadcast_change(lu),
+            Client::Owner => self.world.end_change(lu, result),
+            Client::Task { conn, task, part } => {
+                self.with_session(conn, |session, desk| session.disk_done(desk, task, part, result));
+            }
+        }
+    }
+
+    fn with_session(&mut self, id: ConnId, call: impl FnOnce(&mut session::Session, &mut desk::Desk<'_, D>)) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if let (mut desk, Phase::Full(session)) = desk(&mut self.world, conn) {
+            match guarded(|| call(session, &mut desk)) {
+                Some(()) => self.mark_dirty(id),
+                None => self.close(id, Why::Broken),
+            }
+        }
+    }
+
+    /// A gate has opened.
+    fn go_on(&mut self, then: Then, result: Result<(), Failure>) {
+        match then {
+            Then::Managed { conn, token } => self.with_session(conn, |s, desk| s.managed(desk, token)),
+            Then::Shared { conn, task } => {
+                self.with_session(conn, |s, desk| s.shared_done(desk, task, result));
+            }
+            Then::Acknowledge { to, gate } => self.world.mail.post(to, Letter::Ack(gate)),
+            Then::Changed { lu } => self.world.end_change(lu, Ok(())),
+            Then::Harmless { conn } => self.harmless(conn),
+            Then::Reinstated { conn } => self.enter_full_feature(conn),
+            Then::Nothing => {}
+        }
+    }
+
+    fn read_mail(&mut self) {
+        while let Some(letter) = self.world.mail.next() {
+            self.open_letter(letter);
+        }
+    }
+
+    fn open_letter(&mut self, letter: Letter) {
+        match letter {
+            Letter::Adopt(moving) => self.adopt(*moving),
+            Letter::Ask(ask) => self.world.take_ask(*ask),
+            Letter::Answer { gate, result } => self.world.acknowledged(gate, result),
+            Letter::Change(change) => self.take_change(&change),
+            Letter::Fences { from, gate, fences } => {
+                self.world.take_fences(&fences);
+                self.world.mail.post(from, Letter::Ack(gate));
+            }
+            Letter::Lift(fence, lu) => self.world.lift(fence, lu),
+            Letter::Ack(gate) => self.world.acknowledged(gate, Ok(())),
+            Letter::Kill { conn, from, gate } => self.kill(conn, from, gate),
+            Letter::KillTarget { target, but } => self.kill_target(&target, but),
+            Letter::Blocked { id, result } => self.world.stepped(id, result),
+            Letter::Saved { lu, result } => self.world.saved(lu, result),
+            Letter::Drain { deadline } => self.drain(deadline),
+            Letter::Report(to) => {
+                // Whoever asked may have gone.
+                let _ = to.send(self.snapshot());
+            }
+        }
+    }
+
+    /// The owner has changed a logical unit: it holds here before it is acknowledged.
+    fn take_change(&mut self, change: &Change) {
+        let lu = change.lu;
+        let Some(unit) = self.world.units.get_mut(lu.0 as usize) else { return };
+        unit.lu.state = change.state.clone();
+        for id in self.conns.ids() {
+            let Some(conn) = self.conns.get_mut(id) else { continue };
+            let (mut desk, phase) = desk(&mut self.world, conn);
+            let Phase::Full(session) = phase else { continue };
+            if change.reset || change.effects.abort.contains(session.nexus()) {
+                session.abort_where(&mut desk, |l| l == lu);
+            }
+            for asc in change.attentions_for(session.nexus()) {
+                session.attention(lu, asc);
+            }
+            self.mark_dirty(id);
+        }
+        self.world.announce(Then::Acknowledge { to: change.owner, gate: change.gate });
+    }
+
+    /// The daemon stops: no new connections; initiators are asked to go.
+    fn drain(&mut self, deadline: u64) {
+        self.draining = Some(deadline);
+        self.next_tick = 0;
+        for id in self.conns.ids() {
+            self.ask_to_log_out(id);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.draining.is_some_and(|deadline| {
+            let idle = self.conns.len() == 0 && self.world.jobs.is_empty();
+            idle || self.world.driver.now() >= deadline + TICK_NS * 4
+        })
+    }
+
+    /// Looks at every connection's time.
+    fn tick(&mut self) {
+        let now = self.world.driver.now();
+        self.next_tick = now + TICK_NS;
+        let stopped = self.draining.is_some_and(|deadline| now >= deadline);
+        for id in self.conns.ids() {
+            if let Some(why) = self.overdue(id, now).or_else(|| stopped.then_some(Why::Stopping)) {
+                self.close(id, why);
+            }
+        }
+        self.arm_listeners();
+        self.settle();
+    }
+
+    fn overdue(&mut self, id: ConnId, now: u64) -> Option<Why> {
+        let conn = self.conns.get_mut(id)?;
+        if conn.is_stalled(now, STALL_NS) {
+            self.world.counters.stalled += 1;
+            return Some(Why::Stalled);
+        }
+        let deadline = conn.deadline;
+        let (mut desk, phase) = desk(&mut self.world, conn);
+        match phase {
+            Phase::Login(_) | Phase::Reinstating(_) => (now >= deadline).then_some(Why::LoginTimeout),
+            Phase::Full(session) => {
+                let result = session.tick(&mut desk);
+                self.mark_dirty(id);
+                result.err().map(Why::Session)
+            }
+            Phase::Closing => None,
+        }
+    }
+
+    /// What found no room in the ring or in a mailbox tries again.
+    fn retry(&mut self) {
+        self.resubmit_sends();
+        for id in std::mem::take(&mut self.unarmed) {
+            self.arm_recv(id);
+        }
+        for fd in std::mem::take(&mut self.unclosed) {
+            self.close_fd(fd);
+        }
+        self.undelivered = self.world.mail.deliver_backlog();
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            core: self.world.mail.core,
+            connections: self.conns.len(),
+            disk_in_flight: self.world.jobs.len(),
+            counters: self.world.counters,
+            ring: self.world.driver.stats(),
+            slots: self.world.pool.stats().to_vec(),
+        }
+    }
+
+    /// Turns until the daemon stops.
+    fn run(&mut self) {
+        self.arm_listeners();
+        while !self.is_over() {
+            self.turn();
+        }
+    }
+}

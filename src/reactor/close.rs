@@ -1,0 +1,138 @@
+//! How a connection ends: abort, fence, shut down, wait for what is in flight, give everything back, close.
+
+use super::conn::{Conn, Phase};
+use super::desk::desk;
+use super::gates::{GateId, Then};
+use super::mail::Letter;
+use super::{Reactor, Why};
+use crate::ids::{ConnId, CoreId};
+use crate::ring::Driver;
+use crate::scsi::SharedOp;
+use crate::session::host::{After, Host};
+
+impl<D: Driver> Reactor<D> {
+    /// Begins the end of a connection. Once begun, nothing changes its course.
+    pub(super) fn close(&mut self, id: ConnId, why: Why) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if conn.is_closing() {
+            return;
+        }
+        let phase = std::mem::replace(&mut conn.phase, Phase::Closing);
+        match &phase {
+            Phase::Full(session) => {
+                let name = &session.established().initiator;
+                tracing::info!(initiator = name, peer = %conn.ends.peer, reason = %why, "session ends");
+            }
+            _ => tracing::debug!(peer = %conn.ends.peer, reason = %why, "connection ends"),
+        }
+        if let Phase::Full(mut session) = phase {
+            let (mut desk, _) = desk(&mut self.world, conn);
+            session.abort_all(&mut desk);
+            conn.remains = Some(session);
+        }
+        self.world.driver.shutdown(conn.fd);
+        self.world.announce(Then::Harmless { conn: id });
+        self.closing.push(id);
+    }
+
+    /// The session's tasks are gone and fenced everywhere: whoever waited for that goes on.
+    pub(super) fn harmless(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.harmless = true;
+        if let Some((key, tsih)) = &conn.key {
+            self.registry.leave(key, *tsih);
+        }
+        for (core, gate) in std::mem::take(&mut conn.mourners) {
+            self.world.mail.post(core, Letter::Ack(gate));
+        }
+        self.lose_nexus(id);
+        self.closing.push(id);
+    }
+
+    /// What the logical units kept for this nexus alone ends (SPC-2 reservations).
+    fn lose_nexus(&mut self, id: ConnId) {
+        let Some(session) = self.conns.get_mut(id).and_then(|c| c.remains.as_ref()) else { return };
+        for lu in session.logical_units() {
+            let Some(unit) = self.world.units.get(lu.0 as usize) else { continue };
+            let changed = unit
+                .lu
+                .state
+                .apply(&unit.lu.facts, &SharedOp::NexusLoss, session.nexus())
+                .is_ok_and(|(next, _)| next != *unit.lu.state);
+            if changed {
+                let gate = self.world.gates.shut(1, Then::Nothing);
+                self.world.ask(lu, SharedOp::NexusLoss, session.nexus().clone(), gate);
+            }
+        }
+    }
+
+    /// Ends those connections of which nothing is in flight any more.
+    pub(super) fn finish_closing(&mut self) {
+        for id in std::mem::take(&mut self.closing) {
+            let done =
+                self.conns.get_mut(id).is_some_and(|c| c.is_closing() && c.harmless && c.in_flight() == 0);
+            if done && let Some(conn) = self.conns.remove(id) {
+                self.bury(*conn);
+            }
+        }
+    }
+
+    fn bury(&mut self, mut conn: Conn) {
+        for after in conn.tx.drop_all() {
+            if let After::Free(buf) | After::Tell(_, buf) = after {
+                self.world.pool.free(buf);
+            }
+        }
+        if let Some(mut session) = conn.remains.take() {
+            let (mut desk, _) = desk(&mut self.world, &mut conn);
+            session.finish(&mut desk);
+        }
+        if conn.placed {
+            self.registry.unplace(self.world.mail.core);
+        }
+        self.world.counters.closed += 1;
+        self.close_fd(conn.fd);
+    }
+
+    /// A new login (or a cold reset) replaces the session of that connection.
+    pub(super) fn kill(&mut self, id: ConnId, from: CoreId, gate: GateId) {
+        match self.conns.get_mut(id) {
+            Some(conn) if !conn.harmless => {
+                conn.mourners.push((from, gate));
+                self.close(id, Why::Replaced);
+            }
+            _ => self.world.mail.post(from, Letter::Ack(gate)),
+        }
+    }
+
+    /// A cold reset: all sessions of the target end, but the one that asked.
+    pub(super) fn kill_target(&mut self, target: &str, but: (CoreId, ConnId)) {
+        for id in self.conns.ids() {
+            let Some(conn) = self.conns.get_mut(id) else { continue };
+            let is_of_target = matches!(&conn.phase, Phase::Full(s) if s.nexus().target == target);
+            if is_of_target && (self.world.mail.core, id) != but {
+                self.close(id, Why::Replaced);
+            }
+        }
+    }
+
+    /// Slots have come free: tasks that wait for some go on, connection by connection.
+    pub(super) fn feed_hungry(&mut self) {
+        for _ in 0..self.world.hungry.len() {
+            let Some(id) = self.world.hungry.pop_front() else { return };
+            let Some(conn) = self.conns.get_mut(id) else { continue };
+            conn.hungry = false;
+            let (mut desk, phase) = desk(&mut self.world, conn);
+            let Phase::Full(session) = phase else { continue };
+            let fed = session.resume(&mut desk);
+            if !fed {
+                desk.wants_slots();
+            }
+            self.mark_dirty(id);
+            if !fed {
+                // Nothing for this one, so nothing for those behind it either, that came later.
+                return;
+            }
+        }
+    }
+}

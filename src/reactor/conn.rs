@@ -1,0 +1,124 @@
+//! A connection: its socket, where it is in its life, and the two directions.
+
+use super::gates::GateId;
+use super::registry::SessionKey;
+use super::tx::Tx;
+use crate::ids::{ConnId, CoreId};
+use crate::ring::{Ends, RecvOp};
+use crate::session::Session;
+use crate::session::login::{Established, Login};
+
+/// Where a connection is in its life.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Login Requests are answered one by one.
+    Login(Box<Login>),
+    /// The login is complete; the session that it replaces must go first. What the final response says.
+    Reinstating(Box<Finishing>),
+    /// Full feature phase.
+    Full(Box<Session>),
+    /// Only what is in flight is waited for.
+    Closing,
+}
+
+/// A login that is complete but for what it must wait for.
+#[derive(Debug)]
+pub(super) struct Finishing {
+    pub(super) established: Box<Established>,
+    pub(super) response: Vec<u8>,
+}
+
+/// A connection of this reactor.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) id: ConnId,
+    pub(super) fd: i32,
+    pub(super) ends: Ends,
+    pub(super) phase: Phase,
+    /// The receive operation's box while it is not with the kernel.
+    pub(super) recv: Option<Box<RecvOp>>,
+    pub(super) receiving: bool,
+    /// Whether the session left bytes unread until answers have left.
+    pub(super) paused: bool,
+    /// Whether the socket held more when it was last read.
+    pub(super) more: bool,
+    pub(super) tx: Tx,
+    /// In the list of those with something to send.
+    pub(super) dirty: bool,
+    /// In the list of those whose tasks wait for slots.
+    pub(super) hungry: bool,
+    /// Close when everything is sent.
+    pub(super) close_when_sent: bool,
+    /// When a login must be over.
+    pub(super) deadline: u64,
+    /// Which session of the registry this is.
+    pub(super) key: Option<(SessionKey, u16)>,
+    /// Whether the registry counts it as placed here.
+    pub(super) placed: bool,
+    /// Who waits for this session to be harmless.
+    pub(super) mourners: Vec<(CoreId, GateId)>,
+    /// The session's tasks are gone and fenced.
+    pub(super) harmless: bool,
+    /// The session, kept until nothing is in flight, for the slots that framing holds.
+    pub(super) remains: Option<Box<Session>>,
+}
+
+impl Conn {
+    /// Operations that the kernel has.
+    pub(super) fn in_flight(&self) -> u32 {
+        u32::from(self.receiving) + u32::from(self.tx.busy)
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    generation: u32,
+    conn: Option<Box<Conn>>,
+}
+
+/// The connections of a reactor.
+#[derive(Debug, Default)]
+pub(super) struct Conns {
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+}
+
+impl Conns {
+    /// Enters the connection that `make` makes of its id.
+    pub(super) fn insert(&mut self, make: impl FnOnce(ConnId) -> Conn) -> ConnId {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(Entry::default());
+            self.entries.len() as u32 - 1
+        });
+        let entry = &mut self.entries[index as usize];
+        let id = ConnId { index, generation: entry.generation };
+        entry.conn = Some(Box::new(make(id)));
+        id
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        let entry = self.entries.get_mut(id.index as usize)?;
+        entry.conn.as_deref_mut().filter(|_| entry.generation == id.generation)
+    }
+
+    pub(super) fn remove(&mut self, id: ConnId) -> Option<Box<Conn>> {
+        let entry = self.entries.get_mut(id.index as usize).filter(|e| e.generation == id.generation)?;
+        let conn = entry.conn.take()?;
+        entry.generation = entry.generation.wrapping_add(1) & 0xff_ffff;
+        self.free.push(id.index);
+        Some(conn)
+    }
+
+    pub(super) fn ids(&self) -> Vec<ConnId> {
+        self.entries.iter().filter_map(|e| e.conn.as_ref().map(|c| c.id)).collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+}

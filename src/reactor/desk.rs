@@ -1,0 +1,194 @@
+//! The host of one session, for the length of one call.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::conn::Conn;
+use super::disk::Client;
+use super::gates::Then;
+use super::tx::Tx;
+use super::world::World;
+use crate::ids::{BufId, ConnId, LuId, TaskId};
+use crate::ring::Driver;
+use crate::scsi::{ItNexus, Lu, SharedOp};
+use crate::session::host::{After, Body, Claim, DiskOp, Held, Host, Manage};
+
+/// Lends a session what it may use of the reactor.
+pub(super) struct Desk<'a, D> {
+    pub(super) world: &'a mut World<D>,
+    pub(super) tx: &'a mut Tx,
+    pub(super) hungry: &'a mut bool,
+    pub(super) conn: ConnId,
+}
+
+/// A call that has left the pure core and is inside the reactor: a panic in here leaves shared things half changed,
+/// so it ends the process instead of one connection.
+struct Inside;
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+/// Runs a call of the pure core; `None` when it panicked, which is a mistake of ours and the end of that connection only.
+pub(super) fn guarded<R>(call: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(call)).ok()
+}
+
+impl<D: Driver> Host for Desk<'_, D> {
+    #[inline]
+    fn now(&self) -> u64 {
+        self.world.driver.now()
+    }
+
+    #[inline]
+    fn alloc(&mut self, len: u32, claim: Claim) -> Option<BufId> {
+        let _inside = Inside;
+        let buf = match claim {
+            Claim::Ordinary => self.world.pool.alloc(len),
+            Claim::Urgent => self.world.pool.alloc_reserve(len),
+        };
+        if buf.is_none() {
+            self.world.counters.starved += 1;
+        }
+        buf
+    }
+
+    #[inline]
+    fn free(&mut self, buf: BufId) {
+        let _inside = Inside;
+        self.world.pool.free(buf);
+    }
+
+    fn bytes(&self, buf: BufId) -> &[u8] {
+        self.world.memory.get(self.world.pool.place(buf))
+    }
+
+    fn bytes_mut(&mut self, buf: BufId) -> &mut [u8] {
+        let _inside = Inside;
+        self.world.memory.get_mut(self.world.pool.place(buf))
+    }
+
+    #[inline]
+    fn copy_in(&mut self, buf: BufId, at: u32, from: &[u8]) {
+        let _inside = Inside;
+        self.world.counters.copied_in += from.len() as u64;
+        let place = self.world.pool.place(buf).part(at, from.len() as u32);
+        self.world.memory.write(place, from);
+    }
+
+    fn backlog(&self) -> usize {
+        self.tx.backlog()
+    }
+
+    #[inline]
+    fn is_low(&self) -> bool {
+        self.world.pool.is_low()
+    }
+
+    #[inline]
+    fn take_scratch(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.world.scratch)
+    }
+
+    #[inline]
+    fn give_scratch(&mut self, scratch: Vec<u8>) {
+        self.world.scratch = scratch;
+    }
+
+    #[inline]
+    fn lu(&self, lu: LuId) -> Option<&Lu> {
+        self.world.units.get(lu.0 as usize).map(|u| &u.lu)
+    }
+
+    #[inline]
+    fn in_memory(&self, lu: LuId) -> bool {
+        self.world.units.get(lu.0 as usize).is_some_and(|u| u.store.is_memory())
+    }
+
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        self.tx.put(bytes);
+    }
+
+    #[inline]
+    fn put_body(&mut self, body: Body) {
+        let _inside = Inside;
+        match body {
+            Body::Slot { buf, at, len } => {
+                self.tx.put_body(self.world.pool.place(buf).part(at, len));
+            }
+            Body::Medium { lu, offset, len } => {
+                let resident =
+                    self.world.units.get(lu.0 as usize).and_then(|u| u.store.resident(offset, len));
+                if let Some(place) = resident {
+                    self.tx.put_body(place);
+                }
+            }
+        }
+        self.world.counters.read += u64::from(body.len());
+    }
+
+    #[inline]
+    fn end(&mut self, after: After) {
+        self.tx.end(after, self.world.driver.now());
+    }
+
+    #[inline]
+    fn disk(&mut self, task: TaskId, part: u8, lu: LuId, op: DiskOp) {
+        let _inside = Inside;
+        if let DiskOp::Write { len, .. } = op {
+            self.world.counters.written += u64::from(len);
+        }
+        self.world.submit(Client::Task { conn: self.conn, task, part }, lu, op);
+    }
+
+    fn abandon(&mut self, task: TaskId) -> Held {
+        let _inside = Inside;
+        self.world.abandon(self.conn, task)
+    }
+
+    fn shared(&mut self, task: TaskId, lu: LuId, op: SharedOp, nexus: &ItNexus) {
+        let _inside = Inside;
+        let gate = self.world.gates.shut(1, Then::Shared { conn: self.conn, task });
+        self.world.ask(lu, op, nexus.clone(), gate);
+    }
+
+    fn manage(&mut self, token: u32, what: Manage, nexus: &ItNexus) {
+        let _inside = Inside;
+        let then = Then::Managed { conn: self.conn, token };
+        let (units, cold) = match what {
+            Manage::Fence => return self.world.announce(then),
+            Manage::LuReset(lu) => (vec![lu], false),
+            Manage::TargetReset { units, cold } => (units, cold),
+        };
+        if units.is_empty() {
+            return self.world.announce(then);
+        }
+        let gate = self.world.gates.shut(units.len(), then);
+        for lu in units {
+            self.world.ask(lu, SharedOp::Reset, nexus.clone(), gate);
+        }
+        if cold {
+            self.world.kill_target(&nexus.target, self.conn);
+        }
+    }
+
+    fn wants_slots(&mut self) {
+        if !*self.hungry {
+            *self.hungry = true;
+            self.world.hungry.push_back(self.conn);
+        }
+    }
+}
+
+/// A connection as the host of its session, and the phase with that session.
+pub(super) fn desk<'a, D: Driver>(
+    world: &'a mut World<D>,
+    conn: &'a mut Conn,
+) -> (Desk<'a, D>, &'a mut super::conn::Phase) {
+    let Conn { phase, tx, hungry, id, .. } = conn;
+    (Desk { world, tx, hungry, conn: *id }, phase)
+}

@@ -1,0 +1,282 @@
+//! Disk requests: from "read these bytes for that task" to the result, through fences, short transfers and pieces.
+//!
+//! A request that the kernel has cannot be called back. When its task is forgotten it becomes a ghost: it keeps its
+//! slot, submits nothing more, and the range it may still change stays fenced on every reactor until it has ended.
+
+use crate::ids::{BufId, ConnId, LuId, TaskId};
+use crate::ring::{Driver, Op};
+use crate::scsi::{Asc, Failure, Sense, status};
+use crate::session::host::{DiskOp, Held};
+use crate::store::{BlockingJob, Direction, Fault, Progress, Span, Step, judge_plain};
+
+use super::mail::{Fence, FenceId, Letter};
+use super::tag::Tag;
+use super::world::World;
+
+/// For whom a request is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Client {
+    /// A task of a session, and which part of it.
+    Task { conn: ConnId, task: TaskId, part: u8 },
+    /// The owner of the logical unit, before a change takes effect.
+    Owner,
+}
+
+/// Where a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Waits for a fence, or for room in the ring, or for its next turn.
+    Waiting,
+    /// The kernel or the blocking pool has it.
+    InFlight,
+    /// As before, and nobody wants it any more.
+    Ghost,
+}
+
+/// A disk request.
+#[derive(Debug)]
+pub(super) struct Job {
+    client: Client,
+    lu: LuId,
+    op: DiskOp,
+    /// Bytes that earlier, short transfers have moved.
+    moved: u32,
+    span: Option<Span>,
+    state: State,
+    serial: u32,
+    fence: Option<FenceId>,
+}
+
+/// A request by index and serial: a stale one is noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct JobId {
+    pub(super) index: u32,
+    pub(super) serial: u32,
+}
+
+impl<D: Driver> World<D> {
+    /// Takes a disk request.
+    pub(super) fn submit(&mut self, client: Client, lu: LuId, op: DiskOp) {
+        self.counters.disk_ops += 1;
+        self.job_serial = self.job_serial.wrapping_add(1);
+        let serial = self.job_serial;
+        let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
+        let span = match op {
+            DiskOp::Discard { offset, len } => Some(unit.store.discard(offset, len)),
+            DiskOp::Zero { offset, len, unmap } => Some(unit.store.zero(offset, len, unmap)),
+            _ => None,
+        };
+        let job = Job { client, lu, op, moved: 0, span, state: State::Waiting, serial, fence: None };
+        let id = JobId { index: self.jobs.insert(job) as u32, serial };
+        if unit.is_fenced(op.touches()) {
+            self.counters.fenced += 1;
+            unit.parked.push_back(id);
+        } else {
+            self.perform(id);
+        }
+    }
+
+    fn job(&mut self, id: JobId) -> Option<&mut Job> {
+        self.jobs.get_mut(id.index as usize).filter(|j| j.serial == id.serial)
+    }
+
+    /// Does the next step of a request that nothing holds up.
+    pub(super) fn perform(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(id.index as usize).filter(|j| j.serial == id.serial) else {
+            return;
+        };
+        let Some(unit) = self.units.get(job.lu.0 as usize) else { return };
+        let step = match (job.op, &job.span) {
+            (DiskOp::Read { buf, len, offset }, _) => {
+                let place = self.pool.place(buf).part(job.moved, len - job.moved);
+                unit.store.read(&mut self.memory, place, offset + u64::from(job.moved))
+            }
+            (DiskOp::Write { buf, len, offset, fua }, _) => {
+                let place = self.pool.place(buf).part(job.moved, len - job.moved);
+                unit.store.write(&mut self.memory, place, offset + u64::from(job.moved), fua)
+            }
+            (_, Some(span)) => match span.step(&unit.store, &mut self.memory) {
+                Some(step) => step,
+                None => return self.finish(id, Ok(())),
+            },
+            (_, None) => unit.store.flush(),
+        };
+        self.take_step(id, step);
+    }
+
+    fn take_step(&mut self, id: JobId, step: Step) {
+        let Some(job) = self.job(id) else { return };
+        match step {
+            Step::Op(kind) => {
+                let op = Op { tag: Tag::Disk(id.index).pack(), kind };
+                match self.driver.push(op) {
+                    Ok(_) => self.set_in_flight(id),
+                    // The ring is full: it goes on when something has completed.
+                    Err(_) => self.later.push((id, None)),
+                }
+            }
+            Step::Now(Ok(())) if job.span.is_none() => self.finish(id, Ok(())),
+            // A piece of a long range: others get their turn in between.
+            Step::Now(Ok(())) | Step::Later => self.later.push((id, Some(0))),
+            Step::Now(Err(fault)) => self.fail(id, fault),
+            Step::Blocking(call) => {
+                let address = self.mail.address(self.mail.core).clone();
+                let reply = move |result| address.post_blocking(Letter::Blocked { id, result });
+                match self.blocking.submit(BlockingJob::new(move || call.run(), reply)) {
+                    Ok(()) => self.set_in_flight(id),
+                    Err(_) => self.fail(id, Fault::Busy),
+                }
+            }
+        }
+    }
+
+    fn set_in_flight(&mut self, id: JobId) {
+        if let Some(job) = self.job(id) {
+            job.state = State::InFlight;
+        }
+    }
+
+    /// The requests of earlier turns that were to go on in this one.
+    pub(super) fn go_on_later(&mut self) {
+        for (id, result) in std::mem::take(&mut self.later) {
+            match result {
+                Some(result) => self.stepped(id, result),
+                None => self.perform(id),
+            }
+        }
+    }
+
+    /// The completion of an operation of the ring.
+    pub(super) fn disk_completed(&mut self, index: u32, result: i32) {
+        let Some(serial) = self.jobs.get(index as usize).map(|j| j.serial) else { return };
+        self.stepped(JobId { index, serial }, result);
+    }
+
+    /// A step has its result: bytes, zero, or a negative errno.
+    pub(super) fn stepped(&mut self, id: JobId, result: i32) {
+        let Some(job) = self.jobs.get_mut(id.index as usize).filter(|j| j.serial == id.serial) else {
+            return;
+        };
+        let Some(unit) = self.units.get(job.lu.0 as usize) else { return };
+        let ghost = job.state == State::Ghost;
+        job.state = if ghost { State::Ghost } else { State::Waiting };
+        let progress = match (job.op, &mut job.span) {
+            (DiskOp::Read { len, .. }, _) => unit.store.judge(Direction::Read, result, len - job.moved),
+            (DiskOp::Write { len, .. }, _) => unit.store.judge(Direction::Write, result, len - job.moved),
+            (_, Some(span)) => match span.done(result) {
+                Ok(()) => Progress::Retry,
+                Err(fault) => Progress::Fault(fault),
+            },
+            (_, None) => judge_plain(result),
+        };
+        match progress {
+            Progress::Done => self.finish(id, Ok(())),
+            Progress::Fault(fault) => self.fail(id, fault),
+            // A ghost never submits again.
+            _ if ghost => self.finish(id, Ok(())),
+            Progress::Short(count) => {
+                job.moved += count;
+                self.perform(id);
+            }
+            Progress::Retry => self.perform(id),
+        }
+    }
+
+    fn fail(&mut self, id: JobId, fault: Fault) {
+        let Some(job) = self.job(id) else { return };
+        let (lu, at) = (job.lu, job.op.touches().map_or(0, |(offset, _)| offset) + u64::from(job.moved));
+        let Some(unit) = self.units.get(lu.0 as usize) else { return };
+        let block = at / u64::from(unit.lu.facts.block_size.max(1));
+        tracing::warn!(store = unit.lu.facts.name, lba = block, ?fault, "a disk request failed");
+        self.finish(id, Err(failure_of(fault, block)));
+    }
+
+    fn finish(&mut self, id: JobId, result: Result<(), Failure>) {
+        let Some(job) = self.jobs.try_remove(id.index as usize) else { return };
+        if job.state == State::Ghost {
+            return self.lay_to_rest(&job);
+        }
+        self.finished.push((job.client, job.lu, result));
+    }
+
+    /// A ghost has ended: its slot goes back, its fence falls.
+    fn lay_to_rest(&mut self, ghost: &Job) {
+        if let Some(buf) = ghost.op.buf() {
+            self.pool.free(buf);
+        }
+        let Some(fence) = ghost.fence else { return };
+        match self.unannounced.iter().position(|f| f.id == fence) {
+            Some(at) => {
+                self.unannounced.remove(at);
+            }
+            None => {
+                for core in self.mail.others() {
+                    self.mail.post(core, Letter::Lift(fence, ghost.lu));
+                }
+            }
+        }
+        self.lift(fence, ghost.lu);
+    }
+
+    /// A fence falls: what waited for it goes on, in order.
+    pub(super) fn lift(&mut self, fence: FenceId, lu: LuId) {
+        let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
+        unit.lift(fence);
+        for id in std::mem::take(&mut unit.parked) {
+            let Some(op) = self.job(id).map(|j| j.op) else { continue };
+            let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
+            if unit.is_fenced(op.touches()) {
+                unit.parked.push_back(id);
+            } else {
+                self.perform(id);
+            }
+        }
+    }
+
+    /// Forgets the requests of a task. What the kernel has becomes a ghost; its slots are returned.
+    pub(super) fn abandon(&mut self, conn: ConnId, task: TaskId) -> Held {
+        let of_task =
+            |c: Client| matches!(c, Client::Task { conn: x, task: y, .. } if x == conn && y == task);
+        let mine: Vec<usize> = self.jobs.iter().filter(|(_, j)| of_task(j.client)).map(|(i, _)| i).collect();
+        let mut held = Held::new();
+        for index in mine {
+            if self.jobs[index].state == State::Waiting {
+                self.jobs.remove(index);
+            } else {
+                held.extend(self.haunt(index));
+            }
+        }
+        self.finished.retain(|(client, ..)| !of_task(*client));
+        held
+    }
+
+    fn haunt(&mut self, index: usize) -> Option<BufId> {
+        let job = &mut self.jobs[index];
+        job.state = State::Ghost;
+        let buf = job.op.buf();
+        let Some((offset, len)) = job.op.changes() else { return buf };
+        self.fence_serial += 1;
+        let fence = Fence { id: (self.mail.core, self.fence_serial), lu: job.lu, offset, len };
+        job.fence = Some(fence.id);
+        if let Some(unit) = self.units.get_mut(job.lu.0 as usize) {
+            unit.fences.push(fence);
+        }
+        self.unannounced.push(fence);
+        buf
+    }
+}
+
+/// What an initiator is told of a fault. `lba` is the first block that was not transferred.
+fn failure_of(fault: Fault, lba: u64) -> Failure {
+    Failure::Check(match fault {
+        Fault::Read => Sense::read_error(lba),
+        Fault::Write => Sense::write_error(lba),
+        Fault::NoSpace => Sense::no_space(),
+        Fault::Gone => Sense::not_ready(Asc::NOT_READY),
+        Fault::Protected => Sense::write_protected(),
+        Fault::Reserved => return Failure::Status(status::RESERVATION_CONFLICT),
+        Fault::Busy => return Failure::Status(status::BUSY),
+        Fault::Transient | Fault::Cancelled => Sense::aborted(Asc::NONE),
+        Fault::Hardware | Fault::Unsupported | Fault::Other(_) => Sense::target_failure(),
+    })
+}

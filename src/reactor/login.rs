@@ -1,0 +1,306 @@
+//! Connections before full feature phase: accepted, logged in, placed.
+
+use std::os::fd::RawFd;
+
+use super::conn::{Conn, Finishing, Phase};
+use super::desk::desk;
+use super::gates::Then;
+use super::mail::{Letter, Moving};
+use super::registry::SessionKey;
+use super::tag::Tag;
+use super::tx::Tx;
+use super::{Reactor, Why};
+use crate::ids::ConnId;
+use crate::ring::{Done, Driver, Ends, Kind, Op, RecvOp};
+use crate::session::Session;
+use crate::session::host::After;
+use crate::session::login::{Established, Login, LoginReply, Pdu};
+use crate::wire::bhs::{BHS_LEN, Bhs, LoginRequest, padding};
+use crate::wire::codes::Opcode;
+
+/// Bytes of staging of a connection: headers and small payloads. As measured, more gains nothing.
+const STAGING: usize = 16 << 10;
+
+/// The longest data segment during login: MaxRecvDataSegmentLength before anything is declared (RFC 7143 section 13.12).
+const MAX_LOGIN_DATA: usize = 8192;
+
+/// Where the TSIH sits in a Login Response.
+const TSIH_AT: std::ops::Range<usize> = 14..16;
+
+/// A listening socket of this reactor.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) fd: RawFd,
+    pub(super) armed: bool,
+}
+
+impl<D: Driver> Reactor<D> {
+    /// Waits for a connection on every listener that waits for none yet, as far as there is room for more.
+    pub(super) fn arm_listeners(&mut self) {
+        if self.draining.is_some() || self.conns.len() >= self.max_connections {
+            return;
+        }
+        for (index, listener) in self.listeners.iter_mut().enumerate().filter(|(_, l)| !l.armed) {
+            let op =
+                Op { tag: Tag::Accept(index as u32).pack(), kind: Kind::Accept { listener: listener.fd } };
+            listener.armed = self.world.driver.push(op).is_ok();
+        }
+    }
+
+    /// A listener's wait is over; whether all is well with it.
+    pub(super) fn accepted(&mut self, listener: u32, done: &Done) -> bool {
+        if let Some(l) = self.listeners.get_mut(listener as usize) {
+            l.armed = false;
+        }
+        if done.result < 0 {
+            if ![-libc::EINTR, -libc::EAGAIN, -libc::ECANCELED, -libc::ECONNABORTED].contains(&done.result) {
+                tracing::warn!(errno = -done.result, "cannot accept a connection");
+            }
+            return false;
+        }
+        let fd = done.result;
+        if self.draining.is_some() {
+            self.close_fd(fd);
+            return false;
+        }
+        match self.world.driver.adopt(fd, &self.socket_options) {
+            Ok(ends) => self.begin_login(fd, ends),
+            Err(error) => {
+                tracing::debug!(%error, "a connection was gone before it could be served");
+                self.close_fd(fd);
+            }
+        }
+        true
+    }
+
+    pub(super) fn close_fd(&mut self, fd: RawFd) {
+        if self.world.driver.push(Op { tag: Tag::Close.pack(), kind: Kind::Close { fd } }).is_err() {
+            self.unclosed.push(fd);
+        }
+    }
+
+    fn begin_login(&mut self, fd: RawFd, ends: Ends) {
+        self.world.counters.accepted += 1;
+        let login = Login::new(self.catalog.clone(), ends.local);
+        let deadline = self.world.driver.now() + self.login_timeout;
+        let id = self.enter_conn(fd, ends, Phase::Login(Box::new(login)), deadline);
+        tracing::debug!(peer = %ends.peer, local = %ends.local, "connection");
+        self.pending.push_back(id);
+        self.thin_out_logins();
+        self.arm_recv(id);
+    }
+
+    /// A crowd of peers that prove nothing must not keep others out: beyond the limit the oldest has to go.
+    fn thin_out_logins(&mut self) {
+        if self.pending.len() <= self.max_pending {
+            return;
+        }
+        let conns = &mut self.conns;
+        self.pending.retain(|id| conns.get_mut(*id).is_some_and(|c| matches!(c.phase, Phase::Login(_))));
+        if self.pending.len() > self.max_pending
+            && let Some(oldest) = self.pending.pop_front()
+        {
+            self.close(oldest, Why::Crowded);
+        }
+    }
+
+    fn enter_conn(&mut self, fd: RawFd, ends: Ends, phase: Phase, deadline: u64) -> ConnId {
+        self.conns.insert(|id| Conn {
+            id,
+            fd,
+            ends,
+            phase,
+            recv: Some(RecvOp::new(fd, STAGING)),
+            receiving: false,
+            paused: false,
+            more: false,
+            tx: Tx::new(fd),
+            dirty: false,
+            hungry: false,
+            close_when_sent: false,
+            deadline,
+            key: None,
+            placed: false,
+            mourners: Vec::new(),
+            harmless: false,
+            remains: None,
+        })
+    }
+
+    /// Takes one Login Request at a time from staging.
+    pub(super) fn login_bytes(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if !conn.tx.is_idle() {
+            return;
+        }
+        let Some(recv) = conn.recv.as_mut() else { return };
+        let request = match whole_login(&recv.staging[..recv.filled]) {
+            Ok(Some(request)) => request,
+            Ok(None) => return,
+            Err(why) => return self.close(id, Why::NoLogin(why)),
+        };
+        let bhs = LoginRequest::from_bhs(&request.bhs);
+        let data = &recv.staging[request.data.clone()];
+        let Phase::Login(login) = &mut conn.phase else { return };
+        let reply = login.request(bhs, data, &mut self.entropy);
+        recv.consume(request.whole);
+        self.follow_login(id, reply);
+    }
+
+    fn follow_login(&mut self, id: ConnId, reply: LoginReply) {
+        match reply {
+            LoginReply::Continue(pdu) => self.answer_login(id, &pdu, After::Keep),
+            LoginReply::Refuse(pdu) => {
+                if let Some(conn) = self.conns.get_mut(id) {
+                    tracing::info!(peer = %conn.ends.peer, answer = %refusal(&pdu), "login refused");
+                }
+                self.answer_login(id, &pdu, After::Close);
+            }
+            LoginReply::Done(pdu, established) => self.place(id, &pdu, established),
+        }
+    }
+
+    fn answer_login(&mut self, id: ConnId, pdu: &Pdu, after: After) {
+        let now = self.world.driver.now();
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.tx.put(&rendered(pdu));
+        conn.tx.end(after, now);
+        self.mark_dirty(id);
+    }
+
+    /// The login is complete: the connection goes to the reactor with the least to do. Nothing of it is in flight.
+    fn place(&mut self, id: ConnId, pdu: &Pdu, established: Box<Established>) {
+        let core = self.registry.place(self.world.mail.core);
+        let response = rendered(pdu);
+        if core == self.world.mail.core {
+            if let Some(conn) = self.conns.get_mut(id) {
+                conn.placed = true;
+            }
+            return self.finish_login(id, response, established);
+        }
+        let Some(conn) = self.conns.remove(id) else { return };
+        debug_assert_eq!(conn.in_flight(), 0, "a connection moves with nothing in flight");
+        let early = conn.recv.map_or_else(Vec::new, |r| r.staging[..r.filled].to_vec());
+        let moving = Moving { fd: conn.fd, ends: conn.ends, established, response, early };
+        self.world.mail.post(core, Letter::Adopt(Box::new(moving)));
+    }
+
+    /// A connection from another reactor.
+    pub(super) fn adopt(&mut self, moving: Moving) {
+        let Moving { fd, ends, established, response, early } = moving;
+        let deadline = self.world.driver.now() + self.login_timeout;
+        let id = self.enter_conn(fd, ends, Phase::Closing, deadline);
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.placed = true;
+            if let Some(recv) = conn.recv.as_mut() {
+                recv.staging[..early.len()].copy_from_slice(&early);
+                recv.filled = early.len();
+            }
+        }
+        self.finish_login(id, response, established);
+    }
+
+    /// Enters the session; one that it replaces must be harmless first.
+    fn finish_login(&mut self, id: ConnId, mut response: Vec<u8>, established: Box<Established>) {
+        let core = self.world.mail.core;
+        let Some(key) = self.conns.get_mut(id).map(|c| key_of(&established, &c.ends)) else { return };
+        let (tsih, old) = self.registry.enter(key.clone(), core, id);
+        if let Some(bytes) = response.get_mut(TSIH_AT) {
+            bytes.copy_from_slice(&tsih.to_be_bytes());
+        }
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.key = Some((key, tsih));
+        conn.phase = Phase::Reinstating(Box::new(Finishing { established, response }));
+        match old {
+            Some(home) => {
+                tracing::info!(peer = %conn.ends.peer, "a login replaces a session");
+                let gate = self.world.gates.shut(1, Then::Reinstated { conn: id });
+                self.world.mail.post(home.core, Letter::Kill { conn: home.conn, from: core, gate });
+            }
+            None => self.enter_full_feature(id),
+        }
+    }
+
+    /// The final Login Response leaves, and full feature phase begins.
+    pub(super) fn enter_full_feature(&mut self, id: ConnId) {
+        let now = self.world.driver.now();
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if !matches!(conn.phase, Phase::Reinstating(_)) {
+            return;
+        }
+        let Phase::Reinstating(finishing) = std::mem::replace(&mut conn.phase, Phase::Closing) else {
+            return;
+        };
+        let Finishing { established, response } = *finishing;
+        let target = established.target.as_ref().map_or("discovery", |t| t.iqn.as_str());
+        tracing::info!(initiator = established.initiator, target, peer = %conn.ends.peer, reactor = self.world.mail.core.0, "login");
+        conn.phase = Phase::Full(Box::new(Session::new(established, self.catalog.clone(), now)));
+        conn.tx.put(&response);
+        conn.tx.end(After::Keep, now);
+        self.world.counters.logins += 1;
+        self.mark_dirty(id);
+        self.use_staged(id);
+        if self.draining.is_some() {
+            self.ask_to_log_out(id);
+        }
+    }
+
+    /// A session is told to go; one in another phase just goes.
+    pub(super) fn ask_to_log_out(&mut self, id: ConnId) {
+        let Some(deadline) = self.draining else { return };
+        let left = deadline.saturating_sub(self.world.driver.now()) / 1_000_000_000;
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        match desk(&mut self.world, conn) {
+            (mut desk, Phase::Full(session)) => {
+                session.request_logout(&mut desk, left.min(u64::from(u16::MAX)) as u16);
+                self.mark_dirty(id);
+            }
+            _ => self.close(id, Why::Stopping),
+        }
+    }
+}
+
+/// A Login Request in staging.
+struct WholeLogin {
+    bhs: [u8; BHS_LEN],
+    data: std::ops::Range<usize>,
+    /// Bytes of the whole PDU.
+    whole: usize,
+}
+
+/// Finds a whole Login Request; `Ok(None)`: more bytes are needed.
+fn whole_login(bytes: &[u8]) -> Result<Option<WholeLogin>, &'static str> {
+    let Some(&raw) = bytes.first_chunk::<BHS_LEN>() else { return Ok(None) };
+    let bhs = Bhs::from_bhs(&raw);
+    if bhs.opcode() != Opcode::LOGIN_REQUEST {
+        return Err("a PDU other than Login Request before the login was complete");
+    }
+    let len = bhs.data_len();
+    if len > MAX_LOGIN_DATA {
+        return Err("a Login Request with more than 8192 bytes");
+    }
+    let start = BHS_LEN + bhs.ahs_len();
+    let whole = start + len + padding(len);
+    Ok((bytes.len() >= whole).then_some(WholeLogin { bhs: raw, data: start..start + len, whole }))
+}
+
+/// A PDU without digests, which login never has.
+fn rendered(pdu: &Pdu) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(BHS_LEN + pdu.data.len() + 3);
+    bytes.extend_from_slice(&pdu.bhs);
+    bytes.extend_from_slice(&pdu.data);
+    bytes.resize(bytes.len() + padding(pdu.data.len()), 0);
+    bytes
+}
+
+fn refusal(pdu: &Pdu) -> crate::wire::codes::LoginStatus {
+    let response = crate::wire::bhs::LoginResponse::from_bhs(&pdu.bhs);
+    crate::wire::codes::LoginStatus::from_parts(response.status_class, response.status_detail)
+}
+
+/// Discovery sessions of one initiator may overlap: each is named by its peer's address instead of a target.
+fn key_of(e: &Established, ends: &Ends) -> SessionKey {
+    let target = e.target.as_ref().map_or_else(|| ends.peer.to_string(), |t| t.iqn.clone());
+    let tpg_tag = e.target.as_ref().and_then(|t| t.tpgs.get(e.tpg)).map_or(0, |t| t.tag);
+    SessionKey { initiator: e.initiator.clone(), isid: e.isid, target, tpg_tag }
+}

@@ -1,0 +1,212 @@
+//! What reactors say to each other and to the control thread. Never data-path I/O.
+//!
+//! One bounded mailbox per reactor, filled by all; letters of one sender arrive in the order in which they were
+//! posted. Posting never blocks: what does not fit waits in the sender's own backlog, in order.
+
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use super::disk::JobId;
+use super::gates::GateId;
+use super::stats::Snapshot;
+use crate::ids::{ConnId, CoreId, LuId};
+use crate::ring::{Bell, Ends};
+use crate::scsi::{Asc, Effects, Failure, ItNexus, LuState, SharedOp};
+use crate::session::login::Established;
+
+/// Letters that fit in a mailbox. Each stands for a rare event; a reset of a logical unit with a thousand sessions
+/// is one letter.
+const MAILBOX: usize = 1024;
+
+/// Which fence: the reactor that has the ghost, and its own number.
+pub(super) type FenceId = (CoreId, u64);
+
+/// A range of a medium that a write of a forgotten task may still change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fence {
+    pub(super) id: FenceId,
+    pub(super) lu: LuId,
+    pub(super) offset: u64,
+    pub(super) len: u64,
+}
+
+/// A connection on its way to the reactor that will own it. Nothing of it is in flight.
+#[derive(Debug)]
+pub(super) struct Moving {
+    pub(super) fd: RawFd,
+    pub(super) ends: Ends,
+    pub(super) established: Box<Established>,
+    /// The final Login Response, less its TSIH.
+    pub(super) response: Vec<u8>,
+    /// What the initiator sent behind its last request.
+    pub(super) early: Vec<u8>,
+}
+
+/// A request to the owner of a logical unit, and where its answer goes.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) lu: LuId,
+    pub(super) op: SharedOp,
+    pub(super) nexus: ItNexus,
+    pub(super) from: CoreId,
+    pub(super) gate: GateId,
+}
+
+/// Everything that is said.
+#[derive(Debug)]
+pub(super) enum Letter {
+    /// Have this connection.
+    Adopt(Box<Moving>),
+    /// To the owner of a logical unit.
+    Ask(Box<Ask>),
+    /// From the owner: the answer.
+    Answer { gate: GateId, result: Result<(), Failure> },
+    /// From the owner: the state is now this. Acknowledge when it holds here.
+    Change(Box<Change>),
+    /// These ranges are fenced. Acknowledge.
+    Fences { from: CoreId, gate: GateId, fences: Arc<[Fence]> },
+    /// A ghost has ended.
+    Lift(FenceId, LuId),
+    /// An acknowledgement.
+    Ack(GateId),
+    /// End the session of that connection, which a new login replaces (or a cold reset ends); acknowledge when it
+    /// can do no harm.
+    Kill { conn: ConnId, from: CoreId, gate: GateId },
+    /// End every session of that target, but one.
+    KillTarget { target: Arc<str>, but: (CoreId, ConnId) },
+    /// A system call of the blocking pool has its result.
+    Blocked { id: JobId, result: i32 },
+    /// The state of a logical unit is on disk, or could not be put there.
+    Saved { lu: LuId, result: i32 },
+    /// Ask initiators to log out; stop at that time at the latest.
+    Drain { deadline: u64 },
+    /// Say how you are.
+    Report(Sender<Snapshot>),
+}
+
+/// A new state of a logical unit.
+#[derive(Debug, Clone)]
+pub(super) struct Change {
+    pub(super) lu: LuId,
+    pub(super) state: Arc<LuState>,
+    pub(super) effects: Arc<Effects>,
+    pub(super) caller: ItNexus,
+    /// A reset: every task of the logical unit is aborted.
+    pub(super) reset: bool,
+    pub(super) owner: CoreId,
+    pub(super) gate: GateId,
+}
+
+impl Change {
+    /// The unit attentions of one nexus.
+    pub(super) fn attentions_for(&self, nexus: &ItNexus) -> Vec<Asc> {
+        let own = self.effects.attentions.iter().filter(|(n, _)| n == nexus).map(|(_, asc)| *asc);
+        own.chain(self.effects.attention_others.filter(|_| *nexus != self.caller)).collect()
+    }
+}
+
+/// How to reach a reactor.
+#[derive(Clone, Debug)]
+pub(super) struct Address {
+    sender: Sender<Letter>,
+    bell: Arc<Bell>,
+}
+
+impl Address {
+    pub(super) fn bell(&self) -> &Arc<Bell> {
+        &self.bell
+    }
+
+    /// Posts from a thread that is no reactor: waits while the mailbox is full.
+    pub(super) fn post_blocking(&self, letter: Letter) {
+        // A reactor that is gone has no use for letters.
+        let _ = self.sender.send(letter);
+        self.bell.ring();
+    }
+}
+
+/// Mailboxes for `bells.len()` reactors.
+pub(super) fn mailboxes(bells: Vec<Arc<Bell>>) -> (Vec<Address>, Vec<Receiver<Letter>>) {
+    bells
+        .into_iter()
+        .map(|bell| {
+            let (sender, receiver) = bounded(MAILBOX);
+            (Address { sender, bell }, receiver)
+        })
+        .unzip()
+}
+
+/// The post office of one reactor.
+pub(super) struct Mail {
+    pub(super) core: CoreId,
+    inbox: Receiver<Letter>,
+    addresses: Vec<Address>,
+    backlog: Vec<VecDeque<Letter>>,
+}
+
+impl Mail {
+    pub(super) fn new(core: CoreId, inbox: Receiver<Letter>, addresses: Vec<Address>) -> Self {
+        let backlog = addresses.iter().map(|_| VecDeque::new()).collect();
+        Self { core, inbox, addresses, backlog }
+    }
+
+    /// All reactors, this one included.
+    pub(super) fn everybody(&self) -> impl Iterator<Item = CoreId> + Clone + use<> {
+        (0..self.addresses.len() as u16).map(CoreId)
+    }
+
+    /// All reactors but this one.
+    pub(super) fn others(&self) -> impl Iterator<Item = CoreId> + use<> {
+        let me = self.core;
+        self.everybody().filter(move |c| *c != me)
+    }
+
+    pub(super) fn address(&self, core: CoreId) -> &Address {
+        &self.addresses[usize::from(core.0)]
+    }
+
+    pub(super) fn bell(&self) -> &Arc<Bell> {
+        self.address(self.core).bell()
+    }
+
+    pub(super) fn post(&mut self, to: CoreId, letter: Letter) {
+        self.backlog[usize::from(to.0)].push_back(letter);
+        self.deliver(to);
+    }
+
+    /// Delivers as much of the backlog for `to` as fits.
+    fn deliver(&mut self, to: CoreId) {
+        let (address, backlog) = (&self.addresses[usize::from(to.0)], &mut self.backlog[usize::from(to.0)]);
+        let mut any = false;
+        while let Some(letter) = backlog.pop_front() {
+            match address.sender.try_send(letter) {
+                Ok(()) => any = true,
+                Err(TrySendError::Full(letter)) => {
+                    backlog.push_front(letter);
+                    break;
+                }
+                Err(TrySendError::Disconnected(_)) => {}
+            }
+        }
+        if any {
+            address.bell.ring();
+        }
+    }
+
+    /// Tries again what did not fit; true while something still does not.
+    pub(super) fn deliver_backlog(&mut self) -> bool {
+        for to in self.everybody() {
+            if !self.backlog[usize::from(to.0)].is_empty() {
+                self.deliver(to);
+            }
+        }
+        self.backlog.iter().any(|b| !b.is_empty())
+    }
+
+    pub(super) fn next(&self) -> Option<Letter> {
+        self.inbox.try_recv().ok()
+    }
+}

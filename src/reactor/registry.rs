@@ -1,0 +1,134 @@
+//! Who is logged in, over all reactors. Slow path only, so a mutex serves.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::ids::{ConnId, CoreId};
+
+/// What makes two sessions the same one (RFC 7143 section 6.3.5): initiator name, ISID, target, portal group tag.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct SessionKey {
+    pub(super) initiator: String,
+    pub(super) isid: [u8; 6],
+    pub(super) target: String,
+    pub(super) tpg_tag: u16,
+}
+
+/// Where a session lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Home {
+    pub(super) core: CoreId,
+    pub(super) conn: ConnId,
+    pub(super) tsih: u16,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    sessions: HashMap<SessionKey, Home>,
+    /// Connections per reactor, for placement.
+    load: Vec<u32>,
+    next_tsih: u16,
+}
+
+/// The registry.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    inner: Mutex<Inner>,
+}
+
+impl Registry {
+    pub(super) fn new(reactors: usize) -> Self {
+        let inner = Inner { load: vec![0; reactors], ..Inner::default() };
+        Self { inner: Mutex::new(inner) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // No code that holds the lock can leave it half changed.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a login as the session of that key and gives it a TSIH; returns the one it replaces.
+    pub(super) fn enter(&self, key: SessionKey, core: CoreId, conn: ConnId) -> (u16, Option<Home>) {
+        let mut inner = self.lock();
+        let tsih = inner.free_tsih();
+        let old = inner.sessions.insert(key, Home { core, conn, tsih });
+        (tsih, old)
+    }
+
+    /// The session is gone, unless another has taken its place.
+    pub(super) fn leave(&self, key: &SessionKey, tsih: u16) {
+        let mut inner = self.lock();
+        if inner.sessions.get(key).is_some_and(|h| h.tsih == tsih) {
+            inner.sessions.remove(key);
+        }
+    }
+
+    /// The reactor with the fewest connections; `here` if it is one of those. Counts the connection there.
+    pub(super) fn place(&self, here: CoreId) -> CoreId {
+        let mut inner = self.lock();
+        let least = inner.load.iter().copied().min().unwrap_or(0);
+        let here = usize::from(here.0);
+        let core = match inner.load.get(here) {
+            Some(&load) if load == least => here,
+            _ => inner.load.iter().position(|l| *l == least).unwrap_or(here),
+        };
+        if let Some(load) = inner.load.get_mut(core) {
+            *load += 1;
+        }
+        CoreId(core as u16)
+    }
+
+    /// A placed connection has gone.
+    pub(super) fn unplace(&self, core: CoreId) {
+        if let Some(load) = self.lock().load.get_mut(usize::from(core.0)) {
+            *load = load.saturating_sub(1);
+        }
+    }
+}
+
+impl Inner {
+    /// A TSIH that no session has; zero is reserved (RFC 7143 section 11.12.6).
+    fn free_tsih(&mut self) -> u16 {
+        loop {
+            self.next_tsih = self.next_tsih.wrapping_add(1);
+            let taken = |t| t == 0 || self.sessions.values().any(|h| h.tsih == t);
+            if !taken(self.next_tsih) {
+                return self.next_tsih;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(isid: u8) -> SessionKey {
+        SessionKey { initiator: "iqn.a".into(), isid: [isid; 6], target: "iqn.t".into(), tpg_tag: 1 }
+    }
+
+    fn conn(index: u32) -> ConnId {
+        ConnId { index, generation: 0 }
+    }
+
+    #[test]
+    fn a_second_login_finds_the_first() {
+        let r = Registry::new(2);
+        let (first, none) = r.enter(key(1), CoreId(0), conn(1));
+        assert_eq!(none, None);
+        let (second, old) = r.enter(key(1), CoreId(1), conn(2));
+        assert_eq!(old, Some(Home { core: CoreId(0), conn: conn(1), tsih: first }));
+        r.leave(&key(1), first);
+        // The old session's end must not remove the new one.
+        assert_eq!(r.enter(key(1), CoreId(0), conn(3)).1.map(|h| h.tsih), Some(second));
+    }
+
+    #[test]
+    fn placement_evens_out_and_prefers_home() {
+        let r = Registry::new(3);
+        let places: Vec<u16> = (0..6).map(|_| r.place(CoreId(1)).0).collect();
+        assert_eq!(places, [1, 0, 2, 1, 0, 2]);
+        r.unplace(CoreId(2));
+        assert_eq!(r.place(CoreId(0)), CoreId(2));
+    }
+}

@@ -1,0 +1,114 @@
+//! The receiving side: what the kernel is asked to fill, and what is done with what came.
+
+use super::conn::{Conn, Phase};
+use super::desk::{desk, guarded};
+use super::tag::Tag;
+use super::{Reactor, Why};
+use crate::ids::ConnId;
+use crate::ring::{Done, Driver, Kind, Op};
+
+impl<D: Driver> Reactor<D> {
+    /// Asks for more bytes, if the connection wants any and nothing is asked for yet.
+    pub(super) fn arm_recv(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if conn.receiving || conn.paused || !conn.wants_bytes() {
+            return;
+        }
+        let Some(mut recv) = conn.recv.take() else { return };
+        recv.into = match &conn.phase {
+            Phase::Full(session) => {
+                session.next_place().map(|(buf, at, len)| self.world.pool.place(buf).part(at, len))
+            }
+            _ => None,
+        };
+        let op = Op { tag: Tag::Recv(id).pack(), kind: Kind::Recv(recv) };
+        match self.world.driver.push(op) {
+            Ok(_) => conn.receiving = true,
+            Err(op) => {
+                if let Kind::Recv(recv) = op.kind {
+                    conn.recv = Some(recv);
+                }
+                self.unarmed.push(id);
+            }
+        }
+    }
+
+    pub(super) fn received(&mut self, id: ConnId, done: Done) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Kind::Recv(mut recv) = done.op.kind else { return };
+        conn.receiving = false;
+        self.world.counters.recvs += 1;
+        let gone = match done.result {
+            0 => Some(Why::PeerClosed),
+            r if r < 0 && ![-libc::EINTR, -libc::EAGAIN].contains(&r) => Some(Why::Socket(-r)),
+            _ => None,
+        };
+        let (placed, staged) = recv.received(done.result.max(0) as u32);
+        recv.filled += staged as usize;
+        recv.into = None;
+        conn.recv = Some(recv);
+        conn.more = done.more_in_socket;
+        if conn.is_closing() {
+            return self.closing.push(id);
+        }
+        if let Some(why) = gone {
+            return self.close(id, why);
+        }
+        if let (desk, Phase::Full(session)) = desk(&mut self.world, conn)
+            && placed > 0
+        {
+            session.placed(&desk, placed);
+        }
+        self.use_staged(id);
+    }
+
+    /// Gives what lies in staging to whoever the connection belongs to.
+    pub(super) fn use_staged(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        match conn.phase {
+            Phase::Login(_) => self.login_bytes(id),
+            Phase::Full(_) => self.session_bytes(id),
+            Phase::Reinstating(_) | Phase::Closing => return,
+        }
+        self.arm_recv(id);
+    }
+
+    fn session_bytes(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(mut recv) = conn.recv.take() else { return };
+        let (mut desk, phase) = desk(&mut self.world, conn);
+        let Phase::Full(session) = phase else { return };
+        let outcome = guarded(|| session.input(&mut desk, recv.staged()));
+        let closing = session.closing().is_some();
+        let result = match outcome {
+            Some(Ok(input)) => {
+                recv.consume(input.used);
+                Ok(input.read_on || closing)
+            }
+            Some(Err(why)) => Err(Why::Session(why)),
+            None => Err(Why::Broken),
+        };
+        conn.recv = Some(recv);
+        self.mark_dirty(id);
+        match result {
+            Ok(read_on) => {
+                if let Some(conn) = self.conns.get_mut(id) {
+                    conn.paused = !read_on;
+                }
+            }
+            Err(why) => self.close(id, why),
+        }
+    }
+}
+
+impl Conn {
+    fn wants_bytes(&self) -> bool {
+        match &self.phase {
+            Phase::Full(session) => session.closing().is_none() && !self.close_when_sent,
+            // One request, one answer: while an answer is on its way nothing may be read, so that the connection
+            // can change its reactor with nothing in flight.
+            Phase::Login(_) => self.tx.is_idle() && !self.close_when_sent,
+            Phase::Reinstating(_) | Phase::Closing => false,
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The sending side: one send per connection and turn, with everything that is ready.
+
+use super::conn::{Conn, Phase};
+use super::desk::desk;
+use super::tag::Tag;
+use super::tx::HOLD;
+use super::{Reactor, Why};
+use crate::ids::ConnId;
+use crate::ring::{Done, Driver, Kind, Op, SendOp};
+use crate::session::host::After;
+
+/// How long answers may be held back for more to come, nanoseconds.
+const HOLD_NS: u64 = 50_000;
+
+impl<D: Driver> Reactor<D> {
+    /// There may be something to send on that connection.
+    pub(super) fn mark_dirty(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && !conn.dirty
+        {
+            conn.dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    /// Sends whatever is ready; true when something is held back for more to come.
+    pub(super) fn flush_dirty(&mut self) -> bool {
+        let mut held = false;
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.retain(|&id| {
+            let stays = self.flush(id);
+            held |= stays;
+            stays
+        });
+        // Those that became dirty meanwhile are behind.
+        dirty.append(&mut self.dirty);
+        self.dirty = dirty;
+        held
+    }
+
+    /// True: it stays in the list.
+    fn flush(&mut self, id: ConnId) -> bool {
+        let now = self.world.driver.now();
+        let low = self.world.pool.is_low();
+        let no_room = self.world.driver.room() == 0;
+        let Some(conn) = self.conns.get_mut(id) else { return false };
+        if !conn.tx.busy
+            && !conn.tx.is_empty()
+            && !conn.is_closing()
+            && (no_room || conn.holds_back(now, low))
+        {
+            return true;
+        }
+        conn.dirty = false;
+        if conn.tx.busy || conn.is_closing() {
+            return false;
+        }
+        match conn.tx.take(now) {
+            Some(op) => self.submit_send(id, op),
+            None if conn.close_when_sent => self.close(id, Why::Said),
+            None => {}
+        }
+        false
+    }
+
+    fn submit_send(&mut self, id: ConnId, op: Box<SendOp>) {
+        self.world.counters.sends += 1;
+        if let Err(op) = self.world.driver.push(Op { tag: Tag::Send(id).pack(), kind: Kind::Send(op) })
+            && let Kind::Send(op) = op.kind
+        {
+            // No room for the rest of a short send: in the next turn there is.
+            self.unsent.push((id, op));
+        }
+    }
+
+    /// Short sends whose rest found no room.
+    pub(super) fn resubmit_sends(&mut self) {
+        for (id, op) in std::mem::take(&mut self.unsent) {
+            self.submit_send(id, op);
+        }
+    }
+
+    /// A send has completed.
+    pub(super) fn sent(&mut self, id: ConnId, done: Done) {
+        let now = self.world.driver.now();
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Kind::Send(mut op) = done.op.kind else { return };
+        let retry = [-libc::EINTR, -libc::EAGAIN].contains(&done.result);
+        let failed = done.result < 0 && !retry;
+        if !failed && !conn.is_closing() && !op.advance(done.result.max(0) as usize) {
+            if !retry {
+                conn.tx.progress = now;
+            }
+            return self.submit_send(id, op);
+        }
+        let afters = conn.tx.landed(op);
+        if conn.is_closing() || failed {
+            conn.tx.keep(afters);
+            if failed && !conn.is_closing() {
+                return self.close(id, Why::Socket(-done.result));
+            }
+            return self.closing.push(id);
+        }
+        self.after_send(id, afters);
+    }
+
+    /// A batch has gone: slots go back, sessions go on.
+    fn after_send(&mut self, id: ConnId, mut afters: Vec<After>) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let mut close = conn.close_when_sent && conn.tx.is_empty();
+        for after in afters.drain(..) {
+            match after {
+                After::Keep => {}
+                After::Free(buf) => self.world.pool.free(buf),
+                After::Close => close = true,
+                After::Tell(task, buf) => {
+                    let (mut desk, phase) = desk(&mut self.world, conn);
+                    match phase {
+                        Phase::Full(session) => session.sent(&mut desk, task, buf),
+                        _ => self.world.pool.free(buf),
+                    }
+                }
+            }
+        }
+        conn.tx.keep(afters);
+        if close {
+            return self.close(id, Why::Said);
+        }
+        if !conn.tx.is_empty() {
+            self.mark_dirty(id);
+        }
+        self.resume_reading(id);
+    }
+
+    /// Answers have left: what was left unread for them is read.
+    fn resume_reading(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if std::mem::take(&mut conn.paused) || matches!(conn.phase, Phase::Login(_)) {
+            self.use_staged(id);
+        }
+    }
+}
+
+impl Conn {
+    /// Whether answers are held back: more requests are known to be in the socket, and will be read at once.
+    fn holds_back(&self, now: u64, low: bool) -> bool {
+        let (waiting, since) = self.tx.waiting();
+        self.more && self.receiving && !low && waiting < HOLD && now.saturating_sub(since) < HOLD_NS
+    }
+
+    /// Whether a send is under way that has made no progress for that long.
+    pub(super) fn is_stalled(&self, now: u64, patience: u64) -> bool {
+        self.tx.busy && now.saturating_sub(self.tx.progress) > patience
+    }
+}
