@@ -1,9 +1,221 @@
 //! Serving a configuration: from open stores and listeners to the last flush.
+//!
+//! Owns the order of start and stop. A store is held before anybody can log in to it; `ready` is said when
+//! everything serves; at the end initiators are asked to go, and what they wrote is flushed before the process ends.
 
-use super::config::Config;
+use std::io::Write;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::banner::{self, Opened};
+use super::config::{Config, ServerConfig};
+use super::listen;
+use super::notify::Notify;
+use super::state::StateDir;
+use crate::ids::LuId;
+use crate::reactor::{Control, Limits, Saver, Setup, UnitSeed, start};
+use crate::ring::SocketOptions;
+use crate::scsi::{Identity, Lu, LuState, Persistent};
+use crate::store::{self, Backing, Medium, PATIENCE, StoreConfig};
+use crate::sys;
+
+/// Operations that a reactor may have in flight.
+const OPERATIONS: u32 = 4092;
+
+/// How long a login may take as a whole.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How often the control thread looks around when no watchdog sets the pace.
+const PACE: Duration = Duration::from_secs(10);
 
 /// Serves `config` until told to stop.
-pub fn serve(config: Config) -> anyhow::Result<()> {
-    let _ = config;
-    anyhow::bail!("this build has no engine to serve with");
+///
+/// # Errors
+/// When a store, a listener, memory or a ring cannot be had: what, where and what to do about it.
+pub fn serve(mut config: Config) -> anyhow::Result<()> {
+    let stop = stop_signals()?;
+    raise_limits();
+    let state = open_state(&config.server)?;
+    let units = open_units(&config, state.as_ref())?;
+    let listeners = listen(&mut config)?;
+    let catalog = Arc::new(config.take_catalog());
+    let cores = processors(&config.server)?;
+    let setup = Setup {
+        limits: limits(&config.server, cores.len()),
+        cores,
+        catalog: catalog.clone(),
+        units: units.clone(),
+        listeners,
+        socket_options: SocketOptions { keepalive: true, ..SocketOptions::default() },
+        saver: saver(state, &units),
+        entropy,
+    };
+    let control = start(setup)?;
+    announce(&banner::render(&catalog, &config.stores, &opened(&units)));
+    let notify = Notify;
+    notify.ready(&format!("serving {} logical units", units.len()));
+    watch(&control, &stop, &notify);
+    finish(control, &units, &notify, config.server.drain_timeout)
+}
+
+/// A channel that gets a message when the process is to stop.
+fn stop_signals() -> anyhow::Result<Receiver<i32>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT]).context("cannot catch signals")?;
+    let (tell, stop) = bounded(1);
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            // A second signal while the first is being heeded changes nothing.
+            let _ = tell.try_send(signal);
+        }
+    })?;
+    Ok(stop)
+}
+
+fn raise_limits() {
+    if let Err(error) = sys::raise_open_files() {
+        tracing::warn!(%error, "cannot raise the limit of open files; set LimitNOFILE= or ulimit -n");
+    }
+}
+
+/// The state directory. What is served from the command line can do without one, but not save reservations.
+fn open_state(server: &ServerConfig) -> anyhow::Result<Option<StateDir>> {
+    match StateDir::open(&server.state_dir) {
+        Ok(state) => Ok(Some(state)),
+        Err(error) if server.ad_hoc => {
+            tracing::warn!(%error, "no state directory: reservations will not outlive this process");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn open_units(config: &Config, state: Option<&StateDir>) -> anyhow::Result<Vec<UnitSeed>> {
+    config.stores.iter().map(|store| open_unit(store, &config.server, state)).collect()
+}
+
+fn open_unit(
+    config: &StoreConfig,
+    server: &ServerConfig,
+    state: Option<&StateDir>,
+) -> anyhow::Result<UnitSeed> {
+    let backing = store::open(config, PATIENCE)?;
+    for warning in &backing.warnings {
+        tracing::warn!(store = config.name, "{warning}");
+    }
+    let identity = match state {
+        Some(state) if !server.ad_hoc => state.identity(config)?,
+        _ => Identity::derived(config).with_context(|| format!("cannot identify {}", config.name))?,
+    };
+    let saved = match state {
+        Some(state) => state.load_unit(&identity.serial)?,
+        None => None,
+    };
+    let facts = Arc::new(backing.facts(identity));
+    let lu = Lu { facts, state: Arc::new(restored(&config.name, saved.as_deref())?) };
+    Ok(UnitSeed { lu, backing: Arc::new(backing) })
+}
+
+/// The state that a logical unit starts with.
+fn restored(name: &str, saved: Option<&[u8]>) -> anyhow::Result<LuState> {
+    let Some(saved) = saved else { return Ok(LuState::default()) };
+    let saved: Persistent = serde_json::from_slice(saved)
+        .with_context(|| format!("the saved state of {name} is damaged; remove it to start afresh"))?;
+    Ok(LuState::restored(saved))
+}
+
+/// Saves a logical unit's state under its serial number.
+fn saver(state: Option<StateDir>, units: &[UnitSeed]) -> Saver {
+    let serials: Vec<String> = units.iter().map(|u| u.lu.facts.identity.serial.clone()).collect();
+    Arc::new(move |lu: LuId, next: &LuState| {
+        let gone = || std::io::Error::from_raw_os_error(libc::ENOENT);
+        let state = state.as_ref().ok_or_else(gone)?;
+        let serial = serials.get(lu.0 as usize).ok_or_else(gone)?;
+        let bytes = serde_json::to_vec(&next.persistent())?;
+        state.save_unit(serial, &bytes).map_err(std::io::Error::other)
+    })
+}
+
+/// Binds every portal; port 0 gets its real number.
+fn listen(config: &mut Config) -> anyhow::Result<Vec<TcpListener>> {
+    let bound = listen::listen(&config.listeners(), listen::PATIENCE)?;
+    let ports: Vec<_> = bound.iter().map(|b| (b.asked, b.got)).collect();
+    config.bind(&ports);
+    Ok(bound.into_iter().map(|b| b.listener).collect())
+}
+
+/// The processor of every reactor.
+fn processors(server: &ServerConfig) -> anyhow::Result<Vec<Option<usize>>> {
+    let allowed: Vec<u16> = core_affinity::get_core_ids()
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|core| u16::try_from(core.id).ok())
+        .collect();
+    let places = server.reactors.place(&allowed)?;
+    Ok(places.into_iter().map(|cpu| Some(usize::from(cpu))).collect())
+}
+
+fn limits(server: &ServerConfig, reactors: usize) -> Limits {
+    Limits {
+        memory: server.buffer_memory_each(reactors),
+        connections: server.limits.connections.div_ceil(reactors.max(1) as u32),
+        pending_logins: server.limits.pending_logins.div_ceil(reactors.max(1) as u32),
+        operations: OPERATIONS,
+        poll_ns: server.poll.as_nanos() as u64,
+        level: server.kernel_level,
+        login_timeout: LOGIN_TIMEOUT,
+    }
+}
+
+fn opened(units: &[UnitSeed]) -> Vec<Option<Opened>> {
+    units.iter().map(|u| Some(Opened::from(&*u.backing))).collect()
+}
+
+fn entropy(bytes: &mut [u8]) {
+    // The kernel's generator fails only where the system call is forbidden: there is nothing secure to go on with.
+    getrandom::fill(bytes).expect("the kernel gives random bytes");
+}
+
+/// Says what is served, on standard output.
+fn announce(lines: &str) {
+    let mut out = std::io::stdout().lock();
+    // Whoever started us may have stopped reading; that is no reason not to serve.
+    let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Waits until told to stop; meanwhile tells the service manager that all is well, as long as it is.
+fn watch(control: &Control, stop: &Receiver<i32>, notify: &Notify) {
+    let watchdog = notify.watchdog_interval();
+    while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(watchdog.unwrap_or(PACE)) {
+        if watchdog.is_none() {
+            continue;
+        }
+        if control.is_alive() {
+            notify.alive();
+        } else {
+            tracing::error!("a reactor does not answer");
+        }
+    }
+}
+
+/// Lets initiators go, and makes durable what they wrote.
+fn finish(control: Control, units: &[UnitSeed], notify: &Notify, within: Duration) -> anyhow::Result<()> {
+    tracing::info!("stopping");
+    notify.stopping(within + PACE);
+    control.drain(within).map_err(|_| anyhow::anyhow!("a reactor ended badly"))?;
+    units.iter().try_for_each(|unit| flush(&unit.backing))
+}
+
+fn flush(backing: &Backing) -> anyhow::Result<()> {
+    match &backing.medium {
+        Medium::File(medium) if !backing.read_only => {
+            medium.file.sync_data().with_context(|| format!("cannot flush {}", backing.name))
+        }
+        _ => Ok(()),
+    }
 }

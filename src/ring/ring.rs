@@ -26,7 +26,7 @@ use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter,
 
 use super::entry::{Addresses, build};
 use super::op::Message;
-use super::poll::{Polled, Poller};
+use super::poll::Poller;
 use super::setup::{RingConfig, make, pieces, register_files, timespec, tolerate, warn_unregistered};
 use super::table::{Owner, Table};
 use super::{
@@ -218,7 +218,7 @@ impl Ring {
     fn wait(&mut self, deadline: u64, done: &mut Vec<Done>) {
         let (start, had) = (monotonic_ns(), done.len());
         let budget = self.poller.budget(start).min(deadline.saturating_sub(start));
-        let mut polled = Polled::Not;
+        let mut in_vain = 0;
         if budget > 0 {
             self.submit();
             self.reap(done);
@@ -227,13 +227,13 @@ impl Ring {
             }
             if self.poll(start.saturating_add(budget)) {
                 self.submit();
-                return self.poller.waited(monotonic_ns() - start, Polled::Paid);
+                return self.poller.waited(monotonic_ns() - start, 0);
             }
-            polled = Polled::InVain(budget);
+            in_vain = budget;
             self.stats.polled_in_vain += budget;
         }
         self.sleep(deadline);
-        self.poller.waited(monotonic_ns() - start, polled);
+        self.poller.waited(monotonic_ns() - start, in_vain);
     }
 
     /// Looks without system calls until something is there (true) or the time has come (false).

@@ -97,6 +97,12 @@ impl Store {
         &self.backing
     }
 
+    /// Whether the medium is a ramdisk's memory, from which bytes can leave without being read into a slot.
+    #[inline]
+    pub fn is_memory(&self) -> bool {
+        matches!(self.place, Location::Ram(_))
+    }
+
     /// Reads `place.len` bytes at `offset`, both whole blocks.
     #[inline]
     pub fn read(&self, memory: &mut Memory, place: Place, offset: u64) -> Step {
