@@ -1,0 +1,91 @@
+# shellcheck shell=bash
+# export.sh - on the host: the disks of the VM scenarios, and the target that serves them on port 3260
+# of every address. One target per disk:
+#   sample   10 GiB, one-way CHAP: the walkthrough's
+#   mutual   mutual CHAP
+#   thin     for file systems that give back what they no longer use
+#   io       plain, 512-byte blocks
+#   b4k      4 KiB blocks
+EXPORT_IQN=iqn.2023-03.sample.ec2
+EXPORT_INITIATOR=$EXPORT_IQN:sample-initiator
+# name:size:block size
+EXPORT_DISKS=(sample:10G:512 mutual:256M:512 thin:2G:512 io:1G:512 b4k:1G:4096)
+
+export_start() {
+	case $TARGET in
+	ringtgt) export_ringtgt ;;
+	tgt) export_tgt ;;
+	esac
+}
+
+export_config() {
+	local d name size block
+	echo '[server]'
+	echo "control_socket = \"$WORK/control.sock\""
+	for d in "${EXPORT_DISKS[@]}"; do
+		IFS=: read -r name size block <<<"$d"
+		cat <<-TOML
+			[[backstore]]
+			kind = "fileio"
+			name = "$name-bs"
+			path = "$WORK/$name.img"
+			size = "$size"
+			block_size = $block
+			[[target]]
+			iqn = "$EXPORT_IQN:$name"
+			[[target.tpg]]
+			tag = 1
+			portals = ["0.0.0.0:3260", "[::]:3260"]
+			[[target.tpg.lun]]
+			lun = 0
+			backstore = "$name-bs"
+			[[target.tpg.acl]]
+			initiator = "$EXPORT_INITIATOR"
+		TOML
+		case $name in
+		sample) echo 'chap = { user = "sample-user", secret = "supersecret" }' ;;
+		mutual)
+			echo 'chap = { user = "sample-user", secret = "supersecret" }'
+			echo 'mutual_chap = { user = "target-user", secret = "another-secret" }'
+			;;
+		esac
+	done
+}
+export_ringtgt() {
+	export_config >"$WORK/ringtgt.toml"
+	chmod 600 "$WORK/ringtgt.toml"
+	"$RINGTGT" serve --config "$WORK/ringtgt.toml" --state-dir "$WORK/state" >"$WORK/target.now" 2>&1 &
+	TARGET_PID=$!
+	local rc=0
+	wait_line "$WORK/target.now" '^ready$' "$TARGET_PID" 40 || rc=1
+	cat "$WORK/target.now"
+	return "$rc"
+}
+
+# The same with tgt. It may listen only once everything is there, else initiators that come back too
+# early are told that their target does not exist and give up.
+export_tgt() {
+	local d name size block tid=0
+	tgtd_start 127.0.0.1:3259
+	tgt account new --user sample-user --password supersecret
+	tgt account new --user target-user --password another-secret
+	for d in "${EXPORT_DISKS[@]}"; do
+		IFS=: read -r name size block <<<"$d"
+		[ -e "$WORK/$name.img" ] || truncate -s "$size" "$WORK/$name.img"
+		tgt target new --tid $((tid += 1)) -T "$EXPORT_IQN:$name"
+		tgt logicalunit new --tid $tid --lun 1 -b "$WORK/$name.img" --blocksize "$block"
+		tgt logicalunit update --tid $tid --lun 1 --params thin_provisioning=1
+		tgt target update --tid $tid -n HeaderDigest -v None,CRC32C
+		tgt target update --tid $tid -n DataDigest -v None,CRC32C
+		case $name in
+		sample) tgt account bind --tid $tid --user sample-user ;;
+		mutual)
+			tgt account bind --tid $tid --user sample-user
+			tgt account bind --tid $tid --user target-user --outgoing
+			;;
+		esac
+		tgt target bind --tid $tid -Q "$EXPORT_INITIATOR"
+	done
+	tgt portal new --param portal=0.0.0.0:3260
+	tgt portal new --param 'portal=[::]:3260'
+}

@@ -1,0 +1,114 @@
+# shellcheck shell=bash disable=SC2034 # what is set here is used by those who source this
+# initiator.sh - in the guest: what the scenarios share. Source it.
+#
+# What a scenario saw:   pass WHAT, fail WHAT, check WHAT COMMAND...  print one line each, PASS or FAIL.
+# The kernel's iSCSI initiator:
+#   initiator_up                  load the modules, start udevd and iscsid
+#   node IQN PORTAL ARG...        iscsiadm on that node record, which is made when absent
+#   set_node IQN PORTAL KEY VALUE [KEY VALUE]...
+#   login IQN PORTAL              log in; sets DEV to the disk and HCTL_HOST to the session's number
+#   logout IQN PORTAL
+#   initiator_clean               log out of everything and forget it
+# The host is asked by `host VERB ARG...` (see verbs.sh).
+
+IQN=iqn.2023-03.sample.ec2
+V4=$HOST_IP:3260
+V6="[$HOST_IP6]:3260"
+
+pass() { printf 'PASS %s: %s\n' "$SCENARIO" "$*"; }
+fail() { printf 'FAIL %s: %s\n' "$SCENARIO" "$*"; }
+check() {
+	local what=$1
+	shift
+	if "$@" >/tmp/check.out 2>&1; then # no subshell: what the command sets stays
+		pass "$what"
+	else
+		fail "$what"
+		tail -n 20 /tmp/check.out | sed 's/^/     | /'
+		return 1
+	fi
+}
+
+initiator_up() {
+	modprobe -a iscsi_tcp sd_mod sg
+	modprobe crc32c-intel 2>/dev/null || modprobe crc32c_generic 2>/dev/null || : # for digests
+	mkdir -p /run/lock/iscsi
+	/usr/lib/systemd/systemd-udevd --daemon
+	udevadm trigger --type=subsystems --action=add
+	udevadm trigger --type=devices --action=add
+	udevadm settle --timeout=30
+	iscsid
+}
+
+node() {
+	local at=(iscsiadm -m node -T "$1" -p "$2")
+	shift 2
+	"${at[@]}" >/dev/null 2>&1 || "${at[@]}" -o new >/dev/null
+	"${at[@]}" "$@"
+}
+set_node() {
+	local iqn=$1 portal=$2
+	shift 2
+	while [ $# -gt 0 ]; do
+		node "$iqn" "$portal" -o update -n "$1" -v "$2"
+		shift 2
+	done
+}
+
+# session_disk IQN ADDRESS: the disk of the session to that address.
+session_disk() {
+	local s d
+	for s in /sys/class/iscsi_session/session*; do
+		[ "$(cat "$s/targetname" 2>/dev/null)" = "$1" ] || continue
+		[ "$(cat "$s"/device/connection*/iscsi_connection/*/persistent_address)" = "$2" ] || continue
+		for d in "$s"/device/target*/*:*/block/sd*; do
+			if [ -e "$d" ]; then
+				echo "/dev/${d##*/}"
+				return
+			fi
+		done
+	done
+	return 1
+}
+login() {
+	local n address=${2%:*}
+	address=${address#[}
+	address=${address%]}
+	node "$1" "$2" --login >/tmp/login.log 2>&1 || {
+		n=$?
+		cat /tmp/login.log
+		return "$n"
+	}
+	for ((n = 0; n < 200; n++)); do
+		if DEV=$(session_disk "$1" "$address") && [ -b "$DEV" ]; then
+			udevadm settle --timeout=30
+			return 0
+		fi
+		sleep 0.05
+	done
+	echo "login: a session, but no disk came"
+	return 1
+}
+logout() { node "$1" "$2" --logout >/dev/null; }
+initiator_clean() {
+	iscsiadm -m node --logoutall=all >/dev/null 2>&1 || :
+	iscsiadm -m node -o delete >/dev/null 2>&1 || :
+	iscsiadm -m discoverydb -o delete >/dev/null 2>&1 || :
+}
+
+# fio_verify FILE ARG...: writes blocks of mixed sizes, each with its own checksum, and reads them back.
+fio_verify() {
+	local file=$1
+	shift
+	fio --name=verify --filename="$file" --direct=1 --ioengine=libaio --verify=crc32c --verify_fatal=1 \
+		--eta=never --output=/tmp/fio.log "$@" || {
+		cat /tmp/fio.log
+		return 1
+	}
+}
+# The sizes, in which small ones are most of the I/Os and big ones most of the bytes.
+MIXED=512/25:1k/10:2k/10:4k/25:8k/5:16k/5:64k/8:128k/5:256k/4:1m/3
+
+# quiet_kernel: no I/O error since kernel_mark.
+kernel_mark() { dmesg -C; }
+quiet_kernel() { ! dmesg | grep -iE 'I/O error|Medium Error|Aborted Command|offlined|EXT4-fs error|XFS.*(error|corrupt)'; }

@@ -1,0 +1,27 @@
+# shellcheck shell=bash
+# verbs.sh - on the host: what a scenario in the guest may ask for (run-guest.sh -x). Runs in the
+# network namespace of the guest's tap device, with WORK a directory for disks and state.
+
+# shellcheck source=tests/lib.sh
+. "$ROOT/tests/lib.sh"
+# shellcheck source=tests/vm/export.sh
+. "$ROOT/tests/vm/export.sh"
+
+verb_start() { export_start; }
+# kill9: the target dies as by a crash.    term: as `systemctl stop` ends it; its exit status must be 0.
+verb_kill9() {
+	[ -n "$TARGET_PID" ] || return 1
+	target_stop KILL || [ $? -eq 137 ]
+}
+verb_term() {
+	[ -n "$TARGET_PID" ] || return 1
+	target_stop TERM
+}
+verb_alive() { kill -0 "$TARGET_PID"; }
+# allocated NAME: bytes that the disk's file really holds on the host.
+verb_allocated() { echo $(($(stat -c %b "$WORK/$1.img") * 512)); }
+# cut / mend: the host's IPv6 address vanishes from the wire, with no reset and no word: what was sent to
+# it is lost, what it sends never leaves.
+verb_cut() { ip -6 addr del "$1/64" dev "$(tap_device)"; }
+verb_mend() { ip -6 addr add "$1/64" dev "$(tap_device)" nodad; }
+tap_device() { ip -o link | grep -oE 'lab[0-9]+' | head -1; }
