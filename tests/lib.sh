@@ -115,9 +115,9 @@ serve_ringtgt() {
 	PORT=$(grep -oE '127\.0\.0\.1:[0-9]+' "$log" | head -1 | cut -d: -f2)
 	FIRST_LUN=0
 }
-# tgt takes neither 0 as port nor LUN 0; of the options it knows --block-size.
+# tgt takes neither 0 as port nor LUN 0; of the options it knows --block-size=N and --read-only.
 serve_tgt() {
-	local iqn=$1 block=512 lun=0 store
+	local iqn=$1 block=512 lun=0 store readonly=0
 	shift
 	PORT=$((20000 + $$ % 10000)) FIRST_LUN=1
 	tgtd_start "127.0.0.1:$PORT"
@@ -125,11 +125,11 @@ serve_tgt() {
 	for store in "$@"; do
 		case $store in
 		--block-size=*) block=${store#*=} ;;
-		--*) ;;
+		--read-only) readonly=1 ;;
 		*)
 			[ "$store" = "${store%:*}" ] || truncate -s "${store##*:}" "${store%:*}"
 			tgt logicalunit new --tid 1 --lun $((lun += 1)) -b "${store%:*}" --blocksize "$block"
-			tgt logicalunit update --tid 1 --lun "$lun" --params thin_provisioning=1
+			tgt logicalunit update --tid 1 --lun "$lun" --params "thin_provisioning=1,readonly=$readonly"
 			;;
 		esac
 	done
