@@ -6,6 +6,7 @@
 #
 # TARGET says who serves: ringtgt (default) or tgt. The second is for judging the tests: what fails
 # against both is more likely the test's fault than ringtgt's.
+# KERNEL_LEVEL, when set, masks what newer kernels have: ringtgt's --kernel-level.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 : "${TARGET:=ringtgt}"
@@ -105,7 +106,8 @@ serve() {
 serve_ringtgt() {
 	local log=$WORK/target.log
 	: >"$log"
-	"$RINGTGT" serve --listen 127.0.0.1:0 --state-dir "$WORK/state" --iqn "$@" >"$log" 2>&1 &
+	"$RINGTGT" serve --listen 127.0.0.1:0 --state-dir "$WORK/state" \
+		${KERNEL_LEVEL:+--kernel-level "$KERNEL_LEVEL"} --iqn "$@" >"$log" 2>&1 &
 	TARGET_PID=$!
 	wait_line "$log" '^ready$' "$TARGET_PID" 40 || {
 		say "ringtgt did not get ready:"

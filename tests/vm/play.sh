@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# play.sh SCENARIO... - in the guest: plays the scenarios in turn against the one target on the host.
+# play.sh SCENARIO[=TIMES]... - in the guest: plays the scenarios in turn against the one target on the host.
 set -uo pipefail
 # shellcheck source=tests/vm/initiator.sh
 . /lab/job/initiator.sh
@@ -7,12 +7,15 @@ export SCENARIO=start
 started=$SECONDS
 initiator_up || fail "initiator_up"
 host start || fail "the target did not start"
-for SCENARIO in "$@"; do
+for scenario in "$@"; do
+	SCENARIO=${scenario%=*} TIMES=1
+	[ "$scenario" = "$SCENARIO" ] || TIMES=${scenario#*=}
+	export TIMES
 	kernel_mark
 	t=$SECONDS
 	# shellcheck disable=SC2016 # expanded by the inner shell
-	if timeout -k 5 240 bash -euo pipefail -c '. /lab/job/initiator.sh; . "/lab/job/scenarios/$SCENARIO.sh"'; then
-		echo "END $SCENARIO"
+	if timeout -k 5 $((240 * TIMES)) bash -euo pipefail -c '. /lab/job/initiator.sh; . "/lab/job/scenarios/$SCENARIO.sh"'; then
+		echo "END $scenario"
 	else
 		fail "ended with status $?"
 		dmesg | tail -n 15 | sed 's/^/     | /'

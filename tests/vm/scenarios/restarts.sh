@@ -21,7 +21,7 @@ busy() { # busy VERB
 again() { # again TEXT: how often the kernel lost and found its connection
 	dmesg | grep -c "$1"
 }
-for verb in kill9 term; do
+for verb in $(for _ in $(seq "$TIMES"); do echo kill9 term; done); do
 	check "checked writes go on over $verb and start" busy "$verb"
 	check "the connection had really been lost" [ "$(again 'detected conn error')" -gt 0 ]
 	kernel_errors=$(quiet_kernel) || { fail "an I/O error was seen: $kernel_errors" && false; }
