@@ -158,7 +158,11 @@ impl Session {
             Io::Compare { range } => self.start_taking(h, id, Use::Compare, range.offset, range.len),
             Io::Fill { range, unmap } => {
                 let block = self.block_size(h, id);
-                self.start_taking(h, id, Use::Fill { range, unmap }, range.offset, block);
+                if self.tasks.get(id).is_some_and(|t| t.writes && t.edtl != 0 && t.edtl != block) {
+                    let field = Sense::illegal(Asc::INVALID_FIELD_IN_CDB);
+                    return self.answer_failure(h, id, &Failure::Check(field));
+                }
+                self.start_taking(h, id, Use::Fill { range, unmap }, range.offset, block.into());
             }
             Io::Verify { range } => self.start_verifying(h, id, range),
             Io::Flush { .. } => self.start_flushing(h, id),
@@ -167,9 +171,10 @@ impl Session {
         }
     }
 
-    fn block_size<H: Host>(&self, h: &H, id: TaskId) -> u64 {
+    /// Bytes of a logical block of a task's logical unit.
+    pub(super) fn block_size<H: Host>(&self, h: &H, id: TaskId) -> u32 {
         let lu = self.tasks.get(id).and_then(|t| h.lu(t.lu));
-        lu.map_or(0, |lu| u64::from(lu.facts.block_size))
+        lu.map_or(1, |lu| lu.facts.block_size.max(1))
     }
 
     /// The owner of the logical unit has decided.

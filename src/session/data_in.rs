@@ -25,6 +25,8 @@ pub(super) struct Reading {
     base: u64,
     /// Bytes to send in all.
     total: u32,
+    /// The medium is read in whole blocks of that many bytes, also when only part of one is wanted.
+    block: u32,
     /// Bytes for which a disk read was started.
     issued: u32,
     /// Bytes handed to the sender.
@@ -43,8 +45,17 @@ struct Part {
 }
 
 impl Reading {
-    fn new(base: u64, total: u32) -> Self {
-        Self { base, total, issued: 0, sent: 0, data_sn: 0, parts: [None; READ_SLOTS as usize], failed: None }
+    fn new(base: u64, total: u32, block: u32) -> Self {
+        Self {
+            base,
+            total,
+            block,
+            issued: 0,
+            sent: 0,
+            data_sn: 0,
+            parts: [None; READ_SLOTS as usize],
+            failed: None,
+        }
     }
 
     pub(super) fn slots(&self) -> ArrayVec<BufId, MAX_SLOTS> {
@@ -61,7 +72,7 @@ impl Reading {
         self.parts[index] = Some(Part { buf, start: self.issued, len, ready: false });
         let offset = self.base + u64::from(self.issued);
         self.issued += len;
-        Some((index as u8, DiskOp::Read { buf, len, offset }))
+        Some((index as u8, DiskOp::Read { buf, len: len.next_multiple_of(self.block), offset }))
     }
 
     /// Takes out the segment that is to leave next, if the disk has filled it.
@@ -84,10 +95,11 @@ struct Stretch {
 impl Session {
     /// Starts to read `range` for the initiator, or parks for slots.
     pub(super) fn start_reading<H: Host>(&mut self, h: &mut H, id: TaskId, range: Range) {
+        let block = self.block_size(h, id);
         let Some(task) = self.tasks.get_mut(id) else { return };
         task.actual = range.len;
         let total = if task.reads { range.len.min(u64::from(task.edtl)) as u32 } else { 0 };
-        task.work = Work::Reading(Reading::new(range.offset, total));
+        task.work = Work::Reading(Reading::new(range.offset, total, block));
         if total == 0 {
             self.answer_good(h, id);
         } else if h.in_memory(task.lu) && !self.negotiated.data_digest {
@@ -103,7 +115,11 @@ impl Session {
         let Some(task) = self.tasks.get_mut(id) else { return true };
         let lu = task.lu;
         let Work::Reading(reading) = &mut task.work else { return true };
-        let Some(first) = h.alloc(reading.total.min(SEGMENT), Claim::Ordinary) else { return false };
+        let Some(first) =
+            h.alloc(reading.total.next_multiple_of(reading.block).min(SEGMENT), Claim::Ordinary)
+        else {
+            return false;
+        };
         if let Some((part, op)) = reading.assign(first) {
             h.disk(id, part, lu, op);
         }
@@ -126,7 +142,7 @@ impl Session {
         let Some(task) = self.tasks.get_mut(id) else { return h.free(buf) };
         task.actual = u64::from(made);
         let total = if task.reads { made.min(task.edtl) } else { 0 };
-        task.work = Work::Reading(Reading::new(0, total));
+        task.work = Work::Reading(Reading::new(0, total, 1));
         if total == 0 {
             h.free(buf);
             return self.answer_good(h, id);

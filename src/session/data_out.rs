@@ -51,6 +51,8 @@ pub(super) struct Taking {
     base: u64,
     /// Bytes that are taken; what the initiator sends beyond is dropped.
     total: u32,
+    /// Only whole blocks of that many bytes are used.
+    block: u32,
     /// Bytes that have a segment or had one.
     assigned: u32,
     /// Bytes that came unasked or were asked for.
@@ -94,11 +96,12 @@ struct Burst {
 }
 
 impl Taking {
-    fn new(usage: Use, base: u64, total: u32) -> Self {
+    fn new(usage: Use, base: u64, total: u32, block: u32) -> Self {
         Self {
             usage,
             base,
             total,
+            block,
             assigned: 0,
             asked: 0,
             segments: [None; MAX_SLOTS],
@@ -183,10 +186,11 @@ impl Session {
         let unasked = self.unasked;
         let first_burst = self.negotiated.first_burst_length;
         let problem = self.unasked_problem(&unasked);
+        let block = if usage == Use::Params { 1 } else { self.block_size(h, id) };
         let Some(task) = self.tasks.get_mut(id) else { return };
         task.actual = needed;
         let offered = if task.writes { task.edtl } else { 0 };
-        let mut taking = Taking::new(usage, base, needed.min(u64::from(offered)) as u32);
+        let mut taking = Taking::new(usage, base, needed.min(u64::from(offered)) as u32, block);
         taking.asked = unasked.immediate.min(taking.total);
         if unasked.follows {
             let end = first_burst.min(offered);
@@ -359,11 +363,13 @@ impl Session {
             if s.step != Step::Receiving || s.received < s.len {
                 continue;
             }
-            let offset = base + u64::from(s.start);
+            let (offset, whole) = (base + u64::from(s.start), s.len - s.len % taking.block);
             match taking.usage {
+                // Less than a block: the initiator announced less than the command writes.
+                Use::Write { .. } | Use::Compare if whole == 0 => self.reuse_segment(h, id, part),
                 Use::Write { fua } => {
                     s.step = Step::Writing;
-                    h.disk(id, part as u8, lu, DiskOp::Write { buf: s.buf, len: s.len, offset, fua });
+                    h.disk(id, part as u8, lu, DiskOp::Write { buf: s.buf, len: whole, offset, fua });
                 }
                 Use::Compare => self.read_back(h, id, part),
                 Use::Fill { range, unmap } => return self.start_filling(h, id, range, unmap),
@@ -377,7 +383,8 @@ impl Session {
         let (Some(s), Some(buf)) = (taking.segments[part].as_mut(), taking.extra) else { return };
         s.step = Step::ReadingBack;
         let offset = taking.base + u64::from(s.start);
-        h.disk(id, part as u8, *lu, DiskOp::Read { buf, len: s.len, offset });
+        let len = s.len - s.len % taking.block;
+        h.disk(id, part as u8, *lu, DiskOp::Read { buf, len, offset });
     }
 
     /// Sends R2Ts for what has a place and was not asked for, as many as may be outstanding.
@@ -428,7 +435,9 @@ impl Session {
         match result {
             Err(failure) => taking.fail(failure),
             Ok(()) if s.step == Step::ReadingBack => {
-                if let Some(at) = taking.extra.and_then(|extra| mismatch(h, s.buf, extra, s.len)) {
+                if let Some(at) =
+                    taking.extra.and_then(|extra| mismatch(h, s.buf, extra, s.len - s.len % taking.block))
+                {
                     taking.fail(Failure::Check(Sense::miscompare(u64::from(s.start + at))));
                 }
             }

@@ -13,7 +13,7 @@ use crate::scsi::Thin;
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Bytes that one UNMAP may cover: discards of this length take well below a second on real disks.
-const MAX_UNMAP: u64 = 1 << 30;
+const MAX_UNMAP: u64 = 512 << 20;
 /// Descriptors that one UNMAP may carry: as many as fit in a parameter list of 4096 bytes.
 const MAX_UNMAP_DESCRIPTORS: u32 = 255;
 /// Bytes that one WRITE SAME may cover: it may have to be written out.
