@@ -172,7 +172,9 @@ impl Session {
         match open.dest {
             Dest::Slot { buf, at, keep, .. } => {
                 let kept = bytes.len().min(keep.saturating_sub(open.got) as usize);
-                h.copy_in(buf, at + open.got, &bytes[..kept]);
+                if kept > 0 {
+                    h.copy_in(buf, at + open.got, &bytes[..kept]);
+                }
             }
             Dest::Gather => self.rx.gathered.extend_from_slice(bytes),
             Dest::Discard => {}
