@@ -1,0 +1,385 @@
+//! A connection in full feature phase, initiator side, as a state machine: requests in, bytes out, and back.
+//!
+//! Commands go out as far as the target's window reaches and wait beyond it. R2Ts, target pings and the pieces of
+//! a long text are answered here; everything else comes out of [`Core::poll`] as an [`Event`].
+
+use std::collections::VecDeque;
+
+use zerocopy::big_endian::{U16, U32};
+
+use super::error::Error;
+use super::frame::{Digests, Frame, Incoming, append};
+use super::login::LoggedIn;
+use super::task::{Command, Direction, Done, NOT_A_COMMAND, Tag, Tasks};
+use crate::session::keys::Negotiated;
+use crate::wire::bhs::{
+    AsyncMessage, BHS_LEN, Bhs, DataIn, DataOut, LogoutRequest, LogoutResponse, NopIn, NopOut, R2t, Reject,
+    ScsiCommand, ScsiResponse, TaskMgmtRequest, TaskMgmtResponse, TextRequest, TextResponse,
+};
+use crate::wire::codes::{LogoutReason, LogoutResponseCode, Opcode, TAG_NONE, TmfFunction, TmfResponse};
+use crate::wire::sn::Sn;
+use crate::wire::text::TextBuffer;
+use crate::wire::{flags, lun};
+
+/// Something that the target said and the caller should know.
+#[derive(Debug)]
+pub enum Event {
+    /// A command ended.
+    Done(Done),
+    /// A ping came back with this data.
+    Pong(Tag, Vec<u8>),
+    /// A text was answered.
+    Text(Tag, Vec<u8>),
+    /// A task management function ended.
+    Managed(Tag, TmfResponse),
+    /// A logout was answered; the target closes the connection.
+    LoggedOut(Tag, LogoutResponseCode),
+    /// An asynchronous message, with its data.
+    Async(AsyncMessage, Vec<u8>),
+    /// The target rejected the PDU of this header.
+    Rejected(Reject, Vec<u8>),
+}
+
+/// A session of one connection, initiator side.
+#[derive(Debug)]
+pub struct Core {
+    negotiated: Negotiated,
+    digests: Digests,
+    cid: u16,
+    cmd_sn: Sn,
+    max_cmd_sn: Sn,
+    exp_stat_sn: Sn,
+    tasks: Tasks,
+    /// Commands beyond the window, in order.
+    waiting: VecDeque<Tag>,
+    next_tag: u32,
+    text: TextBuffer,
+    incoming: Incoming,
+    out: Vec<u8>,
+    sent: usize,
+}
+
+impl Core {
+    /// A connection after its login, with what has come beyond that; at most `capacity` commands at a time.
+    pub fn new(login: LoggedIn, mut incoming: Incoming, capacity: usize) -> Self {
+        let mut negotiated = login.negotiated;
+        negotiated.first_burst_length = negotiated.first_burst_length.min(negotiated.max_burst_length);
+        incoming.set_limit(negotiated.max_recv_data_segment_length as usize);
+        Self {
+            digests: Digests::from(&negotiated),
+            negotiated,
+            cid: login.cid,
+            cmd_sn: login.cmd_sn,
+            max_cmd_sn: login.max_cmd_sn,
+            exp_stat_sn: login.exp_stat_sn,
+            tasks: Tasks::new(capacity),
+            waiting: VecDeque::with_capacity(capacity),
+            next_tag: NOT_A_COMMAND,
+            text: TextBuffer::default(),
+            incoming,
+            out: Vec::new(),
+            sent: 0,
+        }
+    }
+
+    /// What holds in this session.
+    pub fn negotiated(&self) -> &Negotiated {
+        &self.negotiated
+    }
+
+    /// Commands that have not ended.
+    pub fn outstanding(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Commands that the target takes now.
+    pub fn window(&self) -> u32 {
+        if self.cmd_sn.precedes_or_is(self.max_cmd_sn) {
+            self.cmd_sn.distance_to(self.max_cmd_sn) + 1
+        } else {
+            0
+        }
+    }
+
+    /// Bytes for the target.
+    pub fn outgoing(&self) -> &[u8] {
+        &self.out[self.sent..]
+    }
+
+    /// The first `count` bytes of [`Core::outgoing`] are on their way.
+    pub fn sent(&mut self, count: usize) {
+        self.sent = (self.sent + count).min(self.out.len());
+        if self.sent == self.out.len() {
+            self.out.clear();
+            self.sent = 0;
+        }
+    }
+
+    /// Where bytes from the target go.
+    pub fn incoming(&mut self) -> &mut Incoming {
+        &mut self.incoming
+    }
+
+    /// Begins a command, or gives it back when there is no room for it.
+    pub fn submit(&mut self, command: Command) -> Result<Tag, Command> {
+        let tag = self.tasks.open(command)?;
+        self.waiting.push_back(tag);
+        self.send_waiting();
+        Ok(tag)
+    }
+
+    /// Forgets a command that was aborted; its buffer comes back.
+    pub fn forget(&mut self, tag: Tag) -> Option<Vec<u8>> {
+        self.waiting.retain(|waiting| *waiting != tag);
+        self.tasks.close(tag).map(|active| active.command.buffer)
+    }
+
+    fn send_waiting(&mut self) {
+        while self.window() > 0
+            && let Some(tag) = self.waiting.pop_front()
+        {
+            self.send_command(tag);
+        }
+    }
+
+    fn send_command(&mut self, tag: Tag) {
+        let Some(active) = self.tasks.get_mut(tag) else { return };
+        active.sent = true;
+        let command = &active.command;
+        let n = &self.negotiated;
+        let out_len = if command.direction == Direction::Out { command.buffer.len() } else { 0 };
+        let burst = out_len.min(n.first_burst_length as usize);
+        let immediate = if n.immediate_data { burst.min(n.max_xmit_data_segment_length as usize) } else { 0 };
+        let unsolicited = if n.initial_r2t { immediate } else { burst };
+        let mut pdu = ScsiCommand {
+            flags: flags::ATTR_SIMPLE,
+            lun: lun::to_wire(command.lun),
+            itt: U32::new(tag.0),
+            expected_data_transfer_length: U32::new(expected(command)),
+            cmd_sn: self.cmd_sn.into(),
+            exp_stat_sn: self.exp_stat_sn.into(),
+            cdb: command.cdb,
+            ..ScsiCommand::default()
+        };
+        pdu.flags |= match command.direction {
+            Direction::None => 0,
+            Direction::In => flags::READ,
+            Direction::Out => flags::WRITE,
+        };
+        if unsolicited == immediate {
+            pdu.flags |= flags::FINAL;
+        }
+        pdu.set_data_len(immediate);
+        append(&mut self.out, pdu.as_bhs(), &[], &command.buffer[..immediate], self.digests);
+        self.cmd_sn = self.cmd_sn.next();
+        if unsolicited > immediate {
+            self.send_data(tag, TAG_NONE, immediate, unsolicited);
+        }
+    }
+
+    /// Sends a sequence of Data-Outs for the bytes `from..to` of a command's buffer.
+    fn send_data(&mut self, tag: Tag, ttt: u32, from: usize, to: usize) {
+        let Some(active) = self.tasks.get_mut(tag) else { return };
+        let command = &active.command;
+        let segment = self.negotiated.max_xmit_data_segment_length as usize;
+        let Some(data) = command.buffer.get(from..to) else { return };
+        for (data_sn, piece) in data.chunks(segment).enumerate() {
+            let at = from + data_sn * segment;
+            let mut pdu = DataOut {
+                itt: U32::new(tag.0),
+                ttt: U32::new(ttt),
+                lun: lun::to_wire(command.lun),
+                exp_stat_sn: self.exp_stat_sn.into(),
+                data_sn: U32::new(data_sn as u32),
+                buffer_offset: U32::new(at as u32),
+                ..DataOut::default()
+            };
+            if at + piece.len() == to {
+                pdu.flags = flags::FINAL;
+            }
+            pdu.set_data_len(piece.len());
+            append(&mut self.out, pdu.as_bhs(), &[], piece, self.digests);
+        }
+    }
+
+    fn fresh_tag(&mut self) -> Tag {
+        let tag = self.next_tag;
+        self.next_tag = NOT_A_COMMAND | (tag + 1) % (TAG_NONE - NOT_A_COMMAND);
+        Tag(tag)
+    }
+
+    fn put(&mut self, bhs: &[u8; BHS_LEN], data: &[u8]) {
+        append(&mut self.out, bhs, &[], data, self.digests);
+    }
+
+    /// Sends a ping with this data, for immediate delivery.
+    pub fn nop(&mut self, data: &[u8]) -> Tag {
+        let tag = self.fresh_tag();
+        let mut pdu = NopOut { itt: U32::new(tag.0), cmd_sn: self.cmd_sn.into(), ..NopOut::default() };
+        pdu.opcode |= flags::IMMEDIATE;
+        pdu.exp_stat_sn = self.exp_stat_sn.into();
+        pdu.set_data_len(data.len());
+        self.put(pdu.as_bhs(), data);
+        tag
+    }
+
+    /// Sends a text of `key=value` pairs.
+    pub fn text(&mut self, text: &[u8]) -> Tag {
+        let tag = self.fresh_tag();
+        self.send_text(tag, TAG_NONE, text);
+        tag
+    }
+
+    fn send_text(&mut self, tag: Tag, ttt: u32, text: &[u8]) {
+        let mut pdu = TextRequest { flags: flags::FINAL, itt: U32::new(tag.0), ..TextRequest::default() };
+        pdu.opcode |= flags::IMMEDIATE;
+        pdu.ttt = U32::new(ttt);
+        pdu.cmd_sn = self.cmd_sn.into();
+        pdu.exp_stat_sn = self.exp_stat_sn.into();
+        pdu.set_data_len(text.len());
+        self.put(pdu.as_bhs(), text);
+    }
+
+    /// Sends a task management function; `task` is the one to abort. When it is complete, what it has aborted is
+    /// the caller's to [`forget`](Core::forget).
+    pub fn manage(&mut self, function: TmfFunction, lun_number: u16, task: Option<Tag>) -> Tag {
+        let tag = self.fresh_tag();
+        let mut pdu = TaskMgmtRequest { itt: U32::new(tag.0), ..TaskMgmtRequest::default() };
+        pdu.opcode |= flags::IMMEDIATE;
+        pdu.flags |= function.0;
+        pdu.lun = lun::to_wire(lun_number);
+        pdu.ref_task_tag = U32::new(task.map_or(TAG_NONE, |t| t.0));
+        pdu.cmd_sn = self.cmd_sn.into();
+        pdu.exp_stat_sn = self.exp_stat_sn.into();
+        self.put(pdu.as_bhs(), &[]);
+        tag
+    }
+
+    /// Asks to log out.
+    pub fn logout(&mut self, reason: LogoutReason) -> Tag {
+        let tag = self.fresh_tag();
+        let mut pdu = LogoutRequest { itt: U32::new(tag.0), ..LogoutRequest::default() };
+        pdu.opcode |= flags::IMMEDIATE;
+        pdu.flags |= reason.0;
+        pdu.cid = U16::new(self.cid);
+        pdu.cmd_sn = self.cmd_sn.into();
+        pdu.exp_stat_sn = self.exp_stat_sn.into();
+        self.put(pdu.as_bhs(), &[]);
+        tag
+    }
+
+    /// What the target has said next, of the bytes that have come; `None`: more must come.
+    ///
+    /// # Errors
+    /// When the target breaks a rule. The connection is of no use then.
+    pub fn poll(&mut self) -> Result<Option<Event>, Error> {
+        while let Some(frame) = self.incoming.next_frame(self.digests)? {
+            self.numbers(Bhs::from_bhs(&frame.bhs))?;
+            if let Some(event) = self.take(&frame)? {
+                return Ok(Some(event));
+            }
+        }
+        Ok(None)
+    }
+
+    /// StatSN and the command window, which lie at the same place in everything that a target sends.
+    fn numbers(&mut self, bhs: &Bhs) -> Result<(), Error> {
+        let pdu = NopIn::from_bhs(bhs.as_bhs());
+        let opcode = bhs.opcode();
+        let broken = |rule| Err(Error::Protocol { opcode, rule });
+        let (counts, shows) = match opcode {
+            Opcode::DATA_IN => (pdu.flags & flags::STATUS != 0, pdu.flags & flags::STATUS != 0),
+            Opcode::R2T => (false, true),
+            Opcode::NOP_IN => (pdu.itt.get() != TAG_NONE, true),
+            _ => (true, true),
+        };
+        if shows && Sn::from(pdu.stat_sn) != self.exp_stat_sn {
+            return broken("StatSN does not follow");
+        }
+        if counts {
+            self.exp_stat_sn = self.exp_stat_sn.next();
+        }
+        let (exp, max) = (Sn::from(pdu.exp_cmd_sn), Sn::from(pdu.max_cmd_sn));
+        if !exp.precedes_or_is(self.cmd_sn) {
+            return broken("ExpCmdSN is beyond what was sent");
+        }
+        if max.precedes(self.max_cmd_sn) {
+            return broken("MaxCmdSN went back");
+        }
+        if max != self.max_cmd_sn {
+            self.max_cmd_sn = max;
+            self.send_waiting();
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, frame: &Frame) -> Result<Option<Event>, Error> {
+        let (bhs, data) = (&frame.bhs, self.incoming.bytes(&frame.data));
+        match Bhs::from_bhs(bhs).opcode() {
+            Opcode::DATA_IN => Ok(self.tasks.data_in(DataIn::from_bhs(bhs), data)?.map(Event::Done)),
+            Opcode::SCSI_RESPONSE => {
+                Ok(Some(Event::Done(self.tasks.response(ScsiResponse::from_bhs(bhs), data)?)))
+            }
+            Opcode::R2T => self.answer_r2t(R2t::from_bhs(bhs)),
+            Opcode::NOP_IN => Ok(self.nop_in(NopIn::from_bhs(bhs), frame)),
+            Opcode::TEXT_RESPONSE => self.text_response(TextResponse::from_bhs(bhs), frame),
+            Opcode::TASK_MGMT_RESPONSE => {
+                let pdu = TaskMgmtResponse::from_bhs(bhs);
+                Ok(Some(Event::Managed(Tag(pdu.itt.get()), TmfResponse(pdu.response))))
+            }
+            Opcode::LOGOUT_RESPONSE => {
+                let pdu = LogoutResponse::from_bhs(bhs);
+                Ok(Some(Event::LoggedOut(Tag(pdu.itt.get()), LogoutResponseCode(pdu.response))))
+            }
+            Opcode::ASYNC_MESSAGE => Ok(Some(Event::Async(*AsyncMessage::from_bhs(bhs), data.to_vec()))),
+            Opcode::REJECT => Ok(Some(Event::Rejected(*Reject::from_bhs(bhs), data.to_vec()))),
+            opcode => Err(Error::Protocol { opcode, rule: "not a PDU of full feature phase" }),
+        }
+    }
+
+    fn answer_r2t(&mut self, pdu: &R2t) -> Result<Option<Event>, Error> {
+        self.tasks.r2t(pdu, self.negotiated.max_burst_length)?;
+        let from = pdu.buffer_offset.get() as usize;
+        let to = from + pdu.desired_data_transfer_length.get() as usize;
+        self.send_data(Tag(pdu.itt.get()), pdu.ttt.get(), from, to);
+        Ok(None)
+    }
+
+    /// An answer to a ping, or a ping of the target's, which is answered.
+    fn nop_in(&mut self, pdu: &NopIn, frame: &Frame) -> Option<Event> {
+        if pdu.itt.get() != TAG_NONE {
+            return Some(Event::Pong(Tag(pdu.itt.get()), self.incoming.bytes(&frame.data).to_vec()));
+        }
+        if pdu.ttt.get() != TAG_NONE {
+            let mut answer = NopOut { ttt: pdu.ttt, lun: pdu.lun, ..NopOut::default() };
+            answer.opcode |= flags::IMMEDIATE;
+            answer.cmd_sn = self.cmd_sn.into();
+            answer.exp_stat_sn = self.exp_stat_sn.into();
+            self.put(answer.as_bhs(), &[]);
+        }
+        None
+    }
+
+    fn text_response(&mut self, pdu: &TextResponse, frame: &Frame) -> Result<Option<Event>, Error> {
+        let rule = |rule| Error::Protocol { opcode: Opcode::TEXT_RESPONSE, rule };
+        let data = self.incoming.bytes(&frame.data);
+        self.text.push(data).map_err(|_| rule("the text is too long"))?;
+        let tag = Tag(pdu.itt.get());
+        if pdu.flags & flags::FINAL != 0 {
+            return Ok(Some(Event::Text(tag, self.text.take())));
+        }
+        if pdu.ttt.get() == TAG_NONE {
+            return Err(rule("more is to come, without a Target Transfer Tag"));
+        }
+        self.send_text(tag, pdu.ttt.get(), &[]);
+        Ok(None)
+    }
+}
+
+/// What the target is told to expect, bytes.
+fn expected(command: &Command) -> u32 {
+    match command.direction {
+        Direction::None => 0,
+        Direction::In | Direction::Out => u32::try_from(command.buffer.len()).unwrap_or(u32::MAX),
+    }
+}
