@@ -19,7 +19,20 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("admin", &["ids", "sys", "wire", "scsi", "target", "mem", "ring", "session", "store", "reactor"]),
     (
         "cli",
-        &["ids", "sys", "wire", "scsi", "target", "mem", "ring", "session", "store", "reactor", "initiator", "admin"],
+        &[
+            "ids",
+            "sys",
+            "wire",
+            "scsi",
+            "target",
+            "mem",
+            "ring",
+            "session",
+            "store",
+            "reactor",
+            "initiator",
+            "admin",
+        ],
     ),
 ];
 

@@ -11,7 +11,7 @@ use super::tag::Tag;
 use super::tx::Tx;
 use super::{Reactor, Why};
 use crate::ids::ConnId;
-use crate::ring::{Done, Driver, Ends, Kind, Op, RecvOp};
+use crate::ring::{Done, Driver, Ends, Key, Kind, Op, RecvOp};
 use crate::session::Session;
 use crate::session::host::After;
 use crate::session::login::{Established, Login, LoginReply, Pdu};
@@ -31,7 +31,8 @@ const TSIH_AT: std::ops::Range<usize> = 14..16;
 #[derive(Debug)]
 pub(super) struct Listener {
     pub(super) fd: RawFd,
-    pub(super) armed: bool,
+    /// The wait for a connection, while there is one.
+    pub(super) armed: Option<Key>,
 }
 
 impl<D: Driver> Reactor<D> {
@@ -40,17 +41,24 @@ impl<D: Driver> Reactor<D> {
         if self.draining.is_some() || self.conns.len() >= self.max_connections {
             return;
         }
-        for (index, listener) in self.listeners.iter_mut().enumerate().filter(|(_, l)| !l.armed) {
+        for (index, listener) in self.listeners.iter_mut().enumerate().filter(|(_, l)| l.armed.is_none()) {
             let op =
                 Op { tag: Tag::Accept(index as u32).pack(), kind: Kind::Accept { listener: listener.fd } };
-            listener.armed = self.world.driver.push(op).is_ok();
+            listener.armed = self.world.driver.push(op).ok();
+        }
+    }
+
+    /// Waits for connections no longer.
+    pub(super) fn disarm_listeners(&mut self) {
+        for key in self.listeners.iter().filter_map(|l| l.armed) {
+            self.world.driver.cancel(key);
         }
     }
 
     /// A listener's wait is over; whether all is well with it.
     pub(super) fn accepted(&mut self, listener: u32, done: &Done) -> bool {
         if let Some(l) = self.listeners.get_mut(listener as usize) {
-            l.armed = false;
+            l.armed = None;
         }
         if done.result < 0 {
             if ![-libc::EINTR, -libc::EAGAIN, -libc::ECANCELED, -libc::ECONNABORTED].contains(&done.result) {

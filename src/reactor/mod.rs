@@ -304,6 +304,7 @@ impl<D: Driver> Reactor<D> {
     fn drain(&mut self, deadline: u64) {
         self.draining = Some(deadline);
         self.next_tick = 0;
+        self.disarm_listeners();
         for id in self.conns.ids() {
             self.ask_to_log_out(id);
         }
@@ -311,7 +312,8 @@ impl<D: Driver> Reactor<D> {
 
     fn is_over(&self) -> bool {
         self.draining.is_some_and(|deadline| {
-            let idle = self.conns.len() == 0 && self.world.jobs.is_empty();
+            let deaf = self.listeners.iter().all(|l| l.armed.is_none());
+            let idle = deaf && self.conns.len() == 0 && self.world.jobs.is_empty();
             idle || self.world.driver.now() >= deadline + TICK_NS * 4
         })
     }

@@ -213,7 +213,7 @@ impl Seed {
         }
         // Logins are rare: one reactor accepts for each portal, and placement evens it out.
         let mine = setup.listeners.iter().enumerate().filter(|(n, _)| n % reactors == usize::from(core.0));
-        let listeners = mine.map(|(_, l)| Listener { fd: l.as_raw_fd(), armed: false }).collect();
+        let listeners = mine.map(|(_, l)| Listener { fd: l.as_raw_fd(), armed: None }).collect();
         let now = world.driver.now();
         Reactor {
             world,
