@@ -24,12 +24,10 @@ use crate::ring::SocketOptions;
 use crate::scsi::{Identity, Lu, LuState, Persistent};
 use crate::store::{self, Backing, Medium, PATIENCE, StoreConfig};
 use crate::sys;
+use crate::target::{Catalog, TpgParams};
 
 /// Operations that a reactor may have in flight.
 const OPERATIONS: u32 = 4092;
-
-/// How long a login may take as a whole.
-const LOGIN_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How often the control thread looks around when no watchdog sets the pace.
 const PACE: Duration = Duration::from_secs(10);
@@ -47,7 +45,7 @@ pub fn serve(mut config: Config) -> anyhow::Result<()> {
     let catalog = Arc::new(config.take_catalog());
     let cores = processors(&config.server)?;
     let setup = Setup {
-        limits: limits(&config.server, cores.len()),
+        limits: limits(&config.server, cores.len(), login_timeout(&catalog)),
         cores,
         catalog: catalog.clone(),
         units: units.clone(),
@@ -160,7 +158,13 @@ fn processors(server: &ServerConfig) -> anyhow::Result<Vec<Option<usize>>> {
     Ok(places.into_iter().map(|cpu| Some(usize::from(cpu))).collect())
 }
 
-fn limits(server: &ServerConfig, reactors: usize) -> Limits {
+/// How long a login may take: which group it is for is known only in the course of it, so the most patient one counts.
+fn login_timeout(catalog: &Catalog) -> Duration {
+    let groups = catalog.targets.iter().flat_map(|t| &t.tpgs);
+    groups.map(|g| g.params.login_timeout).max().unwrap_or_else(|| TpgParams::default().login_timeout)
+}
+
+fn limits(server: &ServerConfig, reactors: usize, login_timeout: Duration) -> Limits {
     Limits {
         memory: server.buffer_memory_each(reactors),
         connections: server.limits.connections.div_ceil(reactors.max(1) as u32),
@@ -168,7 +172,7 @@ fn limits(server: &ServerConfig, reactors: usize) -> Limits {
         operations: OPERATIONS,
         poll_ns: server.poll.as_nanos() as u64,
         level: server.kernel_level,
-        login_timeout: LOGIN_TIMEOUT,
+        login_timeout,
     }
 }
 

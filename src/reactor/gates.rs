@@ -15,8 +15,9 @@ pub(super) enum Then {
     Managed { conn: ConnId, token: u32 },
     /// A task is told what the owner of its logical unit decided.
     Shared { conn: ConnId, task: TaskId },
-    /// Somebody else's gate gets its acknowledgement.
-    Acknowledge { to: CoreId, gate: GateId },
+    /// A change holds here, and what it aborted is fenced: those sessions may tell, and the owner's gate gets its
+    /// acknowledgement.
+    Applied { to: CoreId, gate: GateId, told: Vec<ConnId> },
     /// The owner's change of a logical unit holds everywhere.
     Changed { lu: LuId },
     /// The session of that connection can do no harm any more.

@@ -1,6 +1,7 @@
 //! Connections before full feature phase: accepted, logged in, placed.
 
 use std::os::fd::RawFd;
+use std::sync::Once;
 
 use super::conn::{Conn, Finishing, Phase};
 use super::desk::desk;
@@ -15,6 +16,7 @@ use crate::ring::{Done, Driver, Ends, Key, Kind, Op, RecvOp};
 use crate::session::Session;
 use crate::session::host::After;
 use crate::session::login::{Established, Login, LoginReply, Pdu};
+use crate::target::ChapAlgorithm;
 use crate::wire::bhs::{BHS_LEN, Bhs, LoginRequest, padding};
 use crate::wire::codes::Opcode;
 
@@ -242,6 +244,7 @@ impl<D: Driver> Reactor<D> {
         let Finishing { established, response } = *finishing;
         let target = established.target.as_ref().map_or("discovery", |t| t.iqn.as_str());
         tracing::info!(initiator = established.initiator, target, peer = %conn.ends.peer, reactor = self.world.mail.core.0, "login");
+        warn_of_md5(&established);
         conn.phase = Phase::Full(Box::new(Session::new(established, self.catalog.clone(), now)));
         conn.tx.put(&response);
         conn.tx.end(After::Keep, now);
@@ -290,6 +293,20 @@ fn whole_login(bytes: &[u8]) -> Result<Option<WholeLogin>, &'static str> {
     let start = BHS_LEN + bhs.ahs_len();
     let whole = start + len + padding(len);
     Ok((bytes.len() >= whole).then_some(WholeLogin { bhs: raw, data: start..start + len, whole }))
+}
+
+/// Says once that an initiator still proves itself by MD5.
+fn warn_of_md5(established: &Established) {
+    static SAID: Once = Once::new();
+    if established.chap == Some(ChapAlgorithm::Md5) {
+        let initiator = &established.initiator;
+        SAID.call_once(|| {
+            tracing::warn!(
+                initiator,
+                "CHAP by MD5; let initiators offer SHA3-256 or SHA-256 first (said only once)"
+            );
+        });
+    }
 }
 
 /// A PDU without digests, which login never has.

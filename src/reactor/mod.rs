@@ -242,7 +242,12 @@ impl<D: Driver> Reactor<D> {
             Then::Shared { conn, task } => {
                 self.with_session(conn, |s, desk| s.shared_done(desk, task, result));
             }
-            Then::Acknowledge { to, gate } => self.world.mail.post(to, Letter::Ack(gate)),
+            Then::Applied { to, gate, told } => {
+                for conn in told {
+                    self.with_session(conn, |s, desk| s.tell_aborted(desk));
+                }
+                self.world.mail.post(to, Letter::Ack(gate));
+            }
             Then::Changed { lu } => self.world.end_change(lu, Ok(())),
             Then::Harmless { conn } => self.harmless(conn),
             Then::Reinstated { conn } => self.enter_full_feature(conn),
@@ -285,19 +290,23 @@ impl<D: Driver> Reactor<D> {
         let lu = change.lu;
         let Some(unit) = self.world.units.get_mut(lu.0 as usize) else { return };
         unit.lu.state = change.state.clone();
+        let mut told = Vec::new();
         for id in self.conns.ids() {
             let Some(conn) = self.conns.get_mut(id) else { continue };
             let (mut desk, phase) = desk(&mut self.world, conn);
             let Phase::Full(session) = phase else { continue };
-            if change.reset || change.effects.abort.contains(session.nexus()) {
+            if *session.nexus() == change.caller && change.reset {
                 session.abort_where(&mut desk, |l| l == lu);
+            } else if change.reset || change.effects.abort.contains(session.nexus()) {
+                session.abort_for_another(&mut desk, lu);
+                told.push(id);
             }
             for asc in change.attentions_for(session.nexus()) {
                 session.attention(lu, asc);
             }
             self.mark_dirty(id);
         }
-        self.world.announce(Then::Acknowledge { to: change.owner, gate: change.gate });
+        self.world.announce(Then::Applied { to: change.owner, gate: change.gate, told });
     }
 
     /// The daemon stops: no new connections; initiators are asked to go.

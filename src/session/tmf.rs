@@ -8,7 +8,8 @@ use zerocopy::big_endian::U32;
 use super::host::{After, Host, Manage};
 use super::{Close, Session};
 use crate::ids::{LuId, TaskId};
-use crate::wire::bhs::{Bhs, LogoutRequest, LogoutResponse, TaskMgmtRequest, TaskMgmtResponse};
+use crate::scsi::status;
+use crate::wire::bhs::{Bhs, LogoutRequest, LogoutResponse, ScsiResponse, TaskMgmtRequest, TaskMgmtResponse};
 use crate::wire::codes::{LogoutReason, LogoutResponseCode, RejectReason, TmfFunction, TmfResponse};
 use crate::wire::sn::Sn;
 use crate::wire::{flags, lun};
@@ -27,6 +28,8 @@ enum Answer {
 #[derive(Debug, Default)]
 pub(super) struct Managing {
     waiting: Vec<(u32, Answer)>,
+    /// Initiator task tags of tasks that another nexus ended and that are yet to be answered.
+    aborted: Vec<u32>,
     next_token: u32,
 }
 
@@ -117,7 +120,26 @@ impl Session {
         self.parked.retain(|parked| *parked != id);
     }
 
-    /// Aborts all tasks of the logical units that `which` names. The LUN reset of another session ends here too.
+    /// Aborts the tasks of a logical unit because of what another nexus did. As the control mode page promises
+    /// (TAS, SPC-5 section 7.5.13), each is answered TASK ABORTED, by [`Session::tell_aborted`] when the fences stand.
+    pub fn abort_for_another<H: Host>(&mut self, h: &mut H, lu: LuId) {
+        let doomed = self.tasks.iter().filter(|(_, t)| t.map.is_some() && t.lu == lu).map(|(_, t)| t.itt);
+        self.managing.aborted.extend(doomed);
+        self.abort_where(h, |l| l == lu);
+    }
+
+    /// The fences of [`Session::abort_for_another`] stand: its tasks are answered.
+    pub fn tell_aborted<H: Host>(&mut self, h: &mut H) {
+        for itt in std::mem::take(&mut self.managing.aborted) {
+            let mut pdu =
+                ScsiResponse { itt: U32::new(itt), status: status::TASK_ABORTED, ..ScsiResponse::default() };
+            pdu.stat_sn = U32::new(self.next_stat_sn());
+            self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, false);
+            self.emit(h, pdu.as_bhs(), None, After::Keep);
+        }
+    }
+
+    /// Aborts all tasks of the logical units that `which` names, without an answer.
     pub fn abort_where<H: Host>(&mut self, h: &mut H, which: impl Fn(LuId) -> bool) {
         let doomed: Vec<TaskId> =
             self.tasks.iter().filter(|(_, t)| t.map.is_some() && which(t.lu)).map(|(id, _)| id).collect();
