@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::banner::{self, Opened};
@@ -37,7 +37,7 @@ const PACE: Duration = Duration::from_secs(10);
 /// # Errors
 /// When a store, a listener, memory or a ring cannot be had: what, where and what to do about it.
 pub fn serve(mut config: Config) -> anyhow::Result<()> {
-    let stop = stop_signals()?;
+    let signals = signals()?;
     raise_limits();
     let state = open_state(&config.server)?;
     let units = open_units(&config, state.as_ref())?;
@@ -58,21 +58,21 @@ pub fn serve(mut config: Config) -> anyhow::Result<()> {
     announce(&banner::render(&catalog, &config.stores, &opened(&units)));
     let notify = Notify;
     notify.ready(&format!("serving {} logical units", units.len()));
-    watch(&control, &stop, &notify);
+    watch(&control, &signals, &notify);
     finish(control, &units, &notify, config.server.drain_timeout)
 }
 
-/// A channel that gets a message when the process is to stop.
-fn stop_signals() -> anyhow::Result<Receiver<i32>> {
-    let mut signals = Signals::new([SIGTERM, SIGINT]).context("cannot catch signals")?;
-    let (tell, stop) = bounded(1);
+/// A channel that gets the signals: to stop, or (USR1) to tell the counters.
+fn signals() -> anyhow::Result<Receiver<i32>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).context("cannot catch signals")?;
+    let (tell, told) = bounded(4);
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
-            // A second signal while the first is being heeded changes nothing.
+            // More of the same while the first is being heeded changes nothing.
             let _ = tell.try_send(signal);
         }
     })?;
-    Ok(stop)
+    Ok(told)
 }
 
 fn raise_limits() {
@@ -193,17 +193,23 @@ fn announce(lines: &str) {
 }
 
 /// Waits until told to stop; meanwhile tells the service manager that all is well, as long as it is.
-fn watch(control: &Control, stop: &Receiver<i32>, notify: &Notify) {
+fn watch(control: &Control, signals: &Receiver<i32>, notify: &Notify) {
     let watchdog = notify.watchdog_interval();
-    while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(watchdog.unwrap_or(PACE)) {
-        if watchdog.is_none() {
-            continue;
+    loop {
+        match signals.recv_timeout(watchdog.unwrap_or(PACE)) {
+            Ok(SIGUSR1) => tell_counters(control),
+            Err(RecvTimeoutError::Timeout) if watchdog.is_none() => {}
+            Err(RecvTimeoutError::Timeout) if control.is_alive() => notify.alive(),
+            Err(RecvTimeoutError::Timeout) => tracing::error!("a reactor does not answer"),
+            Ok(_) | Err(RecvTimeoutError::Disconnected) => return tell_counters(control),
         }
-        if control.is_alive() {
-            notify.alive();
-        } else {
-            tracing::error!("a reactor does not answer");
-        }
+    }
+}
+
+/// Logs what every reactor has done.
+fn tell_counters(control: &Control) {
+    for snapshot in control.report() {
+        tracing::info!("{snapshot}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! How a connection ends: abort, fence, shut down, wait for what is in flight, give everything back, close.
 
 use super::conn::{Conn, Phase};
-use super::desk::desk;
+use super::desk::{desk, guarded};
 use super::gates::{GateId, Then};
 use super::mail::Letter;
 use super::{Reactor, Why};
@@ -27,8 +27,10 @@ impl<D: Driver> Reactor<D> {
         }
         if let Phase::Full(mut session) = phase {
             let (mut desk, _) = desk(&mut self.world, conn);
-            session.abort_all(&mut desk);
-            conn.remains = Some(session);
+            // After a panic in the core its books may be wrong: then what it still holds is left alone.
+            if guarded(|| session.abort_all(&mut desk)).is_some() {
+                conn.remains = Some(session);
+            }
         }
         self.world.driver.shutdown(conn.fd);
         self.world.announce(Then::Harmless { conn: id });

@@ -1,5 +1,7 @@
 //! Counters of one reactor: plain numbers of its own, copied out when asked for.
 
+use std::fmt;
+
 use crate::ids::CoreId;
 use crate::mem::SlotStats;
 use crate::ring;
@@ -17,8 +19,6 @@ pub struct Counters {
     pub copied_in: u64,
     /// Payload bytes received for the medium.
     pub written: u64,
-    /// Payload bytes copied between slots and memory that is a medium.
-    pub copied_ram: u64,
     /// Payload bytes read from the medium.
     pub read: u64,
     /// Disk requests started.
@@ -50,4 +50,18 @@ pub struct Snapshot {
     pub ring: ring::Stats,
     /// The slots.
     pub slots: Vec<SlotStats>,
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { core, connections, disk_in_flight, counters: c, ring, slots } = self;
+        write!(f, "{core}: {connections} connections ({} accepted, {} logins)", c.accepted, c.logins)?;
+        write!(f, ", {} disk requests ({disk_in_flight} now, {} fenced)", c.disk_ops, c.fenced)?;
+        write!(f, ", bytes read {} written {} copied {}", c.read, c.written, c.copied_in)?;
+        write!(f, ", {} receives, {} sends, {} enters", c.recvs, c.sends, ring.enters)?;
+        write!(f, ", {} turns, {} waits", ring.turns, ring.waits)?;
+        write!(f, ", polls {} ({} paid)", ring.polls, ring.polls_paid)?;
+        write!(f, ", {} times no slot; slots free:", c.starved)?;
+        slots.iter().try_for_each(|s| write!(f, " {}K {}/{}", s.size >> 10, s.free, s.total))
+    }
 }
