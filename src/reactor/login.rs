@@ -91,7 +91,9 @@ impl<D: Driver> Reactor<D> {
 
     fn begin_login(&mut self, fd: RawFd, ends: Ends) {
         self.world.counters.accepted += 1;
-        let login = Login::new(self.catalog.clone(), ends.local);
+        let registry = self.registry.clone();
+        let login = Login::new(self.catalog.clone(), ends.local)
+            .with_sessions(move |initiator, isid, tsih| registry.holds(initiator, isid, tsih));
         let deadline = self.world.driver.now() + self.login_timeout;
         let id = self.enter_conn(fd, ends, Phase::Login(Box::new(login)), deadline);
         tracing::debug!(peer = %ends.peer, local = %ends.local, "connection");

@@ -63,6 +63,12 @@ impl Registry {
         }
     }
 
+    /// Whether that initiator has a session of that ISID and TSIH.
+    pub(super) fn holds(&self, initiator: &str, isid: [u8; 6], tsih: u16) -> bool {
+        let inner = self.lock();
+        inner.sessions.iter().any(|(k, h)| h.tsih == tsih && k.isid == isid && k.initiator == initiator)
+    }
+
     /// The reactor with the fewest connections; `here` if it is one of those. Counts the connection there.
     pub(super) fn place(&self, here: CoreId) -> CoreId {
         let mut inner = self.lock();
@@ -118,6 +124,7 @@ mod tests {
         assert_eq!(none, None);
         let (second, old) = r.enter(key(1), CoreId(1), conn(2));
         assert_eq!(old, Some(Home { core: CoreId(0), conn: conn(1), tsih: first }));
+        assert!(r.holds("iqn.a", [1; 6], second) && !r.holds("iqn.a", [1; 6], first));
         r.leave(&key(1), first);
         // The old session's end must not remove the new one.
         assert_eq!(r.enter(key(1), CoreId(0), conn(3)).1.map(|h| h.tsih), Some(second));
