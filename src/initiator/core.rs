@@ -204,7 +204,7 @@ impl Core {
 
     fn fresh_tag(&mut self) -> Tag {
         let tag = self.next_tag;
-        self.next_tag = NOT_A_COMMAND | (tag + 1) % (TAG_NONE - NOT_A_COMMAND);
+        self.next_tag = NOT_A_COMMAND | ((tag + 1) % (TAG_NONE - NOT_A_COMMAND));
         Tag(tag)
     }
 

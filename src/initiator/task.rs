@@ -153,7 +153,7 @@ impl Tasks {
     }
 
     fn known(&mut self, tag: Tag, opcode: Opcode) -> Result<&mut Active, Error> {
-        self.get_mut(tag).filter(|a| a.sent).ok_or(broken(opcode, "no such task"))
+        self.get_mut(tag).filter(|a| a.sent).ok_or_else(|| broken(opcode, "no such task"))
     }
 
     /// Takes a Data-In; the end of the command when it carries status.
@@ -166,7 +166,7 @@ impl Tasks {
         demand(pdu.data_sn.get() == active.next_sn, opcode, "DataSN does not follow")?;
         demand(at == active.received, opcode, "Buffer Offset does not follow")?;
         let room = active.command.buffer.get_mut(at..at + data.len());
-        let room = room.ok_or(broken(opcode, "more data than expected"))?;
+        let room = room.ok_or_else(|| broken(opcode, "more data than expected"))?;
         room.copy_from_slice(data);
         active.received += data.len();
         active.next_sn = active.next_sn.wrapping_add(1);
@@ -187,7 +187,7 @@ impl Tasks {
             None => &[],
             Some((len, rest)) => rest
                 .get(..usize::from(u16::from_be_bytes(*len)))
-                .ok_or(broken(opcode, "the sense data is shorter than its length"))?,
+                .ok_or_else(|| broken(opcode, "the sense data is shorter than its length"))?,
         };
         let residual = residual(pdu.flags, pdu.residual_count.get());
         self.end(tag, ServiceResponse(pdu.response), pdu.status, sense, residual)
@@ -201,7 +201,7 @@ impl Tasks {
         sense: &[u8],
         residual: i64,
     ) -> Result<Done, Error> {
-        let active = self.close(tag).ok_or(broken(Opcode::SCSI_RESPONSE, "no such task"))?;
+        let active = self.close(tag).ok_or_else(|| broken(Opcode::SCSI_RESPONSE, "no such task"))?;
         let Active { command: Command { user, buffer, .. }, received, .. } = active;
         Ok(Done { tag, user, response, status, sense: sense.to_vec(), residual, received, buffer })
     }

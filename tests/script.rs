@@ -1,0 +1,121 @@
+//! Conversations with a real daemon: each file of tests/scripts holds it to one rule, and is named after it.
+
+#[path = "support/daemon.rs"]
+mod daemon;
+#[path = "support/pdus.rs"]
+mod pdus;
+#[path = "support/script.rs"]
+mod script;
+
+macro_rules! rules {
+    ($($name:ident)*) => {
+        $(#[test]
+        fn $name() {
+            script::play(stringify!($name));
+        })*
+
+        const RULES: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+rules! {
+    a_targets_pdu_is_rejected
+    abort_of_a_task_to_come
+    abort_of_no_task
+    abort_task_in_the_middle_of_its_data
+    abort_task_set
+    abort_task_that_waits_for_data
+    another_isid_is_another_session
+    another_pdu_before_login_closes
+    another_pdu_during_login_closes
+    bidirectional_command_is_refused
+    buffer_offset_must_follow
+    cmdsn_advances_expcmdsn
+    cmdsn_beyond_the_window_is_ignored
+    cmdsn_survives_the_wrap
+    command_that_is_unknown
+    data_beyond_the_r2t_fails
+    data_digest_error_of_a_command
+    data_digest_error_of_a_data_out
+    data_digest_error_of_a_ping
+    data_for_another_tag_is_dropped
+    data_in_carries_the_status
+    data_in_fits_the_initiator
+    data_in_sequences_end_at_max_burst
+    data_segment_beyond_the_limit_closes
+    data_that_ends_early_fails
+    datasn_must_follow
+    discovery_takes_no_commands
+    duplicate_cmdsn_is_ignored
+    first_command_sees_power_on
+    half_a_pdu_and_then_nothing
+    header_digest_error_closes
+    immediate_commands_take_no_number
+    immediate_data_must_be_negotiated
+    login_after_login_closes
+    login_by_a_newer_version
+    login_in_a_reserved_stage
+    login_key_twice
+    login_needs_a_name
+    login_needs_a_target
+    login_never_goes_back
+    login_numbers_are_negotiated
+    login_of_a_second_connection
+    login_of_a_stranger
+    login_of_an_unknown_session_type
+    login_security_then_operational
+    login_straight_to_operational
+    login_text_in_pieces
+    login_to_a_session_that_is_not_there
+    login_to_an_unknown_target
+    login_transit_and_continue
+    login_unknown_key
+    logout_for_recovery
+    logout_of_another_connection
+    logout_of_the_connection
+    logout_of_the_session
+    logout_while_data_is_awaited
+    lun_in_flat_addressing
+    lun_reset_of_no_lun
+    lun_reset_on_several_reactors
+    lun_reset_raises_unit_attention
+    lun_that_is_not_there
+    nop_echo_fits_the_initiator
+    nop_is_echoed
+    nop_without_tag_is_not_answered
+    one_r2t_is_outstanding
+    read_only_refuses_writes
+    read_overflow
+    read_overflow_into_half_a_block
+    read_underflow
+    read_without_room
+    reservation_conflict
+    reservation_conflict_on_several_reactors
+    session_reinstatement
+    several_r2t_are_outstanding
+    snack_is_rejected
+    target_cold_reset
+    target_warm_reset
+    task_reassign_is_not_supported
+    text_answer_in_pieces
+    text_of_a_normal_session
+    text_of_discovery
+    text_request_in_pieces
+    text_that_is_none_is_rejected
+    unknown_opcode_is_rejected
+    unknown_task_management_is_not_supported
+    unsolicited_data_beyond_first_burst_fails
+    unsolicited_data_must_be_negotiated
+    unsolicited_data_of_a_failed_command_passes
+    write_by_r2t
+    write_immediate
+    write_overflow
+    write_underflow
+    write_unsolicited
+    write_unsolicited_then_r2t
+}
+
+#[test]
+fn every_file_is_played() {
+    assert_eq!(script::names(), RULES);
+}

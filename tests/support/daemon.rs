@@ -1,0 +1,72 @@
+//! A ringtgt process for a test: started on a free port, ended with the test.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+/// The target's name in every test.
+pub(crate) const TARGET: &str = "iqn.2026-11.org.example:target";
+
+/// A running daemon.
+pub(crate) struct Daemon {
+    child: Child,
+    portal: SocketAddr,
+    state: Option<tempfile::TempDir>,
+}
+
+impl Daemon {
+    /// `ringtgt serve` with these arguments, which are options and STOREs; returns when it says `ready`.
+    pub(crate) fn serve(arguments: &[&str]) -> Self {
+        let state = tempfile::tempdir().expect("a state directory");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringtgt"));
+        command
+            .args(["serve", "--log", "error", "--listen", "127.0.0.1:0", "--iqn", TARGET, "--state-dir"])
+            .arg(state.path());
+        command.args(arguments);
+        let mut daemon = Self::start(command);
+        daemon.state = Some(state);
+        daemon
+    }
+
+    /// Runs a command that serves, until it says `ready`.
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let mut said = BufReader::new(child.stdout.take().expect("a pipe"));
+        let (mut portal, mut all) = (None, String::new());
+        loop {
+            let mut line = String::new();
+            let count = said.read_line(&mut line).expect("what it says");
+            assert!(count > 0, "it ended before it was ready: {all}{:?}", child.wait());
+            if let Some(address) = line.trim().strip_prefix("portal ") {
+                portal = address.parse().ok();
+            }
+            all.push_str(&line);
+            if line == "ready\n" {
+                break;
+            }
+        }
+        // It may go on talking: a full pipe must not stop it.
+        std::thread::spawn(move || said.read_to_end(&mut Vec::new()));
+        let portal = portal.unwrap_or_else(|| panic!("no portal in: {all}"));
+        Self { child, portal, state: None }
+    }
+
+    /// Where it listens.
+    pub(crate) fn portal(&self) -> SocketAddr {
+        self.portal
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
