@@ -54,12 +54,15 @@ export_config() {
 export_ringtgt() {
 	export_config >"$WORK/ringtgt.toml"
 	chmod 600 "$WORK/ringtgt.toml"
-	"$RINGTGT" serve --config "$WORK/ringtgt.toml" --state-dir "$WORK/state" >"$WORK/target.now" 2>&1 &
+	# A log for each start, so that a line of an earlier one is not taken for one of this.
+	local log
+	log=$WORK/target.$(date +%s.%N).log
+	"$RINGTGT" serve --config "$WORK/ringtgt.toml" --state-dir "$WORK/state" >"$log" 2>&1 &
 	TARGET_PID=$!
-	local rc=0
-	wait_line "$WORK/target.now" '^ready$' "$TARGET_PID" 40 || rc=1
-	cat "$WORK/target.now"
-	return "$rc"
+	wait_line "$log" '^ready$' "$TARGET_PID" 40 || {
+		cat "$log"
+		return 1
+	}
 }
 
 # The same with tgt. It may listen only once everything is there, else initiators that come back too

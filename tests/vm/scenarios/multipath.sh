@@ -21,9 +21,10 @@ for portal in "$V4" "$V6"; do
 	echo "$DEV" >>/tmp/paths
 done
 mapfile -t paths </tmp/paths
-ids() { for p in "${paths[@]}"; do /usr/lib/udev/scsi_id -g "$p"; done | sort | uniq -c; }
-check "both paths name the same disk" [ "$(ids | awk '{print $1}')" = 2 ]
-wwid=$(/usr/lib/udev/scsi_id -g "${paths[0]}")
+# As multipath sees it: by the name that udev's rules made of the disk's designators.
+id() { udevadm info -q property "$1" | sed -n 's/^ID_SERIAL=//p'; }
+wwid=$(id "${paths[0]}")
+check "both paths name the same disk" [ "$wwid" = "$(id "${paths[1]}")" ]
 multipathd -d >/tmp/multipathd.log 2>&1 &
 multipathd=$!
 trap 'multipath -F 2>/dev/null || :; kill $multipathd 2>/dev/null || :' EXIT
