@@ -29,7 +29,8 @@ fn write_same(cdb: &Cdb, lu: &Lu, lba: u64, blocks: u64, length_at: u16) -> Resu
     if cdb.bit::<1>(ANCHOR) {
         return Err(bad_field(1, ANCHOR));
     }
-    if cdb.bit::<1>(UNMAP) && lu.facts.thin.is_none() {
+    // Of a read-only store it is not known whether it could give space back: it is refused as protected.
+    if cdb.bit::<1>(UNMAP) && lu.facts.thin.is_none() && !lu.facts.read_only {
         return Err(bad_field(1, UNMAP));
     }
     // PBDATA and LBDATA, obsolete: they would change what is written.
@@ -161,6 +162,12 @@ mod tests {
         assert_eq!(rig.sense(&same10(8, 0, 1)), Sense::cdb_field(1, 3));
         assert_eq!(rig.sense(&unmap_cdb(24)).asc, Asc::INVALID_OPCODE);
         assert!(matches!(rig.start(&same10(0, 0, 1)), Outcome::Io(Io::Fill { unmap: false, .. })));
+    }
+
+    #[test]
+    fn a_read_only_unit_says_so_rather_than_that_it_does_not_unmap() {
+        let mut rig = Rig::new(LuFacts { thin: None, read_only: true, ..facts() });
+        assert_eq!(rig.sense(&same10(8, 0, 1)), Sense::write_protected());
     }
 
     #[test]
