@@ -1,7 +1,7 @@
 //! The iSCSI protocol as a pure state machine: bytes and events in, calls on a [`Host`] out.
 //!
 //! A connection begins with a [`login::Login`], which takes whole Login PDUs and ends in an
-//! [`Established`](login::Established). From that a [`Session`] is made: one connection in full feature phase
+//! [`Established`]. From that a [`Session`] is made: one connection in full feature phase
 //! (MaxConnections is 1). It owns no socket, clock, thread or randomness, and never looks at payload but to copy
 //! what came through staging, to compare, and to compute digests.
 //!

@@ -114,7 +114,7 @@ mod tests {
         let punch = |block, unit, start| thin(DiscardMethod::Punch, block, unit, start).unwrap();
         let facts = punch(512, 4096, 1024);
         assert_eq!((facts.granularity_blocks, facts.alignment_blocks), (8, 2));
-        assert_eq!(facts.max_unmap_blocks, 1 << 21);
+        assert_eq!(facts.max_unmap_blocks, 1 << 20);
         assert!(facts.lbprz);
         assert_eq!(punch(4096, 512, 0).granularity_blocks, 1);
         assert_eq!(thin(DiscardMethod::None, 512, 4096, 0), None);

@@ -107,7 +107,8 @@ impl Talk {
         let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let number =
             if digits > 0 { text[..digits].parse().map_err(|_| "no connection number")? } else { 1 };
-        let (verb, rest) = text[digits..].trim_start().split_once(' ').unwrap_or((text[digits..].trim(), ""));
+        let (verb, rest) =
+            text[digits..].trim_start().split_once(' ').unwrap_or_else(|| (text[digits..].trim(), ""));
         let words: Vec<&str> = rest.split_whitespace().collect();
         match verb {
             "connect" => self.connect(number),
@@ -351,7 +352,7 @@ fn wire_lun(text: &str) -> Step<u64> {
 
 fn hex(text: &str) -> Step<Vec<u8>> {
     let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
-    if digits.len() != text.len() || digits.len() % 2 != 0 {
+    if digits.len() != text.len() || !digits.len().is_multiple_of(2) {
         return Err(format!("no hex: {text}"));
     }
     Ok(digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect())

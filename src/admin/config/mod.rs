@@ -1,6 +1,6 @@
 //! The configuration: from a TOML file, all mistakes at once, to plain resolved data.
 //!
-//! Two representations. As written ([`file`]): every key with its place. Resolved ([`Config`]): sizes in
+//! Two representations. As written (`file`): every key with its place. Resolved ([`Config`]): sizes in
 //! bytes, names normalised, references followed, nothing left to check. The one conversion between them is
 //! where all checking is, and it goes on after a mistake, so that one run tells of all of them. It looks at
 //! no device and opens no socket: a disk that is absent today is no mistake in the file.
