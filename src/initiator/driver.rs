@@ -56,6 +56,11 @@ impl Initiator {
         &self.stream
     }
 
+    /// The socket and the core, for those who drive it otherwise.
+    pub fn into_parts(self) -> (TcpStream, Core) {
+        (self.stream, self.core)
+    }
+
     /// Sends what waits to be sent.
     ///
     /// # Errors
