@@ -9,7 +9,7 @@ pub(crate) const TARGET: &str = "iqn.2026-11.org.example:target";
 
 /// A running daemon.
 pub(crate) struct Daemon {
-    child: Child,
+    pub(crate) child: Child,
     portal: SocketAddr,
     state: Option<tempfile::TempDir>,
 }

@@ -1,0 +1,436 @@
+//! Real daemons, real sockets, real files: data is what was written, whatever happens to the processes.
+
+#[path = "support/daemon.rs"]
+mod daemon;
+#[path = "support/e2e.rs"]
+mod support;
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ringtgt::initiator::{Command, Direction, Error, Initiator, LoginError, LoginOptions, cdb};
+use ringtgt::session::keys::DIGEST_DEMANDED;
+use ringtgt::target::{ChapAlgorithm, Credential};
+use ringtgt::wire::codes::{AsyncEvent, LoginStatus, LogoutResponseCode};
+
+use daemon::{Daemon, TARGET};
+use support::{
+    Disk, Life, PATIENCE, SmallFs, fill, login, open_files_allowed, options, resident_kib, secret_file,
+};
+
+const MIB: u64 = 1 << 20;
+
+/// A file of zeroes in a directory that is gone with the test.
+fn scratch_file(size: u64) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("disk.img");
+    fs::File::create(&path).and_then(|file| file.set_len(size)).expect("a file");
+    (dir, path)
+}
+
+/// Writes and reads at random places in all sizes, against a model of the disk.
+fn exercise(daemon: &Daemon, options: LoginOptions, lun: u16, rounds: u64) {
+    let mut initiator = login(daemon, options);
+    let (blocks, block) = initiator.capacity(lun).expect("a capacity");
+    let mut disk = Disk::new(blocks.min(32 * MIB / u64::from(block)), block);
+    disk.load(&mut initiator, lun);
+    for round in 0..rounds {
+        let (lba, count) = disk.place(round);
+        let data = fill(round, count as usize * block as usize);
+        let done = initiator.write(lun, lba, count, data.clone()).expect("a write");
+        assert!(done.is_good(), "{:?}", done.sense_code());
+        disk.wrote(lba, &data);
+        let (lba, count) = disk.place(round.wrapping_mul(31) + 7);
+        let done = initiator.read(lun, lba, count, count as usize * block as usize).expect("a read");
+        assert!(done.is_good(), "{:?}", done.sense_code());
+        assert!(done.buffer == disk.bytes(lba, count), "round {round}: {count} blocks at {lba} differ");
+    }
+    disk.check_all(&mut initiator, lun);
+    assert_eq!(initiator.logout().expect("a logout"), LogoutResponseCode::SUCCESS);
+}
+
+#[test]
+fn data_is_what_was_written_in_all_sizes() {
+    let (_dir, path) = scratch_file(64 * MIB);
+    let daemon = Daemon::serve(&[path.to_str().expect("text"), "ram:64M"]);
+    exercise(&daemon, options(1), 0, 120);
+    exercise(&daemon, options(1), 1, 120);
+}
+
+#[test]
+fn data_is_what_was_written_with_digests() {
+    let (_dir, path) = scratch_file(64 * MIB);
+    let daemon = Daemon::serve(&[path.to_str().expect("text"), "ram:64M"]);
+    let mut options = options(1);
+    options.wishes.header_digest = DIGEST_DEMANDED;
+    options.wishes.data_digest = DIGEST_DEMANDED;
+    exercise(&daemon, options.clone(), 0, 40);
+    exercise(&daemon, options, 1, 40);
+}
+
+#[test]
+fn data_is_what_was_written_however_it_travels() {
+    let daemon = Daemon::serve(&["ram:64M"]);
+    for (initial_r2t, immediate_data, burst, segment, r2ts) in [
+        (true, false, 65536, 8192, 1),
+        (true, true, 16384, 4096, 4),
+        (false, false, 262_144, 65536, 8),
+        (false, true, 512, 512, 2),
+    ] {
+        let mut options = options(1);
+        options.wishes.initial_r2t = initial_r2t;
+        options.wishes.immediate_data = immediate_data;
+        options.wishes.max_burst_length = burst;
+        options.wishes.first_burst_length = burst / 2 + 256;
+        options.wishes.max_recv_data_segment_length = segment;
+        options.wishes.max_outstanding_r2t = r2ts;
+        exercise(&daemon, options, 0, 24);
+    }
+}
+
+#[test]
+fn data_is_what_was_written_in_blocks_of_4096() {
+    let (_dir, path) = scratch_file(64 * MIB);
+    let daemon = Daemon::serve(&["--block-size", "4096", path.to_str().expect("text"), "ram:64M"]);
+    let mut initiator = login(&daemon, options(1));
+    assert_eq!(initiator.capacity(0).expect("a capacity"), (64 * MIB / 4096, 4096));
+    assert_eq!(initiator.capacity(1).expect("a capacity"), (64 * MIB / 4096, 4096));
+    drop(initiator);
+    exercise(&daemon, options(1), 0, 40);
+    exercise(&daemon, options(1), 1, 40);
+}
+
+/// The daemon as an old kernel would have it.
+fn on_old_kernel(level: &str) {
+    let (_dir, path) = scratch_file(64 * MIB);
+    let path = path.to_str().expect("text");
+    let daemon = Daemon::serve(&["--kernel-level", level, "--reactors", "2", path, "ram:64M"]);
+    thread::scope(|scope| {
+        for number in 0..4 {
+            let daemon = &daemon;
+            scope.spawn(move || hammer(daemon, number, 4, 0, 20));
+        }
+    });
+    exercise(&daemon, options(9), 0, 40);
+    exercise(&daemon, options(9), 1, 40);
+}
+
+#[test]
+fn it_serves_as_on_linux_5_10() {
+    on_old_kernel("5.10");
+}
+
+#[test]
+fn it_serves_as_on_linux_5_15() {
+    on_old_kernel("5.15");
+}
+
+/// Many commands at once in this session's own part of the disk, then all of it read back.
+fn hammer(daemon: &Daemon, number: u8, of: u8, lun: u16, rounds: u64) {
+    const DEPTH: u64 = 24;
+    let mut initiator = login(daemon, options(number));
+    let (blocks, block) = initiator.capacity(lun).expect("a capacity");
+    let part = blocks / u64::from(of);
+    let base = part * u64::from(number);
+    let stride = (part / DEPTH).min(128);
+    for round in 0..rounds {
+        let tags: Vec<_> = (0..DEPTH)
+            .map(|n| {
+                let data = fill(round << 16 | n << 8 | u64::from(number), stride as usize * block as usize);
+                let cdb = cdb::write(base + n * stride, stride as u32);
+                initiator.submit(Command { lun, cdb, direction: Direction::Out, buffer: data, user: n })
+            })
+            .collect();
+        for tag in tags {
+            let done = initiator.wait(tag.expect("room")).expect("an answer");
+            assert!(done.is_good(), "{:?}", done.sense_code());
+        }
+    }
+    for n in 0..DEPTH {
+        let wanted = fill((rounds - 1) << 16 | n << 8 | u64::from(number), stride as usize * block as usize);
+        let done = initiator.read(lun, base + n * stride, stride as u32, wanted.len()).expect("a read");
+        assert!(done.buffer == wanted, "session {number}: piece {n} differs");
+    }
+}
+
+/// Several sessions on one logical unit, spread over reactors.
+fn on_reactors(reactors: &str) {
+    let (_dir, path) = scratch_file(64 * MIB);
+    let path = path.to_str().expect("text");
+    let daemon = Daemon::serve(&["--reactors", reactors, path, "ram:64M"]);
+    for lun in [0, 1] {
+        thread::scope(|scope| {
+            for number in 0..6 {
+                let daemon = &daemon;
+                scope.spawn(move || hammer(daemon, number, 6, lun, 20));
+            }
+        });
+    }
+}
+
+#[test]
+fn one_disk_is_served_by_two_reactors() {
+    on_reactors("2");
+}
+
+#[test]
+fn one_disk_is_served_by_three_reactors() {
+    on_reactors("3");
+}
+
+#[test]
+fn what_one_reactor_wrote_another_reads() {
+    let daemon = Daemon::serve(&["--reactors", "2", "ram:16M"]);
+    let (mut one, mut two) = (login(&daemon, options(1)), login(&daemon, options(2)));
+    for round in 0..200 {
+        let data = fill(round, 8192);
+        assert!(one.write(0, round * 16, 16, data.clone()).expect("a write").is_good());
+        assert!(two.read(0, round * 16, 16, 8192).expect("a read").buffer == data, "round {round}");
+        std::mem::swap(&mut one, &mut two);
+    }
+}
+
+fn credential(user: &str, secret: &str) -> Credential {
+    Credential { user: user.into(), secret: secret.to_owned().into() }
+}
+
+#[test]
+fn chap_lets_in_who_knows_the_secret() {
+    let (_dir, file) = secret_file("a-secret-of-some-length");
+    let daemon = Daemon::serve(&["--chap-user", "user", "--chap-secret-file", &file, "ram:1M"]);
+    for algorithm in [ChapAlgorithm::Md5, ChapAlgorithm::Sha1, ChapAlgorithm::Sha256, ChapAlgorithm::Sha3_256]
+    {
+        let mut options = options(1);
+        options.chap = Some(credential("user", "a-secret-of-some-length"));
+        options.algorithms = vec![algorithm];
+        let mut initiator = login(&daemon, options);
+        assert_eq!(initiator.ping(b"in").expect("an echo"), b"in");
+    }
+}
+
+#[test]
+fn chap_keeps_everybody_else_out() {
+    let (_dir, file) = secret_file("a-secret-of-some-length");
+    let daemon = Daemon::serve(&["--chap-user", "user", "--chap-secret-file", &file, "ram:1M"]);
+    let cases = [
+        None,
+        Some(credential("user", "another-secret-as-long")),
+        Some(credential("other", "a-secret-of-some-length")),
+    ];
+    for chap in cases {
+        let options = LoginOptions { chap, ..options(1) };
+        let refusal = Initiator::login(daemon.portal(), options, PATIENCE).expect_err("no login");
+        let refused =
+            matches!(refusal, Error::Login(LoginError::Refused(LoginStatus::AUTHENTICATION_FAILURE)));
+        assert!(refused, "{refusal}");
+    }
+}
+
+#[test]
+fn chap_works_in_both_directions() {
+    let (_dir, config) = support::mutual_config();
+    let daemon = Daemon::start(support::serve_config(&config));
+    let own = credential("user", "the-initiators-secret");
+    let mut options = LoginOptions { chap: Some(own), ..options(1) };
+    options.mutual = Some(credential("target-user", "the-targets-own-secret"));
+    assert_eq!(login(&daemon, options.clone()).ping(b"in").expect("an echo"), b"in");
+    options.mutual = Some(credential("target-user", "what-an-impostor-has"));
+    let refusal = Initiator::login(daemon.portal(), options, PATIENCE).expect_err("no login");
+    assert!(matches!(refusal, Error::Login(LoginError::Chap(_))), "{refusal}");
+}
+
+#[test]
+fn discovery_shows_the_target_where_it_was_reached() {
+    let daemon = Daemon::serve(&["ram:1M"]);
+    let discovery = LoginOptions::new("iqn.2026-11.org.example:i1", None);
+    let mut initiator = login(&daemon, discovery);
+    let told = initiator.send_targets().expect("an answer");
+    assert_eq!(told, format!("TargetName={TARGET}\nTargetAddress={},1\n", daemon.portal()));
+}
+
+#[test]
+fn a_read_only_disk_cannot_be_written() {
+    let (_dir, path) = scratch_file(MIB);
+    fs::write(&path, fill(1, MIB as usize)).expect("its bytes");
+    let daemon = Daemon::serve(&["--read-only", path.to_str().expect("text")]);
+    let mut initiator = login(&daemon, options(1));
+    let done = initiator.write(0, 0, 8, vec![9; 4096]).expect("an answer");
+    assert_eq!(done.sense_code(), Some((7, 0x27, 0)));
+    assert!(initiator.read(0, 0, 8, 4096).expect("a read").buffer == fill(1, MIB as usize)[..4096]);
+    drop(daemon);
+    assert!(fs::read(&path).expect("its bytes") == fill(1, MIB as usize), "nothing has changed");
+}
+
+#[test]
+fn a_full_file_system_is_told_as_such() {
+    let small = SmallFs::new(8 * MIB);
+    let store = format!("{}:64M", small.path().join("disk.img").display());
+    let daemon = Daemon::serve(&[&store]);
+    let mut initiator = login(&daemon, options(1));
+    let mut told = None;
+    for at in 0..64 {
+        let done = initiator.write(0, at * 2048, 2048, fill(at, MIB as usize)).expect("an answer");
+        if !done.is_good() {
+            told = done.sense_code();
+            break;
+        }
+    }
+    assert_eq!(told, Some((7, 0x27, 7)), "DATA PROTECT, space allocation failed");
+    assert!(initiator.read(0, 0, 2048, MIB as usize).expect("a read").buffer == fill(0, MIB as usize));
+    assert_eq!(initiator.ping(b"on").expect("an echo"), b"on");
+}
+
+#[test]
+fn what_lies_beyond_a_shrunken_file_is_a_medium_error() {
+    let (_dir, path) = scratch_file(16 * MIB);
+    let daemon = Daemon::serve(&[path.to_str().expect("text")]);
+    let mut initiator = login(&daemon, options(1));
+    fs::File::options().write(true).open(&path).and_then(|f| f.set_len(MIB)).expect("a shorter file");
+    let done = initiator.read(0, 8 * MIB / 512, 8, 4096).expect("an answer");
+    assert!(done.is_good() || matches!(done.sense_code(), Some((3 | 4, ..))), "{:?}", done.sense_code());
+    assert!(done.buffer.iter().all(|b| *b == 0), "nothing but zeroes can be there");
+}
+
+/// Kills the daemon amid deep writes, starts another on the same file at once, and overwrites the same blocks:
+/// no write of the dead one may land on top of the new data.
+fn kill_and_overwrite(path: &str, rounds: u64) {
+    const DEPTH: u64 = 64;
+    const BLOCKS: u32 = 128;
+    let len = BLOCKS as usize * 512;
+    for round in 0..rounds {
+        let mut daemon = Daemon::serve(&["--reactors", "1", path]);
+        let mut initiator = login(&daemon, options(1));
+        for n in 0..DEPTH {
+            let (cdb, buffer) = (cdb::write(n * u64::from(BLOCKS), BLOCKS), fill(round << 8 | n, len));
+            let command = Command { lun: 0, cdb, direction: Direction::Out, buffer, user: n };
+            initiator.submit(command).expect("room");
+        }
+        // Some are answered, the others are anywhere between the socket and the disk.
+        initiator.next_event().expect("an answer");
+        daemon.kill();
+        let daemon = Daemon::serve(&["--reactors", "1", path]);
+        let mut initiator = login(&daemon, options(1));
+        for n in 0..DEPTH {
+            let new = fill(0xffff << 16 | round << 8 | n, len);
+            assert!(initiator.write(0, n * u64::from(BLOCKS), BLOCKS, new).expect("a write").is_good());
+        }
+        thread::sleep(Duration::from_millis(150));
+        for n in 0..DEPTH {
+            let wanted = fill(0xffff << 16 | round << 8 | n, len);
+            let done = initiator.read(0, n * u64::from(BLOCKS), BLOCKS, len).expect("a read");
+            assert!(done.buffer == wanted, "round {round}: an old write has overwritten piece {n}");
+        }
+    }
+}
+
+#[test]
+fn new_data_stands_after_a_kill_amid_writes() {
+    let (_dir, path) = scratch_file(64 * MIB);
+    kill_and_overwrite(path.to_str().expect("text"), 5);
+}
+
+#[test]
+fn flushed_data_survives_a_kill() {
+    let (_dir, path) = scratch_file(16 * MIB);
+    let path = path.to_str().expect("text");
+    let mut daemon = Daemon::serve(&[path]);
+    let mut initiator = login(&daemon, options(1));
+    assert!(initiator.write(0, 0, 2048, fill(5, MIB as usize)).expect("a write").is_good());
+    let flushed = initiator.execute(0, cdb::synchronize_cache(), Direction::None, Vec::new());
+    assert!(flushed.expect("an answer").is_good());
+    daemon.kill();
+    let daemon = Daemon::serve(&[path]);
+    let mut initiator = login(&daemon, options(1));
+    assert!(initiator.read(0, 0, 2048, MIB as usize).expect("a read").buffer == fill(5, MIB as usize));
+}
+
+#[test]
+fn a_stop_asks_initiators_to_log_out() {
+    let daemon = Daemon::serve(&["--reactors", "2", "ram:16M"]);
+    let (mut one, mut two) = (login(&daemon, options(1)), login(&daemon, options(2)));
+    assert!(one.write(0, 0, 8, fill(1, 4096)).expect("a write").is_good());
+    let start = Instant::now();
+    daemon.ask_to_stop();
+    for initiator in [&mut one, &mut two] {
+        let message = initiator.wait_async().expect("a message");
+        assert_eq!(message.async_event, AsyncEvent::LOGOUT_REQUESTED.0);
+        assert!(message.parameter3.get() > 0, "some time is given");
+    }
+    assert!(one.read(0, 0, 8, 4096).expect("a read").buffer == fill(1, 4096), "it serves until the logout");
+    assert_eq!(one.logout().expect("a logout"), LogoutResponseCode::SUCCESS);
+    assert_eq!(two.logout().expect("a logout"), LogoutResponseCode::SUCCESS);
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(8), "it does not wait for nobody");
+}
+
+#[test]
+fn a_stop_does_not_wait_forever() {
+    let daemon = Daemon::serve(&["ram:16M"]);
+    let deaf = login(&daemon, options(1));
+    let start = Instant::now();
+    daemon.ask_to_stop();
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    drop(deaf);
+}
+
+#[test]
+fn idle_connections_cost_little() {
+    const COUNT: usize = 2000;
+    open_files_allowed(COUNT + 200);
+    let daemon = Daemon::serve(&["--reactors", "2", "ram:16M"]);
+    let mut busy = login(&daemon, options(1));
+    let before = resident_kib(daemon.pid());
+    let idle: Vec<TcpStream> =
+        (0..COUNT).map(|_| TcpStream::connect(daemon.portal()).expect("a connection")).collect();
+    for round in 0..50 {
+        assert!(busy.write(0, round * 8, 8, fill(round, 4096)).expect("a write").is_good());
+    }
+    let mut late = login(&daemon, options(2));
+    assert!(late.read(0, 0, 8, 4096).expect("a read").buffer == fill(0, 4096));
+    let grown = resident_kib(daemon.pid()).saturating_sub(before);
+    assert!(grown < COUNT as u64 * 32, "{grown} KiB for {COUNT} connections");
+    drop(idle);
+    assert_eq!(busy.ping(b"still").expect("an echo"), b"still");
+}
+
+#[test]
+fn idle_sessions_cost_little() {
+    const COUNT: usize = 500;
+    open_files_allowed(COUNT + 200);
+    let daemon = Daemon::serve(&["--reactors", "2", "ram:16M"]);
+    let mut busy = login(&daemon, options(1));
+    let before = resident_kib(daemon.pid());
+    let idle: Vec<Initiator> = (0..COUNT)
+        .map(|n| {
+            let mut options = options(2);
+            options.isid[3..5].copy_from_slice(&(n as u16).to_be_bytes());
+            login(&daemon, options)
+        })
+        .collect();
+    assert!(busy.write(0, 0, 8, fill(1, 4096)).expect("a write").is_good());
+    let grown = resident_kib(daemon.pid()).saturating_sub(before);
+    assert!(grown < COUNT as u64 * 64, "{grown} KiB for {COUNT} sessions");
+    drop(idle);
+}
+
+#[test]
+fn a_flood_of_pings_whose_answers_are_not_read_hurts_nobody_else() {
+    let daemon = Daemon::serve(&["--reactors", "1", "ram:16M"]);
+    let mut bystander = login(&daemon, options(1));
+    let before = resident_kib(daemon.pid());
+    let mut flood = login(&daemon, options(2));
+    flood.stream().set_write_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+    for _ in 0..20_000 {
+        flood.core_mut().nop(&[7; 4096]);
+    }
+    assert!(flood.flush().is_err(), "the target stops reading what it cannot answer");
+    for round in 0..100 {
+        assert!(bystander.write(0, round * 8, 8, fill(round, 4096)).expect("a write").is_good());
+    }
+    let grown = resident_kib(daemon.pid()).saturating_sub(before);
+    assert!(grown < 32 << 10, "{grown} KiB");
+}
