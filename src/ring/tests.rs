@@ -425,29 +425,6 @@ fn idling_costs_nothing() {
             rig.turn(Wait::Until(end));
         }
         let stats = rig.ring.stats();
-        assert!(stats.turns < 10 && stats.polled_in_vain < MS, "{stats:?}");
+        assert!(stats.turns < 10, "{stats:?}");
     });
-}
-
-#[test]
-fn near_events_are_caught_by_polling() {
-    let mut rig = Rig::new(&RingConfig { poll_ns: 200_000, ..RingConfig::default() });
-    let (far, near) = UnixStream::pair().unwrap();
-    let echo = thread::spawn(move || {
-        let mut far = far;
-        let mut bytes = [0; 64];
-        while far.read_exact(&mut bytes).is_ok() && far.write_all(&bytes).is_ok() {}
-    });
-    for _ in 0..2000 {
-        rig.push(1, send(near.as_raw_fd(), [Place::pool(0, 64)]));
-        rig.push(2, recv(near.as_raw_fd(), None, 64));
-        while rig.ring.in_flight() > 0 {
-            rig.turn(Wait::Forever);
-        }
-        rig.done.clear();
-    }
-    rig.ring.shutdown(near.as_raw_fd());
-    echo.join().unwrap();
-    let stats = rig.ring.stats();
-    assert!(stats.polls_paid > 0, "{stats:?}");
 }
