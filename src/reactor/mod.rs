@@ -295,9 +295,7 @@ impl<D: Driver> Reactor<D> {
             let Some(conn) = self.conns.get_mut(id) else { continue };
             let (mut desk, phase) = desk(&mut self.world, conn);
             let Phase::Full(session) = phase else { continue };
-            if *session.nexus() == change.caller && change.reset {
-                session.abort_where(&mut desk, |l| l == lu);
-            } else if change.reset || change.effects.abort.contains(session.nexus()) {
+            if change.reset || change.effects.abort.contains(session.nexus()) {
                 session.abort_for_another(&mut desk, lu);
                 told.push(id);
             }

@@ -68,6 +68,7 @@ impl Session {
             reads: pdu.flags & flags::READ != 0,
             writes: pdu.flags & flags::WRITE != 0,
             cdb,
+            doomed: false,
             work: Work::Fresh,
         }
     }

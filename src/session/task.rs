@@ -36,6 +36,8 @@ pub(super) struct Task {
     pub(super) reads: bool,
     pub(super) writes: bool,
     pub(super) cdb: ArrayVec<u8, MAX_CDB>,
+    /// A reset that this very session asked for will end it, without an answer.
+    pub(super) doomed: bool,
     pub(super) work: Work,
 }
 
@@ -137,6 +139,10 @@ impl Tasks {
         })
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Task> {
+        self.entries.iter_mut().filter_map(|e| e.task.as_mut())
+    }
+
     /// The task with that initiator task tag. Slow: for task management and unsolicited data.
     pub(super) fn by_itt(&self, itt: u32) -> Option<TaskId> {
         self.iter().find(|(_, t)| t.itt == itt).map(|(id, _)| id)
@@ -168,6 +174,7 @@ mod tests {
             reads: false,
             writes: false,
             cdb: ArrayVec::new(),
+            doomed: false,
             work: Work::Fresh,
         }
     }

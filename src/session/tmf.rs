@@ -54,14 +54,19 @@ impl Session {
                 None => self.answer_tmf(h, itt, TmfResponse::LUN_DOES_NOT_EXIST, After::Keep),
             },
             TmfFunction::LOGICAL_UNIT_RESET => match self.lu_of(pdu) {
-                Some(lu) => self.manage_then(h, Manage::LuReset(lu), Answer::complete(itt)),
+                Some(lu) => {
+                    self.doom(|l| l == lu);
+                    self.manage_then(h, Manage::LuReset(lu), Answer::complete(itt));
+                }
                 None => self.answer_tmf(h, itt, TmfResponse::LUN_DOES_NOT_EXIST, After::Keep),
             },
             TmfFunction::TARGET_WARM_RESET => {
+                self.doom(|_| true);
                 let what = self.target_reset(false);
                 self.manage_then(h, what, Answer::complete(itt));
             }
             TmfFunction::TARGET_COLD_RESET => {
+                self.doom(|_| true);
                 let answer = Answer::Tmf { itt, response: TmfResponse::COMPLETE, then_close: true };
                 let what = self.target_reset(true);
                 self.manage_then(h, what, answer);
@@ -71,6 +76,12 @@ impl Session {
             }
             _ => self.answer_tmf(h, itt, TmfResponse::NOT_SUPPORTED, After::Keep),
         }
+    }
+
+    /// Marks the tasks that a reset of this session ends: the function's response answers for them. What comes
+    /// between the request and the reset is ended too, but has an answer of its own.
+    fn doom(&mut self, which: impl Fn(LuId) -> bool) {
+        self.tasks.iter_mut().filter(|t| which(t.lu)).for_each(|t| t.doomed = true);
     }
 
     fn target_reset(&self, cold: bool) -> Manage {
@@ -120,11 +131,12 @@ impl Session {
         self.parked.retain(|parked| *parked != id);
     }
 
-    /// Aborts the tasks of a logical unit because of what another nexus did. As the control mode page promises
-    /// (TAS, SPC-5 section 7.5.13), each is answered TASK ABORTED, by [`Session::tell_aborted`] when the fences stand.
+    /// Aborts the tasks of a logical unit because of a reset, or of what another nexus did. As the control mode page
+    /// promises (TAS, SPC-5 section 7.5.13), each is answered TASK ABORTED, by [`Session::tell_aborted`] when the
+    /// fences stand; not so those that this session itself asked to be reset.
     pub fn abort_for_another<H: Host>(&mut self, h: &mut H, lu: LuId) {
-        let doomed = self.tasks.iter().filter(|(_, t)| t.map.is_some() && t.lu == lu).map(|(_, t)| t.itt);
-        self.managing.aborted.extend(doomed);
+        let others = self.tasks.iter().filter(|(_, t)| t.map.is_some() && t.lu == lu && !t.doomed);
+        self.managing.aborted.extend(others.map(|(_, t)| t.itt));
         self.abort_where(h, |l| l == lu);
     }
 
