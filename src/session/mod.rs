@@ -20,6 +20,8 @@ pub mod host;
 pub mod keys;
 pub mod login;
 mod medium;
+#[cfg(any(test, fuzzing))]
+pub mod rehearsal;
 mod respond;
 pub mod rx;
 mod service;

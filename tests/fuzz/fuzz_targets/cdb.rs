@@ -1,0 +1,336 @@
+//! Sequences of commands from three initiators: no panic, every range inside the medium and of whole blocks, nobody
+//! writes through a reservation, and read-only stays read-only.
+
+#![no_main]
+
+use std::sync::Arc;
+
+use arbitrary::{Arbitrary, Result, Unstructured};
+use libfuzzer_sys::fuzz_target;
+use ringtgt::scsi::{
+    self, Attentions, Context, Failure, Identity, Io, ItNexus, Lu, LuFacts, LuState, MAX_PARAMS, MAX_SENSE,
+    Naa, Outcome, PrType, Range, SharedOp, Thin,
+};
+
+/// Opcodes of the commands that exist, with their lengths.
+const COMMANDS: &[(u8, usize)] = &[
+    (0x00, 6),
+    (0x03, 6),
+    (0x08, 6),
+    (0x0a, 6),
+    (0x12, 6),
+    (0x15, 6),
+    (0x16, 6),
+    (0x17, 6),
+    (0x1a, 6),
+    (0x1b, 6),
+    (0x25, 10),
+    (0x28, 10),
+    (0x2a, 10),
+    (0x2f, 10),
+    (0x35, 10),
+    (0x41, 10),
+    (0x42, 10),
+    (0x55, 10),
+    (0x56, 10),
+    (0x57, 10),
+    (0x5a, 10),
+    (0x5e, 10),
+    (0x5f, 10),
+    (0x88, 16),
+    (0x8a, 16),
+    (0x8f, 16),
+    (0x91, 16),
+    (0x93, 16),
+    (0x9e, 16),
+    (0xa0, 12),
+    (0xa3, 12),
+    (0xa8, 12),
+    (0xaa, 12),
+    (0xaf, 12),
+];
+
+#[derive(Debug)]
+struct Command {
+    from: usize,
+    cdb: Vec<u8>,
+    list: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Input {
+    facts: LuFacts,
+    read_only_map: bool,
+    room: usize,
+    commands: Vec<Command>,
+}
+
+impl<'a> Arbitrary<'a> for Input {
+    fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
+        let facts = facts(u)?;
+        let (read_only_map, room) =
+            (u.ratio(1, 8)?, if u.ratio(7, 8)? { 65536 } else { u.int_in_range(0..=300)? });
+        let mut commands = vec![];
+        while !u.is_empty() && commands.len() < 64 {
+            commands.push(command(u, &facts)?);
+        }
+        Ok(Self { facts, read_only_map, room, commands })
+    }
+}
+
+fn facts(u: &mut Unstructured<'_>) -> Result<LuFacts> {
+    let thin = Thin {
+        max_unmap_blocks: *u.choose(&[8, 1 << 16, u32::MAX])?,
+        max_unmap_descriptors: *u.choose(&[1, 16, u32::MAX])?,
+        granularity_blocks: *u.choose(&[0, 1, 8])?,
+        alignment_blocks: u.int_in_range(0..=7)?,
+        lbprz: u.arbitrary()?,
+        max_write_same_blocks: *u.choose(&[0, 8, 1 << 16])?,
+    };
+    Ok(LuFacts {
+        name: "disk".into(),
+        block_size: *u.choose(&[512, 4096])?,
+        blocks: *u.choose(&[0, 1, 7, 2048, 1 << 21, 1 << 33, (1 << 52) - 1])?,
+        physical_exponent: u.int_in_range(0..=15)?,
+        read_only: u.ratio(1, 8)?,
+        write_cache: u.arbitrary()?,
+        thin: u.ratio(3, 4)?.then_some(thin),
+        identity: Identity {
+            vendor: "RINGTGT".into(),
+            product: "disk".into(),
+            revision: "1".into(),
+            serial: "0123456789abcdef".into(),
+            naa: if u.arbitrary()? { Naa::Short([0x30; 8]) } else { Naa::Long([0x60; 16]) },
+            uuid: [7; 16],
+        },
+        optimal_transfer_blocks: 512,
+        max_transfer_blocks: *u.choose(&[0, 128])?,
+        rotational: u.arbitrary()?,
+    })
+}
+
+/// A block address that is often near the end.
+fn lba(u: &mut Unstructured<'_>, facts: &LuFacts) -> Result<u64> {
+    Ok(match u.int_in_range(0..=5)? {
+        0 | 1 => u.int_in_range(0..=64)?,
+        2 => facts.blocks,
+        3 => facts.blocks.saturating_sub(u.int_in_range(1..=8)?),
+        4 => u64::MAX - u.int_in_range(0..=8)?,
+        _ => u.arbitrary()?,
+    })
+}
+
+fn command(u: &mut Unstructured<'_>, facts: &LuFacts) -> Result<Command> {
+    let from = u.int_in_range(0..=2)?;
+    let (mut cdb, list) = if u.ratio(1, 32)? {
+        (u.arbitrary::<Vec<u8>>()?, u.arbitrary()?)
+    } else {
+        let (opcode, len) = *u.choose(COMMANDS)?;
+        let cdb = cdb(u, facts, opcode, len)?;
+        let list = list(u, facts, opcode)?;
+        (cdb, list)
+    };
+    if u.ratio(1, 16)? && !cdb.is_empty() {
+        let at = u.choose_index(cdb.len())?;
+        cdb[at] = u.arbitrary()?;
+    }
+    Ok(Command { from, cdb, list })
+}
+
+fn cdb(u: &mut Unstructured<'_>, facts: &LuFacts, opcode: u8, len: usize) -> Result<Vec<u8>> {
+    let mut cdb = vec![0; 16.max(len)];
+    cdb[0] = opcode;
+    let count: u32 = *u.choose(&[0, 1, 2, 8, 16, 64, 255, 4096, 0xffff, u32::MAX])?;
+    let at = lba(u, facts)?;
+    match opcode {
+        0x5e => cdb[1] = u.int_in_range(0..=4)?,
+        0x5f => (cdb[1], cdb[2]) = (u.int_in_range(0..=7)?, u.int_in_range(0..=9)?),
+        0x9e => cdb[1] = u.int_in_range(0x10..=0x12)?,
+        0xa3 => (cdb[1], cdb[2], cdb[3]) = (u.int_in_range(0x0a..=0x0d)?, u.arbitrary()?, u.arbitrary()?),
+        0x12 => (cdb[1], cdb[2]) = (u.int_in_range(0..=1)?, *u.choose(&[0, 0x80, 0x83, 0xb0, 0xb1, 0xb2])?),
+        0x1a | 0x5a => cdb[2] = u.arbitrary()?,
+        0x15 | 0x55 => cdb[1] = *u.choose(&[0x10, 0x11, 0])?,
+        0x1b => cdb[4] = u.arbitrary()?,
+        0x2f | 0x8f | 0xaf => cdb[1] = *u.choose(&[0, 2, 4, 6])?,
+        0x41 | 0x93 => cdb[1] = *u.choose(&[0, 1, 8, 9, 0x10])?,
+        _ => cdb[1] = if u.ratio(1, 4)? { u.arbitrary()? } else { 0 },
+    }
+    match (len, opcode) {
+        (6, 0x08 | 0x0a) => (cdb[2], cdb[3], cdb[4]) = ((at >> 8) as u8, at as u8, count as u8),
+        (6, 0x1b) => {}
+        (6, _) => cdb[4] = u.arbitrary()?,
+        (10, 0x5e | 0x5f | 0x42 | 0x55 | 0x5a) => {
+            cdb[7..9].copy_from_slice(&u.arbitrary::<u16>()?.to_be_bytes())
+        }
+        (10, _) => {
+            cdb[2..6].copy_from_slice(&(at as u32).to_be_bytes());
+            cdb[7..9].copy_from_slice(&(count as u16).to_be_bytes());
+        }
+        (12, 0xa0 | 0xa3) => cdb[6..10].copy_from_slice(&count.to_be_bytes()),
+        (12, _) => {
+            cdb[2..6].copy_from_slice(&(at as u32).to_be_bytes());
+            cdb[6..10].copy_from_slice(&count.to_be_bytes());
+        }
+        _ => {
+            cdb[2..10].copy_from_slice(&at.to_be_bytes());
+            cdb[10..14].copy_from_slice(&count.to_be_bytes());
+        }
+    }
+    Ok(cdb)
+}
+
+fn list(u: &mut Unstructured<'_>, facts: &LuFacts, opcode: u8) -> Result<Vec<u8>> {
+    let mut list = match opcode {
+        0x42 => {
+            let extents = u.int_in_range(0..=17)?;
+            let len = extents as u16 * 16;
+            let mut list = [&(len + 6).to_be_bytes()[..], &len.to_be_bytes(), &[0; 4]].concat();
+            for _ in 0..extents {
+                list.extend(lba(u, facts)?.to_be_bytes());
+                list.extend(u.choose(&[0u32, 1, 8, 1 << 16, u32::MAX])?.to_be_bytes());
+                list.extend([0; 4]);
+            }
+            list
+        }
+        0x5f => {
+            let mut list = vec![0; 24];
+            (list[7], list[15], list[20]) =
+                (u.int_in_range(0..=3)?, u.int_in_range(0..=3)?, u.arbitrary::<u8>()? & 0x0d);
+            list
+        }
+        0x15 | 0x55 => {
+            let mut list = vec![0; if opcode == 0x15 { 4 } else { 8 }];
+            list.extend([0x0a, 0x0a, u.arbitrary::<u8>()? & 4 | 0x22, 0x10, u.arbitrary::<u8>()? & 8, 0x40]);
+            list.extend([0; 6]);
+            list
+        }
+        _ => u.arbitrary()?,
+    };
+    if u.ratio(1, 16)? {
+        list.truncate(u.int_in_range(0..=list.len())?);
+    }
+    if u.ratio(1, 16)? && !list.is_empty() {
+        let at = u.choose_index(list.len())?;
+        list[at] = u.arbitrary()?;
+    }
+    Ok(list)
+}
+
+fn nexus(number: usize) -> ItNexus {
+    ItNexus {
+        initiator: format!("iqn.2026-01.org.example:host{number}"),
+        isid: [0x80, 0, 0, 0, 0, 1],
+        target: "iqn.2026-01.org.example:disk".into(),
+        tpg_tag: 1,
+        relative_port: 1,
+    }
+}
+
+struct Rig {
+    lu: Lu,
+    attentions: [Attentions; 3],
+    read_only_map: bool,
+    out: Vec<u8>,
+}
+
+fuzz_target!(|input: Input| {
+    let Input { facts, read_only_map, room, commands } = input;
+    let lu = Lu { facts: Arc::new(facts), state: Arc::default() };
+    let mut rig = Rig { lu, attentions: Default::default(), read_only_map, out: vec![0; room] };
+    for Command { from, cdb, list } in &commands {
+        let mut outcome = rig.ask(*from, cdb, None);
+        if let Outcome::Params(wanted) = outcome {
+            assert!(wanted > 0 && wanted <= MAX_PARAMS);
+            outcome = rig.ask(*from, cdb, Some(&list[..list.len().min(wanted as usize)]));
+            assert!(!matches!(outcome, Outcome::Params(_)), "{cdb:02x?}");
+        }
+        rig.follow(*from, cdb, outcome);
+        // Whatever a layer above may get wrong.
+        let _ = rig.ask(*from, cdb, Some(list));
+    }
+});
+
+impl Rig {
+    fn ask(&mut self, from: usize, cdb: &[u8], list: Option<&[u8]>) -> Outcome {
+        let nexus = nexus(from);
+        let mut cx = Context {
+            lu: Some(&self.lu),
+            nexus: &nexus,
+            luns: &[0, 1, 300],
+            read_only_map: self.read_only_map,
+            attentions: &mut self.attentions[from],
+        };
+        match list {
+            None => scsi::start(cdb, &mut cx, &mut self.out),
+            Some(list) => scsi::params(cdb, &mut cx, list, &mut self.out),
+        }
+    }
+
+    fn follow(&mut self, from: usize, cdb: &[u8], outcome: Outcome) {
+        match outcome {
+            Outcome::Good | Outcome::Fail(Failure::Status(_)) | Outcome::Params(_) => {}
+            Outcome::Data(n) => assert!(n <= self.out.len()),
+            Outcome::Fail(Failure::Check(sense)) => {
+                let mut bytes = [0; MAX_SENSE];
+                assert!(sense.encode(true, &mut bytes) <= MAX_SENSE && sense.encode(false, &mut bytes) == 18);
+            }
+            Outcome::Io(io) => self.io(from, cdb, &io),
+            Outcome::Shared(op) => self.change(from, &op),
+        }
+    }
+
+    fn change(&mut self, from: usize, op: &SharedOp) {
+        let Ok((state, effects)) = self.lu.state.apply(&self.lu.facts, op, &nexus(from)) else { return };
+        assert!(!state.reservations.reservation.as_ref().is_some_and(|held| {
+            if held.kind.all_registrants() {
+                state.reservations.registrants.is_empty()
+            } else {
+                state.reservations.key_of(&held.holder).is_none()
+            }
+        }));
+        assert_eq!(LuState::restored(state.persistent()).persistent(), state.persistent());
+        for (who, asc) in &effects.attentions {
+            (0..3).filter(|n| nexus(*n) == *who).for_each(|n| self.attentions[n].raise(*asc));
+        }
+        if let Some(asc) = effects.attention_others {
+            (0..3).filter(|n| *n != from).for_each(|n| self.attentions[n].raise(asc));
+        }
+        self.lu.state = Arc::new(state);
+    }
+
+    fn io(&self, from: usize, cdb: &[u8], io: &Io) {
+        let (ranges, writes): (&[Range], bool) = match io {
+            Io::Unmap(ranges) => (ranges, true),
+            Io::Read { range, .. }
+            | Io::Compare { range }
+            | Io::Verify { range }
+            | Io::Flush { range, .. } => (std::slice::from_ref(range), false),
+            Io::Write { range, .. } | Io::Fill { range, .. } | Io::Zero { range, .. } => {
+                (std::slice::from_ref(range), true)
+            }
+        };
+        let (facts, size) = (&self.lu.facts, u64::from(self.lu.facts.block_size));
+        for range in ranges {
+            let end = range.offset.checked_add(range.len).expect("no overflow");
+            assert!(range.len > 0 && end <= facts.bytes(), "{cdb:02x?}: {io:?}");
+            assert!(
+                range.offset.is_multiple_of(size) && range.len.is_multiple_of(size),
+                "{cdb:02x?}: {io:?}"
+            );
+        }
+        assert!(!self.lu.state.stopped, "{cdb:02x?} on a stopped unit");
+        assert!(!writes || !(facts.read_only || self.read_only_map), "{cdb:02x?} on what is read-only");
+        assert!(!writes || self.may_write(from), "{cdb:02x?} through a reservation");
+    }
+
+    fn may_write(&self, from: usize) -> bool {
+        let reservations = &self.lu.state.reservations;
+        match &reservations.reservation {
+            None => true,
+            Some(held) if matches!(held.kind, PrType::WriteExclusive | PrType::ExclusiveAccess) => {
+                held.holder == nexus(from)
+            }
+            Some(_) => reservations.key_of(&nexus(from)).is_some(),
+        }
+    }
+}
