@@ -91,15 +91,16 @@ start_tgt() { # LUNs: 1 null, 2 the file
 
 # play NAME ROUND: every workload once; lines `NAME STORE VERB IOPS MICROSECONDS …` into the results.
 play() {
-	local store verb load
+	local store verb load verb_args
 	"start_$1"
 	for store in null ram; do
-		# A file or memory that was never written is not there yet: the first round of writes makes it.
+		load=("$LOAD" --portal "$PORTAL" --target "$IQN" --lun "${LUN[$store]}" --pid "$SERVER" --span $((256 << 20)) --terse)
+		# Memory that was never written is not there yet, and making it costs more than writing it.
+		[ "$store" = null ] || "${load[@]}" --write --size 65536 --secs 2 >/dev/null
 		for verb in write read; do
-			load=("$LOAD" --portal "$PORTAL" --target "$IQN" --lun "${LUN[$store]}" --pid "$SERVER")
-			load+=(--span $((256 << 20)) --secs "$SECS" --terse)
-			[ "$verb" = read ] || load+=(--write)
-			echo "$1 $store $verb $("${load[@]}")" >>"$WORK/results"
+			verb_args=()
+			[ "$verb" = read ] || verb_args=(--write)
+			echo "$1 $store $verb $("${load[@]}" --secs "$SECS" "${verb_args[@]}")" >>"$WORK/results"
 		done
 	done
 	stop
