@@ -383,3 +383,138 @@ fn expected(command: &Command) -> u32 {
         Direction::In | Direction::Out => u32::try_from(command.buffer.len()).unwrap_or(u32::MAX),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::bhs::padding;
+
+    const WINDOW: u32 = 4;
+
+    fn core(negotiated: Negotiated) -> Core {
+        let login = LoggedIn {
+            negotiated,
+            tsih: 1,
+            cid: 0,
+            cmd_sn: Sn(u32::MAX),
+            max_cmd_sn: Sn(u32::MAX).add(WINDOW - 1),
+            exp_stat_sn: Sn(7),
+            portal_group: None,
+        };
+        Core::new(login, Incoming::new(0), 64)
+    }
+
+    /// The PDUs that wait to be sent: header and data.
+    fn sent(core: &mut Core) -> Vec<([u8; BHS_LEN], Vec<u8>)> {
+        let mut pdus = Vec::new();
+        while let Some(bhs) = core.outgoing().first_chunk::<BHS_LEN>().copied() {
+            let len = Bhs::from_bhs(&bhs).data_len();
+            pdus.push((bhs, core.outgoing()[BHS_LEN..BHS_LEN + len].to_vec()));
+            core.sent(BHS_LEN + len + padding(len));
+        }
+        pdus
+    }
+
+    fn hear(core: &mut Core, bhs: &[u8; BHS_LEN], data: &[u8]) -> Result<Option<Event>, Error> {
+        let mut stream = Vec::new();
+        append(&mut stream, bhs, &[], data, Digests::default());
+        for byte in stream {
+            core.incoming().space()[0] = byte;
+            core.incoming().filled(1);
+        }
+        core.poll()
+    }
+
+    fn response(core: &Core, tag: Tag, number: u32) -> ScsiResponse {
+        let mut pdu = ScsiResponse { itt: U32::new(tag.0), ..ScsiResponse::default() };
+        pdu.stat_sn = U32::new(number);
+        pdu.exp_cmd_sn = core.cmd_sn.into();
+        pdu.max_cmd_sn = core.cmd_sn.add(WINDOW - 1).into();
+        pdu
+    }
+
+    #[test]
+    fn commands_wait_for_the_window() {
+        let mut core = core(Negotiated::default());
+        let tags: Vec<Tag> = (0..10).map(|_| core.submit(Command::default()).unwrap()).collect();
+        assert_eq!((sent(&mut core).len(), core.window(), core.outstanding()), (4, 0, 10));
+        let pdu = ScsiResponse { max_cmd_sn: U32::new(4), ..response(&core, tags[0], 7) };
+        assert!(matches!(hear(&mut core, pdu.as_bhs(), &[]), Ok(Some(Event::Done(done))) if done.is_good()));
+        let numbers: Vec<u32> =
+            sent(&mut core).iter().map(|(bhs, _)| ScsiCommand::from_bhs(bhs).cmd_sn.get()).collect();
+        assert_eq!(numbers, [3, 4]);
+    }
+
+    #[test]
+    fn data_goes_as_negotiated() {
+        let negotiated = Negotiated {
+            initial_r2t: false,
+            first_burst_length: 1024,
+            max_xmit_data_segment_length: 512,
+            ..Negotiated::default()
+        };
+        let mut core = core(negotiated);
+        let buffer: Vec<u8> = (0..2048u32).map(|n| (n / 512) as u8).collect();
+        let command = Command { direction: Direction::Out, buffer, ..Command::default() };
+        let tag = core.submit(command).unwrap();
+        let pdus = sent(&mut core);
+        assert_eq!(pdus.iter().map(|(_, data)| data.len()).collect::<Vec<_>>(), [512, 512]);
+        assert_eq!(pdus[0].0[1] & flags::FINAL, 0);
+        let mut r2t = R2t { itt: U32::new(tag.0), ttt: U32::new(5), ..R2t::default() };
+        r2t.stat_sn = U32::new(7);
+        r2t.max_cmd_sn = core.max_cmd_sn.into();
+        r2t.buffer_offset = U32::new(1024);
+        r2t.desired_data_transfer_length = U32::new(1024);
+        assert!(hear(&mut core, r2t.as_bhs(), &[]).unwrap().is_none());
+        let pdus = sent(&mut core);
+        let seen: Vec<_> = pdus
+            .iter()
+            .map(|(bhs, data)| {
+                let pdu = DataOut::from_bhs(bhs);
+                (pdu.ttt.get(), pdu.data_sn.get(), pdu.buffer_offset.get(), pdu.flags, data[0])
+            })
+            .collect();
+        assert_eq!(seen, [(5, 0, 1024, 0, 2), (5, 1, 1536, flags::FINAL, 3)]);
+    }
+
+    #[test]
+    fn a_target_that_breaks_rules_is_noticed() {
+        let rule = |spoil: fn(&mut ScsiResponse)| {
+            let mut core = core(Negotiated::default());
+            let tag = core.submit(Command::default()).unwrap();
+            let mut pdu = response(&core, tag, 7);
+            spoil(&mut pdu);
+            match hear(&mut core, pdu.as_bhs(), &[]) {
+                Err(Error::Protocol { rule, .. }) => rule,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(rule(|pdu| pdu.stat_sn = U32::new(8)), "StatSN does not follow");
+        assert_eq!(rule(|pdu| pdu.exp_cmd_sn = U32::new(1)), "ExpCmdSN is beyond what was sent");
+        assert_eq!(rule(|pdu| pdu.max_cmd_sn = U32::new(0)), "MaxCmdSN went back");
+        assert_eq!(rule(|pdu| pdu.itt = U32::new(63)), "no such task");
+    }
+
+    #[test]
+    fn an_answer_to_a_forgotten_command_is_noticed() {
+        let mut core = core(Negotiated::default());
+        let tag = core.submit(Command { buffer: vec![1], ..Command::default() }).unwrap();
+        assert_eq!(core.forget(tag), Some(vec![1]));
+        core.submit(Command::default()).unwrap();
+        let pdu = response(&core, tag, 7);
+        assert!(hear(&mut core, pdu.as_bhs(), &[]).is_err());
+    }
+
+    #[test]
+    fn a_ping_of_the_targets_is_answered() {
+        let mut core = core(Negotiated::default());
+        let mut ping = NopIn { ttt: U32::new(3), ..NopIn::default() };
+        ping.stat_sn = U32::new(7);
+        ping.exp_cmd_sn = core.cmd_sn.into();
+        ping.max_cmd_sn = core.max_cmd_sn.into();
+        assert!(hear(&mut core, ping.as_bhs(), &[]).unwrap().is_none());
+        let pdus = sent(&mut core);
+        let answer = NopOut::from_bhs(&pdus[0].0);
+        assert_eq!((answer.ttt.get(), answer.itt.get()), (3, TAG_NONE));
+    }
+}

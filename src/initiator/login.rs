@@ -335,3 +335,117 @@ fn value_of<'a>(text: &'a [u8], key: &str) -> Result<Option<&'a str>, LoginError
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::session::login::{Login, LoginReply};
+    use crate::target::{Auth, Catalog, Target, Tpg, TpgParams};
+
+    const TARGET: &str = "iqn.2026-01.a.target:disk";
+
+    fn credential(user: &str, secret: &str) -> Credential {
+        Credential { user: user.into(), secret: secret.to_owned().into() }
+    }
+
+    fn catalog(auth: Auth) -> Arc<Catalog> {
+        let group = Tpg {
+            tag: 5,
+            relative_port: 1,
+            portals: vec!["0.0.0.0:3260".parse().unwrap()],
+            params: TpgParams::default(),
+            luns: vec![],
+            acls: vec![],
+            open: true,
+            auth,
+        };
+        let target = Target { iqn: TARGET.into(), alias: None, tpgs: vec![group] };
+        Arc::new(Catalog { targets: vec![Arc::new(target)], discovery_auth: Auth::default() })
+    }
+
+    fn options() -> LoginOptions {
+        LoginOptions::new("iqn.2026-01.a.initiator:one", Some(TARGET))
+    }
+
+    /// Both sides in memory, to the end.
+    fn converse(options: LoginOptions, auth: Auth) -> Result<LoggedIn, LoginError> {
+        let mut target = Login::new(catalog(auth), "192.0.2.1:3260".parse().unwrap());
+        let mut client = LoginClient::new(options);
+        let mut count = 0;
+        // Each side has its own kind of randomness: a reflected challenge would be refused.
+        let mut of_client = |bytes: &mut [u8]| bytes.fill(0xc1);
+        let mut of_target = |bytes: &mut [u8]| {
+            count += 1;
+            bytes.fill(count);
+        };
+        let mut request = client.start();
+        loop {
+            let reply = target.request(LoginRequest::from_bhs(&request.bhs), &request.data, &mut of_target);
+            let (LoginReply::Continue(mut pdu) | LoginReply::Refuse(mut pdu) | LoginReply::Done(mut pdu, _)) =
+                reply;
+            if pdu.bhs[1] & 0x83 == 0x83 {
+                pdu.bhs[15] = 9; // the driver's part: a TSIH
+            }
+            match client.response(LoginResponse::from_bhs(&pdu.bhs), &pdu.data, &mut of_client)? {
+                Progress::Send(next) => request = next,
+                Progress::Done(login) => return Ok(*login),
+            }
+        }
+    }
+
+    fn one_way() -> Auth {
+        Auth { chap: vec![credential("user", "supersecret")], mutual: None }
+    }
+
+    fn both_ways() -> Auth {
+        Auth { mutual: Some(credential("target-user", "another-secret")), ..one_way() }
+    }
+
+    #[test]
+    fn without_authentication() {
+        let login = converse(options(), Auth::default()).unwrap();
+        assert_eq!((login.tsih, login.portal_group), (9, Some(5)));
+        let n = &login.negotiated;
+        assert_eq!((n.max_xmit_data_segment_length, n.initial_r2t, n.immediate_data), (262_144, false, true));
+        assert!(login.max_cmd_sn.0 >= login.cmd_sn.0 + 127);
+    }
+
+    #[test]
+    fn by_chap_with_every_algorithm() {
+        for algorithm in options().algorithms {
+            let mut options = LoginOptions { chap: Some(credential("user", "supersecret")), ..options() };
+            options.algorithms = vec![algorithm];
+            converse(options.clone(), one_way()).unwrap();
+            options.mutual = Some(credential("target-user", "another-secret"));
+            converse(options, both_ways()).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_impostor_is_noticed() {
+        let mut options = LoginOptions { chap: Some(credential("user", "supersecret")), ..options() };
+        options.mutual = Some(credential("target-user", "something-else"));
+        let error = converse(options, both_ways()).unwrap_err();
+        assert!(matches!(error, LoginError::Chap(ChapError::WrongAnswer)), "{error}");
+    }
+
+    #[test]
+    fn refusals_are_told() {
+        let wrong = LoginOptions { chap: Some(credential("user", "not-the-secret")), ..options() };
+        for options in [wrong, options()] {
+            let error = converse(options, one_way()).unwrap_err();
+            assert!(matches!(error, LoginError::Refused(LoginStatus::AUTHENTICATION_FAILURE)), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_target_that_breaks_rules_is_noticed() {
+        let mut client = LoginClient::new(options());
+        client.start();
+        let wrong = LoginResponse { flags: flags::TRANSIT | 7, ..LoginResponse::default() };
+        let error = client.response(&wrong, &[], &mut |_| {}).unwrap_err();
+        assert!(matches!(error, LoginError::Protocol("another ISID")), "{error}");
+    }
+}

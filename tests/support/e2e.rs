@@ -218,6 +218,36 @@ impl Drop for SmallFs {
     }
 }
 
+/// A loop device over a sparse file of its own; both are gone with the test. Needs root.
+pub(crate) struct LoopDevice {
+    path: String,
+    _dir: tempfile::TempDir,
+}
+
+impl LoopDevice {
+    pub(crate) fn new(at: &Path, size: u64) -> Self {
+        let dir = tempfile::tempdir_in(at).expect("a directory");
+        let file = dir.path().join("loop.img");
+        fs::File::create(&file).and_then(|file| file.set_len(size)).expect("a file");
+        let output =
+            Command::new("losetup").args(["--find", "--show"]).arg(&file).output().expect("losetup runs");
+        assert!(output.status.success(), "this test needs root and loop devices");
+        let path = String::from_utf8(output.stdout).expect("a path").trim().to_owned();
+        Self { path, _dir: dir }
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        // Takes effect when the last user is gone.
+        let _ = Command::new("losetup").args(["--detach", &self.path]).status();
+    }
+}
+
 /// What a process has in memory, KiB.
 pub(crate) fn resident_kib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
@@ -225,10 +255,8 @@ pub(crate) fn resident_kib(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
-/// This process needs so many files; the daemon raises its own limit.
-pub(crate) fn open_files_allowed(count: usize) {
-    let limits = fs::read_to_string("/proc/self/limits").expect("the limits");
-    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("the limit");
-    let soft: usize = line.split_whitespace().nth(3).and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
-    assert!(soft >= count, "ulimit -n is {soft}, and {count} are needed");
+/// This process needs so many files; the daemon raises its own limit too.
+pub(crate) fn open_files_allowed(count: u64) {
+    let limit = ringtgt::sys::raise_open_files().expect("a higher limit");
+    assert!(limit >= count, "ulimit -Hn is {limit}, and {count} are needed");
 }
