@@ -182,7 +182,11 @@ impl Tasks {
     pub(super) fn response(&mut self, pdu: &ScsiResponse, data: &[u8]) -> Result<Done, Error> {
         let opcode = Opcode::SCSI_RESPONSE;
         let tag = Tag(pdu.itt.get());
-        self.known(tag, opcode)?;
+        let active = self.known(tag, opcode)?;
+        let counted = active.command.direction != Direction::In
+            || pdu.response != ServiceResponse::COMPLETED.0
+            || pdu.exp_data_sn.get() == active.next_sn;
+        demand(counted, opcode, "ExpDataSN is not the number of Data-In PDUs")?;
         let sense = match data.split_first_chunk::<2>() {
             None => &[],
             Some((len, rest)) => rest

@@ -58,6 +58,11 @@ impl Reading {
         }
     }
 
+    /// Data-In PDUs handed to the sender.
+    pub(super) fn pdus(&self) -> u32 {
+        self.data_sn
+    }
+
     pub(super) fn slots(&self) -> ArrayVec<BufId, MAX_SLOTS> {
         self.parts.iter().flatten().map(|p| p.buf).collect()
     }

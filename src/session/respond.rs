@@ -4,7 +4,7 @@ use arrayvec::ArrayVec;
 use zerocopy::big_endian::U32;
 
 use super::host::{After, Body, Host};
-use super::task::Task;
+use super::task::{Task, Work};
 use super::{Close, Session};
 use crate::ids::TaskId;
 use crate::scsi::{Failure, MAX_SENSE, status};
@@ -143,6 +143,8 @@ impl Session {
         pdu.status = status;
         pdu.flags |= residual.flags;
         pdu.residual_count = U32::new(residual.count);
+        // A read may fail after part of it has left (RFC 7143 section 11.4.8).
+        pdu.exp_data_sn = U32::new(if let Work::Reading(reading) = &task.work { reading.pdus() } else { 0 });
         pdu.stat_sn = U32::new(self.next_stat_sn());
         self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, true);
         let mut data = ArrayVec::<u8, { 2 + MAX_SENSE }>::new();
