@@ -301,34 +301,35 @@ fn what_lies_beyond_a_shrunken_file_is_a_medium_error() {
     }
 }
 
-/// Kills the daemon amid deep writes, starts another on the same file at once, and overwrites the same blocks:
-/// no write of the dead one may land on top of the new data.
+/// Kills the daemon amid deep writes, starts another on the same file at once, and overwrites the same blocks,
+/// those first that the dead one was asked for last: none of its writes may land on top of the new data.
 fn kill_and_overwrite(path: &str, rounds: u64) {
-    const DEPTH: u64 = 64;
-    const BLOCKS: u32 = 128;
-    let len = BLOCKS as usize * 512;
+    const DEPTH: u64 = 192;
+    const BLOCKS: u32 = 512;
+    const HEAD: u32 = 8;
+    let arguments = ["--reactors", "1", "--buffer-memory", "128M", path];
     for round in 0..rounds {
-        let mut daemon = Daemon::serve(&["--reactors", "1", path]);
+        let mut daemon = Daemon::serve(&arguments);
         let mut initiator = login(&daemon, options(1));
         for n in 0..DEPTH {
-            let (cdb, buffer) = (cdb::write(n * u64::from(BLOCKS), BLOCKS), fill(round << 8 | n, len));
-            let command = Command { lun: 0, cdb, direction: Direction::Out, buffer, user: n };
-            initiator.submit(command).expect("room");
+            let (cdb, buffer) = (cdb::write(n * u64::from(BLOCKS), BLOCKS), fill(n, BLOCKS as usize * 512));
+            initiator
+                .submit(Command { lun: 0, cdb, direction: Direction::Out, buffer, user: n })
+                .expect("room");
         }
-        // Some are answered, the others are anywhere between the socket and the disk.
+        // The first are answered, the others are anywhere between the socket and the disk.
         initiator.next_event().expect("an answer");
         daemon.kill();
-        let daemon = Daemon::serve(&["--reactors", "1", path]);
+        let daemon = Daemon::serve(&arguments);
         let mut initiator = login(&daemon, options(1));
-        for n in 0..DEPTH {
-            let new = fill(0xffff << 16 | round << 8 | n, len);
-            assert!(initiator.write(0, n * u64::from(BLOCKS), BLOCKS, new).expect("a write").is_good());
+        let new = |n: u64| fill(1 << 32 | round << 16 | n, HEAD as usize * 512);
+        for n in (0..DEPTH).rev() {
+            assert!(initiator.write(0, n * u64::from(BLOCKS), HEAD, new(n)).expect("a write").is_good());
         }
-        thread::sleep(Duration::from_millis(150));
+        thread::sleep(Duration::from_millis(200));
         for n in 0..DEPTH {
-            let wanted = fill(0xffff << 16 | round << 8 | n, len);
-            let done = initiator.read(0, n * u64::from(BLOCKS), BLOCKS, len).expect("a read");
-            assert!(done.buffer == wanted, "round {round}: an old write has overwritten piece {n}");
+            let done = initiator.read(0, n * u64::from(BLOCKS), HEAD, HEAD as usize * 512).expect("a read");
+            assert!(done.buffer == new(n), "round {round}: an old write has overwritten piece {n}");
         }
     }
 }
