@@ -112,12 +112,12 @@ impl<D: Driver> World<D> {
                 match self.driver.push(op) {
                     Ok(_) => self.set_in_flight(id),
                     // The ring is full: it goes on when something has completed.
-                    Err(_) => self.later.push((id, None)),
+                    Err(_) => self.later.push_back((id, None)),
                 }
             }
             Step::Now(Ok(())) if job.span.is_none() => self.finish(id, Ok(())),
             // A piece of a long range: others get their turn in between.
-            Step::Now(Ok(())) | Step::Later => self.later.push((id, Some(0))),
+            Step::Now(Ok(())) | Step::Later => self.later.push_back((id, Some(0))),
             Step::Now(Err(fault)) => self.fail(id, fault),
             Step::Blocking(call) => {
                 let address = self.mail.address(self.mail.core).clone();
@@ -138,10 +138,12 @@ impl<D: Driver> World<D> {
 
     /// The requests of earlier turns that were to go on in this one.
     pub(super) fn go_on_later(&mut self) {
-        for (id, result) in std::mem::take(&mut self.later) {
-            match result {
-                Some(result) => self.stepped(id, result),
-                None => self.perform(id),
+        // What is put off meanwhile has its turn in the next one.
+        for _ in 0..self.later.len() {
+            match self.later.pop_front() {
+                Some((id, Some(result))) => self.stepped(id, result),
+                Some((id, None)) => self.perform(id),
+                None => return,
             }
         }
     }
@@ -196,7 +198,7 @@ impl<D: Driver> World<D> {
         if job.state == State::Ghost {
             return self.lay_to_rest(&job);
         }
-        self.finished.push((job.client, job.lu, result));
+        self.finished.push_back((job.client, job.lu, result));
     }
 
     /// A ghost has ended: its slot goes back, its fence falls.

@@ -200,10 +200,10 @@ impl<D: Driver> Reactor<D> {
     /// Tells sessions what has ended, until nothing follows from it any more.
     fn settle(&mut self) {
         while !self.world.finished.is_empty() || !self.world.opened.is_empty() {
-            for (client, lu, result) in std::mem::take(&mut self.world.finished) {
+            while let Some((client, lu, result)) = self.world.finished.pop_front() {
                 self.disk_ended(client, lu, result);
             }
-            for (then, result) in std::mem::take(&mut self.world.opened) {
+            while let Some((then, result)) = self.world.opened.pop_front() {
                 self.go_on(then, result);
             }
         }

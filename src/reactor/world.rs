@@ -1,5 +1,6 @@
 //! Everything of a reactor but its connections: memory, ring, logical units, mail.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use slab::Slab;
@@ -32,16 +33,16 @@ pub(super) struct World<D> {
     pub(super) jobs: Slab<Job>,
     pub(super) job_serial: u32,
     /// Requests that go on in the next turn; with the result of their step, if it has one.
-    pub(super) later: Vec<(JobId, Option<i32>)>,
+    pub(super) later: VecDeque<(JobId, Option<i32>)>,
     /// Requests that have ended and whose client is yet to be told.
-    pub(super) finished: Vec<(Client, LuId, Result<(), Failure>)>,
+    pub(super) finished: VecDeque<(Client, LuId, Result<(), Failure>)>,
     pub(super) fence_serial: u64,
     /// Fences that the other reactors have yet to be told of.
     pub(super) unannounced: Vec<Fence>,
     /// Things behind gates that have opened.
-    pub(super) opened: Vec<(Then, Result<(), Failure>)>,
+    pub(super) opened: VecDeque<(Then, Result<(), Failure>)>,
     /// Connections whose tasks wait for slots, first come first served.
-    pub(super) hungry: std::collections::VecDeque<ConnId>,
+    pub(super) hungry: VecDeque<ConnId>,
     pub(super) scratch: Vec<u8>,
     pub(super) counters: Counters,
 }
@@ -52,7 +53,7 @@ impl<D: Driver> World<D> {
         let others = self.mail.others().count();
         if self.unannounced.is_empty() || others == 0 {
             self.unannounced.clear();
-            return self.opened.push((then, Ok(())));
+            return self.opened.push_back((then, Ok(())));
         }
         let fences: Arc<[Fence]> = std::mem::take(&mut self.unannounced).into();
         let gate = self.gates.shut(others, then);
@@ -83,7 +84,7 @@ impl<D: Driver> World<D> {
     /// An acknowledgement, perhaps with a result.
     pub(super) fn acknowledged(&mut self, gate: super::gates::GateId, result: Result<(), Failure>) {
         if let Some(then) = self.gates.acknowledge(gate) {
-            self.opened.push((then, result));
+            self.opened.push_back((then, result));
         }
     }
 

@@ -200,7 +200,8 @@ pub(super) enum Planned {
 
 /// The CDB of the header, with what an extended-CDB segment adds (RFC 7143 section 11.2.2.3).
 fn whole_cdb(pdu: &ScsiCommand, extra: &[u8]) -> Option<ArrayVec<u8, MAX_CDB>> {
-    let mut cdb: ArrayVec<u8, MAX_CDB> = pdu.cdb.into_iter().collect();
+    let mut cdb = ArrayVec::<u8, MAX_CDB>::new();
+    cdb.try_extend_from_slice(&pdu.cdb).ok()?;
     for segment in ahs::segments(extra) {
         if let Ahs::ExtendedCdb(more) = segment.ok()? {
             cdb.try_extend_from_slice(more).ok()?;
