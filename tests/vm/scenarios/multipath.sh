@@ -55,7 +55,16 @@ check "the path comes back" paths_up 2
 check "checked writes ended without an error" wait $fio
 quiet_map() { ! dmesg | grep -E "dev dm-[0-9]+.*error|error.*dev dm-"; }
 check "the map gave no error" quiet_map
-multipath -f "$wwid"
+# udev may still be looking at the map.
+removed() {
+	local n
+	for n in $(seq 50); do
+		[ ! -e "$map" ] || multipath -f "$wwid" >/dev/null && return
+		sleep 0.2
+	done
+	return 1
+}
+check "the map can be removed" removed
 kill $multipathd
 wait $multipathd || :
 trap - EXIT
