@@ -197,8 +197,13 @@ impl World {
     /// Lets time pass until some driver has something to do or to look at. Call it when every driver has had
     /// its turn and got nothing. False when all sleep for ever.
     pub fn step(&self) -> bool {
+        self.step_until(None)
+    }
+
+    /// As [`World::step`], for a test that has something to do itself at that time.
+    pub fn step_until(&self, own: Option<u64>) -> bool {
         let mut inner = self.inner();
-        let Some(next) = inner.wakes.iter().flatten().min().copied() else { return false };
+        let Some(next) = inner.wakes.iter().flatten().copied().chain(own).min() else { return false };
         inner.now = inner.now.max(next);
         true
     }
