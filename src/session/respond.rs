@@ -50,16 +50,15 @@ impl Session {
         sn.0
     }
 
-    /// ExpCmdSN and MaxCmdSN. The window closes while slots are short and never moves back (RFC 7143 section 4.2.2.1).
+    /// ExpCmdSN and MaxCmdSN. The window closes while slots are short, but for one command of a session that has none
+    /// open: else nothing would ever open it again. It never moves back (RFC 7143 section 4.2.2.1).
     /// `frees_one`: the PDU ends a command that is still in the table.
     pub(super) fn put_window<H: Host>(&mut self, h: &H, exp: &mut U32, max: &mut U32, frees_one: bool) {
-        if !h.is_low() {
-            let busy = self.tasks.len().saturating_sub(u32::from(frees_one));
-            let open = self.command_window.saturating_sub(busy);
-            let wanted = self.exp_cmd_sn.add(open).back(1);
-            if self.max_cmd_sn.precedes(wanted) {
-                self.max_cmd_sn = wanted;
-            }
+        let busy = self.tasks.len().saturating_sub(u32::from(frees_one));
+        let most = if h.is_low() { 1 } else { self.command_window };
+        let wanted = self.exp_cmd_sn.add(most.saturating_sub(busy)).back(1);
+        if self.max_cmd_sn.precedes(wanted) {
+            self.max_cmd_sn = wanted;
         }
         *exp = U32::new(self.exp_cmd_sn.0);
         *max = U32::new(self.max_cmd_sn.0);
