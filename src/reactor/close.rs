@@ -5,7 +5,7 @@ use super::desk::{desk, guarded};
 use super::gates::{GateId, Then};
 use super::mail::Letter;
 use super::{Reactor, Why};
-use crate::ids::{ConnId, CoreId};
+use crate::ids::{ConnId, CoreId, LuId};
 use crate::ring::Driver;
 use crate::scsi::SharedOp;
 use crate::session::host::{After, Host};
@@ -25,6 +25,7 @@ impl<D: Driver> Reactor<D> {
             }
             _ => tracing::debug!(peer = %conn.ends.peer, reason = %why, "connection ends"),
         }
+        let waits = matches!(phase, Phase::Reinstating(_));
         if let Phase::Full(mut session) = phase {
             let (mut desk, _) = desk(&mut self.world, conn);
             // After a panic in the core its books may be wrong: then what it still holds is left alone.
@@ -33,11 +34,40 @@ impl<D: Driver> Reactor<D> {
             }
         }
         self.world.driver.shutdown(conn.fd);
-        self.world.announce(Then::Harmless { conn: id });
         self.closing.push(id);
+        // A login that waits for the session that it replaces is harmless when that one is: a third login must
+        // wait for both.
+        if waits {
+            return;
+        }
+        self.world.announce(Then::Fenced { conn: id });
     }
 
-    /// The session's tasks are gone and fenced everywhere: whoever waited for that goes on.
+    /// The session's tasks are gone and fenced everywhere.
+    pub(super) fn fenced(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.fenced = true;
+        if conn.asks == 0 {
+            self.lose_nexus(id);
+        }
+    }
+
+    /// The owner of a logical unit has answered a task.
+    pub(super) fn ask_answered(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.asks = conn.asks.saturating_sub(1);
+        if conn.asks > 0 {
+            return;
+        }
+        for token in std::mem::take(&mut conn.after_asks) {
+            self.world.announce(Then::Managed { conn: id, token });
+        }
+        if conn.fenced && !conn.harmless {
+            self.lose_nexus(id);
+        }
+    }
+
+    /// Nothing of the session can happen any more: whoever waited for that goes on.
     pub(super) fn harmless(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         conn.harmless = true;
@@ -47,35 +77,45 @@ impl<D: Driver> Reactor<D> {
         for (core, gate) in std::mem::take(&mut conn.mourners) {
             self.world.mail.post(core, Letter::Ack(gate));
         }
-        self.lose_nexus(id);
         self.closing.push(id);
     }
 
-    /// What the logical units kept for this nexus alone ends (SPC-2 reservations).
+    /// What the logical units keep for this nexus alone ends (SPC-2 reservations), before a session that takes its
+    /// place can ask for the same again.
     fn lose_nexus(&mut self, id: ConnId) {
-        let Some(session) = self.conns.get_mut(id).and_then(|c| c.remains.as_ref()) else { return };
-        for lu in session.logical_units() {
-            let Some(unit) = self.world.units.get(lu.0 as usize) else { continue };
-            let changed = unit
-                .lu
-                .state
-                .apply(&unit.lu.facts, &SharedOp::NexusLoss, session.nexus())
-                .is_ok_and(|(next, _)| next != *unit.lu.state);
-            if changed {
-                let gate = self.world.gates.shut(1, Then::Nothing);
-                self.world.ask(lu, SharedOp::NexusLoss, session.nexus().clone(), gate);
-            }
+        let Some(session) = self.conns.get_mut(id).and_then(|c| c.remains.as_ref()) else {
+            return self.harmless(id);
+        };
+        let keeps = |lu: &LuId| {
+            let Some(unit) = self.world.units.get(lu.0 as usize) else { return false };
+            let next = unit.lu.state.apply(&unit.lu.facts, &SharedOp::NexusLoss, session.nexus());
+            next.is_ok_and(|(next, _)| next != *unit.lu.state)
+        };
+        let keepers: Vec<LuId> = session.logical_units().filter(keeps).collect();
+        if keepers.is_empty() {
+            return self.harmless(id);
+        }
+        let nexus = session.nexus().clone();
+        let gate = self.world.gates.shut(keepers.len(), Then::Harmless { conn: id });
+        for lu in keepers {
+            self.world.ask(lu, SharedOp::NexusLoss, nexus.clone(), gate);
         }
     }
 
     /// Ends those connections of which nothing is in flight any more.
     pub(super) fn finish_closing(&mut self) {
+        let mut buried = false;
         for id in std::mem::take(&mut self.closing) {
             let done =
                 self.conns.get_mut(id).is_some_and(|c| c.is_closing() && c.harmless && c.in_flight() == 0);
             if done && let Some(conn) = self.conns.remove(id) {
                 self.bury(*conn);
+                buried = true;
             }
+        }
+        if buried && !self.world.hungry.is_empty() {
+            self.feed_hungry();
+            self.held |= !self.dirty.is_empty();
         }
     }
 
@@ -118,7 +158,8 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Slots have come free: tasks that wait for some go on, connection by connection.
+    /// Slots may have come free: tasks that wait for some go on, connection by connection. One that gets nothing,
+    /// because it wants larger slots or has its share, does not hold up the others.
     pub(super) fn feed_hungry(&mut self) {
         for _ in 0..self.world.hungry.len() {
             let Some(id) = self.world.hungry.pop_front() else { return };
@@ -131,10 +172,6 @@ impl<D: Driver> Reactor<D> {
                 desk.wants_slots();
             }
             self.mark_dirty(id);
-            if !fed {
-                // Nothing for this one, so nothing for those behind it either, that came later.
-                return;
-            }
         }
     }
 }

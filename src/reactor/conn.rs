@@ -47,6 +47,12 @@ pub(super) struct Conn {
     pub(super) dirty: bool,
     /// In the list of those whose tasks wait for slots.
     pub(super) hungry: bool,
+    /// Bytes of slots that it holds.
+    pub(super) slots: u64,
+    /// Requests to owners of logical units that are not answered yet.
+    pub(super) asks: u32,
+    /// Task management functions that wait until they are, by token.
+    pub(super) after_asks: Vec<u32>,
     /// Close when everything is sent.
     pub(super) close_when_sent: bool,
     /// When a login must be over.
@@ -58,6 +64,8 @@ pub(super) struct Conn {
     /// Who waits for this session to be harmless.
     pub(super) mourners: Vec<(CoreId, GateId)>,
     /// The session's tasks are gone and fenced.
+    pub(super) fenced: bool,
+    /// And nothing that it asked for can happen any more.
     pub(super) harmless: bool,
     /// The session, kept until nothing is in flight, for the slots that framing holds.
     pub(super) remains: Option<Box<Session>>,

@@ -17,6 +17,12 @@ pub(super) struct Desk<'a, D> {
     pub(super) world: &'a mut World<D>,
     pub(super) tx: &'a mut Tx,
     pub(super) hungry: &'a mut bool,
+    /// Bytes of slots that the connection holds.
+    pub(super) slots: &'a mut u64,
+    /// Requests to owners of logical units that are not answered yet.
+    pub(super) asks: &'a mut u32,
+    /// Task management that waits for these answers, by token.
+    pub(super) after_asks: &'a mut Vec<u32>,
     pub(super) conn: ConnId,
 }
 
@@ -46,12 +52,15 @@ impl<D: Driver> Host for Desk<'_, D> {
     #[inline]
     fn alloc(&mut self, len: u32, claim: Claim) -> Option<BufId> {
         let _inside = Inside;
+        let has_its_share = self.world.pool.is_low() && *self.slots >= self.world.share;
         let buf = match claim {
+            _ if has_its_share => None,
             Claim::Ordinary => self.world.pool.alloc(len),
             Claim::Urgent => self.world.pool.alloc_reserve(len),
         };
-        if buf.is_none() {
-            self.world.counters.starved += 1;
+        match buf {
+            Some(buf) => *self.slots += u64::from(self.world.pool.size(buf)),
+            None => self.world.counters.starved += 1,
         }
         buf
     }
@@ -59,6 +68,7 @@ impl<D: Driver> Host for Desk<'_, D> {
     #[inline]
     fn free(&mut self, buf: BufId) {
         let _inside = Inside;
+        *self.slots = self.slots.saturating_sub(u64::from(self.world.pool.size(buf)));
         self.world.pool.free(buf);
     }
 
@@ -147,11 +157,17 @@ impl<D: Driver> Host for Desk<'_, D> {
 
     fn abandon(&mut self, task: TaskId) -> Held {
         let _inside = Inside;
-        self.world.abandon(self.conn, task)
+        let held = self.world.abandon(self.conn, task);
+        // The ghosts free these.
+        for buf in &held {
+            *self.slots = self.slots.saturating_sub(u64::from(self.world.pool.size(*buf)));
+        }
+        held
     }
 
     fn shared(&mut self, task: TaskId, lu: LuId, op: SharedOp, nexus: &ItNexus) {
         let _inside = Inside;
+        *self.asks += 1;
         let gate = self.world.gates.shut(1, Then::Shared { conn: self.conn, task });
         self.world.ask(lu, op, nexus.clone(), gate);
     }
@@ -160,6 +176,8 @@ impl<D: Driver> Host for Desk<'_, D> {
         let _inside = Inside;
         let then = Then::Managed { conn: self.conn, token };
         let (units, cold) = match what {
+            // What an aborted task has asked of an owner cannot be called back either.
+            Manage::Fence if *self.asks > 0 => return self.after_asks.push(token),
             Manage::Fence => return self.world.announce(then),
             Manage::LuReset(lu) => (vec![lu], false),
             Manage::TargetReset { units, cold } => (units, cold),
@@ -189,6 +207,6 @@ pub(super) fn desk<'a, D: Driver>(
     world: &'a mut World<D>,
     conn: &'a mut Conn,
 ) -> (Desk<'a, D>, &'a mut super::conn::Phase) {
-    let Conn { phase, tx, hungry, id, .. } = conn;
-    (Desk { world, tx, hungry, conn: *id }, phase)
+    let Conn { phase, tx, hungry, slots, asks, after_asks, id, .. } = conn;
+    (Desk { world, tx, hungry, slots, asks, after_asks, conn: *id }, phase)
 }

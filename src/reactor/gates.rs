@@ -20,6 +20,8 @@ pub(super) enum Then {
     Applied { to: CoreId, gate: GateId, told: Vec<ConnId> },
     /// The owner's change of a logical unit holds everywhere.
     Changed { lu: LuId },
+    /// The tasks of that connection's session are gone, and all know of what the kernel still has.
+    Fenced { conn: ConnId },
     /// The session of that connection can do no harm any more.
     Harmless { conn: ConnId },
     /// A login may go on: the session that it replaces is gone.
@@ -32,25 +34,50 @@ pub(super) enum Then {
 struct Gate {
     missing: usize,
     then: Then,
+    /// It waits for others to know of fences.
+    fences: bool,
 }
 
 /// The gates of one reactor.
 #[derive(Debug, Default)]
 pub(super) struct Gates {
     gates: Slab<Gate>,
+    /// Gates that wait for others to know of fences.
+    announcing: usize,
 }
 
 impl Gates {
     /// A gate that opens after `missing` acknowledgements (at least one).
     pub(super) fn shut(&mut self, missing: usize, then: Then) -> GateId {
-        GateId(self.gates.insert(Gate { missing, then }) as u32)
+        GateId(self.gates.insert(Gate { missing, then, fences: false }) as u32)
+    }
+
+    /// As [`Gates::shut`], while others are told of fences.
+    pub(super) fn shut_for_fences(&mut self, missing: usize, then: Then) -> GateId {
+        self.announcing += 1;
+        GateId(self.gates.insert(Gate { missing, then, fences: true }) as u32)
+    }
+
+    /// Whether some fences are not yet known to everybody.
+    pub(super) fn is_announcing(&self) -> bool {
+        self.announcing > 0
     }
 
     /// An acknowledgement; what goes on if it was the last.
     pub(super) fn acknowledge(&mut self, id: GateId) -> Option<Then> {
         let gate = self.gates.get_mut(id.0 as usize)?;
         gate.missing = gate.missing.saturating_sub(1);
-        (gate.missing == 0).then(|| self.gates.remove(id.0 as usize).then)
+        if gate.missing > 0 {
+            return None;
+        }
+        let gate = self.gates.remove(id.0 as usize);
+        self.announcing -= usize::from(gate.fences);
+        Some(gate.then)
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.gates.is_empty()
     }
 }
 

@@ -129,11 +129,15 @@ impl<D: Driver> Reactor<D> {
             tx: Tx::new(fd),
             dirty: false,
             hungry: false,
+            slots: 0,
+            asks: 0,
+            after_asks: Vec::new(),
             close_when_sent: false,
             deadline,
             key: None,
             placed: false,
             mourners: Vec::new(),
+            fenced: false,
             harmless: false,
             remains: None,
         })
@@ -233,10 +237,13 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// The final Login Response leaves, and full feature phase begins.
+    /// The final Login Response leaves, and full feature phase begins; unless the connection has ended meanwhile.
     pub(super) fn enter_full_feature(&mut self, id: ConnId) {
         let now = self.world.driver.now();
         let Some(conn) = self.conns.get_mut(id) else { return };
+        if conn.is_closing() {
+            return self.world.announce(Then::Fenced { conn: id });
+        }
         if !matches!(conn.phase, Phase::Reinstating(_)) {
             return;
         }

@@ -17,6 +17,8 @@ mod mail;
 mod registry;
 mod rx;
 mod send;
+#[cfg(test)]
+mod simulation;
 mod start;
 mod stats;
 mod tag;
@@ -56,6 +58,10 @@ const STALL_NS: u64 = 30_000_000_000;
 
 /// How long answers that are held back, or letters that did not fit, may wait for the next turn, nanoseconds.
 const HELD_NS: u64 = 20_000;
+
+/// What follows from what has ended is followed up so many times in a turn. A command on a medium that is memory can
+/// have thousands of steps, each done at once.
+const MOST_STEPS: u32 = 16;
 
 /// Why a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,7 +174,7 @@ impl<D: Driver> Reactor<D> {
             Wait::No
         } else if self.held || self.undelivered {
             Wait::Until(self.world.driver.now() + HELD_NS)
-        } else if self.conns.len() > 0 || self.draining.is_some() {
+        } else if self.conns.len() > 0 || self.draining.is_some() || self.listeners.iter().any(|l| l.armed.is_none()) {
             Wait::Until(self.next_tick)
         } else {
             Wait::Forever
@@ -197,13 +203,19 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// Tells sessions what has ended, until nothing follows from it any more.
+    /// Tells sessions what has ended, until nothing follows from it any more, or others should have their turn.
     fn settle(&mut self) {
-        while !self.world.finished.is_empty() || !self.world.opened.is_empty() {
-            while let Some((client, lu, result)) = self.world.finished.pop_front() {
+        for _ in 0..MOST_STEPS {
+            if self.world.finished.is_empty() && self.world.opened.is_empty() {
+                break;
+            }
+            // What follows from these is behind them, for the next step.
+            for _ in 0..self.world.finished.len() {
+                let Some((client, lu, result)) = self.world.finished.pop_front() else { break };
                 self.disk_ended(client, lu, result);
             }
-            while let Some((then, result)) = self.world.opened.pop_front() {
+            for _ in 0..self.world.opened.len() {
+                let Some((then, result)) = self.world.opened.pop_front() else { break };
                 self.go_on(then, result);
             }
         }
@@ -241,6 +253,7 @@ impl<D: Driver> Reactor<D> {
             Then::Managed { conn, token } => self.with_session(conn, |s, desk| s.managed(desk, token)),
             Then::Shared { conn, task } => {
                 self.with_session(conn, |s, desk| s.shared_done(desk, task, result));
+                self.ask_answered(conn);
             }
             Then::Applied { to, gate, told } => {
                 for conn in told {
@@ -249,6 +262,7 @@ impl<D: Driver> Reactor<D> {
                 self.world.mail.post(to, Letter::Ack(gate));
             }
             Then::Changed { lu } => self.world.end_change(lu, Ok(())),
+            Then::Fenced { conn } => self.fenced(conn),
             Then::Harmless { conn } => self.harmless(conn),
             Then::Reinstated { conn } => self.enter_full_feature(conn),
             Then::Nothing => {}
@@ -320,7 +334,9 @@ impl<D: Driver> Reactor<D> {
     fn is_over(&self) -> bool {
         self.draining.is_some_and(|deadline| {
             let deaf = self.listeners.iter().all(|l| l.armed.is_none());
-            let idle = deaf && self.conns.len() == 0 && self.world.jobs.is_empty();
+            // Others may need acknowledgements of this one until their last connection has gone.
+            let alone = self.registry.is_idle();
+            let idle = deaf && alone && self.conns.len() == 0 && self.world.jobs.is_empty();
             idle || self.world.driver.now() >= deadline + TICK_NS * 4
         })
     }
@@ -351,7 +367,10 @@ impl<D: Driver> Reactor<D> {
             Phase::Login(_) | Phase::Reinstating(_) => (now >= deadline).then_some(Why::LoginTimeout),
             Phase::Full(session) => {
                 let result = session.tick(&mut desk);
-                self.mark_dirty(id);
+                // Most have nothing to say: thousands of idle connections must cost little.
+                if !conn.tx.is_empty() {
+                    self.mark_dirty(id);
+                }
                 result.err().map(Why::Session)
             }
             Phase::Closing => None,

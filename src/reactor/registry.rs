@@ -84,6 +84,11 @@ impl Registry {
         CoreId(core as u16)
     }
 
+    /// Whether no reactor has a connection that was placed.
+    pub(super) fn is_idle(&self) -> bool {
+        self.lock().load.iter().all(|load| *load == 0)
+    }
+
     /// A placed connection has gone.
     pub(super) fn unplace(&self, core: CoreId) {
         if let Some(load) = self.lock().load.get_mut(usize::from(core.0)) {

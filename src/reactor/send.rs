@@ -111,7 +111,10 @@ impl<D: Driver> Reactor<D> {
         for after in afters.drain(..) {
             match after {
                 After::Keep => {}
-                After::Free(buf) => self.world.pool.free(buf),
+                After::Free(buf) => {
+                    conn.slots = conn.slots.saturating_sub(u64::from(self.world.pool.size(buf)));
+                    self.world.pool.free(buf);
+                }
                 After::Close => close = true,
                 After::Tell(task, buf) => {
                     let (mut desk, phase) = desk(&mut self.world, conn);

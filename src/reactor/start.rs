@@ -24,6 +24,7 @@ use super::{Reactor, TICK_NS};
 use crate::ids::CoreId;
 use crate::mem::{Memory, Needs, Pages, Pool, PoolConfig, Region, RegionId};
 use crate::ring::{Bell, Driver, KernelLevel, Ring, RingConfig, SocketOptions, monotonic_ns};
+use crate::session::SEGMENT;
 use crate::store::{BlockingPool, Medium, Reach, Store, zero_region};
 use crate::target::Catalog;
 
@@ -32,6 +33,14 @@ const ZEROES: RegionId = RegionId(1);
 
 /// Answers that are made, not read, are made here: the longest parameter data there is.
 const SCRATCH: usize = 64 << 10;
+
+/// While slots are short, a connection that holds one part in so many gets no more: one that reads no answers, or
+/// sends no data, leaves the others what is left.
+const SHARE: u64 = 8;
+
+/// A connection may hold that much at any rate: two slots of the largest class, the most that one step of a
+/// command takes at once (comparing).
+const LEAST_SHARE: u64 = 2 * SEGMENT as u64;
 
 /// How long a reactor may take to answer the control thread before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -92,14 +101,14 @@ impl std::fmt::Debug for Setup {
 }
 
 /// What one reactor takes to its thread.
-struct Seed {
-    setup: Arc<Setup>,
-    core: CoreId,
-    inbox: Receiver<Letter>,
-    addresses: Vec<Address>,
-    registry: Arc<Registry>,
-    blocking: BlockingPool,
-    zeroes: Arc<Region>,
+pub(super) struct Seed {
+    pub(super) setup: Arc<Setup>,
+    pub(super) core: CoreId,
+    pub(super) inbox: Receiver<Letter>,
+    pub(super) addresses: Vec<Address>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) blocking: BlockingPool,
+    pub(super) zeroes: Arc<Region>,
 }
 
 /// Starts the reactors; returns when all of them run.
@@ -184,10 +193,13 @@ impl Seed {
         Ok(self.assemble(driver, memory, pool))
     }
 
-    fn assemble<D: Driver>(self, driver: D, memory: Memory, pool: Pool) -> Reactor<D> {
+    /// The reactor, of parts that exist.
+    pub(super) fn assemble<D: Driver>(self, driver: D, memory: Memory, pool: Pool) -> Reactor<D> {
         let Self { setup, core, inbox, addresses, registry, blocking, zeroes } = self;
         let reactors = setup.cores.len();
+        let slots: u64 = pool.stats().iter().map(|s| u64::from(s.size) * u64::from(s.total)).sum();
         let mut world = World {
+            share: (slots / SHARE).max(LEAST_SHARE),
             driver,
             memory,
             pool,

@@ -13,12 +13,18 @@ use super::unit::{Pending, Unit, owner_of};
 use crate::ids::{ConnId, LuId};
 use crate::mem::{Memory, Pool};
 use crate::ring::Driver;
-use crate::scsi::{Failure, ItNexus, LuState, SharedOp};
+use crate::scsi::{Effects, Failure, ItNexus, LuState, SharedOp, status};
 use crate::session::host::DiskOp;
 use crate::store::{BlockingJob, BlockingPool};
 
 /// Writes what must outlive a power loss; runs on the blocking pool.
 pub type Saver = Arc<dyn Fn(LuId, &LuState) -> std::io::Result<()> + Send + Sync>;
+
+/// A change that took effect.
+struct Ended {
+    reset: bool,
+    effects: Arc<Effects>,
+}
 
 /// See the module page.
 pub(super) struct World<D> {
@@ -43,20 +49,24 @@ pub(super) struct World<D> {
     pub(super) opened: VecDeque<(Then, Result<(), Failure>)>,
     /// Connections whose tasks wait for slots, first come first served.
     pub(super) hungry: VecDeque<ConnId>,
+    /// Bytes of slots that one connection may hold while slots are short.
+    pub(super) share: u64,
     pub(super) scratch: Vec<u8>,
     pub(super) counters: Counters,
 }
 
 impl<D: Driver> World<D> {
-    /// Tells the others of all new fences; `then` goes on when all know.
+    /// Tells the others of all new fences; `then` goes on when all know of these and of earlier ones. (Letters keep
+    /// their order: who acknowledges a list without fences has read the lists before it.)
     pub(super) fn announce(&mut self, then: Then) {
         let others = self.mail.others().count();
-        if self.unannounced.is_empty() || others == 0 {
+        let all_known = self.unannounced.is_empty() && !self.gates.is_announcing();
+        if all_known || others == 0 {
             self.unannounced.clear();
             return self.opened.push_back((then, Ok(())));
         }
         let fences: Arc<[Fence]> = std::mem::take(&mut self.unannounced).into();
-        let gate = self.gates.shut(others, then);
+        let gate = self.gates.shut_for_fences(others, then);
         let from = self.mail.core;
         for core in self.mail.others() {
             self.mail.post(core, Letter::Fences { from, gate, fences: fences.clone() });
@@ -101,33 +111,41 @@ impl<D: Driver> World<D> {
         let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
         unit.asks.push_back(ask);
         if unit.asks.len() == 1 {
-            self.begin_change(lu);
+            self.begin_changes(lu);
         }
     }
 
-    /// Works out the next state. What must be on disk before it holds is put there first.
-    fn begin_change(&mut self, lu: LuId) {
-        let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
-        let Some(ask) = unit.asks.front() else { return };
-        match unit.lu.state.apply(&unit.lu.facts, &ask.op, &ask.nexus) {
-            Err(failure) => self.end_change(lu, Err(failure)),
-            Ok((state, effects)) => {
-                let persist = effects.persist;
-                let pending = Pending { state: Arc::new(state), effects: Arc::new(effects) };
-                let state = pending.state.clone();
-                unit.next = Some(pending);
-                if persist { self.save(lu, state) } else { self.flush_before_change(lu) }
-            }
+    /// Begins the next change; those that are refused are answered on the way (a loop: a peer can queue thousands).
+    fn begin_changes(&mut self, lu: LuId) {
+        while let Some(Err(failure)) = self.begin_change(lu) {
+            self.answer_ask(lu, Err(failure));
         }
     }
 
-    fn save(&mut self, lu: LuId, state: Arc<LuState>) {
+    /// Works out the next state. What must be on disk before it holds is put there first. `None`: nothing is asked.
+    fn begin_change(&mut self, lu: LuId) -> Option<Result<(), Failure>> {
+        let unit = self.units.get_mut(lu.0 as usize)?;
+        let ask = unit.asks.front()?;
+        let (state, effects) = match unit.lu.state.apply(&unit.lu.facts, &ask.op, &ask.nexus) {
+            Err(failure) => return Some(Err(failure)),
+            Ok(change) => change,
+        };
+        let persist = effects.persist;
+        let pending = Pending { state: Arc::new(state), effects: Arc::new(effects) };
+        let state = pending.state.clone();
+        unit.next = Some(pending);
+        if persist {
+            return Some(self.save(lu, state));
+        }
+        self.flush_before_change(lu);
+        Some(Ok(()))
+    }
+
+    fn save(&self, lu: LuId, state: Arc<LuState>) -> Result<(), Failure> {
         let (saver, address) = (self.saver.clone(), self.mail.address(self.mail.core).clone());
         let call = move || saver(lu, &state).map_or_else(|e| -e.raw_os_error().unwrap_or(libc::EIO), |()| 0);
         let reply = move |result| address.post_blocking(Letter::Saved { lu, result });
-        if self.blocking.submit(BlockingJob::new(call, reply)).is_err() {
-            self.end_change(lu, Err(Failure::Status(crate::scsi::status::BUSY)));
-        }
+        self.blocking.submit(BlockingJob::new(call, reply)).map_err(|_| Failure::Status(status::BUSY))
     }
 
     /// The owner: the state is on disk, or could not be put there.
@@ -170,11 +188,34 @@ impl<D: Driver> World<D> {
 
     /// The owner: answers the request under way and goes on with the next.
     pub(super) fn end_change(&mut self, lu: LuId, result: Result<(), Failure>) {
+        let ended = self.answer_ask(lu, result);
+        if let Some(effects) = ended.filter(|_| result.is_ok()) {
+            self.refuse_aborted(lu, &effects);
+        }
+        self.begin_changes(lu);
+    }
+
+    /// Answers the request under way; returns what it changed.
+    fn answer_ask(&mut self, lu: LuId, result: Result<(), Failure>) -> Option<Ended> {
+        let unit = self.units.get_mut(lu.0 as usize)?;
+        let effects = unit.next.take().map(|p| p.effects);
+        let ask = unit.asks.pop_front()?;
+        self.mail.post(ask.from, Letter::Answer { gate: ask.gate, result });
+        Some(Ended { reset: ask.op == SharedOp::Reset, effects: effects? })
+    }
+
+    /// Requests of tasks that the change has aborted must not happen any more. They are all here: a reactor sends
+    /// its acknowledgement after them. A younger one of the same nexus may be tried again.
+    fn refuse_aborted(&mut self, lu: LuId, ended: &Ended) {
         let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
-        unit.next = None;
-        if let Some(ask) = unit.asks.pop_front() {
+        let of_task = |op: &SharedOp| !matches!(op, SharedOp::Reset | SharedOp::NexusLoss);
+        let aborted = |a: &Ask| of_task(&a.op) && (ended.reset || ended.effects.abort.contains(&a.nexus));
+        let (refused, stay): (VecDeque<Ask>, _) =
+            std::mem::take(&mut unit.asks).into_iter().partition(aborted);
+        unit.asks = stay;
+        for ask in refused {
+            let result = Err(Failure::Status(status::BUSY));
             self.mail.post(ask.from, Letter::Answer { gate: ask.gate, result });
         }
-        self.begin_change(lu);
     }
 }

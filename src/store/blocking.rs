@@ -72,6 +72,27 @@ impl BlockingPool {
     }
 }
 
+#[cfg(test)]
+impl BlockingPool {
+    /// A pool without threads, for the simulation: its jobs are done when [`Jobs::run_one`] says so.
+    pub(crate) fn by_hand() -> (Self, Jobs) {
+        let (queue, jobs) = bounded(QUEUE);
+        (Self { queue }, Jobs(jobs))
+    }
+}
+
+/// What waits for a pool without threads.
+#[cfg(test)]
+pub(crate) struct Jobs(Receiver<BlockingJob>);
+
+#[cfg(test)]
+impl Jobs {
+    /// Does the job that waits longest; false when none does.
+    pub(crate) fn run_one(&self) -> bool {
+        self.0.try_recv().map(BlockingJob::run).is_ok()
+    }
+}
+
 /// A worker's life: until every handle of the pool is gone.
 fn work(jobs: &Receiver<BlockingJob>) {
     let bomb = AbortOnUnwind;

@@ -26,6 +26,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use backing::{Backing, DiscardMethod, FileMedium, Medium};
+#[cfg(test)]
+pub(crate) use blocking::Jobs;
 pub use blocking::{BlockingJob, BlockingPool};
 pub use config::{IdentityOverride, StoreConfig, StoreKind};
 pub use fault::{Direction, Fault, Progress, judge, judge_plain};
