@@ -174,7 +174,10 @@ impl<D: Driver> Reactor<D> {
             Wait::No
         } else if self.held || self.undelivered {
             Wait::Until(self.world.driver.now() + HELD_NS)
-        } else if self.conns.len() > 0 || self.draining.is_some() || self.listeners.iter().any(|l| l.armed.is_none()) {
+        } else if self.conns.len() > 0
+            || self.draining.is_some()
+            || self.listeners.iter().any(|l| l.armed.is_none())
+        {
             Wait::Until(self.next_tick)
         } else {
             Wait::Forever

@@ -1,0 +1,41 @@
+//! Whole reactors in a simulated world: what several cores, late mail, slow disks and rude initiators can do to
+//! the promises of this crate.
+//!
+//! One to four reactors share one [`sim::World`](crate::ring::sim::World). They are turned one after the other in
+//! random order, letters between them take their time, and initiators of [`client`] send what they like. A run
+//! is decided by its seed, which a failing test prints. `RINGTGT_SEEDS=n` runs every test with n seeds,
+//! `RINGTGT_SEED=s` with that one.
+//!
+//! | file | promise |
+//! |---|---|
+//! | `data` | one disk for all sessions: every block is linearizable, from any core |
+//! | `fences` | what was aborted never overwrites what was written afterwards |
+//! | `reservations` | after PREEMPT no core takes the loser's writes; what a nexus held goes with it |
+//! | `pressure` | too few slots and bad peers: the others go on |
+//! | `faults` | disks that fail, connections that break, power that goes, a daemon that stops |
+//!
+//! At the end of every run everything is at rest: no operation in flight, no slot taken, no gate shut.
+
+// Loops by the number of a client, which names it in several tables at once.
+#![allow(clippy::needless_range_loop)]
+
+mod client;
+mod data;
+mod faults;
+mod fences;
+mod history;
+mod load;
+mod post;
+mod pressure;
+mod reservations;
+mod rig;
+
+/// Runs `test` with `usual` seeds, or as many as the environment says.
+fn seeds(usual: u64, test: impl Fn(u64)) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
+    if let Some(seed) = number("RINGTGT_SEED") {
+        return test(seed);
+    }
+    // A panic says the seed: the world prints it when it goes.
+    (0..number("RINGTGT_SEEDS").unwrap_or(usual)).for_each(test);
+}

@@ -1,0 +1,256 @@
+//! Reservations over several cores: after PREEMPT is answered no core takes the loser's writes, and what a nexus
+//! held by RESERVE goes with it.
+
+use std::time::Duration;
+
+use super::super::gates::GateId;
+use super::super::mail::Ask;
+use super::client::{Client, Event, Manner};
+use super::data::some_clients;
+use super::history::Fate;
+use super::load::{Did, Load, lun};
+use super::rig::{Plan, Rig, TARGET};
+use super::seeds;
+use crate::ids::{CoreId, LuId};
+use crate::scsi::{ItNexus, PrAction, PrOut, SharedOp, status};
+use crate::wire::codes::{TmfFunction, TmfResponse};
+
+/// WRITE EXCLUSIVE, REGISTRANTS ONLY.
+const KIND: u8 = 5;
+
+fn key(who: usize) -> u64 {
+    who as u64 + 1
+}
+
+/// PERSISTENT RESERVE OUT; returns its tag.
+fn reserve_out(c: &mut Client, action: u8, key: u64, action_key: u64) -> u32 {
+    let list = [&key.to_be_bytes()[..], &action_key.to_be_bytes(), &[0; 8]].concat();
+    c.command(lun(0), &[0x5f, action, KIND, 0, 0, 0, 0, 0, 24, 0], list, 0)
+}
+
+/// Waits for the status of one command; a unit attention counts as a status.
+fn status_of(rig: &mut Rig, clients: &mut [Client], who: usize, itt: u32) -> u8 {
+    let mut got = None;
+    rig.until(clients, Duration::from_secs(10), "one command is answered", |_, clients| {
+        while let Some(event) = clients[who].events.pop_front() {
+            match event {
+                Event::Answer { itt: tag, status, .. } if tag == itt => got = Some(status),
+                Event::LoggedIn => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        got.is_some()
+    });
+    got.unwrap()
+}
+
+/// Repeats a command until it is not answered with a unit attention.
+fn run(rig: &mut Rig, clients: &mut [Client], who: usize, send: impl Fn(&mut Client) -> u32) -> u8 {
+    loop {
+        let itt = send(&mut clients[who]);
+        match status_of(rig, clients, who, itt) {
+            status::CHECK_CONDITION => {}
+            status => return status,
+        }
+    }
+}
+
+fn ready(c: &mut Client) -> u32 {
+    c.command(lun(0), &[0; 6], Vec::new(), 0)
+}
+
+fn reserve_6(c: &mut Client) -> u32 {
+    c.command(lun(0), &[0x16, 0, 0, 0, 0, 0], Vec::new(), 0)
+}
+
+fn set_the_scene(rig: &mut Rig, clients: &mut [Client]) {
+    for who in 0..clients.len() {
+        assert_eq!(run(rig, clients, who, |c| reserve_out(c, 0, 0, key(who))), status::GOOD);
+    }
+    assert_eq!(run(rig, clients, 0, |c| reserve_out(c, 1, key(0), 0)), status::GOOD);
+}
+
+/// The loser of a PREEMPT, and what it tries.
+struct Duel {
+    load: Load,
+    preempt: u32,
+    /// When PREEMPT was answered, in events of the disk's history.
+    done: Option<u64>,
+    /// Writes of the loser that were sent afterwards.
+    late: Vec<u32>,
+    refused: u64,
+}
+
+const WINNER: usize = 1;
+const LOSER: usize = 2;
+
+impl Duel {
+    fn hear(&mut self, clients: &mut [Client]) {
+        for who in 0..clients.len() {
+            let mut rest = Vec::new();
+            while let Some(event) = clients[who].events.pop_front() {
+                match &event {
+                    Event::Answer { itt, status, .. } if who == WINNER && *itt == self.preempt => {
+                        assert_eq!(*status, status::GOOD);
+                        self.done = Some(self.load.histories[0].now());
+                    }
+                    Event::Answer { itt, status, .. } if who == LOSER && self.late.contains(itt) => {
+                        assert_ne!(*status, status::GOOD, "a write of the loser was taken");
+                        self.refused += u64::from(*status == status::RESERVATION_CONFLICT);
+                        rest.push(event);
+                    }
+                    _ => rest.push(event),
+                }
+            }
+            clients[who].events.extend(rest);
+            let others = self.load.hear(who, &mut clients[who]);
+            assert!(others.is_empty(), "{others:?}");
+        }
+    }
+}
+
+fn preempt(seed: u64, abort: bool) {
+    let plan = Plan { reactors: 1 + seed as usize % 4, disks: vec![24], ..Plan::default() };
+    let mut rig = Rig::new(seed, &plan);
+    let mut load = Load::new(1, 24);
+    load.clears = false;
+    let mut clients = some_clients(&rig, 4);
+    load.log_in(&mut rig, &mut clients);
+    set_the_scene(&mut rig, &mut clients);
+    load.run(&mut rig, &mut clients, 20 + seed % 40);
+    while clients[WINNER].credit() == 0 {
+        rig.round(&mut clients);
+    }
+    let preempt = reserve_out(&mut clients[WINNER], if abort { 5 } else { 4 }, key(WINNER), key(LOSER));
+    let mut duel = Duel { load, preempt, done: None, late: Vec::new(), refused: 0 };
+    rig.until(&mut clients, Duration::from_secs(60), "the loser is refused", |rig, clients| {
+        duel.hear(clients);
+        for who in 0..clients.len() {
+            if rig.chance(3) > 0
+                || (who != LOSER && clients[who].outstanding() > 12)
+                || clients[who].credit() == 0
+            {
+                continue;
+            }
+            if who == LOSER && duel.done.is_some() {
+                let first = rig.chance(20);
+                duel.late.push(duel.load.send_write(&mut clients[LOSER], LOSER, 0, (first, 1), false));
+            } else {
+                duel.load.send(rig, clients, who);
+            }
+        }
+        duel.refused > 10
+    });
+    settle_duel(&mut rig, &mut clients, &mut duel, abort);
+    duel.load.check();
+    rig.finish(&mut clients);
+}
+
+/// What the loser had open when it was preempted is over, if PREEMPT AND ABORT said so.
+fn settle_duel(rig: &mut Rig, clients: &mut [Client], duel: &mut Duel, abort: bool) {
+    let mut time = 0;
+    rig.until(clients, Duration::from_secs(60), "what is answered is answered", |rig, clients| {
+        duel.hear(clients);
+        let now = rig.below.now();
+        time = if time == 0 { now } else { time };
+        now > time + 1_000_000_000
+    });
+    let left: Vec<(usize, u32)> = duel.load.open.keys().copied().collect();
+    assert!(abort || left.is_empty(), "PREEMPT alone ends no task: {left:?}");
+    for (who, task) in left {
+        assert_eq!(who, LOSER, "only the loser's tasks are aborted");
+        let Some(Did::Write { disk, id, .. }) = duel.load.open.remove(&(who, task)) else { continue };
+        duel.load.histories[disk].written_at(id, Fate::Unknown, duel.done.unwrap());
+        clients[who].forget(task);
+        let itt = clients[who].manage(TmfFunction::ABORT_TASK, lun(0), task);
+        rig.until(clients, Duration::from_secs(5), "the task is gone", |_, clients| {
+            let gone = Event::Managed { itt, response: TmfResponse::TASK_DOES_NOT_EXIST };
+            clients[LOSER].events.pop_front().is_some_and(|e| e == gone)
+        });
+    }
+    duel.load.read_all(rig, clients);
+}
+
+#[test]
+fn after_preempt_no_core_takes_the_losers_writes() {
+    seeds(24, |seed| preempt(seed, false));
+}
+
+#[test]
+fn after_preempt_and_abort_nothing_of_the_loser_happens() {
+    seeds(24, |seed| preempt(seed, true));
+}
+
+/// Two initiators, of which the first loses its session.
+fn two(seed: u64) -> (Rig, Vec<Client>) {
+    let plan = Plan { reactors: 1 + seed as usize % 4, mail: 0..20_000_000, ..Plan::default() };
+    let mut rig = Rig::new(seed, &plan);
+    let load = Load::new(2, 64);
+    let mut clients: Vec<Client> = (0..3).map(|n| rig.client("host", n, Manner::default())).collect();
+    load.log_in(&mut rig, &mut clients);
+    for who in 0..3 {
+        assert_eq!(run(&mut rig, &mut clients, who, ready), status::GOOD);
+    }
+    (rig, clients)
+}
+
+fn log_in_again(rig: &mut Rig, clients: &mut [Client]) {
+    clients[0].login(rig.address, TARGET);
+    rig.until(clients, Duration::from_secs(20), "logs in again", |_, c| c[0].is_full());
+    clients[0].events.clear();
+}
+
+#[test]
+fn a_session_that_is_replaced_takes_its_reserve_along_and_not_its_successors() {
+    seeds(24, |seed| {
+        let (mut rig, mut clients) = two(seed);
+        let mut zombies = Vec::new();
+        assert_eq!(run(&mut rig, &mut clients, 0, reserve_6), status::GOOD);
+        zombies.extend(clients[0].leave());
+        log_in_again(&mut rig, &mut clients);
+        assert_eq!(run(&mut rig, &mut clients, 0, reserve_6), status::GOOD);
+        rig.pass(&mut clients, Duration::from_millis(200));
+        let itt = ready(&mut clients[1]);
+        assert_eq!(status_of(&mut rig, &mut clients, 1, itt), status::RESERVATION_CONFLICT);
+        zombies.drain(..).for_each(|fd| rig.below.close(fd).unwrap());
+        rig.finish(&mut clients);
+    });
+}
+
+#[test]
+fn nobody_reserves_who_is_gone() {
+    seeds(24, |seed| {
+        let (mut rig, mut clients) = two(seed);
+        reserve_6(&mut clients[0]);
+        for _ in 0..rig.chance(40) {
+            rig.round(&mut clients);
+        }
+        clients[0].hang_up();
+        rig.pass(&mut clients, Duration::from_millis(500));
+        assert_eq!(run(&mut rig, &mut clients, 1, ready), status::GOOD);
+        rig.finish(&mut clients);
+    });
+}
+
+#[test]
+fn thousands_of_requests_that_are_refused_may_wait_for_their_owner() {
+    let mut rig = Rig::new(0, &Plan { reactors: 1, ..Plan::default() });
+    let nexus = ItNexus {
+        initiator: "iqn.2026-01.org.example:host".into(),
+        isid: [1; 6],
+        target: TARGET.into(),
+        tpg_tag: 1,
+        relative_port: 1,
+    };
+    let ask = |action, through_power_loss| {
+        let out = PrOut { action, scope_type: KIND, key: 0, action_key: 1, through_power_loss };
+        let (op, from, gate) = (SharedOp::Persistent(out), CoreId(0), GateId(u32::MAX));
+        Ask { lu: LuId(0), op, nexus: nexus.clone(), from, gate }
+    };
+    let world = &mut rig.alive().next().unwrap().world;
+    // This one has to be put on disk first.
+    world.take_ask(ask(PrAction::Register, true));
+    (0..50_000).for_each(|_| world.take_ask(ask(PrAction::Clear, false)));
+    rig.finish(&mut []);
+    assert_eq!(rig.saved.lock().unwrap().len(), 1);
+}

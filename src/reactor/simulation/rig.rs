@@ -1,0 +1,411 @@
+//! Whole reactors on one simulated world, turned in random order.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::os::fd::RawFd;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::super::login::Listener;
+use super::super::mail::Letter;
+use super::super::registry::Registry;
+use super::super::start::{Limits, Seed, Setup};
+use super::super::unit::Unit;
+use super::super::world::World;
+use super::super::{Reactor, Saver};
+use super::client::{Client, Manner};
+use super::post::Post;
+use crate::ids::{CoreId, LuId};
+use crate::mem::{Memory, Pages, Pool, PoolConfig, Region, RegionId};
+use crate::ring::sim::{DiskConfig, Faults, Sim, World as Below};
+use crate::ring::{Driver, SocketOptions};
+use crate::scsi::{Identity, Lu, LuFacts, LuState, Naa, Thin};
+use crate::store::{
+    Backing, BlockingPool, DiscardMethod, FileMedium, Jobs, Medium, Reach, Store, StoreKind, zero_region,
+};
+use crate::target::{Auth, Catalog, Lun, Target, Tpg, TpgParams};
+
+/// The name of the one target.
+pub(super) const TARGET: &str = "iqn.2026-01.org.example:target";
+
+/// What every reactor's own region has, bytes. Regions are never unmapped, so tests use them again.
+const REGION: u64 = 8 << 20;
+
+thread_local! {
+    static MEMORIES: RefCell<Vec<Memory>> = const { RefCell::new(Vec::new()) };
+    static ZEROES: RefCell<Option<Arc<Region>>> = const { RefCell::new(None) };
+}
+
+/// What a rig is made of.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) reactors: usize,
+    pub(super) faults: Faults,
+    pub(super) mail: Range<u64>,
+    pub(super) pool: PoolConfig,
+    /// Blocks of each disk.
+    pub(super) disks: Vec<u64>,
+    pub(super) operations: usize,
+    pub(super) params: TpgParams,
+    pub(super) write_cache: bool,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            reactors: 3,
+            faults: Faults::rough(),
+            mail: 0..2_000_000,
+            pool: PoolConfig { data: [64, 32, 16, 8], reserve: [8, 4, 2, 1] },
+            disks: vec![64, 64],
+            operations: 128,
+            params: TpgParams { command_window: 32, ..TpgParams::default() },
+            write_cache: true,
+        }
+    }
+}
+
+/// See the module page.
+pub(super) struct Rig {
+    pub(super) below: Below,
+    pub(super) reactors: Vec<Option<Reactor<Sim>>>,
+    pub(super) post: Post,
+    pub(super) address: SocketAddr,
+    pub(super) disks: Vec<RawFd>,
+    /// What the saver was given, by logical unit.
+    pub(super) saved: Arc<Mutex<Vec<LuId>>>,
+    jobs: Jobs,
+    turns: u64,
+    /// A time at which the test itself wants to go on.
+    end: Option<u64>,
+}
+
+fn memory() -> Memory {
+    MEMORIES.with_borrow_mut(Vec::pop).unwrap_or_else(|| {
+        Memory::new(Region::new(REGION, Pages::Transparent).expect("memory for a simulated reactor"))
+    })
+}
+
+fn zeroes() -> Arc<Region> {
+    ZEROES.with_borrow_mut(|z| z.get_or_insert_with(|| zero_region().expect("memory")).clone())
+}
+
+fn facts(number: usize, blocks: u64, write_cache: bool) -> LuFacts {
+    let thin = Thin {
+        max_unmap_blocks: 1 << 16,
+        max_unmap_descriptors: 16,
+        granularity_blocks: 1,
+        alignment_blocks: 0,
+        lbprz: true,
+        max_write_same_blocks: 1 << 16,
+    };
+    let identity = Identity {
+        vendor: "RINGTGT".into(),
+        product: "disk".into(),
+        revision: "1".into(),
+        serial: format!("{number:016}"),
+        naa: Naa::Short([0x30, 0, 0, 0, 0, 0, 0, number as u8]),
+        uuid: [number as u8; 16],
+    };
+    LuFacts {
+        name: format!("disk{number}"),
+        block_size: 512,
+        blocks,
+        physical_exponent: 0,
+        read_only: false,
+        write_cache,
+        thin: Some(thin),
+        identity,
+        optimal_transfer_blocks: 512,
+        max_transfer_blocks: 1 << 16,
+        rotational: false,
+    }
+}
+
+fn backing(facts: &LuFacts) -> Arc<Backing> {
+    // The simulated disk is reached by its own descriptor; this file is never used.
+    let file = std::fs::File::open("/dev/null").expect("/dev/null");
+    let medium = FileMedium {
+        file,
+        direct: true,
+        is_block: false,
+        dsync_always: false,
+        discard: DiscardMethod::Punch,
+    };
+    Arc::new(Backing {
+        name: facts.name.clone(),
+        kind: StoreKind::Fileio,
+        path: None,
+        blocks: facts.blocks,
+        block_size: facts.block_size,
+        physical_exponent: 0,
+        read_only: false,
+        write_cache: facts.write_cache,
+        thin: facts.thin,
+        rotational: false,
+        medium: Medium::File(medium),
+        warnings: Vec::new(),
+    })
+}
+
+fn catalog(address: SocketAddr, plan: &Plan) -> Arc<Catalog> {
+    let luns =
+        (0..plan.disks.len()).map(|n| Lun { lun: n as u16, lu: LuId(n as u32), read_only: false }).collect();
+    let tpg = Tpg {
+        tag: 1,
+        relative_port: 1,
+        portals: vec![address],
+        params: plan.params.clone(),
+        luns,
+        acls: Vec::new(),
+        open: true,
+        auth: Auth::default(),
+    };
+    let target = Target { iqn: TARGET.into(), alias: None, tpgs: vec![tpg] };
+    Arc::new(Catalog { targets: vec![Arc::new(target)], discovery_auth: Auth::default() })
+}
+
+fn setup(catalog: Arc<Catalog>, plan: &Plan, saved: &Arc<Mutex<Vec<LuId>>>) -> Arc<Setup> {
+    let saved = saved.clone();
+    let saver: Saver = Arc::new(move |lu, _: &LuState| {
+        saved.lock().unwrap().push(lu);
+        Ok(())
+    });
+    Arc::new(Setup {
+        cores: vec![None; plan.reactors],
+        catalog,
+        units: Vec::new(),
+        listeners: Vec::new(),
+        limits: Limits {
+            memory: 0,
+            connections: 1000,
+            pending_logins: 100,
+            operations: plan.operations as u32,
+            poll_ns: 0,
+            level: None,
+            login_timeout: Duration::from_secs(15),
+        },
+        socket_options: SocketOptions::default(),
+        saver,
+        entropy: |bytes| bytes.fill(7),
+    })
+}
+
+impl Rig {
+    pub(super) fn new(seed: u64, plan: &Plan) -> Self {
+        let below = Below::new(seed, plan.faults.clone());
+        let address = SocketAddr::from(([127, 0, 0, 1], 3260));
+        let listener = below.listen(address);
+        let disk =
+            |&blocks: &u64| below.disk(DiskConfig { len: blocks * 512, write_cache: plan.write_cache });
+        let disks: Vec<RawFd> = plan.disks.iter().map(disk).collect();
+        let units: Vec<(Lu, Arc<Backing>)> = (plan.disks.iter().enumerate())
+            .map(|(n, &blocks)| {
+                let facts = facts(n, blocks, plan.write_cache);
+                let backing = backing(&facts);
+                (Lu { facts: Arc::new(facts), state: Arc::new(LuState::default()) }, backing)
+            })
+            .collect();
+        let (post, doors) = Post::new(plan.reactors, plan.mail.clone());
+        let (blocking, jobs) = BlockingPool::by_hand();
+        let saved = Arc::new(Mutex::new(Vec::new()));
+        let setup = setup(catalog(address, plan), plan, &saved);
+        let registry = Arc::new(Registry::new(plan.reactors));
+        let mut reactors = Vec::new();
+        for (n, door) in doors.into_iter().enumerate() {
+            let driver = Sim::new(&below, plan.operations, door.bell);
+            let seed = Seed {
+                setup: setup.clone(),
+                core: CoreId(n as u16),
+                inbox: door.inbox,
+                addresses: door.addresses,
+                registry: registry.clone(),
+                blocking: blocking.clone(),
+                zeroes: zeroes(),
+            };
+            let mut reactor = seed.assemble(driver, memory(), pool(&plan.pool));
+            for ((lu, backing), &fd) in units.iter().zip(&disks) {
+                add_unit(&mut reactor.world, lu, backing, fd);
+            }
+            if n == 0 {
+                reactor.listeners.push(Listener { fd: listener, armed: None });
+            }
+            reactor.arm_listeners();
+            reactors.push(Some(reactor));
+        }
+        Self { below, reactors, post, address, disks, saved, jobs, turns: 0, end: None }
+    }
+
+    pub(super) fn client(&self, name: &str, number: u8, manner: Manner) -> Client {
+        Client::new(&self.below, name, number, manner)
+    }
+
+    pub(super) fn chance(&self, below: u64) -> u64 {
+        self.below.chance(below)
+    }
+
+    pub(super) fn alive(&mut self) -> impl Iterator<Item = &mut Reactor<Sim>> {
+        self.reactors.iter_mut().flatten()
+    }
+
+    /// One turn of everything; then, when nothing moved, time passes.
+    pub(super) fn round(&mut self, clients: &mut [Client]) {
+        self.turns += 1;
+        let mut moved = self.post.work(&self.below);
+        if self.below.chance(4) == 0 {
+            moved |= self.jobs.run_one();
+        }
+        let reactors = self.reactors.len();
+        let first = self.below.chance(reactors as u64) as usize;
+        for n in 0..reactors {
+            let place = &mut self.reactors[(first + n) % reactors];
+            match place {
+                Some(reactor) if !reactor.is_over() => {
+                    let driver =
+                        |r: &Reactor<Sim>| (r.world.driver.stats().completions, r.world.driver.in_flight());
+                    let before = driver(reactor);
+                    reactor.turn();
+                    moved |= before != driver(reactor);
+                }
+                _ => place.take().into_iter().for_each(stop),
+            }
+        }
+        for client in clients.iter_mut() {
+            moved |= client.pump();
+        }
+        if !moved {
+            self.below.step_until(self.post.next().into_iter().chain(self.end).min());
+        }
+    }
+
+    /// Rounds until `done`, for at most that long.
+    ///
+    /// # Panics
+    /// When it takes longer: something hangs.
+    pub(super) fn until(
+        &mut self,
+        clients: &mut [Client],
+        within: Duration,
+        what: &str,
+        mut done: impl FnMut(&mut Self, &mut [Client]) -> bool,
+    ) {
+        let deadline = self.below.now() + within.as_nanos() as u64;
+        let most = self.turns + 400_000;
+        while !done(self, clients) {
+            self.round(clients);
+            assert!(self.below.now() < deadline, "{what}: not after {within:?}\n{}", self.state());
+            assert!(self.turns < most, "{what}: turning for ever\n{}", self.state());
+        }
+    }
+
+    /// Rounds for that long.
+    pub(super) fn pass(&mut self, clients: &mut [Client], time: Duration) {
+        let end = self.below.now() + time.as_nanos() as u64;
+        self.end = Some(end);
+        while self.below.now() < end {
+            self.round(clients);
+        }
+        self.end = None;
+    }
+
+    /// Everybody goes; then nothing may be left anywhere.
+    pub(super) fn finish(&mut self, clients: &mut [Client]) {
+        clients.iter_mut().for_each(Client::hang_up);
+        self.until(clients, Duration::from_secs(60), "everything comes to rest", |rig, _| rig.is_at_rest());
+    }
+
+    fn is_at_rest(&mut self) -> bool {
+        self.post.next().is_none()
+            && self.alive().all(|r| {
+                let listening = r.listeners.iter().filter(|l| l.armed.is_some()).count();
+                let w = &r.world;
+                let units_rest = w.units.iter().all(Unit::is_at_rest);
+                r.conns.len() == 0
+                    && w.jobs.is_empty()
+                    && w.pool.taken() == 0
+                    && w.gates.is_empty()
+                    && units_rest
+                    && w.driver.in_flight() == listening
+            })
+    }
+
+    /// How things stand, for a failing test.
+    pub(super) fn state(&self) -> String {
+        let each = self.reactors.iter().flatten().map(|r| {
+            let w = &r.world;
+            format!(
+                "{}: conns {:#?}\n jobs {:?}\n gates {:?}\n hungry {:?} taken {} in flight {} of {:?}\n units {:?}",
+                w.mail.core,
+                r.conns,
+                w.jobs,
+                w.gates,
+                w.hungry,
+                w.pool.taken(),
+                w.driver.in_flight(),
+                w.driver,
+                w.units.iter().map(|u| (&u.fences, &u.parked, &u.asks)).collect::<Vec<_>>(),
+            )
+        });
+        each.collect::<Vec<_>>().join("\n")
+    }
+
+    /// The machine loses its power, with everything that runs on it.
+    pub(super) fn power_cut(&mut self) {
+        for reactor in self.reactors.drain(..).flatten() {
+            recycle(reactor);
+        }
+        for &disk in &self.disks {
+            self.below.power_cut(disk);
+        }
+    }
+
+    /// The control thread asks everybody to stop.
+    pub(super) fn drain(&self, within: Duration) {
+        let deadline = self.below.now() + within.as_nanos() as u64;
+        for to in 0..self.reactors.len() {
+            self.post.hand_in(to, Letter::Drain { deadline });
+        }
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.reactors.drain(..).flatten().for_each(recycle);
+        }
+    }
+}
+
+fn pool(config: &PoolConfig) -> Pool {
+    thread_local! {
+        /// Only its length matters here.
+        static MEASURE: Region = Region::new(REGION, Pages::Transparent).expect("memory");
+    }
+    MEASURE.with(|region| Pool::new(config, region))
+}
+
+/// A reactor's thread ends.
+fn stop(reactor: Reactor<Sim>) {
+    let left = (reactor.conns.len(), reactor.world.pool.taken(), reactor.world.jobs.len());
+    assert_eq!(left, (0, 0, 0), "connections, slots and disk requests at the end");
+    recycle(reactor);
+}
+
+fn recycle(reactor: Reactor<Sim>) {
+    let World { memory, driver, .. } = reactor.world;
+    drop(driver);
+    MEMORIES.with_borrow_mut(|m| m.push(memory));
+}
+
+fn add_unit(world: &mut World<Sim>, lu: &Lu, backing: &Arc<Backing>, fd: RawFd) {
+    let reach = Reach::File(world.driver.open_file(fd));
+    let store = Store::new(backing.clone(), reach, RegionId(1), true);
+    world.units.push(Unit::new(lu.clone(), store));
+}
+
+impl Unit {
+    fn is_at_rest(&self) -> bool {
+        self.fences.is_empty() && self.parked.is_empty() && self.asks.is_empty() && self.next.is_none()
+    }
+}
