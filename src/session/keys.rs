@@ -12,6 +12,7 @@ use std::ops::RangeInclusive;
 use bitflags::bitflags;
 
 pub use self::table::{TABLE, lookup};
+use super::SEGMENT;
 use crate::target::TpgParams;
 
 /// MaxRecvDataSegmentLength before anything is declared, and during all of login (section 13.12), bytes.
@@ -179,7 +180,8 @@ impl From<&TpgParams> for Wishes {
             header_digest: digest(params.header_digest),
             data_digest: digest(params.data_digest),
             max_recv_data_segment_length: params.max_recv_data_segment_length,
-            first_burst_length: params.first_burst_length.min(params.max_burst_length),
+            // What comes unasked has one place: a slot.
+            first_burst_length: params.first_burst_length.min(params.max_burst_length).min(SEGMENT),
             max_burst_length: params.max_burst_length,
             initial_r2t: params.initial_r2t,
             immediate_data: params.immediate_data,

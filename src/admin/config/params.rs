@@ -56,7 +56,7 @@ pub(super) fn resolve(file: FileParameters, cx: &mut Resolver<'_>) -> TpgParams 
             .and_then(fits)
             .unwrap_or(default.max_recv_data_segment_length),
         first_burst_length: cx
-            .size(&file.first_burst_length, &BURST)
+            .size(&file.first_burst_length, &SEGMENT)
             .and_then(fits)
             .unwrap_or(default.first_burst_length),
         max_burst_length: cx

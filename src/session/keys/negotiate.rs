@@ -202,13 +202,22 @@ pub struct Negotiation {
     result: Negotiated,
     heard: RowSet,
     offered: RowSet,
+    /// Answered with Reject: the default holds.
+    rejected: RowSet,
     declared: bool,
 }
 
 impl Negotiation {
     /// Nothing heard yet; `start` brings what was stated before: names and session type.
     pub fn new(wishes: Wishes, start: Negotiated) -> Self {
-        Self { wishes, result: start, heard: RowSet::default(), offered: RowSet::default(), declared: false }
+        Self {
+            wishes,
+            result: start,
+            heard: RowSet::default(),
+            offered: RowSet::default(),
+            rejected: RowSet::default(),
+            declared: false,
+        }
     }
 
     /// The result so far.
@@ -226,6 +235,9 @@ impl Negotiation {
             return accept(row, value, &self.wishes, &mut self.result);
         }
         if let Some(reply) = respond(row, value, &self.wishes, &mut self.result)? {
+            if reply == REJECT {
+                self.rejected.insert(index);
+            }
             out.pair(row.name, reply);
         }
         Ok(())
@@ -244,7 +256,8 @@ impl Negotiation {
     pub fn offer_missing(&mut self, out: &mut TextWriter) -> bool {
         let mut any = false;
         for (index, row) in TABLE.iter().enumerate() {
-            if self.missing(index, row) && self.offered.insert(index) {
+            let unheard = !self.heard.contains(index);
+            if unheard && self.missing(index, row) && self.offered.insert(index) {
                 any = true;
                 out.pair(row.name, offer(row, &self.wishes).unwrap_or_default());
             }
@@ -255,7 +268,7 @@ impl Negotiation {
     fn missing(&self, index: usize, row: &Row) -> bool {
         row.when.contains(When::OPERATIONAL)
             && self.result.session_type == SessionType::Normal
-            && !self.heard.contains(index)
+            && (!self.heard.contains(index) || self.rejected.contains(index))
             && default_will_do(row, &self.wishes).is_err()
     }
 

@@ -195,3 +195,20 @@ proptest! {
         prop_assert!(TABLE[index].sender == Sender::Target || result.max_outstanding_r2t >= 1);
     }
 }
+
+#[test]
+fn a_rejected_offer_does_not_bring_in_a_default_that_is_not_wanted() {
+    let wishes = Wishes { immediate_data: false, ..Wishes::default() };
+    let mut negotiation = Negotiation::new(wishes, Negotiated::default());
+    let mut out = TextWriter::new();
+    negotiation.key("ImmediateData", "maybe", &mut out).unwrap();
+    assert_eq!(out.into_bytes(), b"ImmediateData=Reject\0");
+    assert!(!negotiation.offer_missing(&mut TextWriter::new()));
+    assert_eq!(negotiation.conclude(), Err(KeyError::NoAgreement("ImmediateData")));
+}
+
+#[test]
+fn what_comes_unasked_never_needs_more_than_a_slot() {
+    let params = crate::target::TpgParams { first_burst_length: LENGTH_MAX, ..Default::default() };
+    assert_eq!(Wishes::from(&params).first_burst_length, crate::session::SEGMENT);
+}
