@@ -194,6 +194,7 @@ impl World {
             30 => self.pass_time(dice),
             31 => self.interfere(dice),
             14 => self.tell_aborted(),
+            15 => self.stage.slots.pressed = dice.once_in(2),
             _ => {}
         }
         self.feed();
@@ -360,6 +361,7 @@ impl World {
 
     /// Everybody does what is left to do. Whoever did nothing wrong has every answer then, and may go on.
     fn come_to_rest(&mut self, dice: &mut Dice<'_>) {
+        self.stage.slots.pressed = false;
         for _ in 0..PATIENCE {
             if self.closed {
                 return;

@@ -28,11 +28,13 @@ pub(super) struct Slots {
     /// Bytes that are free, and how many of them are for urgent needs only.
     left: usize,
     reserve: usize,
+    /// Other sessions have made slots short.
+    pub(super) pressed: bool,
 }
 
 impl Slots {
     pub(super) fn new(capacity: usize, reserve: usize) -> Self {
-        Self { live: HashMap::new(), spare: HashMap::new(), next: 0, left: capacity, reserve }
+        Self { live: HashMap::new(), spare: HashMap::new(), next: 0, left: capacity, reserve, pressed: false }
     }
 
     pub(super) fn alloc(&mut self, len: u32, claim: Claim) -> Option<BufId> {
@@ -57,7 +59,7 @@ impl Slots {
     }
 
     pub(super) fn is_low(&self) -> bool {
-        self.left <= self.reserve
+        self.pressed || self.left <= 3 * self.reserve
     }
 
     pub(super) fn taken(&self) -> usize {
