@@ -443,7 +443,9 @@ impl Initiator {
             return;
         }
         let function = dice.pick(&[1, 1, 1, 1, 2, 5, 6, 7, 8, 9]);
-        if self.honest && function > 6 {
+        let waiting = self.asked.values().filter(|a| **a == Asked::Management).count();
+        // More than a session lets wait: those are rejected.
+        if self.honest && (function > 6 || waiting >= 60) {
             return;
         }
         let (number, unit, ..) = dice.pick(&LUNS);
