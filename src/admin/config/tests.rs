@@ -406,7 +406,7 @@ fn parameters() {
         ("max_burst_length = 100", "too small"),
         ("max_burst_length = \"16M\"", "too large"),
         ("max_recv_data_segment_length = \"512K\"", "largest buffer"),
-        ("first_burst_length = \"1M\"\nmax_burst_length = \"512K\"", "longer than max_burst_length"),
+        ("first_burst_length = \"256K\"\nmax_burst_length = \"128K\"", "longer than max_burst_length"),
         ("max_outstanding_r2t = 0", "too small"),
         ("command_window = 5000", "too large"),
         ("time2retain = \"2h\"", "too large"),
