@@ -20,6 +20,7 @@ macro_rules! rules {
 
 rules! {
     a_targets_pdu_is_rejected
+    abort_of_a_task_not_sent
     abort_of_a_task_to_come
     abort_of_no_task
     abort_task_in_the_middle_of_its_data

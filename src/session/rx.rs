@@ -93,6 +93,8 @@ impl Session {
     /// `count` bytes have landed at [`Session::next_place`].
     pub fn placed<H: Host>(&mut self, h: &H, count: u32) {
         let data_digest = self.negotiated.data_digest;
+        // A long payload on a slow line is no silence.
+        self.last_heard = h.now();
         let Some(open) = self.rx.open.as_mut() else { return };
         if let Dest::Slot { buf, at, .. } = open.dest
             && data_digest

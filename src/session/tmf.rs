@@ -102,16 +102,17 @@ impl Session {
                 self.manage_then(h, Manage::Fence, Answer::complete(itt));
             }
             // A command that is still to come (RFC 7143 section 11.6.1, case b): it counts as received and aborted.
-            None if self.abort_in_advance(Sn(pdu.ref_cmd_sn.get())) => {
+            None if self.abort_in_advance(Sn(pdu.ref_cmd_sn.get()), Sn(pdu.cmd_sn.get())) => {
                 self.answer_tmf(h, itt, TmfResponse::COMPLETE, After::Keep);
             }
             None => self.answer_tmf(h, itt, TmfResponse::TASK_DOES_NOT_EXIST, After::Keep),
         }
     }
 
-    /// The next command is the one to abort: its number is used up.
-    fn abort_in_advance(&mut self, ref_cmd_sn: Sn) -> bool {
+    /// The next command is the one to abort, and was sent before the function: its number is used up.
+    fn abort_in_advance(&mut self, ref_cmd_sn: Sn, own: Sn) -> bool {
         let is_next = ref_cmd_sn == self.exp_cmd_sn && ref_cmd_sn.precedes_or_is(self.max_cmd_sn);
+        let is_next = is_next && ref_cmd_sn.precedes(own);
         if is_next {
             self.exp_cmd_sn = ref_cmd_sn.next();
         }
