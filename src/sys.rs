@@ -11,7 +11,6 @@ use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::time::Duration;
 
 use libc::{c_int, c_ulong, c_void, socklen_t};
 
@@ -138,59 +137,6 @@ pub fn raise_open_files() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
-/// TCP_NODELAY: small segments leave at once.
-pub fn set_nodelay(socket: BorrowedFd<'_>) -> io::Result<()> {
-    set_int(socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)
-}
-
-/// Probes a silent peer after `idle`, then every `interval`, and gives up after `probes` without an
-/// answer. Whole seconds, at least one.
-pub fn set_keepalive(
-    socket: BorrowedFd<'_>,
-    idle: Duration,
-    interval: Duration,
-    probes: u32,
-) -> io::Result<()> {
-    let seconds = |d: Duration| c_int::try_from(d.as_secs().max(1)).unwrap_or(c_int::MAX);
-    set_int(socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
-    set_int(socket, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, seconds(idle))?;
-    set_int(socket, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, seconds(interval))?;
-    set_int(socket, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, c_int::try_from(probes).unwrap_or(c_int::MAX))
-}
-
-/// TCP_USER_TIMEOUT: how long sent data may stay unacknowledged before the connection is given up.
-pub fn set_user_timeout(socket: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
-    let millis = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
-    set_int(socket, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, millis)
-}
-
-/// TCP_CONGESTION: the congestion control by its kernel name, such as `cubic`.
-pub fn set_congestion(socket: BorrowedFd<'_>, name: &str) -> io::Result<()> {
-    // SAFETY: the name is only read, for the length given.
-    check(unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_CONGESTION,
-            name.as_ptr().cast::<c_void>(),
-            name.len() as socklen_t,
-        )
-    })
-    .map(drop)
-}
-
-/// The socket's buffer sizes, bytes, `None` left as they are. The kernel doubles and bounds them.
-pub fn set_buffers(socket: BorrowedFd<'_>, receive: Option<u32>, send: Option<u32>) -> io::Result<()> {
-    let bytes = |n: u32| c_int::try_from(n).unwrap_or(c_int::MAX);
-    if let Some(n) = receive {
-        set_int(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes(n))?;
-    }
-    if let Some(n) = send {
-        set_int(socket, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes(n))?;
-    }
-    Ok(())
-}
-
 fn set_int(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
     // SAFETY: the value is only read, during the call, and is as long as said.
     check(unsafe {
@@ -289,20 +235,6 @@ mod tests {
         let v6 = listen("[::]:0".parse().unwrap(), true).unwrap();
         let port = v6.local_addr().unwrap().port();
         listen(SocketAddr::from(([0, 0, 0, 0], port)), false).unwrap();
-    }
-
-    #[test]
-    fn socket_options_are_taken() {
-        let listener = listen("127.0.0.1:0".parse().unwrap(), false).unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let second = Duration::from_secs(1);
-        set_nodelay(stream.as_fd()).unwrap();
-        set_keepalive(stream.as_fd(), second * 30, second * 5, 3).unwrap();
-        set_user_timeout(stream.as_fd(), second * 30).unwrap();
-        set_congestion(stream.as_fd(), "reno").unwrap();
-        set_buffers(stream.as_fd(), Some(1 << 16), None).unwrap();
-        assert!(stream.nodelay().unwrap());
-        assert!(set_congestion(stream.as_fd(), "no-such-algorithm").is_err());
     }
 
     #[test]

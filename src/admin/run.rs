@@ -218,15 +218,15 @@ fn finish(control: Control, units: &[UnitSeed], notify: &Notify, within: Duratio
     tracing::info!("stopping");
     notify.stopping(within + PACE);
     control.drain(within).map_err(|_| anyhow::anyhow!("a reactor ended badly"))?;
-    // One that fails must not keep the others from theirs.
-    let flushed: Vec<_> = units.iter().map(|unit| flush(&unit.backing)).collect();
-    flushed.into_iter().inspect(|r| tell_failure(r.as_ref().err())).fold(Ok(()), anyhow::Result::and)
-}
-
-fn tell_failure(error: Option<&anyhow::Error>) {
-    if let Some(error) = error {
-        tracing::error!("{error:#}");
+    let mut result = Ok(());
+    for unit in units {
+        // One that fails must not keep the others from theirs.
+        if let Err(error) = flush(&unit.backing) {
+            tracing::error!("{error:#}");
+            result = result.and(Err(error));
+        }
     }
+    result
 }
 
 fn flush(backing: &Backing) -> anyhow::Result<()> {
