@@ -83,6 +83,7 @@ fn disk(lun: &Lun, stores: &[StoreConfig], opened: &[Option<Opened>]) -> String 
     let cache = if open.write_cache { "write-back" } else { "write-through" };
     let mut line = format!("{what}, {}, blocks of {}, {cache}", size::show(open.bytes), open.block_size);
     line.push_str(if open.thin { ", thin" } else { "" });
+    line.push_str(if store.removable { ", removable" } else { "" });
     line.push_str(if lun.read_only || store.read_only { ", read-only" } else { "" });
     line
 }

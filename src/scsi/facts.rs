@@ -34,6 +34,8 @@ pub struct LuFacts {
     pub max_transfer_blocks: u32,
     /// Whether the medium rotates.
     pub rotational: bool,
+    /// Whether the medium can be taken out and put in again (RMB), by START STOP UNIT.
+    pub removable: bool,
 }
 
 /// How space is given back (SBC-4 section 4.7).

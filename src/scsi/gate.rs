@@ -67,8 +67,8 @@ fn attention(row: Option<&&'static Row>, cx: &mut Context<'_>) -> Result<(), Fai
 #[inline]
 fn admit(row: &Row, cdb: &Cdb, lu: &Lu, cx: &Context<'_>) -> Result<(), Failure> {
     lu.state.reservations.check(cx.nexus, row.needs)?;
-    if lu.state.stopped && row.traits.contains(table::Traits::MEDIUM) {
-        return Err(Sense::not_ready(Asc::INITIALIZING_COMMAND_REQUIRED).into());
+    if !lu.state.drive.is_ready() {
+        accessible(row, lu)?;
     }
     let control = row.usage.len() - 1;
     // NACA asks for ACA, which the standard INQUIRY data says is not there (SAM-6 section 5.2).
@@ -76,6 +76,15 @@ fn admit(row: &Row, cdb: &Cdb, lu: &Lu, cx: &Context<'_>) -> Result<(), Failure>
         return Err(bad_field(control as u16, 2));
     }
     Ok(())
+}
+
+/// Whether the drive is as ready as the command needs it.
+#[cold]
+fn accessible(row: &Row, lu: &Lu) -> Result<(), Failure> {
+    if !row.traits.intersects(table::Traits::MEDIUM | table::Traits::LOADED) {
+        return Ok(());
+    }
+    lu.state.drive.check(row.traits.contains(table::Traits::MEDIUM))
 }
 
 /// What would change the medium is refused where that is forbidden, once nothing else is wrong with it.
@@ -102,7 +111,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::testing::{Rig, facts, nexus};
-    use super::super::{Attentions, LuState, Settings, SharedOp, status};
+    use super::super::{Attentions, DriveOp, LuState, Power, Settings, SharedOp, status};
     use super::*;
 
     const READ: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0];
@@ -187,13 +196,16 @@ mod tests {
     #[test]
     fn a_stopped_unit_refuses_the_medium_only() {
         let mut rig = Rig::new(facts());
-        rig.lu.state = Arc::new(LuState { stopped: true, ..LuState::default() });
+        let mut state = LuState::default();
+        state.drive.power = Power::Stopped;
+        rig.lu.state = Arc::new(state);
         let not_ready = Sense::not_ready(Asc::INITIALIZING_COMMAND_REQUIRED);
         assert_eq!(rig.sense(&READ), not_ready);
         assert_eq!(rig.sense(&[0; 6]), not_ready);
         assert_eq!(rig.start(&INQUIRY), Outcome::Data(36));
         assert_eq!(rig.data(&[0x03, 0, 0, 0, 18, 0])[12..14], [4, 2]);
-        assert_eq!(rig.start(&[0x1b, 0, 0, 0, 1, 0]), Outcome::Shared(SharedOp::Start));
+        let start = DriveOp::Power { to: Power::Active, flush: false };
+        assert_eq!(rig.start(&[0x1b, 0, 0, 0, 1, 0]), Outcome::Shared(SharedOp::Drive(start)));
     }
 
     #[test]

@@ -22,7 +22,8 @@ pub(super) fn inquiry(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, out: &mut [u8]) 
     let mut answer = Answer::new(out, usize::from(cdb.u16::<3>()));
     if !pages_asked(cdb)? {
         let identity = &lu.facts.identity;
-        standard(&mut answer, 0, [&identity.vendor, &identity.product, &identity.revision]);
+        let names = [&*identity.vendor, &identity.product, &identity.revision];
+        standard(&mut answer, 0, lu.facts.removable, names);
     } else {
         vpd::page(cdb.u8::<2>(), lu, cx, &mut answer)?;
     }
@@ -35,7 +36,7 @@ pub(super) fn absent(cdb: &Cdb, out: &mut [u8]) -> Answered {
         return Err(bad_field(2, 7));
     }
     let mut answer = Answer::new(out, usize::from(cdb.u16::<3>()));
-    standard(&mut answer, NOT_THERE, ["ringtgt", "", ""]);
+    standard(&mut answer, NOT_THERE, false, ["ringtgt", "", ""]);
     Ok::<Outcome, _>(answer.finish())
 }
 
@@ -51,9 +52,10 @@ fn pages_asked(cdb: &Cdb) -> Result<bool, super::Failure> {
     Ok(evpd)
 }
 
-fn standard(answer: &mut Answer<'_>, peripheral: u8, [vendor, product, revision]: [&str; 3]) {
-    // Not removable; HISUP: 64-bit LUNs; response data format 2.
-    answer.put(&[peripheral, 0, VERSION, 0x12, (STANDARD_LENGTH - 5) as u8]);
+fn standard(answer: &mut Answer<'_>, peripheral: u8, removable: bool, names: [&str; 3]) {
+    let [vendor, product, revision] = names;
+    // RMB; HISUP: 64-bit LUNs; response data format 2.
+    answer.put(&[peripheral, u8::from(removable) << 7, VERSION, 0x12, (STANDARD_LENGTH - 5) as u8]);
     // No SCC, ALUA, third-party copy or protection; MULTIP: several ports; CMDQUE: a task set.
     answer.put(&[0x00, 0x10, 0x02]);
     answer.put_ascii(vendor, 8);

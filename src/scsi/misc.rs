@@ -1,11 +1,10 @@
 //! Commands that neither touch the medium nor have a page of their own: readiness, capacity,
-//! start and stop, sense data, the LUN inventory.
+//! sense data, the LUN inventory.
 
 use super::answer::Answer;
 use super::cdb::Cdb;
 use super::check::bad_field;
-use super::reserve::Needs;
-use super::{Answered, Asc, Context, Lu, MAX_SENSE, Outcome, Sense, SharedOp};
+use super::{Answered, Asc, Context, Lu, MAX_SENSE, Outcome, Sense};
 
 /// That the medium is accessible has been checked before.
 pub(super) fn test_unit_ready(_: &Cdb, _: &Lu, _: &mut Context<'_>, _: &mut [u8]) -> Answered {
@@ -13,12 +12,11 @@ pub(super) fn test_unit_ready(_: &Cdb, _: &Lu, _: &mut Context<'_>, _: &mut [u8]
 }
 
 /// REQUEST SENSE (SPC-5 section 6.39): a pending unit attention is reported and is then no longer
-/// pending; else why the medium is not accessible, if it is not.
+/// pending; else how the drive stands.
 pub(super) fn request_sense(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
     let sense = match cx.attentions.take() {
         Some(asc) => Sense::attention(asc),
-        None if lu.state.stopped => Sense::not_ready(Asc::INITIALIZING_COMMAND_REQUIRED),
-        None => Sense::none(),
+        None => lu.state.drive.sense(),
     };
     Ok(sense_data(cdb, sense, out))
 }
@@ -55,28 +53,6 @@ pub(super) fn capacity16(cdb: &Cdb, lu: &Lu, _: &mut Context<'_>, out: &mut [u8]
     Ok(answer.finish())
 }
 
-/// START STOP UNIT (SBC-4 section 5.31). The medium is not removable, so it is neither loaded nor
-/// ejected, and there are no power conditions to choose from. IMMED changes nothing: it is done at once.
-pub(super) fn start_stop(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, _: &mut [u8]) -> Answered {
-    let (start, load_eject) = (cdb.bit::<4>(0), cdb.bit::<4>(1));
-    let power_condition = cdb.u8::<4>() >> 4;
-    if !(start && power_condition == 0) {
-        lu.state.reservations.check(cx.nexus, Needs::Writing)?;
-    }
-    if power_condition != 0 {
-        return Err(bad_field(4, 7));
-    }
-    if load_eject {
-        return Err(bad_field(4, 1));
-    }
-    let no_flush = cdb.bit::<4>(2);
-    match (start, lu.state.stopped) {
-        (true, true) => Ok(Outcome::Shared(SharedOp::Start)),
-        (false, false) => Ok(Outcome::Shared(SharedOp::Stop { flush: !no_flush })),
-        _ => Ok(Outcome::Good),
-    }
-}
-
 /// REPORT LUNS (SPC-5 section 6.33). There are no well known logical units, so SELECT REPORT 01h
 /// lists none; it answers a pending "reported LUNs data has changed" as well.
 pub(super) fn report_luns(cdb: &Cdb, _: &Lu, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
@@ -111,8 +87,8 @@ fn lun_bytes(lun: u16) -> [u8; 8] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::LuFacts;
     use super::super::testing::{Rig, facts};
-    use super::super::{LuFacts, status};
     use super::*;
 
     #[test]
@@ -154,35 +130,4 @@ mod tests {
         assert_eq!(rig.sense(&report(3, 16)), Sense::cdb_field(2, 7));
         assert_eq!(rig.sense(&report(0, 15)), Sense::cdb_field(6, 7));
     }
-
-    #[test]
-    fn start_and_stop() {
-        let mut rig = Rig::new(facts());
-        let command = |byte| [0x1b, 0, 0, 0, byte, 0];
-        assert_eq!(rig.start(&command(1)), Outcome::Good, "it runs");
-        assert_eq!(rig.start(&command(0)), Outcome::Shared(SharedOp::Stop { flush: true }));
-        assert_eq!(rig.start(&command(4)), Outcome::Shared(SharedOp::Stop { flush: false }));
-        assert_eq!(rig.sense(&command(2)), Sense::cdb_field(4, 1), "the medium stays");
-        assert_eq!(rig.sense(&command(0x30)), Sense::cdb_field(4, 7));
-        assert!(rig.run_from(1, &command(0), &[]).unwrap().flush);
-        assert!(rig.lu.state.stopped);
-        assert_eq!(rig.start(&command(0)), Outcome::Good, "it is stopped already");
-        rig.run_from(1, &command(1), &[]).unwrap();
-        assert!(!rig.lu.state.stopped);
-    }
-
-    #[test]
-    fn only_who_may_write_may_stop() {
-        let mut rig = Rig::new(facts());
-        let register = [0x5f, 0, 0, 0, 0, 0, 0, 0, 24, 0];
-        let reserve = [0x5f, 1, 1, 0, 0, 0, 0, 0, 24, 0];
-        let keys = |key, action| [[0, 0, 0, 0, 0, 0, 0, key], [0, 0, 0, 0, 0, 0, 0, action], [0; 8]].concat();
-        rig.run_from(2, &register, &keys(0, 9)).unwrap();
-        rig.run_from(2, &reserve, &keys(9, 0)).unwrap();
-        let conflict = Failure::Status(status::RESERVATION_CONFLICT);
-        assert_eq!(rig.start(&[0x1b, 0, 0, 0, 0, 0]), Outcome::Fail(conflict));
-        assert_eq!(rig.start(&[0x1b, 0, 0, 0, 1, 0]), Outcome::Good);
-    }
-
-    use super::super::Failure;
 }

@@ -19,6 +19,7 @@ mod answer;
 mod attention;
 mod cdb;
 mod check;
+mod drive;
 mod facts;
 mod gate;
 mod inquiry;
@@ -42,6 +43,7 @@ mod testing;
 use std::sync::Arc;
 
 pub use attention::Attentions;
+pub use drive::{Drive, DriveOp, Power};
 pub use facts::{Identity, LuFacts, Naa, Thin};
 pub use gate::{params, start};
 pub use mode::{ModePages, Settings};

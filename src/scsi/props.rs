@@ -43,8 +43,9 @@ fn list() -> impl Strategy<Value = Vec<u8>> {
 
 fn some_facts() -> impl Strategy<Value = LuFacts> {
     let blocks = prop_oneof![Just(0u64), 1..70_000u64, Just(1 << 21), Just((1 << 52) - 1)];
-    (blocks, any::<[bool; 4]>(), 0..20u8, prop_oneof![Just(512u32), Just(4096u32)]).prop_map(
-        |(blocks, [thin, cache, read_only, limited], physical_exponent, block_size)| LuFacts {
+    (blocks, any::<[bool; 5]>(), 0..20u8, prop_oneof![Just(512u32), Just(4096u32)]).prop_map(
+        |(blocks, [thin, cache, read_only, limited, removable], physical_exponent, block_size)| LuFacts {
+            removable,
             blocks,
             block_size,
             physical_exponent,

@@ -87,6 +87,8 @@ impl Asc {
     pub const WRITE_PROTECTED: Self = Self(0x27, 0x00);
     /// 27/07
     pub const SPACE_ALLOCATION_FAILED: Self = Self(0x27, 0x07);
+    /// 28/00: a medium was loaded, perhaps another one
+    pub const MEDIUM_MAY_HAVE_CHANGED: Self = Self(0x28, 0x00);
     /// 29/00
     pub const POWER_ON_OR_RESET: Self = Self(0x29, 0x00);
     /// 29/01
@@ -109,6 +111,8 @@ impl Asc {
     pub const CAPACITY_CHANGED: Self = Self(0x2a, 0x09);
     /// 2F/00
     pub const COMMANDS_CLEARED: Self = Self(0x2f, 0x00);
+    /// 3A/02: the medium was ejected
+    pub const MEDIUM_NOT_PRESENT_TRAY_OPEN: Self = Self(0x3a, 0x02);
     /// 3F/03
     pub const INQUIRY_CHANGED: Self = Self(0x3f, 0x03);
     /// 3F/0E
@@ -117,8 +121,14 @@ impl Asc {
     pub const INTERNAL_TARGET_FAILURE: Self = Self(0x44, 0x00);
     /// 47/05
     pub const PROTOCOL_SERVICE_CRC_ERROR: Self = Self(0x47, 0x05);
+    /// 53/02
+    pub const MEDIUM_REMOVAL_PREVENTED: Self = Self(0x53, 0x02);
     /// 55/04
     pub const INSUFFICIENT_REGISTRATION_RESOURCES: Self = Self(0x55, 0x04);
+    /// 5E/03 (key NO SENSE)
+    pub const IDLE_BY_COMMAND: Self = Self(0x5e, 0x03);
+    /// 5E/04 (key NO SENSE)
+    pub const STANDBY_BY_COMMAND: Self = Self(0x5e, 0x04);
 }
 
 impl fmt::Display for Asc {

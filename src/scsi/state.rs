@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::drive::{Drive, DriveOp};
 use super::mode::{ModePages, Settings};
 use super::reserve::{PrOut, Reservations};
 use super::{Asc, Failure, ItNexus, LuFacts};
@@ -16,8 +17,8 @@ pub struct LuState {
     pub reservations: Reservations,
     /// What MODE SELECT has set.
     pub mode: ModePages,
-    /// Whether START STOP UNIT has stopped it.
-    pub stopped: bool,
+    /// Whether it runs, and whether its medium is there.
+    pub drive: Drive,
 }
 
 /// The part of the state that outlives a power loss.
@@ -47,13 +48,8 @@ pub enum SharedOp {
         /// Whether they are also saved.
         save: bool,
     },
-    /// START STOP UNIT with START one.
-    Start,
-    /// START STOP UNIT with START zero.
-    Stop {
-        /// Whether the write cache is to be flushed first.
-        flush: bool,
-    },
+    /// START STOP UNIT or PREVENT ALLOW MEDIUM REMOVAL.
+    Drive(DriveOp),
     /// A reset of the logical unit (LOGICAL UNIT RESET, target resets): not a command.
     Reset,
     /// The I_T nexus has gone (logout, connection lost, session reinstated): not a command.
@@ -84,7 +80,11 @@ impl Effects {
 impl LuState {
     /// The state after power on.
     pub fn restored(saved: Persistent) -> Self {
-        Self { reservations: saved.reservations, mode: ModePages::powered_on(saved.mode), stopped: false }
+        Self {
+            reservations: saved.reservations,
+            mode: ModePages::powered_on(saved.mode),
+            drive: Drive::default(),
+        }
     }
 
     /// What must outlive a power loss.
@@ -108,19 +108,25 @@ impl LuState {
 
     fn change(&mut self, facts: &LuFacts, op: &SharedOp, nexus: &ItNexus) -> Result<Effects, Failure> {
         match op {
-            SharedOp::Persistent(out) => return self.reservations.persistent_out(out, nexus),
+            SharedOp::Persistent(out) => return self.persistent_out(out, nexus),
             SharedOp::Reserve => self.reservations.reserve(nexus)?,
             SharedOp::Release => self.reservations.release(nexus)?,
             SharedOp::ModeSelect { to, save } => return Ok(self.select(facts, *to, *save)),
-            SharedOp::Start => self.stopped = false,
-            SharedOp::Stop { flush } => {
-                self.stopped = true;
-                return Ok(Effects { flush: *flush, ..Effects::default() });
-            }
+            SharedOp::Drive(op) => return self.drive.apply(*op, nexus),
             SharedOp::Reset => return Ok(self.reset(nexus)),
-            SharedOp::NexusLoss => self.reservations.nexus_lost(nexus),
+            SharedOp::NexusLoss => {
+                self.reservations.nexus_lost(nexus);
+                self.drive.nexus_lost(nexus);
+            }
         }
         Ok(Effects::default())
+    }
+
+    /// Whose tasks are aborted by PREEMPT AND ABORT no longer prevents medium removal either (SPC-5 section 5.14.11.2.6).
+    fn persistent_out(&mut self, out: &PrOut, nexus: &ItNexus) -> Result<Effects, Failure> {
+        let effects = self.reservations.persistent_out(out, nexus)?;
+        effects.abort.iter().for_each(|loser| self.drive.nexus_lost(loser));
+        Ok(effects)
     }
 
     fn select(&mut self, facts: &LuFacts, to: Settings, save: bool) -> Effects {
@@ -136,7 +142,7 @@ impl LuState {
     fn reset(&mut self, caller: &ItNexus) -> Effects {
         self.reservations.release_legacy();
         self.mode = ModePages::powered_on(self.mode.saved);
-        self.stopped = false;
+        self.drive.reset();
         Effects::attention_all(Asc::DEVICE_RESET, caller)
     }
 }
@@ -144,7 +150,7 @@ impl LuState {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{facts, nexus};
-    use super::super::{PrAction, PrType};
+    use super::super::{Power, PrAction, PrType};
     use super::*;
 
     fn apply(state: &LuState, op: SharedOp, number: u16) -> (LuState, Effects) {
@@ -202,7 +208,8 @@ mod tests {
     fn a_reset_ends_what_it_must_and_tells_all() {
         let to = Settings { write_protect: true, ..Settings::default() };
         let (state, _) = apply(&LuState::default(), SharedOp::ModeSelect { to, save: false }, 1);
-        let (state, _) = apply(&state, SharedOp::Stop { flush: false }, 1);
+        let (state, _) =
+            apply(&state, SharedOp::Drive(DriveOp::Power { to: Power::Stopped, flush: false }), 1);
         let (state, _) = apply(&state, SharedOp::Reserve, 1);
         let (state, effects) = apply(&state, SharedOp::Reset, 2);
         assert_eq!(state, LuState::default());

@@ -10,7 +10,7 @@ use super::cdb::Cdb;
 use super::check::bad_field;
 use super::reserve::{self, Needs};
 use super::{Answered, Asc, Context, Failure, Lu, LuFacts, Sense};
-use super::{inquiry, medium, misc, mode, rsoc, space};
+use super::{drive, inquiry, medium, misc, mode, rsoc, space};
 
 pub(super) const REQUEST_SENSE: u8 = 0x03;
 pub(super) const INQUIRY: u8 = 0x12;
@@ -19,7 +19,7 @@ pub(super) const REPORT_LUNS: u8 = 0xa0;
 bitflags! {
     /// What holds for a command besides its handler.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-    pub(super) struct Traits: u8 {
+    pub(super) struct Traits: u16 {
         /// It leaves unit attentions pending (SAM-6 section 5.14.5).
         const PASSES_ATTENTION = 1;
         /// It needs the medium, so not while the logical unit is stopped.
@@ -28,6 +28,10 @@ bitflags! {
         const WRITES = 4;
         /// It exists only on thinly provisioned logical units.
         const THIN = 8;
+        /// It needs a medium that is there, though the logical unit may be stopped.
+        const LOADED = 16;
+        /// It exists only on logical units with removable medium.
+        const REMOVABLE = 32;
     }
 }
 
@@ -57,12 +61,14 @@ impl Row {
     /// Whether the logical unit has the command.
     #[inline]
     pub(super) fn on(&self, facts: &LuFacts) -> bool {
-        !self.traits.contains(Traits::THIN) || facts.thin.is_some()
+        (!self.traits.contains(Traits::THIN) || facts.thin.is_some())
+            && (!self.traits.contains(Traits::REMOVABLE) || facts.removable)
     }
 }
 
 const NONE: Traits = Traits::empty();
 const EXEMPT: Traits = Traits::PASSES_ATTENTION;
+const LOADED: Traits = Traits::LOADED;
 const MEDIUM: Traits = Traits::MEDIUM;
 const WRITES: Traits = Traits::MEDIUM.union(Traits::WRITES);
 const UNMAPS: Traits = WRITES.union(Traits::THIN);
@@ -107,9 +113,11 @@ pub(super) static ROWS: &[Row] = &[
     // MODE SENSE(6)
     row(&[0x1a, 0x08, 0xff, 0xff, 0xff, 4], Writing, NONE, mode::sense6),
     // START STOP UNIT
-    row(&[0x1b, 1, 0, 0, 0xf7, 4], NoLegacy, NONE, misc::start_stop),
+    row(&[0x1b, 1, 0, 0x0f, 0xf7, 4], NoLegacy, NONE, drive::start_stop),
+    // PREVENT ALLOW MEDIUM REMOVAL
+    row(&[0x1e, 0, 0, 0, 3, 4], NoLegacy, Traits::REMOVABLE, drive::prevent_allow),
     // READ CAPACITY(10)
-    row(&[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 4], NoLegacy, NONE, misc::capacity10),
+    row(&[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 4], NoLegacy, LOADED, misc::capacity10),
     // READ(10)
     row(&[0x28, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Reading, MEDIUM, medium::read10),
     // WRITE(10)
@@ -159,7 +167,7 @@ pub(super) static ROWS: &[Row] = &[
     row(
         &[0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4],
         NoLegacy,
-        NONE,
+        LOADED,
         misc::capacity16,
     )
     .action(0x10),

@@ -45,6 +45,7 @@ pub(super) fn facts() -> LuFacts {
         optimal_transfer_blocks: 512,
         max_transfer_blocks: 1 << 16,
         rotational: false,
+        removable: false,
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Backing {
     pub thin: Option<Thin>,
     /// It has moving parts.
     pub rotational: bool,
+    /// Initiators may eject it and load it again.
+    pub removable: bool,
     /// Where the bytes are.
     pub medium: Medium,
     /// What an administrator should know, one sentence each.
@@ -100,6 +102,7 @@ impl Backing {
             optimal_transfer_blocks: OPTIMAL_TRANSFER / self.block_size,
             max_transfer_blocks: MAX_TRANSFER / self.block_size,
             rotational: self.rotational,
+            removable: self.removable,
         }
     }
 }

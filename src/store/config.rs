@@ -33,6 +33,8 @@ pub struct StoreConfig {
     pub write_back: Option<bool>,
     /// Initiators may not write; the store is opened for reading only.
     pub read_only: bool,
+    /// Initiators see a removable medium, which they may eject and load again.
+    pub removable: bool,
     /// `Some(false)`: all space is allocated when the store is opened, and none is given back.
     /// By default whatever the store can do.
     pub thin: Option<bool>,
@@ -62,6 +64,7 @@ impl StoreConfig {
             block_size: None,
             write_back: None,
             read_only: false,
+            removable: false,
             thin: None,
             identity: IdentityOverride::default(),
         }

@@ -50,6 +50,7 @@ pub(super) fn base(config: &StoreConfig, len: u64, block_size: u32, medium: Medi
         write_cache: false,
         thin: None,
         rotational: false,
+        removable: config.removable,
         medium,
         warnings: Vec::new(),
     }

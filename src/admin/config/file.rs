@@ -86,6 +86,7 @@ sections! {
         block_size: leaf<Word>,
         write_back: leaf<bool>,
         read_only: leaf<bool>,
+        removable: leaf<bool>,
         thin: leaf<bool>,
         serial: leaf<String>,
         naa: leaf<String>,

@@ -58,6 +58,7 @@ impl Stores {
         check_size(&store, file, cx);
         store.write_back = file.write_back.as_ref().map(|v| *v.get_ref());
         store.read_only = file.read_only.as_ref().is_some_and(|v| *v.get_ref());
+        store.removable = file.removable.as_ref().is_some_and(|v| *v.get_ref());
         store.thin = file.thin.as_ref().map(|v| *v.get_ref());
         store.identity = identity::resolve(file, &mut self.identities, cx);
         self.configs.push(store);

@@ -120,6 +120,7 @@ fn facts(number: usize, blocks: u64, write_cache: bool) -> LuFacts {
         optimal_transfer_blocks: 512,
         max_transfer_blocks: 1 << 16,
         rotational: false,
+        removable: false,
     }
 }
 
@@ -144,6 +145,7 @@ fn backing(facts: &LuFacts) -> Arc<Backing> {
         write_cache: facts.write_cache,
         thin: facts.thin,
         rotational: false,
+        removable: false,
         medium: Medium::File(medium),
         warnings: Vec::new(),
     })

@@ -106,6 +106,7 @@ fn facts(u: &mut Unstructured<'_>) -> Result<LuFacts> {
         optimal_transfer_blocks: 512,
         max_transfer_blocks: *u.choose(&[0, 128])?,
         rotational: u.arbitrary()?,
+        removable: u.arbitrary()?,
     })
 }
 

@@ -1,0 +1,191 @@
+//! The drive around the medium: whether it runs, whether a medium is in it, who keeps that in.
+//!
+//! START STOP UNIT (SBC-4 section 5.31), PREVENT ALLOW MEDIUM REMOVAL (SPC-5 section 6.17), and what
+//! follows from them for all other commands.
+
+use super::cdb::Cdb;
+use super::check::bad_field;
+use super::reserve::Needs;
+use super::{Answered, Asc, Context, Effects, Failure, ItNexus, Lu, Outcome, Sense, SenseKey, SharedOp};
+
+/// Power condition (SPC-5 section 5.13). Nothing of ours spins: idle and standby are remembered
+/// and reported, and commands are served in them as in active.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Power {
+    /// Ready.
+    #[default]
+    Active,
+    /// Ready, by command in the idle condition.
+    Idle,
+    /// Ready, by command in the standby condition.
+    Standby,
+    /// The medium is not accessible until START STOP UNIT starts it.
+    Stopped,
+}
+
+/// The state of the drive.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Drive {
+    /// Its power condition.
+    pub power: Power,
+    /// The medium, which is removable, was taken out.
+    pub ejected: bool,
+    /// The nexuses that prevent the removal of the medium.
+    preventing: Vec<ItNexus>,
+}
+
+/// A change of the drive that a command asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DriveOp {
+    /// Takes on a power condition.
+    Power {
+        /// Which.
+        to: Power,
+        /// Whether the write cache is to be flushed first.
+        flush: bool,
+    },
+    /// Puts the medium in, and starts.
+    Load,
+    /// Takes the medium out.
+    Eject {
+        /// Whether the write cache is to be flushed first.
+        flush: bool,
+    },
+    /// From now on this nexus prevents the removal of the medium, or no longer does.
+    Prevent(bool),
+}
+
+impl Drive {
+    /// Whether every command can be served.
+    #[inline]
+    pub(super) fn is_ready(&self) -> bool {
+        self.power != Power::Stopped && !self.ejected
+    }
+
+    /// Why the medium is not accessible; `running` says whether it must be more than just there.
+    pub(super) fn check(&self, running: bool) -> Result<(), Failure> {
+        if self.ejected {
+            return Err(Sense::not_ready(Asc::MEDIUM_NOT_PRESENT_TRAY_OPEN).into());
+        }
+        if running && self.power == Power::Stopped {
+            return Err(Sense::not_ready(Asc::INITIALIZING_COMMAND_REQUIRED).into());
+        }
+        Ok(())
+    }
+
+    /// What REQUEST SENSE tells (SBC-4 section 4.21, SPC-5 section 6.39).
+    pub(super) fn sense(&self) -> Sense {
+        match self.power {
+            _ if self.ejected => Sense::not_ready(Asc::MEDIUM_NOT_PRESENT_TRAY_OPEN),
+            Power::Active => Sense::none(),
+            Power::Idle => Sense::new(SenseKey::NO_SENSE, Asc::IDLE_BY_COMMAND),
+            Power::Standby => Sense::new(SenseKey::NO_SENSE, Asc::STANDBY_BY_COMMAND),
+            Power::Stopped => Sense::not_ready(Asc::INITIALIZING_COMMAND_REQUIRED),
+        }
+    }
+
+    /// Does `op`, or says why not; then nothing has changed.
+    pub(super) fn apply(&mut self, op: DriveOp, nexus: &ItNexus) -> Result<Effects, Failure> {
+        match op {
+            DriveOp::Power { to, flush } => {
+                self.power = to;
+                return Ok(Effects { flush, ..Effects::default() });
+            }
+            DriveOp::Prevent(prevent) => {
+                self.nexus_lost(nexus);
+                self.preventing.extend(prevent.then(|| nexus.clone()));
+            }
+            DriveOp::Load | DriveOp::Eject { .. } if !self.preventing.is_empty() => {
+                return Err(Sense::illegal(Asc::MEDIUM_REMOVAL_PREVENTED).into());
+            }
+            DriveOp::Load => return Ok(self.load()),
+            DriveOp::Eject { flush } => {
+                self.ejected = true;
+                return Ok(Effects { flush, ..Effects::default() });
+            }
+        }
+        Ok(Effects::default())
+    }
+
+    /// The others cannot know that it is the same medium; who loads it knows that it is loaded.
+    fn load(&mut self) -> Effects {
+        let attention_others = self.ejected.then_some(Asc::MEDIUM_MAY_HAVE_CHANGED);
+        (self.ejected, self.power) = (false, Power::Active);
+        Effects { attention_others, ..Effects::default() }
+    }
+
+    /// Ends what that nexus prevented.
+    pub(super) fn nexus_lost(&mut self, nexus: &ItNexus) {
+        self.preventing.retain(|n| n != nexus);
+    }
+
+    /// A logical unit reset starts the drive and ends all prevention; what is ejected stays so.
+    pub(super) fn reset(&mut self) {
+        self.power = Power::Active;
+        self.preventing.clear();
+    }
+}
+
+/// START STOP UNIT. IMMED changes nothing: what it asks for is done at once.
+pub(super) fn start_stop(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, _: &mut [u8]) -> Answered {
+    let (start, condition) = (cdb.bit::<4>(0), cdb.u8::<4>() >> 4);
+    if !(start && condition == 0) {
+        lu.state.reservations.check(cx.nexus, Needs::Writing)?;
+    }
+    let op = if condition == 0 { started(cdb, lu, start)? } else { conditioned(cdb, lu, condition)? };
+    Ok(op.map_or(Outcome::Good, |op| Outcome::Shared(SharedOp::Drive(op))))
+}
+
+/// START and LOEJ; what is so already is left so.
+fn started(cdb: &Cdb, lu: &Lu, start: bool) -> Result<Option<DriveOp>, Failure> {
+    let (drive, load_eject, flush) = (&lu.state.drive, cdb.bit::<4>(1), !cdb.bit::<4>(2));
+    if load_eject && !lu.facts.removable {
+        return Err(bad_field(4, 1));
+    }
+    Ok(match (load_eject, start) {
+        (true, true) => Some(DriveOp::Load).filter(|_| !drive.is_ready()),
+        (true, false) => Some(DriveOp::Eject { flush }).filter(|_| !drive.ejected),
+        (false, true) => {
+            drive.check(false)?;
+            Some(DriveOp::Power { to: Power::Active, flush: false }).filter(|_| drive.power != Power::Active)
+        }
+        (false, false) => {
+            Some(DriveOp::Power { to: Power::Stopped, flush }).filter(|_| drive.power != Power::Stopped)
+        }
+    })
+}
+
+/// A POWER CONDITION other than START_VALID: then START and LOEJ are not looked at. There are no
+/// timers, so LU_CONTROL means active, and forcing a timer to zero means its condition. Of each
+/// condition there is one kind.
+fn conditioned(cdb: &Cdb, lu: &Lu, condition: u8) -> Result<Option<DriveOp>, Failure> {
+    let to = match condition {
+        0x1 | 0x7 => Power::Active,
+        0x2 | 0xa => Power::Idle,
+        0x3 | 0xb => Power::Standby,
+        _ => return Err(bad_field(4, 7)),
+    };
+    if cdb.u8::<3>() & 0x0f != 0 {
+        return Err(bad_field(3, 3));
+    }
+    let flush = to == Power::Standby && !cdb.bit::<4>(2);
+    Ok(Some(DriveOp::Power { to, flush }).filter(|_| lu.state.drive.power != to))
+}
+
+/// PREVENT ALLOW MEDIUM REMOVAL. Only allowing passes a reservation of others (SPC-5 table 68).
+pub(super) fn prevent_allow(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, _: &mut [u8]) -> Answered {
+    let prevent = match cdb.u8::<4>() & 3 {
+        0 => false,
+        1 => true,
+        _ => return Err(bad_field(4, 1)),
+    };
+    if prevent {
+        lu.state.reservations.check(cx.nexus, Needs::Writing)?;
+    }
+    let already = lu.state.drive.preventing.contains(cx.nexus) == prevent;
+    Ok(if already { Outcome::Good } else { Outcome::Shared(SharedOp::Drive(DriveOp::Prevent(prevent))) })
+}
+
+#[cfg(test)]
+#[path = "drive_tests.rs"]
+mod tests;
