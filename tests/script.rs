@@ -46,6 +46,11 @@ rules! {
     data_segment_beyond_the_limit_closes
     data_that_ends_early_fails
     datasn_must_follow
+    direction_of_a_parameter_list_is_wrong
+    direction_of_a_read_is_wrong
+    direction_of_a_write_is_wrong
+    direction_of_a_write_same_is_wrong
+    direction_of_an_answer_is_wrong
     discovery_takes_no_commands
     duplicate_cmdsn_is_ignored
     first_command_sees_power_on

@@ -18,7 +18,8 @@ use crate::wire::{flags, lun};
 /// Immediate commands that may be open beyond the window.
 const MAX_IMMEDIATE: u32 = 64;
 
-/// The PDU asks for what no command of ours is (SPC-5: INVALID FIELD IN COMMAND INFORMATION UNIT).
+/// The PDU asks for what the command in it does not do: both directions, or the other one (SPC-5: INVALID FIELD IN
+/// COMMAND INFORMATION UNIT).
 const INVALID_COMMAND_IU_FIELD: Sense = Sense::illegal(Asc(0x0e, 0x03));
 
 impl Session {
@@ -135,6 +136,12 @@ impl Session {
 
     /// Does what the SCSI layer said.
     pub(super) fn follow<H: Host>(&mut self, h: &mut H, id: TaskId, planned: Planned) {
+        if self.goes_the_wrong_way(id, &planned) {
+            if let Planned::Made(buf, _) = planned {
+                h.free(buf);
+            }
+            return self.answer_failure(h, id, &Failure::Check(INVALID_COMMAND_IU_FIELD));
+        }
         match planned {
             Planned::Gone => {}
             Planned::Made(buf, len) => self.send_made(h, id, buf, len),
@@ -149,6 +156,17 @@ impl Session {
                 task.work = Work::Shared;
                 h.shared(id, task.lu, op, &self.nexus);
             }
+        }
+    }
+
+    /// Whether the R or W bit of a command contradicts its CDB (RFC 7143 section 11.3.1). Neither bit contradicts
+    /// nothing: that is a transfer of which nothing is expected, and a residual (section 11.4.5.1).
+    fn goes_the_wrong_way(&self, id: TaskId, planned: &Planned) -> bool {
+        let Some(task) = self.tasks.get(id) else { return false };
+        match planned.direction() {
+            Some(Direction::In) => task.writes,
+            Some(Direction::Out) => task.reads,
+            None => false,
         }
     }
 
@@ -196,6 +214,26 @@ pub(super) enum Planned {
     Made(BufId, u32),
     /// Anything else.
     Outcome(Outcome),
+}
+
+/// Which way a command's data goes, as seen from the initiator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    In,
+    Out,
+}
+
+impl Planned {
+    /// Which way data is to go from here; `None` when none does.
+    fn direction(&self) -> Option<Direction> {
+        match self {
+            Self::Made(..) | Self::Outcome(Outcome::Io(Io::Read { .. })) => Some(Direction::In),
+            Self::Outcome(
+                Outcome::Params(_) | Outcome::Io(Io::Write { .. } | Io::Compare { .. } | Io::Fill { .. }),
+            ) => Some(Direction::Out),
+            _ => None,
+        }
+    }
 }
 
 /// The CDB of the header, with what an extended-CDB segment adds (RFC 7143 section 11.2.2.3).
