@@ -84,6 +84,7 @@ rules! {
     lun_in_flat_addressing
     lun_reset_of_no_lun
     lun_reset_on_several_reactors
+    lun_reset_without_task_aborted
     lun_reset_raises_unit_attention
     lun_that_is_not_there
     nop_echo_fits_the_initiator

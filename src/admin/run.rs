@@ -114,7 +114,7 @@ fn open_unit(
         Some(state) => state.load_unit(&identity.serial)?,
         None => None,
     };
-    let facts = Arc::new(backing.facts(identity));
+    let facts = Arc::new(backing.facts(identity, state.is_some()));
     let lu = Lu { facts, state: Arc::new(restored(&config.name, saved.as_deref())?) };
     Ok(UnitSeed { lu, backing: Arc::new(backing) })
 }

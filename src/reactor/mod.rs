@@ -45,7 +45,7 @@ pub use self::world::Saver;
 use self::world::World;
 use crate::ids::{ConnId, LuId};
 use crate::ring::{Done, Driver, SendOp, SocketOptions, Wait};
-use crate::scsi::Failure;
+use crate::scsi::{Asc, Failure};
 use crate::session;
 use crate::target::Catalog;
 
@@ -306,6 +306,8 @@ impl<D: Driver> Reactor<D> {
     fn take_change(&mut self, change: &Change) {
         let lu = change.lu;
         let Some(unit) = self.world.units.get_mut(lu.0 as usize) else { return };
+        // The change itself may be a reset, which puts the mode pages back.
+        let tas = unit.lu.state.tells_aborted();
         unit.lu.state = change.state.clone();
         let mut told = Vec::new();
         for id in self.conns.ids() {
@@ -313,7 +315,10 @@ impl<D: Driver> Reactor<D> {
             let (mut desk, phase) = desk(&mut self.world, conn);
             let Phase::Full(session) = phase else { continue };
             if change.reset || change.effects.abort.contains(session.nexus()) {
-                session.abort_for_another(&mut desk, lu);
+                let silent = session.abort_for_another(&mut desk, lu, tas);
+                if silent && !change.reset {
+                    session.attention(lu, Asc::COMMANDS_CLEARED);
+                }
                 told.push(id);
             }
             for asc in change.attentions_for(session.nexus()) {

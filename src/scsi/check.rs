@@ -49,8 +49,12 @@ pub(super) fn transfer(facts: &LuFacts, blocks: u64, at: u16) -> Result<(), Fail
     if limit == 0 || blocks <= limit { Ok(()) } else { Err(bad_field(at, 7)) }
 }
 
-/// Whether this nexus may not write here.
+/// Why this nexus may not write here, if it may not: SWP of the Control mode page has a code of its
+/// own (SPC-5 section 7.5.13).
 #[inline]
-pub(super) fn write_protected(lu: &Lu, cx: &Context<'_>) -> bool {
-    lu.facts.read_only || cx.read_only_map || lu.state.mode.current.write_protect
+pub(super) fn write_protection(lu: &Lu, cx: &Context<'_>) -> Option<Asc> {
+    if lu.facts.read_only || cx.read_only_map {
+        return Some(Asc::WRITE_PROTECTED);
+    }
+    lu.state.mode.current.write_protect.then_some(Asc::SOFTWARE_WRITE_PROTECTED)
 }

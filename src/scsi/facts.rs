@@ -36,6 +36,8 @@ pub struct LuFacts {
     pub rotational: bool,
     /// Whether the medium can be taken out and put in again (RMB), by START STOP UNIT.
     pub removable: bool,
+    /// Whether what commands ask to be saved outlives the process.
+    pub saves: bool,
 }
 
 /// How space is given back (SBC-4 section 4.7).

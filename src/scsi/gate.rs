@@ -6,7 +6,7 @@
 //! 7. May the medium be written?
 
 use super::cdb::Cdb;
-use super::check::{bad_field, write_protected};
+use super::check::{bad_field, write_protection};
 use super::table::{self, Row};
 use super::{Answered, Asc, Context, Failure, Lu, Outcome, Sense, inquiry, misc};
 
@@ -90,8 +90,10 @@ fn accessible(row: &Row, lu: &Lu) -> Result<(), Failure> {
 /// What would change the medium is refused where that is forbidden, once nothing else is wrong with it.
 #[inline]
 fn guard(row: &Row, lu: &Lu, cx: &Context<'_>, answered: Answered) -> Answered {
-    let forbidden = row.traits.contains(table::Traits::WRITES) && write_protected(lu, cx);
-    if forbidden && answered.is_ok() { Err(Sense::write_protected().into()) } else { answered }
+    if !row.traits.contains(table::Traits::WRITES) || answered.is_err() {
+        return answered;
+    }
+    write_protection(lu, cx).map_or(answered, |asc| Err(Sense::protected(asc).into()))
 }
 
 /// A LUN that names no logical unit (SPC-5 section 6.6.1, SAM-6 section 5.13).
@@ -219,9 +221,9 @@ mod tests {
         by_mode.lu.state = Arc::new(state);
         let unmap = [0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0];
         let write_same = [0x41, 8, 0, 0, 0, 0, 0, 0, 1, 0];
-        for rig in [&mut by_store, &mut by_map, &mut by_mode] {
+        for (rig, qualifier) in [(&mut by_store, 0), (&mut by_map, 0), (&mut by_mode, 2)] {
             for cdb in [WRITE, unmap, write_same] {
-                assert_eq!(rig.sense(&cdb), Sense::write_protected(), "{cdb:02x?}");
+                assert_eq!(rig.sense(&cdb), Sense::protected(Asc(0x27, qualifier)), "{cdb:02x?}");
             }
             assert!(matches!(rig.start(&READ), Outcome::Io(_)));
         }

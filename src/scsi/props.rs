@@ -43,17 +43,20 @@ fn list() -> impl Strategy<Value = Vec<u8>> {
 
 fn some_facts() -> impl Strategy<Value = LuFacts> {
     let blocks = prop_oneof![Just(0u64), 1..70_000u64, Just(1 << 21), Just((1 << 52) - 1)];
-    (blocks, any::<[bool; 5]>(), 0..20u8, prop_oneof![Just(512u32), Just(4096u32)]).prop_map(
-        |(blocks, [thin, cache, read_only, limited, removable], physical_exponent, block_size)| LuFacts {
-            removable,
-            blocks,
-            block_size,
-            physical_exponent,
-            read_only,
-            write_cache: cache,
-            thin: facts().thin.filter(|_| thin),
-            max_transfer_blocks: if limited { 128 } else { 0 },
-            ..facts()
+    (blocks, any::<[bool; 6]>(), 0..20u8, prop_oneof![Just(512u32), Just(4096u32)]).prop_map(
+        |(blocks, [thin, cache, read_only, limited, removable, saves], physical_exponent, block_size)| {
+            LuFacts {
+                removable,
+                blocks,
+                block_size,
+                physical_exponent,
+                read_only,
+                saves,
+                write_cache: cache,
+                thin: facts().thin.filter(|_| thin),
+                max_transfer_blocks: if limited { 128 } else { 0 },
+                ..facts()
+            }
         },
     )
 }

@@ -85,6 +85,8 @@ impl Asc {
     pub const INVALID_RELEASE: Self = Self(0x26, 0x04);
     /// 27/00
     pub const WRITE_PROTECTED: Self = Self(0x27, 0x00);
+    /// 27/02: by SWP of the Control mode page
+    pub const SOFTWARE_WRITE_PROTECTED: Self = Self(0x27, 0x02);
     /// 27/07
     pub const SPACE_ALLOCATION_FAILED: Self = Self(0x27, 0x07);
     /// 28/00: a medium was loaded, perhaps another one
@@ -113,6 +115,8 @@ impl Asc {
     pub const COMMANDS_CLEARED: Self = Self(0x2f, 0x00);
     /// 3A/02: the medium was ejected
     pub const MEDIUM_NOT_PRESENT_TRAY_OPEN: Self = Self(0x3a, 0x02);
+    /// 39/00
+    pub const SAVING_NOT_SUPPORTED: Self = Self(0x39, 0x00);
     /// 3F/03
     pub const INQUIRY_CHANGED: Self = Self(0x3f, 0x03);
     /// 3F/0E
@@ -220,7 +224,12 @@ impl Sense {
 
     /// The logical unit may not be written.
     pub const fn write_protected() -> Self {
-        Self::new(SenseKey::DATA_PROTECT, Asc::WRITE_PROTECTED)
+        Self::protected(Asc::WRITE_PROTECTED)
+    }
+
+    /// The logical unit may not be written; the code says why.
+    pub const fn protected(asc: Asc) -> Self {
+        Self::new(SenseKey::DATA_PROTECT, asc)
     }
 
     /// The logical unit is there but cannot be accessed.

@@ -97,6 +97,11 @@ impl LuState {
         self.mode.current.descriptor_sense
     }
 
+    /// Whether a task that another nexus aborts is answered TASK ABORTED (TAS, SPC-5 section 7.5.13).
+    pub fn tells_aborted(&self) -> bool {
+        !self.mode.current.silent_aborts
+    }
+
     /// The state after `op` by `nexus`, and what must happen besides; or why it is refused, and
     /// then nothing has changed.
     pub fn apply(&self, facts: &LuFacts, op: &SharedOp, nexus: &ItNexus) -> Result<(Self, Effects), Failure> {

@@ -14,6 +14,7 @@ use super::{drive, inquiry, medium, misc, mode, rsoc, space};
 
 pub(super) const REQUEST_SENSE: u8 = 0x03;
 pub(super) const INQUIRY: u8 = 0x12;
+pub(super) const MODE_SELECT6: u8 = 0x15;
 pub(super) const REPORT_LUNS: u8 = 0xa0;
 
 bitflags! {
@@ -105,7 +106,7 @@ pub(super) static ROWS: &[Row] = &[
     // INQUIRY
     row(&[0x12, 1, 0xff, 0xff, 0xff, 4], Nothing, EXEMPT, inquiry::inquiry),
     // MODE SELECT(6)
-    row(&[0x15, 0x13, 0, 0, 0xff, 4], Writing, NONE, mode::select6).params(mode::select6_params),
+    row(&[0x15, 0x13, 0, 0, 0xff, 4], Writing, NONE, mode::select).params(mode::select_params),
     // RESERVE(6)
     row(&[0x16, 0x11, 0, 0, 0, 4], NoLegacy, NONE, reserve::reserve6),
     // RELEASE(6)
@@ -131,8 +132,7 @@ pub(super) static ROWS: &[Row] = &[
     // UNMAP
     row(&[0x42, 1, 0, 0, 0, 0, 0, 0xff, 0xff, 4], Writing, UNMAPS, space::unmap).params(space::unmap_params),
     // MODE SELECT(10)
-    row(&[0x55, 0x13, 0, 0, 0, 0, 0, 0xff, 0xff, 4], Writing, NONE, mode::select10)
-        .params(mode::select10_params),
+    row(&[0x55, 0x13, 0, 0, 0, 0, 0, 0xff, 0xff, 4], Writing, NONE, mode::select).params(mode::select_params),
     // RESERVE(10)
     row(&[0x56, 0x12, 0, 0, 0, 0, 0, 0, 0, 4], NoLegacy, NONE, reserve::reserve10),
     // RELEASE(10)

@@ -46,6 +46,7 @@ pub(super) fn facts() -> LuFacts {
         max_transfer_blocks: 1 << 16,
         rotational: false,
         removable: false,
+        saves: true,
     }
 }
 

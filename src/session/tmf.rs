@@ -132,13 +132,19 @@ impl Session {
         self.parked.retain(|parked| *parked != id);
     }
 
-    /// Aborts the tasks of a logical unit because of a reset, or of what another nexus did. As the control mode page
-    /// promises (TAS, SPC-5 section 7.5.13), each is answered TASK ABORTED, by [`Session::tell_aborted`] when the
-    /// fences stand; not so those that this session itself asked to be reset.
-    pub fn abort_for_another<H: Host>(&mut self, h: &mut H, lu: LuId) {
+    /// Aborts the tasks of a logical unit because of a reset, or of what another nexus did. If the Control mode page
+    /// says so (`tas`, SPC-5 section 7.5.13) each is answered TASK ABORTED, by [`Session::tell_aborted`] when the
+    /// fences stand; not so those that this session itself asked to be reset. Returns whether any is left without an
+    /// answer because `tas` is off.
+    pub fn abort_for_another<H: Host>(&mut self, h: &mut H, lu: LuId, tas: bool) -> bool {
         let others = self.tasks.iter().filter(|(_, t)| t.map.is_some() && t.lu == lu && !t.doomed);
-        self.managing.aborted.extend(others.map(|(_, t)| t.itt));
+        let others: Vec<u32> = others.map(|(_, t)| t.itt).collect();
+        let silent = !tas && !others.is_empty();
+        if tas {
+            self.managing.aborted.extend(others);
+        }
         self.abort_where(h, |l| l == lu);
+        silent
     }
 
     /// The fences of [`Session::abort_for_another`] stand: its tasks are answered.

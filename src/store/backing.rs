@@ -88,8 +88,8 @@ impl Backing {
         self.blocks * u64::from(self.block_size)
     }
 
-    /// What the SCSI side is to know of it.
-    pub fn facts(&self, identity: Identity) -> LuFacts {
+    /// What the SCSI side is to know of it. `saves`: there is a place for what must outlive the process.
+    pub fn facts(&self, identity: Identity, saves: bool) -> LuFacts {
         LuFacts {
             name: self.name.clone(),
             block_size: self.block_size,
@@ -103,6 +103,7 @@ impl Backing {
             max_transfer_blocks: MAX_TRANSFER / self.block_size,
             rotational: self.rotational,
             removable: self.removable,
+            saves,
         }
     }
 }

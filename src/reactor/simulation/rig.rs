@@ -121,6 +121,7 @@ fn facts(number: usize, blocks: u64, write_cache: bool) -> LuFacts {
         max_transfer_blocks: 1 << 16,
         rotational: false,
         removable: false,
+        saves: true,
     }
 }
 

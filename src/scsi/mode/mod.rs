@@ -9,7 +9,7 @@ mod sense;
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use select::{select6, select6_params, select10, select10_params};
+pub(super) use select::{select, select_params};
 pub(super) use sense::{sense6, sense10};
 
 use super::LuFacts;
@@ -25,9 +25,15 @@ pub struct Settings {
     /// WCE of the Caching page cleared, though the store has a write cache: every write is durable
     /// before it is answered.
     pub write_through: bool,
+    /// TAS of the Control page cleared: tasks that another nexus aborts are not answered.
+    pub silent_aborts: bool,
 }
 
 impl Settings {
+    /// The default values.
+    pub(super) const DEFAULTS: Self =
+        Self { descriptor_sense: false, write_protect: false, write_through: false, silent_aborts: false };
+
     /// WCE as it is in effect.
     #[inline]
     pub fn caches(&self, facts: &LuFacts) -> bool {
@@ -108,27 +114,50 @@ mod tests {
     fn all_pages_in_order_with_and_without_subpages() {
         let mut rig = Rig::new(facts());
         for (subpage, want) in [
-            (0, &[(1, 0), (8, 0), (10, 0), (28, 0)][..]),
-            (0xff, &[(1, 0), (8, 0), (10, 0), (10, 1), (28, 0)]),
+            (0, &[(1, 0), (2, 0), (3, 0), (4, 0), (7, 0), (8, 0), (10, 0), (16, 0), (26, 0), (28, 0)][..]),
+            (
+                0xff,
+                &[
+                    (1, 0),
+                    (2, 0),
+                    (3, 0),
+                    (4, 0),
+                    (7, 0),
+                    (8, 0),
+                    (10, 0),
+                    (10, 1),
+                    (10, 5),
+                    (16, 0),
+                    (26, 0),
+                    (28, 0),
+                    (28, 2),
+                ],
+            ),
         ] {
-            let got = rig.data(&sense(0, 0x3f, subpage));
-            assert_eq!(usize::from(got[0]) + 1, got.len());
-            let (mut rest, mut codes) = (&got[4..], vec![]);
+            let got = rig.data(&[0x5a, 8, 0x3f, subpage, 0, 0, 0, 8, 0, 0]);
+            assert_eq!(usize::from(u16::from_be_bytes([got[0], got[1]])) + 2, got.len());
+            let (mut rest, mut codes) = (&got[8..], vec![]);
             while let [code, sub, ..] = *rest {
                 let long = code & 0x40 != 0;
                 codes.push((code & 0x3f, if long { sub } else { 0 }));
-                let length = if long { 4 + usize::from(rest[3]) } else { 2 + usize::from(sub) };
+                let length = if long {
+                    4 + usize::from(u16::from_be_bytes([rest[2], rest[3]]))
+                } else {
+                    2 + usize::from(sub)
+                };
                 rest = &rest[length..];
             }
             assert_eq!(codes, want);
         }
-        assert_eq!(rig.data(&sense(0, 0x0a, 0xff)).len(), 4 + 12 + 32);
+        let all_control = rig.data(&[0x5a, 8, 0x0a, 0xff, 0, 0, 0, 8, 0, 0]);
+        assert_eq!(all_control.len(), 8 + 12 + 32 + 1040);
+        assert_eq!(rig.data(&sense(0, 0x0a, 0xff))[0], 0xff, "as much as one byte can say");
     }
 
     #[test]
     fn unknown_pages() {
         let mut rig = Rig::new(facts());
-        assert_eq!(rig.sense(&sense(0, 0x02, 0)), Sense::cdb_field(2, 5));
+        assert_eq!(rig.sense(&sense(0, 0x05, 0)), Sense::cdb_field(2, 5));
         assert_eq!(rig.sense(&sense(0, 0x0a, 2)), Sense::cdb_field(3, 7));
         assert_eq!(rig.sense(&sense(0, 0x3f, 1)), Sense::cdb_field(3, 7));
     }
@@ -137,7 +166,47 @@ mod tests {
     fn the_control_page() {
         let mut rig = Rig::new(facts());
         assert_eq!(page(&mut rig, 0, 0x0a)[..6], [0x8a, 0x0a, 0x22, 0x10, 0, 0x40]);
-        assert_eq!(page(&mut rig, 1, 0x0a), [0x8a, 0x0a, 4, 0, 8, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(page(&mut rig, 1, 0x0a), [0x8a, 0x0a, 4, 0, 8, 0x40, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn the_geometry_fits_the_capacity_and_the_block_size() {
+        let mut rig = Rig::new(facts());
+        let (format, geometry) = (page(&mut rig, 0, 3), page(&mut rig, 0, 4));
+        assert_eq!((format.len(), geometry.len()), (24, 24));
+        assert_eq!((&format[10..14], format[20]), (&[0, 63, 2, 0][..], 0x40));
+        assert_eq!(geometry[2..6], [0, 0, 130, 255], "2^21 blocks are 130 cylinders of 255 times 63");
+        let mut large = Rig::new(LuFacts { blocks: 1 << 50, block_size: 4096, ..facts() });
+        assert_eq!(page(&mut large, 0, 4)[2..6], [0xff; 4]);
+        assert_eq!(page(&mut large, 0, 3)[12..14], [0x10, 0]);
+        assert_eq!(page(&mut large, 1, 4)[2..], [0; 22], "none of it can be set");
+    }
+
+    #[test]
+    fn only_a_thin_unit_has_thresholds() {
+        let mut thick = Rig::new(LuFacts { thin: None, ..facts() });
+        assert_eq!(thick.sense(&sense(0, 0x1c, 2)), Sense::cdb_field(3, 7));
+        let got = Rig::new(facts()).data(&sense(0, 0x1c, 2));
+        assert_eq!(got[4..8], [0x5c, 2, 0, 12]);
+    }
+
+    #[test]
+    fn where_nothing_can_be_saved_nothing_is_offered() {
+        let mut rig = Rig::new(LuFacts { saves: false, ..facts() });
+        assert_eq!(page(&mut rig, 0, 0x0a)[0], 0x0a, "no PS");
+        assert_eq!(rig.sense(&sense(3, 0x0a, 0)), Sense::illegal(Asc(0x39, 0)));
+        assert_eq!(rig.sense(&select(0x11, 16)), Sense::cdb_field(1, 0), "SP");
+    }
+
+    #[test]
+    fn tas_can_be_switched_off() {
+        let mut rig = Rig::new(facts());
+        let mut control = page(&mut rig, 0, 0x0a);
+        assert!(rig.lu.state.tells_aborted());
+        control[5] = 0;
+        rig.run_from(1, &select(0x10, 16), &list(&control)).unwrap();
+        assert!(!rig.lu.state.tells_aborted());
+        assert_eq!(page(&mut rig, 0, 0x0a), control);
     }
 
     #[test]
@@ -167,7 +236,8 @@ mod tests {
         assert_eq!(page(&mut rig, 0, 0x0a), control);
         assert_eq!(page(&mut rig, 3, 0x0a), control);
         assert_eq!(page(&mut rig, 2, 0x0a)[2], 0x22);
-        assert_eq!(rig.sense(&[0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0]), Sense::write_protected());
+        let protected = Sense::protected(Asc(0x27, 2));
+        assert_eq!(rig.sense(&[0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0]), protected);
         assert_eq!(rig.send(&select(0x11, 16), &list(&control)), Outcome::Good, "nothing new");
     }
 
@@ -201,7 +271,7 @@ mod tests {
         let mut longer = control.clone();
         longer[1] = 11;
         assert_eq!(rig.send(&select(0x10, 16), &list(&longer)), at(5), "page length");
-        assert_eq!(rig.send(&select(0x10, 16), &list(&[0x02; 12])), at(4), "unknown page");
+        assert_eq!(rig.send(&select(0x10, 16), &list(&[0x05; 12])), at(4), "unknown page");
         assert_eq!(rig.send(&select(0x10, 16), &[0, 1, 0, 0]), at(1), "medium type");
         assert_eq!(rig.send(&select(0x10, 16), &[0, 0, 0, 3, 0, 0, 0]), at(3), "block descriptor length");
         let short = Outcome::Fail(Sense::illegal(Asc::PARAMETER_LIST_LENGTH).into());

@@ -1,4 +1,4 @@
-//! The mode pages as data: fixed bytes, and the few bits that can be set.
+//! The mode pages as data: default bytes, what follows from the facts, and the few bits that can be set.
 
 use super::super::LuFacts;
 use super::Settings;
@@ -6,10 +6,14 @@ use super::Settings;
 /// A mode page.
 #[derive(Debug)]
 pub(super) struct Page {
-    /// Its default bytes with the header, settable bits zero. Bit 7 (PS) says that it can be saved.
+    /// Its default bytes with the header, settable bits and PS zero.
     fixed: &'static [u8],
+    /// Writes what the facts decide.
+    fill: fn(&LuFacts, &mut [u8]),
     /// The bits that follow [`Settings`].
     knobs: &'static [Knob],
+    /// Whether the logical unit has the page.
+    on: fn(&LuFacts) -> bool,
 }
 
 /// One bit that can be set.
@@ -24,14 +28,66 @@ struct Knob {
 }
 
 /// The pages, in the order in which MODE SENSE gives all of them: ascending.
-pub(super) static PAGES: &[Page] = &[ERROR_RECOVERY, CACHING, CONTROL, CONTROL_EXTENSION, EXCEPTIONS];
+static PAGES: &[Page] = &[
+    ERROR_RECOVERY,
+    DISCONNECT,
+    FORMAT,
+    GEOMETRY,
+    VERIFY_RECOVERY,
+    CACHING,
+    CONTROL,
+    CONTROL_EXTENSION,
+    HINTS,
+    XOR,
+    POWER,
+    EXCEPTIONS,
+    THRESHOLDS,
+];
+
+/// The pages that the logical unit has, ascending.
+pub(super) fn pages(facts: &LuFacts) -> impl Iterator<Item = &'static Page> {
+    PAGES.iter().filter(|page| (page.on)(facts))
+}
+
+/// A page that every logical unit has, and on which nothing can be set.
+const fn page(fixed: &'static [u8]) -> Page {
+    Page { fixed, fill: |_, _| {}, knobs: &[], on: |_| true }
+}
 
 /// 01h, Read-Write Error Recovery (SBC-4 section 6.5.10): nothing is promised.
-const ERROR_RECOVERY: Page = Page { fixed: &[0x01, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], knobs: &[] };
+const ERROR_RECOVERY: Page = page(&[0x01, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+
+/// 02h, Disconnect-Reconnect (SPC-5 section 7.5.12): no limit. iSCSI negotiates its bursts by text keys.
+const DISCONNECT: Page = page(&[0x02, 0x0e, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+
+/// The geometry that software makes of any disk that has none: cylinders of 255 heads and 63 sectors.
+const HEADS: u8 = 255;
+const SECTORS: u8 = 63;
+
+/// 03h, Format Device (SBC-2 section 6.3.5, since obsolete): hard sectors, and the sectors of a track.
+const FORMAT: Page = Page {
+    fill: |facts, page| {
+        page[11] = SECTORS;
+        page[12..14].copy_from_slice(&(facts.block_size as u16).to_be_bytes());
+    },
+    ..page(&[0x03, 0x16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0x40, 0, 0, 0])
+};
+
+/// 04h, Rigid Disk Geometry (SBC-2 section 6.3.8, since obsolete): whole cylinders, as many as the field can say.
+const GEOMETRY: Page = Page {
+    fill: |facts, page| {
+        let cylinders = facts.blocks / (u64::from(HEADS) * u64::from(SECTORS));
+        let [_, high, middle, low] = (cylinders.clamp(1, 0xff_ffff) as u32).to_be_bytes();
+        page[2..6].copy_from_slice(&[high, middle, low, HEADS]);
+    },
+    ..page(&[0x04, 0x16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+};
+
+/// 07h, Verify Error Recovery (SBC-4 section 6.5.11): nothing is promised.
+const VERIFY_RECOVERY: Page = page(&[0x07, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
 
 /// 08h, Caching (SBC-4 section 6.5.6): WCE.
 const CACHING: Page = Page {
-    fixed: &[0x88, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
     knobs: &[Knob {
         byte: 2,
         mask: 0x04,
@@ -39,13 +95,14 @@ const CACHING: Page = Page {
         set: |settings, on| settings.write_through = !on,
         changeable: |facts| facts.write_cache,
     }],
+    ..page(&[0x08, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
 };
 
 /// 0Ah, Control (SPC-5 section 7.5.13). TST 001b: each I_T nexus has its own task set. GLTSD: no
-/// log parameters are saved. Unrestricted reordering. TAS: whoever loses tasks by another's doing
-/// is told by the status TASK ABORTED, rather than left waiting for an answer.
+/// log parameters are saved. Unrestricted reordering. QERR 00b: a failed command ends no other.
+/// TAS: whoever loses tasks by another's doing is told by the status TASK ABORTED, unless that is
+/// switched off; then a unit attention tells it.
 const CONTROL: Page = Page {
-    fixed: &[0x8a, 0x0a, 0x22, 0x10, 0, 0x40, 0, 0, 0, 0, 0, 0],
     knobs: &[
         Knob {
             byte: 2,
@@ -61,23 +118,57 @@ const CONTROL: Page = Page {
             set: |settings, on| settings.write_protect = on,
             changeable: |_| true,
         },
+        Knob {
+            byte: 5,
+            mask: 0x40,
+            get: |settings, _| !settings.silent_aborts,
+            set: |settings, on| settings.silent_aborts = !on,
+            changeable: |_| true,
+        },
     ],
+    ..page(&[0x0a, 0x0a, 0x22, 0x10, 0, 0, 0, 0, 0, 0, 0, 0])
 };
 
 /// 0Ah/01h, Control Extension (SPC-5 section 7.5.14).
-const CONTROL_EXTENSION: Page = Page {
-    fixed: &[
-        0x4a, 0x01, 0, 0x1c, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-        0,
-    ],
-    knobs: &[],
+const CONTROL_EXTENSION: Page = page(&[
+    0x4a, 0x01, 0, 0x1c, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+]);
+
+/// 0Ah/05h, IO Advice Hints Grouping (SBC-4 section 6.5.9): a descriptor for each group number.
+const HINTS: Page = page(&NO_HINTS);
+
+/// 16 bytes and 64 descriptors of 16, each of which says (mode 01b) that it has no hints.
+const NO_HINTS: [u8; LONGEST] = {
+    let mut page = [0; LONGEST];
+    [page[0], page[1], page[2], page[3]] = [0x4a, 0x05, 0x04, 0x0c];
+    let mut at = 16;
+    while at < LONGEST {
+        page[at] = 0x40;
+        at += 16;
+    }
+    page
 };
 
+/// 10h, XOR Control (SBC-2 section 6.3.9, since obsolete). XORDIS: there are no such commands.
+const XOR: Page = page(&[0x10, 0x16, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+
+/// 1Ah, Power Condition (SPC-5 section 7.5.18): no timer runs.
+const POWER: Page = page(&[
+    0x1a, 0x26, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0,
+]);
+
 /// 1Ch, Informational Exceptions Control (SPC-5 section 7.5.16). DEXCPT: none are reported.
-const EXCEPTIONS: Page = Page { fixed: &[0x1c, 0x0a, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0], knobs: &[] };
+const EXCEPTIONS: Page = page(&[0x1c, 0x0a, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+
+/// 1Ch/02h, Logical Block Provisioning (SBC-4 section 6.5.8): no thresholds are set.
+const THRESHOLDS: Page = Page {
+    on: |facts| facts.thin.is_some(),
+    ..page(&[0x5c, 0x02, 0, 0x0c, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+};
 
 /// The longest page, in bytes.
-pub(super) const LONGEST: usize = 32;
+pub(super) const LONGEST: usize = 1040;
 
 /// Which values MODE SENSE asks for (PC).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,12 +186,17 @@ impl Page {
 
     /// The subpage code; 0 where there is none.
     pub(super) fn subpage(&self) -> u8 {
-        if self.fixed[0] & 0x40 != 0 { self.fixed[1] } else { 0 }
+        if self.is_subpage() { self.fixed[1] } else { 0 }
+    }
+
+    /// SPF: the header is that of a subpage.
+    fn is_subpage(&self) -> bool {
+        self.fixed[0] & 0x40 != 0
     }
 
     /// Bytes before the page's parameters.
     fn header(&self) -> usize {
-        if self.fixed[0] & 0x40 != 0 { 4 } else { 2 }
+        if self.is_subpage() { 4 } else { 2 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -109,15 +205,20 @@ impl Page {
 
     /// Whether `bytes` begins as this page does, but for PS, which MODE SELECT does not look at.
     pub(super) fn begins(&self, bytes: &[u8]) -> bool {
-        bytes.first().is_some_and(|first| first & 0x7f == self.fixed[0] & 0x7f)
+        bytes.first().is_some_and(|first| first & 0x7f == self.fixed[0])
             && (self.subpage() == 0 || bytes.get(1) == Some(&self.subpage()))
     }
 
-    /// The page's bytes, of which the first [`Page::len`] count.
+    /// The page's bytes, of which the first [`Page::len`] count. PS says that its values can be saved.
     pub(super) fn bytes(&self, values: Values<'_>, facts: &LuFacts) -> [u8; LONGEST] {
         let mut bytes = [0; LONGEST];
-        let constant = if values == Values::Changeable { self.header() } else { self.len() };
-        bytes[..constant].copy_from_slice(&self.fixed[..constant]);
+        match values {
+            Values::Changeable => bytes[..self.header()].copy_from_slice(&self.fixed[..self.header()]),
+            Values::Of(_) => {
+                bytes[..self.len()].copy_from_slice(self.fixed);
+                (self.fill)(facts, &mut bytes[..self.len()]);
+            }
+        }
         for knob in self.knobs {
             let one = match values {
                 Values::Changeable => (knob.changeable)(facts),
@@ -125,6 +226,7 @@ impl Page {
             };
             bytes[knob.byte] |= if one { knob.mask } else { 0 };
         }
+        bytes[0] |= if facts.saves && !self.knobs.is_empty() { 0x80 } else { 0 };
         bytes
     }
 

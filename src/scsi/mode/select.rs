@@ -1,24 +1,22 @@
-//! MODE SELECT(6) and (10) (SPC-5 sections 6.12 and 6.13).
+//! MODE SELECT(6) and (10) (SPC-5 sections 6.12 and 6.13): they differ in where the list's length
+//! stands, and in its header.
 
 use super::super::cdb::Cdb;
 use super::super::check::{bad_field, bad_length};
-use super::super::{Answered, Context, Failure, Lu, LuFacts, Outcome, Sense, SharedOp};
+use super::super::{Answered, Context, Failure, Lu, LuFacts, Outcome, Sense, SharedOp, table};
 use super::Settings;
-use super::pages::PAGES;
-
-pub(in super::super) fn select6(cdb: &Cdb, _: &Lu, _: &mut Context<'_>, _: &mut [u8]) -> Answered {
-    select(cdb, u32::from(cdb.u8::<4>()))
-}
-
-pub(in super::super) fn select10(cdb: &Cdb, _: &Lu, _: &mut Context<'_>, _: &mut [u8]) -> Answered {
-    select(cdb, u32::from(cdb.u16::<7>()))
-}
+use super::pages::pages;
 
 /// PF must be one: there are no vendor specific parameters. RTD (revert to defaults) is not offered.
-fn select(cdb: &Cdb, length: u32) -> Answered {
+/// SP is refused where nothing can be saved.
+pub(in super::super) fn select(cdb: &Cdb, lu: &Lu, _: &mut Context<'_>, _: &mut [u8]) -> Answered {
     if cdb.bit::<1>(1) {
         return Err(bad_field(1, 1));
     }
+    if cdb.bit::<1>(0) && !lu.facts.saves {
+        return Err(bad_field(1, 0));
+    }
+    let length = if is_short(cdb) { u32::from(cdb.u8::<4>()) } else { u32::from(cdb.u16::<7>()) };
     if length == 0 {
         return Ok(Outcome::Good);
     }
@@ -28,31 +26,25 @@ fn select(cdb: &Cdb, length: u32) -> Answered {
     Ok(Outcome::Params(length))
 }
 
-pub(in super::super) fn select6_params(
-    cdb: &Cdb,
-    lu: &Lu,
-    _: &mut Context<'_>,
-    data: &[u8],
-    _: &mut [u8],
-) -> Answered {
-    let Some([_, medium, _, length]) = data.first_chunk() else { return Err(bad_length()) };
-    known_medium(*medium, 1)?;
-    let list = List { data, descriptor: 4, pages: 4 + usize::from(*length), long: false };
-    finish(cdb, lu, &list)
+/// Whether it is MODE SELECT(6), which has a header of its own.
+fn is_short(cdb: &Cdb) -> bool {
+    cdb.opcode() == table::MODE_SELECT6
 }
 
-pub(in super::super) fn select10_params(
+pub(in super::super) fn select_params(
     cdb: &Cdb,
     lu: &Lu,
     _: &mut Context<'_>,
     data: &[u8],
     _: &mut [u8],
 ) -> Answered {
-    let Some([_, _, medium, _, flags, _, high, low]) = data.first_chunk() else { return Err(bad_length()) };
-    known_medium(*medium, 2)?;
-    let length = usize::from(u16::from_be_bytes([*high, *low]));
-    let list = List { data, descriptor: 8, pages: 8 + length, long: flags & 1 != 0 };
-    finish(cdb, lu, &list)
+    let list = if is_short(cdb) { List::short(data) } else { List::long(data) }?;
+    list.check_descriptor(&lu.facts)?;
+    let mut to = lu.state.mode.current;
+    list.take_pages(&mut to, &lu.facts)?;
+    let save = cdb.bit::<1>(0);
+    let idle = to == lu.state.mode.current && (!save || to == lu.state.mode.saved);
+    Ok(if idle { Outcome::Good } else { Outcome::Shared(SharedOp::ModeSelect { to, save }) })
 }
 
 fn known_medium(medium: u8, at: u16) -> Result<(), Failure> {
@@ -67,16 +59,24 @@ struct List<'a> {
     long: bool,
 }
 
-fn finish(cdb: &Cdb, lu: &Lu, list: &List<'_>) -> Answered {
-    list.check_descriptor(&lu.facts)?;
-    let mut to = lu.state.mode.current;
-    list.take_pages(&mut to, &lu.facts)?;
-    let save = cdb.bit::<1>(0);
-    let idle = to == lu.state.mode.current && (!save || to == lu.state.mode.saved);
-    Ok(if idle { Outcome::Good } else { Outcome::Shared(SharedOp::ModeSelect { to, save }) })
-}
+impl<'a> List<'a> {
+    /// What follows the header of MODE SELECT(6).
+    fn short(data: &'a [u8]) -> Result<Self, Failure> {
+        let Some([_, medium, _, length]) = data.first_chunk() else { return Err(bad_length()) };
+        known_medium(*medium, 1)?;
+        Ok(Self { data, descriptor: 4, pages: 4 + usize::from(*length), long: false })
+    }
 
-impl List<'_> {
+    /// What follows the header of MODE SELECT(10).
+    fn long(data: &'a [u8]) -> Result<Self, Failure> {
+        let Some([_, _, medium, _, flags, _, high, low]) = data.first_chunk() else {
+            return Err(bad_length());
+        };
+        known_medium(*medium, 2)?;
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        Ok(Self { data, descriptor: 8, pages: 8 + length, long: flags & 1 != 0 })
+    }
+
     /// At most one block descriptor, which must say what is so: neither size nor capacity can be set.
     fn check_descriptor(&self, facts: &LuFacts) -> Result<(), Failure> {
         let Some(descriptor) = self.data.get(self.descriptor..self.pages) else { return Err(bad_length()) };
@@ -104,7 +104,7 @@ impl List<'_> {
     fn take_pages(&self, to: &mut Settings, facts: &LuFacts) -> Result<(), Failure> {
         let mut at = self.pages;
         while let Some(rest) = self.data.get(at..).filter(|rest| !rest.is_empty()) {
-            let Some(page) = PAGES.iter().find(|page| page.begins(rest)) else { return Err(self.wrong(at)) };
+            let Some(page) = pages(facts).find(|page| page.begins(rest)) else { return Err(self.wrong(at)) };
             let Some(bytes) = rest.get(..page.len()) else { return Err(bad_length()) };
             page.set(bytes, to, facts).map_err(|byte| self.wrong(at + byte))?;
             at += page.len();

@@ -2,10 +2,10 @@
 
 use super::super::answer::Answer;
 use super::super::cdb::Cdb;
-use super::super::check::{bad_field, write_protected};
-use super::super::{Answered, Context, Failure, Lu};
+use super::super::check::{bad_field, write_protection};
+use super::super::{Answered, Asc, Context, Failure, Lu, Sense};
 use super::Settings;
-use super::pages::{PAGES, Page, Values};
+use super::pages::{self, Page, Values};
 
 /// All pages; and as a subpage code, all subpages.
 const ALL_PAGES: u8 = 0x3f;
@@ -17,8 +17,9 @@ pub(in super::super) fn sense6(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, out: &m
     answer.put(&[0, 0, device_specific(lu, cx), descriptor]);
     block_descriptor(&mut answer, lu, descriptor);
     pages(cdb, lu, &mut answer)?;
-    let length = answer.len() - 1;
-    answer.patch(0, &[length as u8]);
+    // More than the one byte can say is for MODE SENSE(10) to ask for.
+    let length = u8::try_from(answer.len() - 1).unwrap_or(u8::MAX);
+    answer.patch(0, &[length]);
     Ok(answer.finish())
 }
 
@@ -36,7 +37,7 @@ pub(in super::super) fn sense10(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, out: &
 
 /// WP for this nexus, and DPOFUA: both bits are known in READ and WRITE (SBC-4 section 6.5.1).
 fn device_specific(lu: &Lu, cx: &Context<'_>) -> u8 {
-    let write_protect = if write_protected(lu, cx) { 0x80 } else { 0 };
+    let write_protect = if write_protection(lu, cx).is_some() { 0x80 } else { 0 };
     write_protect | 0x10
 }
 
@@ -68,12 +69,12 @@ fn block_descriptor(answer: &mut Answer<'_>, lu: &Lu, length: u8) {
 
 fn pages(cdb: &Cdb, lu: &Lu, answer: &mut Answer<'_>) -> Result<(), Failure> {
     let (code, subpage) = (cdb.u8::<2>() & 0x3f, cdb.u8::<3>());
-    let mut wanted = PAGES.iter().filter(|page| asked(page, code, subpage)).peekable();
+    let mut wanted = pages::pages(&lu.facts).filter(|page| asked(page, code, subpage)).peekable();
     if wanted.peek().is_none() {
-        let known = PAGES.iter().any(|page| page.code() == code);
+        let known = pages::pages(&lu.facts).any(|page| page.code() == code);
         return Err(if known || code == ALL_PAGES { bad_field(3, 7) } else { bad_field(2, 5) });
     }
-    let values = values(cdb.u8::<2>() >> 6, lu);
+    let values = values(cdb.u8::<2>() >> 6, lu)?;
     wanted.for_each(|page| answer.put(&page.bytes(values, &lu.facts)[..page.len()]));
     Ok(())
 }
@@ -87,13 +88,13 @@ fn asked(page: &Page, code: u8, subpage: u8) -> bool {
     }
 }
 
-fn values(control: u8, lu: &Lu) -> Values<'_> {
-    static DEFAULTS: Settings =
-        Settings { descriptor_sense: false, write_protect: false, write_through: false };
+/// PC. Where nothing can be saved there are no saved values either.
+fn values(control: u8, lu: &Lu) -> Result<Values<'_>, Failure> {
     match control {
-        0 => Values::Of(&lu.state.mode.current),
-        1 => Values::Changeable,
-        2 => Values::Of(&DEFAULTS),
-        _ => Values::Of(&lu.state.mode.saved),
+        0 => Ok(Values::Of(&lu.state.mode.current)),
+        1 => Ok(Values::Changeable),
+        2 => Ok(Values::Of(&Settings::DEFAULTS)),
+        _ if lu.facts.saves => Ok(Values::Of(&lu.state.mode.saved)),
+        _ => Err(Sense::illegal(Asc::SAVING_NOT_SUPPORTED).into()),
     }
 }

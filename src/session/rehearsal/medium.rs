@@ -91,5 +91,6 @@ fn facts(number: u8, block_size: u32, bytes: u64, thin: bool) -> LuFacts {
         max_transfer_blocks: 0,
         rotational: false,
         removable: false,
+        saves: true,
     }
 }

@@ -319,7 +319,7 @@ impl World {
 
     fn reset(&mut self, units: &[LuId]) {
         for lu in units {
-            self.session.abort_for_another(&mut self.stage, *lu);
+            self.session.abort_for_another(&mut self.stage, *lu, true);
             self.session.attention(*lu, Asc::DEVICE_RESET);
             self.untold = true;
         }
@@ -339,7 +339,7 @@ impl World {
         let lu = LuId(dice.below(3));
         if dice.once_in(4) {
             // Every command that this ends has an answer, TASK ABORTED, once the fences stand.
-            self.session.abort_for_another(&mut self.stage, lu);
+            self.session.abort_for_another(&mut self.stage, lu, true);
             self.untold = true;
         }
         self.session.attention(lu, Asc::DEVICE_RESET);

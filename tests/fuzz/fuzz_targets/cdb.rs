@@ -107,6 +107,7 @@ fn facts(u: &mut Unstructured<'_>) -> Result<LuFacts> {
         max_transfer_blocks: *u.choose(&[0, 128])?,
         rotational: u.arbitrary()?,
         removable: u.arbitrary()?,
+        saves: u.arbitrary()?,
     })
 }
 
