@@ -96,6 +96,7 @@ rules! {
     read_overflow_into_half_a_block
     read_underflow
     read_without_room
+    report_luns_well_known_lun
     reservation_conflict
     reservation_conflict_on_several_reactors
     session_reinstatement
@@ -114,6 +115,7 @@ rules! {
     unsolicited_data_beyond_first_burst_fails
     unsolicited_data_must_be_negotiated
     unsolicited_data_of_a_failed_command_passes
+    write_buffer_echoes
     write_by_r2t
     write_immediate
     write_overflow

@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
@@ -20,8 +20,8 @@ use super::notify::Notify;
 use super::state::StateDir;
 use crate::ids::LuId;
 use crate::reactor::{Control, Limits, Saver, Setup, UnitSeed, start};
-use crate::ring::SocketOptions;
-use crate::scsi::{Identity, Lu, LuState, Persistent};
+use crate::ring::{SocketOptions, monotonic_ns};
+use crate::scsi::{Clock, Identity, Lu, LuState, Persistent};
 use crate::store::{self, Backing, Medium, PATIENCE, StoreConfig};
 use crate::sys;
 use crate::target::{Catalog, TpgParams};
@@ -121,10 +121,18 @@ fn open_unit(
 
 /// The state that a logical unit starts with.
 fn restored(name: &str, saved: Option<&[u8]>) -> anyhow::Result<LuState> {
-    let Some(saved) = saved else { return Ok(LuState::default()) };
-    let saved: Persistent = serde_json::from_slice(saved)
-        .with_context(|| format!("the saved state of {name} is damaged; remove it to start afresh"))?;
-    Ok(LuState::restored(saved))
+    let saved: Persistent = match saved {
+        Some(saved) => serde_json::from_slice(saved)
+            .with_context(|| format!("the saved state of {name} is damaged; remove it to start afresh"))?,
+        None => Persistent::default(),
+    };
+    Ok(LuState { clock: clock(), ..LuState::restored(saved) })
+}
+
+/// The time of day, as logical units show it. One that the system does not know shows as 1970.
+fn clock() -> Clock {
+    let day = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Clock::showing(day.as_millis() as u64, monotonic_ns())
 }
 
 /// Saves a logical unit's state under its serial number.

@@ -9,6 +9,13 @@ pub(super) fn bad_field(byte: u16, bit: u8) -> Failure {
     Sense::cdb_field(byte, bit).into()
 }
 
+/// INVALID COMMAND OPERATION CODE, with a pointer to it.
+#[cold]
+pub(super) fn unknown_opcode() -> Failure {
+    let field = Sense::cdb_field(0, 7).field;
+    Sense { field, ..Sense::illegal(Asc::INVALID_OPCODE) }.into()
+}
+
 /// PARAMETER LIST LENGTH ERROR.
 #[cold]
 pub(super) fn bad_length() -> Failure {

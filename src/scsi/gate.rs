@@ -8,13 +8,14 @@
 use super::cdb::Cdb;
 use super::check::{bad_field, write_protection};
 use super::table::{self, Row};
-use super::{Answered, Asc, Context, Failure, Lu, Outcome, Sense, inquiry, misc};
+use super::{Answered, Asc, Context, Failure, Lu, Outcome, Sense, inquiry, known, misc};
 
 /// Starts a command. `out` takes data-in that is at hand (answers longer than `out` are cut).
 pub fn start(cdb: &[u8], cx: &mut Context<'_>, out: &mut [u8]) -> Outcome {
     let cdb = Cdb::new(cdb);
     let answered = match cx.lu {
         Some(lu) => begin(&cdb, lu, cx, out),
+        None if cx.well_known => known::start(&cdb, cx, out),
         None => absent(&cdb, cx, out),
     };
     answered.unwrap_or_else(Outcome::Fail)
@@ -113,7 +114,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::testing::{Rig, facts, nexus};
-    use super::super::{Attentions, DriveOp, LuState, Power, Settings, SharedOp, status};
+    use super::super::{Attentions, DriveOp, Echo, LuState, Power, Settings, SharedOp, status};
     use super::*;
 
     const READ: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0];
@@ -127,10 +128,14 @@ mod tests {
         let mut attentions = Attentions::new();
         let mut cx = Context {
             lu: None,
+            well_known: false,
             nexus: &nexus,
             luns: &[3],
             read_only_map: false,
             attentions: &mut attentions,
+            ports: &[],
+            echo: &mut Echo::default(),
+            now: 0,
         };
         (start(cdb, &mut cx, &mut out), out)
     }
@@ -243,10 +248,14 @@ mod tests {
         let (me, mut attentions) = (nexus(1), Attentions::new());
         let mut cx = Context {
             lu: Some(&rig.lu),
+            well_known: false,
             nexus: &me,
             luns: &[],
             read_only_map: false,
             attentions: &mut attentions,
+            ports: &[],
+            echo: &mut Echo::default(),
+            now: 0,
         };
         let unmap = [0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0];
         let got = params(&unmap, &mut cx, &[0; 24], &mut []);

@@ -9,11 +9,11 @@ use super::{Answered, Context, Lu, Outcome, vpd};
 const NOT_THERE: u8 = 0x7f;
 
 /// The claim of SPC-4, which is the newest that initiators in use accept; what SPC-5 adds is told
-/// by the fields themselves.
+/// by the version descriptors and the fields themselves.
 const VERSION: u8 = 0x06;
 
-/// The standards (SPC-4 table 150): SAM-5, iSCSI, SPC-4, SBC-3.
-const VERSION_DESCRIPTORS: [u16; 4] = [0x00a0, 0x0960, 0x0460, 0x04c0];
+/// The standards (SPC-5 table 145): SAM-6, iSCSI, SPC-5, SBC-4; and, for those who look for these, SPC-4 and SBC-3.
+const VERSION_DESCRIPTORS: [u16; 6] = [0x00c0, 0x0960, 0x05c0, 0x0600, 0x0460, 0x04c0];
 
 /// Length of the standard data: up to and with the eight version descriptors and what is reserved.
 const STANDARD_LENGTH: usize = 96;
@@ -41,7 +41,7 @@ pub(super) fn absent(cdb: &Cdb, out: &mut [u8]) -> Answered {
 }
 
 /// EVPD; without it there is no page code, and CMDDT is obsolete.
-fn pages_asked(cdb: &Cdb) -> Result<bool, super::Failure> {
+pub(super) fn pages_asked(cdb: &Cdb) -> Result<bool, super::Failure> {
     let evpd = cdb.bit::<1>(0);
     if cdb.bit::<1>(1) {
         return Err(bad_field(1, 1));
@@ -52,7 +52,7 @@ fn pages_asked(cdb: &Cdb) -> Result<bool, super::Failure> {
     Ok(evpd)
 }
 
-fn standard(answer: &mut Answer<'_>, peripheral: u8, removable: bool, names: [&str; 3]) {
+pub(super) fn standard(answer: &mut Answer<'_>, peripheral: u8, removable: bool, names: [&str; 3]) {
     let [vendor, product, revision] = names;
     // RMB; HISUP: 64-bit LUNs; response data format 2.
     answer.put(&[peripheral, u8::from(removable) << 7, VERSION, 0x12, (STANDARD_LENGTH - 5) as u8]);
@@ -77,7 +77,7 @@ mod tests {
         assert_eq!(got.len(), 96);
         assert_eq!(got[..8], [0, 0, 6, 0x12, 91, 0, 0x10, 2]);
         assert_eq!(&got[8..36], b"RINGTGT disk            1   ");
-        assert_eq!(got[58..66], [0, 0xa0, 9, 0x60, 4, 0x60, 4, 0xc0]);
+        assert_eq!(got[58..70], [0, 0xc0, 9, 0x60, 5, 0xc0, 6, 0, 4, 0x60, 4, 0xc0]);
     }
 
     #[test]

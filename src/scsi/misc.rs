@@ -4,7 +4,7 @@
 use super::answer::Answer;
 use super::cdb::Cdb;
 use super::check::bad_field;
-use super::{Answered, Asc, Context, Lu, MAX_SENSE, Outcome, Sense};
+use super::{Answered, Asc, Context, Lu, MAX_SENSE, Outcome, REPORT_LUNS_LUN, Sense};
 
 /// That the medium is accessible has been checked before.
 pub(super) fn test_unit_ready(_: &Cdb, _: &Lu, _: &mut Context<'_>, _: &mut [u8]) -> Answered {
@@ -53,29 +53,42 @@ pub(super) fn capacity16(cdb: &Cdb, lu: &Lu, _: &mut Context<'_>, out: &mut [u8]
     Ok(answer.finish())
 }
 
-/// REPORT LUNS (SPC-5 section 6.33). There are no well known logical units, so SELECT REPORT 01h
-/// lists none; it answers a pending "reported LUNs data has changed" as well.
+/// REPORT LUNS (SPC-5 section 6.33); it answers a pending "reported LUNs data has changed" as well.
 pub(super) fn report_luns(cdb: &Cdb, _: &Lu, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
     luns(cdb, cx, out)
 }
 
-/// The same where the addressed LUN names no logical unit.
+/// The same where the addressed LUN names no logical unit, or the well known one.
 pub(super) fn luns(cdb: &Cdb, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
-    let listed = match cdb.u8::<2>() {
-        0x00 | 0x02 => cx.luns,
-        0x01 => &[],
-        _ => return Err(bad_field(2, 7)),
-    };
+    let Some((plain, well_known)) = selected(cdb.u8::<2>()) else { return Err(bad_field(2, 7)) };
     let allocation = cdb.u32::<6>() as usize;
     if allocation < 16 {
         return Err(bad_field(6, 7));
     }
     cx.attentions.withdraw(Asc::REPORTED_LUNS_CHANGED);
     let mut answer = Answer::new(out, allocation);
-    answer.put(&(listed.len() as u32 * 8).to_be_bytes());
-    answer.zeroes(4);
-    listed.iter().for_each(|lun| answer.put(&lun_bytes(*lun)));
+    answer.zeroes(8);
+    if plain {
+        cx.luns.iter().for_each(|lun| answer.put(&lun_bytes(*lun)));
+    }
+    if well_known {
+        answer.put(&REPORT_LUNS_LUN.to_be_bytes());
+    }
+    answer.close_u32(0, 8);
     Ok(answer.finish())
+}
+
+/// What SELECT REPORT asks for: the plain logical units, and the well known ones (SPC-5 table 265).
+/// There are no conglomerates: no administrative logical unit (10h), and none that is subsidiary to
+/// one (12h); the units that belong to no conglomerate (11h) are all that are not well known.
+fn selected(report: u8) -> Option<(bool, bool)> {
+    match report {
+        0x00 | 0x11 => Some((true, false)),
+        0x01 => Some((false, true)),
+        0x02 => Some((true, true)),
+        0x10 | 0x12 => Some((false, false)),
+        _ => None,
+    }
 }
 
 /// A LUN in the peripheral format below 256, in the flat format above (SAM-6 section 4.7.7).
@@ -126,7 +139,16 @@ mod tests {
         let mut rig = Rig::new(facts());
         let report = |select, allocation| [0xa0, 0, select, 0, 0, 0, 0, 0, 0, allocation, 0, 0];
         assert_eq!(rig.data(&report(0, 16)).len(), 16);
-        assert_eq!(rig.data(&report(1, 16)), [0; 8], "no well known logical units");
+        let well_known = [0, 0, 0, 8, 0, 0, 0, 0, 0xc1, 1, 0, 0, 0, 0, 0, 0];
+        assert_eq!(rig.data(&report(1, 64)), well_known);
+        assert_eq!(
+            rig.data(&report(2, 64)),
+            [&[0, 0, 0, 32], &rig.data(&report(0, 64))[4..], &well_known[8..]].concat()
+        );
+        assert_eq!(rig.data(&report(0x11, 64)), rig.data(&report(0, 64)));
+        for none in [0x10, 0x12] {
+            assert_eq!(rig.data(&report(none, 64)), [0; 8]);
+        }
         assert_eq!(rig.sense(&report(3, 16)), Sense::cdb_field(2, 7));
         assert_eq!(rig.sense(&report(0, 15)), Sense::cdb_field(6, 7));
     }

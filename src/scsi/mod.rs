@@ -17,12 +17,17 @@
 
 mod answer;
 mod attention;
+mod buffer;
 mod cdb;
 mod check;
+mod clock;
+mod diagnostic;
 mod drive;
 mod facts;
 mod gate;
 mod inquiry;
+mod known;
+mod label;
 mod medium;
 mod misc;
 mod mode;
@@ -43,11 +48,15 @@ mod testing;
 use std::sync::Arc;
 
 pub use attention::Attentions;
+pub use buffer::Echo;
+pub use clock::Clock;
 pub use drive::{Drive, DriveOp, Power};
 pub use facts::{Identity, LuFacts, Naa, Thin};
 pub use gate::{params, start};
+pub use known::REPORT_LUNS_LUN;
+pub use label::{Label, Labels};
 pub use mode::{ModePages, Settings};
-pub use nexus::ItNexus;
+pub use nexus::{ItNexus, Port};
 pub use reserve::{PrAction, PrOut, PrType, Registrant, Reservation, Reservations};
 pub use sense::{Asc, Field, MAX_SENSE, Sense, SenseKey, status};
 pub use state::{Effects, LuState, Persistent, SharedOp};
@@ -66,6 +75,8 @@ pub struct Lu {
 pub struct Context<'a> {
     /// The logical unit; `None`: the LUN names none.
     pub lu: Option<&'a Lu>,
+    /// Whether the LUN, if it names no logical unit, is that of the REPORT LUNS well known one.
+    pub well_known: bool,
     /// Who sent the command.
     pub nexus: &'a ItNexus,
     /// The LUNs that this nexus sees, in any order (for REPORT LUNS).
@@ -74,6 +85,12 @@ pub struct Context<'a> {
     pub read_only_map: bool,
     /// What this nexus has yet to be told about the logical unit.
     pub attentions: &'a mut Attentions,
+    /// The target's ports, that of this nexus among them.
+    pub ports: &'a [Port],
+    /// What this nexus has written by WRITE BUFFER.
+    pub echo: &'a mut Echo,
+    /// Nanoseconds since some moment that is the same for all commands.
+    pub now: u64,
 }
 
 /// What becomes of a command.

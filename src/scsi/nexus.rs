@@ -24,9 +24,23 @@ pub struct ItNexus {
     pub relative_port: u16,
 }
 
+/// A target port of iSCSI: a portal group of a target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Port {
+    /// The target portal group tag.
+    pub tag: u16,
+    /// The relative target port identifier.
+    pub relative: u16,
+}
+
 impl ItNexus {
     fn ports(&self) -> (&str, [u8; 6], &str, u16) {
         (&self.initiator, self.isid, &self.target, self.tpg_tag)
+    }
+
+    /// The SCSI name string of a port of the target (SPC-5 section 7.7.6.11, RFC 7143 section 4.4.1).
+    pub(super) fn port_name(&self, tag: u16) -> String {
+        format!("{},t,0x{tag:04x}", self.target)
     }
 
     /// The initiator port's iSCSI TransportID (SPC-5 section 7.6.4.6, format 01b): name, the

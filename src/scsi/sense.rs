@@ -111,6 +111,10 @@ impl Asc {
     pub const REGISTRATIONS_PREEMPTED: Self = Self(0x2a, 0x05);
     /// 2A/09
     pub const CAPACITY_CHANGED: Self = Self(0x2a, 0x09);
+    /// 2A/10
+    pub const TIMESTAMP_CHANGED: Self = Self(0x2a, 0x10);
+    /// 2C/00
+    pub const COMMAND_SEQUENCE_ERROR: Self = Self(0x2c, 0x00);
     /// 2F/00
     pub const COMMANDS_CLEARED: Self = Self(0x2f, 0x00);
     /// 3A/02: the medium was ejected
@@ -119,8 +123,12 @@ impl Asc {
     pub const SAVING_NOT_SUPPORTED: Self = Self(0x39, 0x00);
     /// 3F/03
     pub const INQUIRY_CHANGED: Self = Self(0x3f, 0x03);
+    /// 3F/05
+    pub const DEVICE_IDENTIFIER_CHANGED: Self = Self(0x3f, 0x05);
     /// 3F/0E
     pub const REPORTED_LUNS_CHANGED: Self = Self(0x3f, 0x0e);
+    /// 3F/0F
+    pub const ECHO_BUFFER_OVERWRITTEN: Self = Self(0x3f, 0x0f);
     /// 44/00
     pub const INTERNAL_TARGET_FAILURE: Self = Self(0x44, 0x00);
     /// 47/05

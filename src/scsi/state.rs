@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::drive::{Drive, DriveOp};
 use super::mode::{ModePages, Settings};
 use super::reserve::{PrOut, Reservations};
-use super::{Asc, Failure, ItNexus, LuFacts};
+use super::{Asc, Clock, Failure, ItNexus, Label, Labels, LuFacts};
 
 /// The state of one logical unit that commands and resets change.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -19,6 +19,10 @@ pub struct LuState {
     pub mode: ModePages,
     /// Whether it runs, and whether its medium is there.
     pub drive: Drive,
+    /// What time it believes it is.
+    pub clock: Clock,
+    /// What administrators call it.
+    pub labels: Labels,
 }
 
 /// The part of the state that outlives a power loss.
@@ -30,6 +34,9 @@ pub struct Persistent {
     /// Registrations and reservation, if they were made with APTPL; otherwise empty.
     #[serde(default)]
     pub reservations: Reservations,
+    /// Identifying information.
+    #[serde(default)]
+    pub labels: Labels,
 }
 
 /// A change of the state, asked for by a command or an event.
@@ -50,6 +57,15 @@ pub enum SharedOp {
     },
     /// START STOP UNIT or PREVENT ALLOW MEDIUM REMOVAL.
     Drive(DriveOp),
+    /// SET TIMESTAMP.
+    SetClock(Clock),
+    /// SET IDENTIFYING INFORMATION.
+    SetLabel {
+        /// Which.
+        label: Label,
+        /// What it becomes; empty: none.
+        to: Vec<u8>,
+    },
     /// A reset of the logical unit (LOGICAL UNIT RESET, target resets): not a command.
     Reset,
     /// The I_T nexus has gone (logout, connection lost, session reinstated): not a command.
@@ -72,6 +88,10 @@ pub struct Effects {
 }
 
 impl Effects {
+    fn attention_others(asc: Asc) -> Self {
+        Self { attention_others: Some(asc), ..Self::default() }
+    }
+
     fn attention_all(asc: Asc, caller: &ItNexus) -> Self {
         Self { attentions: vec![(caller.clone(), asc)], attention_others: Some(asc), ..Self::default() }
     }
@@ -80,16 +100,14 @@ impl Effects {
 impl LuState {
     /// The state after power on.
     pub fn restored(saved: Persistent) -> Self {
-        Self {
-            reservations: saved.reservations,
-            mode: ModePages::powered_on(saved.mode),
-            drive: Drive::default(),
-        }
+        let mode = ModePages::powered_on(saved.mode);
+        Self { reservations: saved.reservations, mode, labels: saved.labels, ..Self::default() }
     }
 
     /// What must outlive a power loss.
     pub fn persistent(&self) -> Persistent {
-        Persistent { mode: self.mode.saved, reservations: self.reservations.persistent() }
+        let (mode, labels) = (self.mode.saved, self.labels.clone());
+        Persistent { mode, reservations: self.reservations.persistent(), labels }
     }
 
     /// Whether sense data is to be in descriptor format (D_SENSE, SPC-5 section 7.5.13).
@@ -118,6 +136,14 @@ impl LuState {
             SharedOp::Release => self.reservations.release(nexus)?,
             SharedOp::ModeSelect { to, save } => return Ok(self.select(facts, *to, *save)),
             SharedOp::Drive(op) => return self.drive.apply(*op, nexus),
+            SharedOp::SetClock(clock) => {
+                self.clock = *clock;
+                return Ok(Effects::attention_others(Asc::TIMESTAMP_CHANGED));
+            }
+            SharedOp::SetLabel { label, to } => {
+                self.labels.set(*label, to.clone());
+                return Ok(Effects::attention_others(Asc::DEVICE_IDENTIFIER_CHANGED));
+            }
             SharedOp::Reset => return Ok(self.reset(nexus)),
             SharedOp::NexusLoss => {
                 self.reservations.nexus_lost(nexus);

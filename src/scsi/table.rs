@@ -7,14 +7,16 @@
 use bitflags::bitflags;
 
 use super::cdb::Cdb;
-use super::check::bad_field;
+use super::check::{bad_field, unknown_opcode};
 use super::reserve::{self, Needs};
-use super::{Answered, Asc, Context, Failure, Lu, LuFacts, Sense};
-use super::{drive, inquiry, medium, misc, mode, rsoc, space};
+use super::{Answered, Context, Failure, Lu, LuFacts};
+use super::{buffer, clock, diagnostic, drive, inquiry, label, medium, misc, mode, rsoc, space};
 
+pub(super) const TEST_UNIT_READY: u8 = 0x00;
 pub(super) const REQUEST_SENSE: u8 = 0x03;
 pub(super) const INQUIRY: u8 = 0x12;
 pub(super) const MODE_SELECT6: u8 = 0x15;
+pub(super) const READ_BUFFER16: u8 = 0x9b;
 pub(super) const REPORT_LUNS: u8 = 0xa0;
 
 bitflags! {
@@ -33,6 +35,8 @@ bitflags! {
         const LOADED = 16;
         /// It exists only on logical units with removable medium.
         const REMOVABLE = 32;
+        /// It exists only where what it sets can be saved.
+        const SAVES = 64;
     }
 }
 
@@ -64,6 +68,7 @@ impl Row {
     pub(super) fn on(&self, facts: &LuFacts) -> bool {
         (!self.traits.contains(Traits::THIN) || facts.thin.is_some())
             && (!self.traits.contains(Traits::REMOVABLE) || facts.removable)
+            && (!self.traits.contains(Traits::SAVES) || facts.saves)
     }
 }
 
@@ -73,6 +78,7 @@ const LOADED: Traits = Traits::LOADED;
 const MEDIUM: Traits = Traits::MEDIUM;
 const WRITES: Traits = Traits::MEDIUM.union(Traits::WRITES);
 const UNMAPS: Traits = WRITES.union(Traits::THIN);
+const SAVES: Traits = Traits::SAVES;
 
 const fn row(usage: &'static [u8], needs: Needs, traits: Traits, start: Start) -> Row {
     Row { opcode: usage[0], action: None, usage, needs, traits, start, params: None }
@@ -115,6 +121,10 @@ pub(super) static ROWS: &[Row] = &[
     row(&[0x1a, 0x08, 0xff, 0xff, 0xff, 4], Writing, NONE, mode::sense6),
     // START STOP UNIT
     row(&[0x1b, 1, 0, 0x0f, 0xf7, 4], NoLegacy, NONE, drive::start_stop),
+    // RECEIVE DIAGNOSTIC RESULTS
+    row(&[0x1c, 1, 0xff, 0xff, 0xff, 4], Writing, NONE, diagnostic::receive),
+    // SEND DIAGNOSTIC
+    row(&[0x1d, 0xf4, 0, 0xff, 0xff, 4], Writing, NONE, diagnostic::send).params(diagnostic::send_params),
     // PREVENT ALLOW MEDIUM REMOVAL
     row(&[0x1e, 0, 0, 0, 3, 4], NoLegacy, Traits::REMOVABLE, drive::prevent_allow),
     // READ CAPACITY(10)
@@ -127,6 +137,11 @@ pub(super) static ROWS: &[Row] = &[
     row(&[0x2f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Reading, MEDIUM, medium::verify10),
     // SYNCHRONIZE CACHE(10)
     row(&[0x35, 2, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Writing, MEDIUM, medium::synchronize10),
+    // WRITE BUFFER
+    row(&[0x3b, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 4], Writing, NONE, buffer::write)
+        .params(buffer::write_params),
+    // READ BUFFER(10)
+    row(&[0x3c, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 4], Writing, NONE, buffer::read),
     // WRITE SAME(10)
     row(&[0x41, 0xfe, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Writing, WRITES, space::write_same10),
     // UNMAP
@@ -163,6 +178,13 @@ pub(super) static ROWS: &[Row] = &[
     row(&usage16(0x91, 2), Writing, MEDIUM, medium::synchronize16),
     // WRITE SAME(16)
     row(&usage16(0x93, 0xff), Writing, WRITES, space::write_same16),
+    // READ BUFFER(16)
+    row(
+        &[0x9b, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 4],
+        Writing,
+        NONE,
+        buffer::read,
+    ),
     // READ CAPACITY(16)
     row(
         &[0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4],
@@ -173,12 +195,25 @@ pub(super) static ROWS: &[Row] = &[
     .action(0x10),
     // REPORT LUNS
     row(&[0xa0, 0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4], Nothing, EXEMPT, misc::report_luns),
+    // REPORT IDENTIFYING INFORMATION
+    row(&[0xa3, 0x05, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xfe, 4], Writing, NONE, label::report)
+        .action(0x05),
     // REPORT SUPPORTED OPERATION CODES
     row(&[0xa3, 0x0c, 0x87, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 4], Writing, NONE, rsoc::opcodes)
         .action(0x0c),
     // REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS
     row(&[0xa3, 0x0d, 0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4], Writing, NONE, rsoc::functions)
         .action(0x0d),
+    // REPORT TIMESTAMP
+    row(&[0xa3, 0x0f, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4], Writing, NONE, clock::report).action(0x0f),
+    // SET IDENTIFYING INFORMATION
+    row(&[0xa4, 0x06, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xfe, 4], Writing, SAVES, label::set)
+        .action(0x06)
+        .params(label::set_params),
+    // SET TIMESTAMP
+    row(&[0xa4, 0x0f, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4], Writing, NONE, clock::set)
+        .action(0x0f)
+        .params(clock::set_params),
     // READ(12)
     row(&usage12(0xa8, 0xf8), Reading, MEDIUM, medium::read12),
     // WRITE(12)
@@ -258,13 +293,6 @@ fn find_action(cdb: &Cdb, facts: &LuFacts) -> Result<&'static Row, Failure> {
         return Err(unknown_opcode());
     }
     known.find(|row| row.action == Some(cdb.action())).ok_or_else(|| bad_field(1, 4))
-}
-
-/// INVALID COMMAND OPERATION CODE, with a pointer to it.
-#[cold]
-fn unknown_opcode() -> Failure {
-    let field = Sense::cdb_field(0, 7).field;
-    Sense { field, ..Sense::illegal(Asc::INVALID_OPCODE) }.into()
 }
 
 #[cfg(test)]

@@ -56,13 +56,16 @@ pub(super) struct Rig {
     pub(super) lu: Lu,
     pub(super) attentions: Attentions,
     pub(super) read_only_map: bool,
+    pub(super) echo: Echo,
+    pub(super) now: u64,
     pub(super) out: Vec<u8>,
 }
 
 impl Rig {
     pub(super) fn new(facts: LuFacts) -> Self {
         let lu = Lu { facts: Arc::new(facts), state: Arc::default() };
-        Self { lu, attentions: Attentions::new(), read_only_map: false, out: vec![0xee; 4096] }
+        let out = vec![0xee; 4096];
+        Self { lu, attentions: Attentions::new(), read_only_map: false, echo: Echo::default(), now: 0, out }
     }
 
     /// Sends a command from nexus 1.
@@ -71,15 +74,32 @@ impl Rig {
     }
 
     pub(super) fn start_from(&mut self, number: u16, cdb: &[u8]) -> Outcome {
-        let nexus = nexus(number);
+        self.with(number, false, |cx, out| start(cdb, cx, out))
+    }
+
+    /// Sends a command from nexus 1 to the REPORT LUNS well known logical unit.
+    pub(super) fn start_known(&mut self, cdb: &[u8]) -> Outcome {
+        self.with(1, true, |cx, out| start(cdb, cx, out))
+    }
+
+    fn with<R>(
+        &mut self,
+        number: u16,
+        known: bool,
+        call: impl FnOnce(&mut Context<'_>, &mut [u8]) -> R,
+    ) -> R {
         let mut cx = Context {
-            lu: Some(&self.lu),
-            nexus: &nexus,
+            lu: (!known).then_some(&self.lu),
+            well_known: known,
+            nexus: &nexus(number),
             luns: &[0, 1, 300],
             read_only_map: self.read_only_map,
             attentions: &mut self.attentions,
+            ports: &[Port { tag: 1, relative: 1 }, Port { tag: 7, relative: 0x102 }],
+            echo: &mut self.echo,
+            now: self.now,
         };
-        start(cdb, &mut cx, &mut self.out)
+        call(&mut cx, &mut self.out)
     }
 
     /// Sends a command with a parameter list from nexus 1.
@@ -99,15 +119,7 @@ impl Rig {
 
     /// Goes on with a command as if its parameter list had been asked for.
     pub(super) fn params_from(&mut self, number: u16, cdb: &[u8], data: &[u8]) -> Outcome {
-        let nexus = nexus(number);
-        let mut cx = Context {
-            lu: Some(&self.lu),
-            nexus: &nexus,
-            luns: &[],
-            read_only_map: self.read_only_map,
-            attentions: &mut self.attentions,
-        };
-        params(cdb, &mut cx, data, &mut self.out)
+        self.with(number, false, |cx, out| params(cdb, cx, data, out))
     }
 
     /// Sends a command and, if it changes shared state, applies that.

@@ -2,7 +2,7 @@
 
 use super::answer::Answer;
 use super::check::bad_field;
-use super::{Context, Failure, Lu};
+use super::{Context, Failure, Lu, MAX_SENSE};
 
 /// Writes what follows the four bytes of page header.
 type Page = fn(&Lu, &Context<'_>, &mut Answer<'_>);
@@ -13,6 +13,8 @@ static PAGES: &[(u8, Page)] = &[
     (0x80, serial),
     (0x83, identification),
     (0x86, extended),
+    (0x87, policy),
+    (0x88, ports),
     (0xb0, limits),
     (0xb1, characteristics),
     (0xb2, provisioning),
@@ -53,12 +55,16 @@ fn identification(lu: &Lu, cx: &Context<'_>, answer: &mut Answer<'_>) {
         // The whole designator is held to 64 bytes, however long the serial number is.
         a.put_ascii(&identity.serial, identity.serial.len().min(56));
     });
+    port_designators(cx, answer);
+}
+
+/// The names of the port that the nexus came through, and of the target.
+pub(super) fn port_designators(cx: &Context<'_>, answer: &mut Answer<'_>) {
     let port = cx.nexus.relative_port.to_be_bytes();
     designator(answer, PORT, BINARY, 0x04, |a| a.put(&[0, 0, port[0], port[1]]));
     // All ports are in one target port group: none is better than another.
     designator(answer, PORT, BINARY, 0x05, |a| a.put(&[0, 0, 0, 1]));
-    let port_name = format!("{},t,0x{:04x}", cx.nexus.target, cx.nexus.tpg_tag);
-    designator(answer, PORT, UTF8, 0x08, |a| name(a, &port_name));
+    designator(answer, PORT, UTF8, 0x08, |a| name(a, &cx.nexus.port_name(cx.nexus.tpg_tag)));
     designator(answer, DEVICE, UTF8, 0x08, |a| name(a, &cx.nexus.target));
 }
 
@@ -104,6 +110,24 @@ fn extended(lu: &Lu, _: &Context<'_>, answer: &mut Answer<'_>) {
     answer.patch(5, &[0x07]);
     // V_SUP: there is a volatile cache.
     answer.patch(6, &[u8::from(lu.facts.write_cache)]);
+    // Sense data is never longer.
+    answer.patch(13, &[MAX_SENSE as u8]);
+}
+
+/// 87h: Mode Page Policy. All pages (3Fh, with all subpages) are shared by all I_T nexuses.
+fn policy(_: &Lu, _: &Context<'_>, answer: &mut Answer<'_>) {
+    answer.put(&[0x3f, 0xff, 0, 0]);
+}
+
+/// 88h: SCSI Ports. What initiator ports there are is not said; a target port is known by its name.
+fn ports(_: &Lu, cx: &Context<'_>, answer: &mut Answer<'_>) {
+    for port in cx.ports {
+        let [high, low] = port.relative.to_be_bytes();
+        answer.put(&[0, 0, high, low, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let start = answer.len();
+        designator(answer, PORT, UTF8, 0x08, |a| name(a, &cx.nexus.port_name(port.tag)));
+        answer.close_u16(start - 2);
+    }
 }
 
 /// B0h: Block Limits.
@@ -161,7 +185,7 @@ mod tests {
     #[test]
     fn every_listed_page_is_there_and_as_long_as_it_says() {
         let listed = page(facts(), 0);
-        assert_eq!(listed[4..], [0x00, 0x80, 0x83, 0x86, 0xb0, 0xb1, 0xb2]);
+        assert_eq!(listed[4..], [0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0xb0, 0xb1, 0xb2]);
         for code in &listed[4..] {
             let got = page(facts(), *code);
             assert_eq!(got[1], *code);
@@ -202,6 +226,21 @@ mod tests {
     }
 
     #[test]
+    fn all_ports_by_number_and_name() {
+        let got = page(facts(), 0x88);
+        let name = b"iqn.2026-01.org.example:disk,t,0x0007\0\0\0";
+        let port = |high, low| [&[0, 0, high, low, 0, 0, 0, 0, 0, 0, 0, 44, 0x53, 0x98, 0, 40][..]].concat();
+        assert_eq!(got[4..20], port(0, 1));
+        assert_eq!(got[60..76], port(1, 2));
+        assert_eq!(&got[76..], name);
+    }
+
+    #[test]
+    fn mode_pages_are_shared() {
+        assert_eq!(page(facts(), 0x87)[4..], [0x3f, 0xff, 0, 0]);
+    }
+
+    #[test]
     fn block_limits_of_a_thin_unit() {
         let got = page(facts(), 0xb0);
         assert_eq!(got.len(), 64);
@@ -229,6 +268,6 @@ mod tests {
     #[test]
     fn extended_data() {
         let got = page(facts(), 0x86);
-        assert_eq!((got.len(), got[5], got[6]), (64, 7, 1));
+        assert_eq!((got.len(), got[5], got[6], got[13]), (64, 7, 1, 32));
     }
 }

@@ -108,7 +108,17 @@ impl Session {
             Some(l) => (&mut l.attentions, l.read_only, h.lu(l.lu)),
             None => (&mut nobodys, false, None),
         };
-        let mut cx = Context { lu, nexus: &self.nexus, luns: &self.lun_numbers, read_only_map, attentions };
+        let mut cx = Context {
+            lu,
+            well_known: task.lun == scsi::REPORT_LUNS_LUN,
+            nexus: &self.nexus,
+            luns: &self.lun_numbers,
+            read_only_map,
+            attentions,
+            ports: &self.ports,
+            echo: &mut self.echo,
+            now: h.now(),
+        };
         let outcome = match params {
             None => scsi::start(&task.cdb, &mut cx, &mut scratch),
             Some(list) => scsi::params(&task.cdb, &mut cx, list, &mut scratch),

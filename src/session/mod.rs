@@ -40,8 +40,8 @@ use self::service::Text;
 use self::task::{Task, Tasks, Work};
 use self::tmf::Managing;
 use crate::ids::{LuId, TaskId};
-use crate::scsi::{Asc, Attentions, ItNexus};
-use crate::target::Catalog;
+use crate::scsi::{Asc, Attentions, Echo, ItNexus, Port};
+use crate::target::{Catalog, Target};
 use crate::wire::bhs::{Bhs, DataOut};
 use crate::wire::codes::{Opcode, RejectReason};
 use crate::wire::flags;
@@ -88,6 +88,10 @@ pub struct Session {
     cid: u16,
     luns: Vec<MappedLun>,
     lun_numbers: Vec<u16>,
+    /// The ports of the target.
+    ports: Vec<Port>,
+    /// What WRITE BUFFER has written.
+    echo: Echo,
     rx: Rx,
     exp_cmd_sn: Sn,
     max_cmd_sn: Sn,
@@ -140,6 +144,8 @@ impl Session {
             discovery: e.target.is_none(),
             cid: e.cid,
             lun_numbers: luns.iter().map(|l| l.lun).collect(),
+            ports: e.target.as_deref().map(ports_of).unwrap_or_default(),
+            echo: Echo::default(),
             luns,
             rx: Rx::default(),
             exp_cmd_sn: Sn(e.exp_cmd_sn),
@@ -304,6 +310,11 @@ impl Session {
             h.free(buf);
         }
     }
+}
+
+/// The SCSI ports of a target: its portal groups.
+fn ports_of(target: &Target) -> Vec<Port> {
+    target.tpgs.iter().map(|group| Port { tag: group.tag, relative: group.relative_port }).collect()
 }
 
 /// What a new nexus has yet to be told (SAM-6 section 6.2: power on, as far as it can know).

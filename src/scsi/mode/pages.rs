@@ -129,9 +129,11 @@ const CONTROL: Page = Page {
     ..page(&[0x0a, 0x0a, 0x22, 0x10, 0, 0, 0, 0, 0, 0, 0, 0])
 };
 
-/// 0Ah/01h, Control Extension (SPC-5 section 7.5.14).
+/// 0Ah/01h, Control Extension (SPC-5 section 7.5.14). TCMOS: the clock is set when the target starts; SCSIP: what
+/// SET TIMESTAMP says counts more.
 const CONTROL_EXTENSION: Page = page(&[
-    0x4a, 0x01, 0, 0x1c, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0x4a, 0x01, 0, 0x1c, 0x06, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0,
 ]);
 
 /// 0Ah/05h, IO Advice Hints Grouping (SBC-4 section 6.5.9): a descriptor for each group number.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use ringtgt::scsi::{
-    self, Attentions, Context, Failure, Identity, Io, ItNexus, Lu, LuFacts, LuState, MAX_PARAMS, MAX_SENSE,
+    self, Attentions, Context, Echo, Failure, Identity, Io, ItNexus, Lu, LuFacts, LuState, MAX_PARAMS, MAX_SENSE,
     Naa, Outcome, PrType, Range, SharedOp, Thin,
 };
 
@@ -24,11 +24,15 @@ const COMMANDS: &[(u8, usize)] = &[
     (0x17, 6),
     (0x1a, 6),
     (0x1b, 6),
+    (0x1c, 6),
+    (0x1d, 6),
     (0x25, 10),
     (0x28, 10),
     (0x2a, 10),
     (0x2f, 10),
     (0x35, 10),
+    (0x3b, 10),
+    (0x3c, 10),
     (0x41, 10),
     (0x42, 10),
     (0x55, 10),
@@ -42,9 +46,11 @@ const COMMANDS: &[(u8, usize)] = &[
     (0x8f, 16),
     (0x91, 16),
     (0x93, 16),
+    (0x9b, 16),
     (0x9e, 16),
     (0xa0, 12),
     (0xa3, 12),
+    (0xa4, 12),
     (0xa8, 12),
     (0xaa, 12),
     (0xaf, 12),
@@ -232,13 +238,14 @@ struct Rig {
     lu: Lu,
     attentions: [Attentions; 3],
     read_only_map: bool,
+    echo: Echo,
     out: Vec<u8>,
 }
 
 fuzz_target!(|input: Input| {
     let Input { facts, read_only_map, room, commands } = input;
     let lu = Lu { facts: Arc::new(facts), state: Arc::default() };
-    let mut rig = Rig { lu, attentions: Default::default(), read_only_map, out: vec![0; room] };
+    let mut rig = Rig { lu, attentions: Default::default(), read_only_map, echo: Echo::default(), out: vec![0; room] };
     for Command { from, cdb, list } in &commands {
         let mut outcome = rig.ask(*from, cdb, None);
         if let Outcome::Params(wanted) = outcome {
@@ -261,6 +268,10 @@ impl Rig {
             luns: &[0, 1, 300],
             read_only_map: self.read_only_map,
             attentions: &mut self.attentions[from],
+            well_known: false,
+            ports: &[],
+            echo: &mut self.echo,
+            now: 0,
         };
         match list {
             None => scsi::start(cdb, &mut cx, &mut self.out),
