@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringtgt::initiator::{Initiator, LoginClient, Pdu, RawConn};
-use ringtgt::wire::bhs::{BHS_LEN, DataOut, NopOut, R2t, ScsiCommand};
+use ringtgt::wire::bhs::{BHS_LEN, DataOut, NopOut, R2t, ScsiCommand, ScsiResponse};
 use ringtgt::wire::codes::{Opcode, TAG_NONE};
 use ringtgt::wire::flags;
 
@@ -340,6 +340,49 @@ fn floods_of_reads_whose_answers_are_not_read_hurt_nobody_else() {
     }
     served(&mut bystander, 3);
     eprintln!("20 writes and reads took {worst:?} at worst");
+}
+
+/// Asks to write more than there is room for, and sends none of it. Returns the connection.
+fn announce_writes(daemon: &Daemon, number: u8) -> RawConn {
+    let (mut conn, first) = raw_session(daemon, number);
+    // The unit attention of a new session.
+    conn.send(&test_unit_ready(first)).expect("a command");
+    let mut bytes = Vec::new();
+    for n in 1..=64 {
+        let mut pdu = ScsiCommand { cmd_sn: (first + n).into(), itt: n.into(), ..ScsiCommand::default() };
+        pdu.flags = flags::FINAL | flags::WRITE | flags::ATTR_SIMPLE;
+        pdu.expected_data_transfer_length = (256 << 10).into();
+        (pdu.cdb[0], pdu.cdb[7]) = (0x2a, 2); // 512 blocks
+        bytes.extend(pdu.as_bhs());
+    }
+    conn.send_bytes(&bytes).expect("commands");
+    conn
+}
+
+#[test]
+fn writers_that_send_nothing_cannot_keep_every_slot() {
+    let (_dir, path) = scratch_file();
+    let daemon = Daemon::serve(&["--reactors", "1", path.to_str().expect("text")]);
+    let mut bystander = login(&daemon, options(200));
+    served(&mut bystander, 1);
+    let mut silent: Vec<RawConn> = (0..10).map(|n| announce_writes(&daemon, n + 1)).collect();
+    thread::sleep(Duration::from_secs(1));
+    let start = Instant::now();
+    for _ in 0..20 {
+        assert!(bystander.read(0, 0, 512, 256 << 10).expect("a read").is_good());
+    }
+    // Five seconds of patience with the others, and some room for a busy machine.
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    // They hear of it, and may go on.
+    let conn = &mut silent[0];
+    let lapsed = loop {
+        let pdu = conn.recv().expect("an answer").expect("an answer");
+        if pdu.opcode() == Opcode::SCSI_RESPONSE && ScsiResponse::from_bhs(&pdu.bhs).itt.get() != 6 {
+            break pdu;
+        }
+    };
+    assert_eq!(lapsed.data[2 + 2] & 0xf, 0xb, "ABORTED COMMAND");
+    assert_eq!(lapsed.data[2 + 12..][..2], [0x4b, 0x06], "INITIATOR RESPONSE TIMEOUT");
 }
 
 #[test]

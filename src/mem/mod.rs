@@ -15,5 +15,5 @@ mod pool;
 mod region;
 
 pub use place::{Place, RegionId};
-pub use pool::{CLASSES, Needs, Pool, PoolConfig, SlotStats, TooLittle};
+pub use pool::{CLASSES, Holding, Needs, Pool, PoolConfig, Refused, Share, SlotStats, TooLittle};
 pub use region::{Backing, Memory, Pages, Region};

@@ -30,7 +30,7 @@ pub struct Needs {
 pub struct PoolConfig {
     /// Data slots per class of [`CLASSES`].
     pub data: [u32; 4],
-    /// Of those, how many only [`Pool::alloc_reserve`] may take: for data that arrives unasked.
+    /// Of those, how many only urgent needs may take: for data that arrives unasked.
     pub reserve: [u32; 4],
 }
 
@@ -77,6 +77,45 @@ impl PoolConfig {
     pub fn bytes(&self) -> u64 {
         self.data.iter().zip(CLASSES).map(|(&count, size)| u64::from(count) * u64::from(size)).sum()
     }
+}
+
+/// The slots that one holder has, by class.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Holding([u32; CLASSES.len()]);
+
+impl Holding {
+    /// A slot was given back, or is another's now.
+    #[inline]
+    pub fn remove(&mut self, buf: BufId) {
+        let count = &mut self.0[split(buf).0];
+        *count = count.saturating_sub(1);
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0 == [0; CLASSES.len()]
+    }
+}
+
+/// How many slots of a class one holder may have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Share {
+    /// As many as it likes; once the class is low, one part in so many.
+    OneIn(u32),
+    /// [`LEAST_SHARE`], whether the class is low or not.
+    Least,
+}
+
+/// Slots of a class that a holder may have at any rate: one step of a command takes that many at once (comparing).
+const LEAST_SHARE: u32 = 2;
+
+/// Why there is no slot for somebody.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// It has its share.
+    HasShare,
+    /// There is none.
+    Short,
 }
 
 /// One class of slots, for display.
@@ -159,25 +198,57 @@ impl Pool {
         pool
     }
 
-    /// A slot of at least `len` bytes: of the smallest class that holds them, or of the next one.
-    /// `None` when both are down to their reserve, or `len` is above the largest class.
-    pub fn alloc(&mut self, len: u32) -> Option<BufId> {
-        self.take(len, |list| list.reserve)
-    }
-
-    /// As [`Pool::alloc`], but the reserve may be used: for data that the peer sends without being asked.
-    pub fn alloc_reserve(&mut self, len: u32) -> Option<BufId> {
-        self.take(len, |_| 0)
-    }
-
-    fn take(&mut self, len: u32, keep: impl Fn(&List) -> u32) -> Option<BufId> {
-        let class = class_of(len)?;
-        (class..CLASSES.len().min(class + 2)).find_map(|class| {
+    /// A slot of at least `len` bytes: of the smallest class that holds them, or of the next one when that is used up.
+    /// The reserve is for what is `urgent`: data that the peer sends without being asked. Who holds its `share` of a
+    /// class gets no more, of the next class neither.
+    ///
+    /// # Errors
+    /// When there is none, and why; also when `len` is above the largest class.
+    #[inline]
+    pub fn alloc_share(
+        &mut self,
+        len: u32,
+        urgent: bool,
+        holding: &mut Holding,
+        share: Share,
+    ) -> Result<BufId, Refused> {
+        let first = class_of(len).ok_or(Refused::Short)?;
+        for class in first..CLASSES.len().min(first + 2) {
+            if holding.0[class] >= self.most(class, share) {
+                return Err(if class == first { Refused::HasShare } else { Refused::Short });
+            }
             let list = &mut self.lists[class];
-            let index = list.take(keep(list))?;
-            self.note(class);
-            Some(id(class, index))
-        })
+            if let Some(index) = list.take(if urgent { 0 } else { list.reserve }) {
+                self.note(class);
+                holding.0[class] += 1;
+                return Ok(id(class, index));
+            }
+        }
+        Err(Refused::Short)
+    }
+
+    /// Slots of a class that a holder may have now.
+    #[inline]
+    fn most(&self, class: usize, share: Share) -> u32 {
+        match share {
+            Share::Least => LEAST_SHARE,
+            Share::OneIn(_) if self.low & 1 << class == 0 => u32::MAX,
+            Share::OneIn(holders) => {
+                let list = &self.lists[class];
+                ((list.taken.len() as u32 - list.reserve) / holders.max(1)).max(LEAST_SHARE)
+            }
+        }
+    }
+
+    /// A slot for a test, which may have as many as there are.
+    #[cfg(test)]
+    pub(crate) fn alloc(&mut self, len: u32) -> Option<BufId> {
+        self.alloc_share(len, false, &mut Holding::default(), Share::OneIn(1)).ok()
+    }
+
+    #[cfg(test)]
+    fn alloc_reserve(&mut self, len: u32) -> Option<BufId> {
+        self.alloc_share(len, true, &mut Holding::default(), Share::OneIn(1)).ok()
     }
 
     /// Gives a slot back.
@@ -284,6 +355,29 @@ mod tests {
         pool.free(a);
         assert_eq!(pool.alloc(4096), Some(a));
         assert_eq!(pool.taken(), 1);
+    }
+
+    #[test]
+    fn nobody_gets_more_than_its_share_of_a_class_that_is_low() {
+        let config = PoolConfig { data: [20, 3, 3, 2], reserve: [4, 1, 1, 1] };
+        let mut pool = Pool::new(&config, &Region::new(config.bytes(), Pages::Transparent).unwrap());
+        let (mut greedy, mut other) = (Holding::default(), Holding::default());
+        let mut all = |who: &mut Holding, share| {
+            let mut got = 0;
+            loop {
+                match pool.alloc_share(1, false, who, share) {
+                    Ok(_) => got += 1,
+                    Err(why) => break (got, why),
+                }
+            }
+        };
+        // Sixteen are ordinary; it is low when two of those are left.
+        assert_eq!(all(&mut greedy, Share::OneIn(4)), (14, Refused::HasShare));
+        assert_eq!(all(&mut other, Share::Least), (2, Refused::HasShare));
+        // A share of the next class too is what one gets that has none of the first.
+        let mut third = Holding::default();
+        assert_eq!(all(&mut third, Share::OneIn(4)), (2, Refused::Short));
+        assert!(!third.is_empty());
     }
 
     #[test]

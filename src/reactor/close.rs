@@ -27,6 +27,7 @@ impl<D: Driver> Reactor<D> {
         }
         let waits = matches!(phase, Phase::Reinstating(_));
         if let Phase::Full(mut session) = phase {
+            self.world.sessions -= 1;
             let (mut desk, _) = desk(&mut self.world, conn);
             // After a panic in the core its books may be wrong: then what it still holds is left alone.
             if guarded(|| session.abort_all(&mut desk)).is_some() {

@@ -4,9 +4,11 @@ use super::gates::GateId;
 use super::registry::SessionKey;
 use super::tx::Tx;
 use crate::ids::{ConnId, CoreId};
+use crate::mem::Holding;
 use crate::ring::{Ends, RecvOp};
 use crate::session::Session;
 use crate::session::login::{Established, Login};
+use crate::session::pace::Pace;
 
 /// Where a connection is in its life.
 #[derive(Debug)]
@@ -47,8 +49,14 @@ pub(super) struct Conn {
     pub(super) dirty: bool,
     /// In the list of those whose tasks wait for slots.
     pub(super) hungry: bool,
-    /// Bytes of slots that it holds.
-    pub(super) slots: u64,
+    /// Slots that it holds.
+    pub(super) slots: Holding,
+    /// It let transfers lapse while others waited for slots, and gets the least share until then.
+    pub(super) on_probation: bool,
+    pub(super) probation_ends: u64,
+    /// How fast the send goes that began at that time.
+    pub(super) send_pace: Pace,
+    pub(super) send_judged: u64,
     /// Requests to owners of logical units that are not answered yet.
     pub(super) asks: u32,
     /// Task management functions that wait until they are, by token.

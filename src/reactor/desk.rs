@@ -8,6 +8,7 @@ use super::gates::Then;
 use super::tx::Tx;
 use super::world::World;
 use crate::ids::{BufId, ConnId, LuId, TaskId};
+use crate::mem::{Holding, Refused, Share};
 use crate::ring::Driver;
 use crate::scsi::{ItNexus, Lu, SharedOp};
 use crate::session::host::{After, Body, Claim, DiskOp, Held, Host, Manage};
@@ -17,8 +18,10 @@ pub(super) struct Desk<'a, D> {
     pub(super) world: &'a mut World<D>,
     pub(super) tx: &'a mut Tx,
     pub(super) hungry: &'a mut bool,
-    /// Bytes of slots that the connection holds.
-    pub(super) slots: &'a mut u64,
+    /// Slots that the connection holds.
+    pub(super) slots: &'a mut Holding,
+    /// It gets the least share only.
+    pub(super) on_probation: bool,
     /// Requests to owners of logical units that are not answered yet.
     pub(super) asks: &'a mut u32,
     /// Task management that waits for these answers, by token.
@@ -43,6 +46,19 @@ pub(super) fn guarded<R>(call: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(call)).ok()
 }
 
+impl<D: Driver> Desk<'_, D> {
+    #[inline]
+    fn take_slot(&mut self, len: u32, claim: Claim) -> Result<BufId, Refused> {
+        let World { pool, shortage, driver, sessions, .. } = &mut *self.world;
+        let share = match self.on_probation {
+            false => Share::OneIn(*sessions),
+            true if shortage.is_felt_by_the_good(driver.now()) => return Err(Refused::HasShare),
+            true => Share::Least,
+        };
+        pool.alloc_share(len, claim == Claim::Urgent, self.slots, share)
+    }
+}
+
 impl<D: Driver> Host for Desk<'_, D> {
     #[inline]
     fn now(&self) -> u64 {
@@ -52,23 +68,23 @@ impl<D: Driver> Host for Desk<'_, D> {
     #[inline]
     fn alloc(&mut self, len: u32, claim: Claim) -> Option<BufId> {
         let _inside = Inside;
-        let has_its_share = self.world.pool.is_low() && *self.slots >= self.world.share;
-        let buf = match claim {
-            _ if has_its_share => None,
-            Claim::Ordinary => self.world.pool.alloc(len),
-            Claim::Urgent => self.world.pool.alloc_reserve(len),
-        };
-        match buf {
-            Some(buf) => *self.slots += u64::from(self.world.pool.size(buf)),
-            None => self.world.counters.starved += 1,
+        match self.take_slot(len, claim) {
+            Ok(buf) => Some(buf),
+            Err(why) => {
+                self.world.counters.starved += 1;
+                if why == Refused::Short {
+                    let now = self.world.driver.now();
+                    self.world.shortage.note(self.conn, now, self.on_probation);
+                }
+                None
+            }
         }
-        buf
     }
 
     #[inline]
     fn free(&mut self, buf: BufId) {
         let _inside = Inside;
-        *self.slots = self.slots.saturating_sub(u64::from(self.world.pool.size(buf)));
+        self.slots.remove(buf);
         self.world.pool.free(buf);
     }
 
@@ -160,7 +176,7 @@ impl<D: Driver> Host for Desk<'_, D> {
         let held = self.world.abandon(self.conn, task);
         // The ghosts free these.
         for buf in &held {
-            *self.slots = self.slots.saturating_sub(u64::from(self.world.pool.size(*buf)));
+            self.slots.remove(*buf);
         }
         held
     }
@@ -207,6 +223,7 @@ pub(super) fn desk<'a, D: Driver>(
     world: &'a mut World<D>,
     conn: &'a mut Conn,
 ) -> (Desk<'a, D>, &'a mut super::conn::Phase) {
-    let Conn { phase, tx, hungry, slots, asks, after_asks, id, .. } = conn;
-    (Desk { world, tx, hungry, slots, asks, after_asks, conn: *id }, phase)
+    let Conn { phase, tx, hungry, slots, on_probation, asks, after_asks, id, .. } = conn;
+    let on_probation = *on_probation;
+    (Desk { world, tx, hungry, slots, on_probation, asks, after_asks, conn: *id }, phase)
 }

@@ -12,10 +12,12 @@ use super::tag::Tag;
 use super::tx::Tx;
 use super::{Reactor, Why};
 use crate::ids::ConnId;
+use crate::mem::Holding;
 use crate::ring::{Done, Driver, Ends, Key, Kind, Op, RecvOp};
 use crate::session::Session;
 use crate::session::host::After;
 use crate::session::login::{Established, Login, LoginReply, Pdu};
+use crate::session::pace::Pace;
 use crate::target::ChapAlgorithm;
 use crate::wire::bhs::{BHS_LEN, Bhs, LoginRequest, padding};
 use crate::wire::codes::Opcode;
@@ -129,7 +131,11 @@ impl<D: Driver> Reactor<D> {
             tx: Tx::new(fd),
             dirty: false,
             hungry: false,
-            slots: 0,
+            slots: Holding::default(),
+            on_probation: false,
+            probation_ends: 0,
+            send_pace: Pace::default(),
+            send_judged: 0,
             asks: 0,
             after_asks: Vec::new(),
             close_when_sent: false,
@@ -258,6 +264,7 @@ impl<D: Driver> Reactor<D> {
         conn.tx.put(&response);
         conn.tx.end(After::Keep, now);
         self.world.counters.logins += 1;
+        self.world.sessions += 1;
         self.mark_dirty(id);
         self.use_staged(id);
         if self.draining.is_some() {

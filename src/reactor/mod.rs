@@ -11,6 +11,7 @@ mod close;
 mod conn;
 mod desk;
 mod disk;
+mod fair;
 mod gates;
 mod login;
 mod mail;
@@ -84,6 +85,8 @@ enum Why {
     Replaced,
     /// Its answers are not read.
     Stalled,
+    /// They are read too slowly while others wait for the slots.
+    Slow,
     /// The daemon stops.
     Stopping,
     /// The protocol core failed on what came: our mistake, and the end of this connection only.
@@ -99,12 +102,16 @@ impl fmt::Display for Why {
             Self::Session(session::Close::Logout) => f.write_str("logged out"),
             Self::Session(session::Close::Protocol(what)) => write!(f, "protocol error: {what}"),
             Self::Session(session::Close::HeaderDigest) => f.write_str("header digest error"),
+            Self::Session(session::Close::TooSlow) => {
+                f.write_str("data came too slowly while others waited for slots")
+            }
             Self::Session(session::Close::NoAnswer) => f.write_str("the initiator does not answer pings"),
             Self::NoLogin(what) => f.write_str(what),
             Self::LoginTimeout => f.write_str("the login took too long"),
             Self::Crowded => f.write_str("too many unfinished logins"),
             Self::Replaced => f.write_str("replaced by a new login, or ended by a reset"),
             Self::Stalled => f.write_str("the initiator does not read its answers"),
+            Self::Slow => f.write_str("answers were read too slowly while others waited for slots"),
             Self::Stopping => f.write_str("the target stops"),
             Self::Broken => f.write_str("internal error"),
         }
@@ -369,6 +376,10 @@ impl<D: Driver> Reactor<D> {
             self.world.counters.stalled += 1;
             return Some(Why::Stalled);
         }
+        if let Some(why) = self.hurry(id, now) {
+            return Some(why);
+        }
+        let conn = self.conns.get_mut(id)?;
         let deadline = conn.deadline;
         let (mut desk, phase) = desk(&mut self.world, conn);
         match phase {

@@ -87,6 +87,7 @@ impl<D: Driver> Reactor<D> {
         let Kind::Send(mut op) = done.op.kind else { return };
         let retry = [-libc::EINTR, -libc::EAGAIN].contains(&done.result);
         let failed = done.result < 0 && !retry;
+        conn.tx.sent += u64::try_from(done.result).unwrap_or(0);
         if !failed && !conn.is_closing() && !op.advance(done.result.max(0) as usize) {
             if !retry {
                 conn.tx.progress = now;
@@ -112,7 +113,7 @@ impl<D: Driver> Reactor<D> {
             match after {
                 After::Keep => {}
                 After::Free(buf) => {
-                    conn.slots = conn.slots.saturating_sub(u64::from(self.world.pool.size(buf)));
+                    conn.slots.remove(buf);
                     self.world.pool.free(buf);
                 }
                 After::Close => close = true,

@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, bounded};
 use slab::Slab;
 
 use super::conn::Conns;
+use super::fair::Shortage;
 use super::gates::Gates;
 use super::login::Listener;
 use super::mail::{Address, Letter, Mail, mailboxes};
@@ -24,7 +25,6 @@ use super::{Reactor, TICK_NS};
 use crate::ids::CoreId;
 use crate::mem::{Memory, Needs, Pages, Pool, PoolConfig, Region, RegionId};
 use crate::ring::{Bell, Driver, KernelLevel, Ring, RingConfig, SocketOptions, monotonic_ns};
-use crate::session::SEGMENT;
 use crate::store::{BlockingPool, Medium, Reach, Store, zero_region};
 use crate::target::Catalog;
 
@@ -33,14 +33,6 @@ const ZEROES: RegionId = RegionId(1);
 
 /// Answers that are made, not read, are made here: the longest parameter data there is.
 const SCRATCH: usize = 64 << 10;
-
-/// While slots are short, a connection that holds one part in so many gets no more: one that reads no answers, or
-/// sends no data, leaves the others what is left.
-const SHARE: u64 = 8;
-
-/// A connection may hold that much at any rate: two slots of the largest class, the most that one step of a
-/// command takes at once (comparing).
-const LEAST_SHARE: u64 = 2 * SEGMENT as u64;
 
 /// How long a reactor may take to answer the control thread before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -197,9 +189,7 @@ impl Seed {
     pub(super) fn assemble<D: Driver>(self, driver: D, memory: Memory, pool: Pool) -> Reactor<D> {
         let Self { setup, core, inbox, addresses, registry, blocking, zeroes } = self;
         let reactors = setup.cores.len();
-        let slots: u64 = pool.stats().iter().map(|s| u64::from(s.size) * u64::from(s.total)).sum();
         let mut world = World {
-            share: (slots / SHARE).max(LEAST_SHARE),
             driver,
             memory,
             pool,
@@ -216,6 +206,8 @@ impl Seed {
             unannounced: Vec::new(),
             opened: VecDeque::new(),
             hungry: VecDeque::new(),
+            sessions: 0,
+            shortage: Shortage::default(),
             scratch: vec![0; SCRATCH],
             counters: Counters::default(),
         };

@@ -34,6 +34,10 @@ pub(super) struct Tx {
     /// Whether a send is under way, and when it last made progress.
     pub(super) busy: bool,
     pub(super) progress: u64,
+    /// When it began.
+    began: u64,
+    /// Bytes that the kernel has taken of all sends.
+    pub(super) sent: u64,
 }
 
 impl Tx {
@@ -48,6 +52,8 @@ impl Tx {
             flying: Vec::new(),
             busy: false,
             progress: 0,
+            began: 0,
+            sent: 0,
         }
     }
 
@@ -93,6 +99,11 @@ impl Tx {
         self.waiting == 0 && !self.busy
     }
 
+    /// When the send under way began, if there is one.
+    pub(super) fn began(&self) -> Option<u64> {
+        self.busy.then_some(self.began)
+    }
+
     /// PDUs that wait, and since when.
     pub(super) fn waiting(&self) -> (u32, u64) {
         (self.waiting, self.since)
@@ -105,6 +116,7 @@ impl Tx {
         self.waiting = 0;
         self.busy = true;
         self.progress = now;
+        self.began = now;
         Some(op)
     }
 

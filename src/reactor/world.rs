@@ -6,6 +6,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use super::disk::{Client, Job, JobId};
+use super::fair::Shortage;
 use super::gates::{Gates, Then};
 use super::mail::{Ask, Change, Fence, Letter, Mail};
 use super::stats::Counters;
@@ -49,8 +50,10 @@ pub(super) struct World<D> {
     pub(super) opened: VecDeque<(Then, Result<(), Failure>)>,
     /// Connections whose tasks wait for slots, first come first served.
     pub(super) hungry: VecDeque<ConnId>,
-    /// Bytes of slots that one connection may hold while slots are short.
-    pub(super) share: u64,
+    /// Sessions that are here.
+    pub(super) sessions: u32,
+    /// Who found no slot lately.
+    pub(super) shortage: Shortage,
     pub(super) scratch: Vec<u8>,
     pub(super) counters: Counters,
 }

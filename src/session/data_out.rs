@@ -8,9 +8,10 @@ use arrayvec::ArrayVec;
 use zerocopy::big_endian::{U32, U64};
 
 use super::host::{After, Claim, DiskOp, Host};
+use super::pace::Pace;
 use super::rx::Dest;
 use super::task::{MAX_SLOTS, Task, Work, split_transfer_tag, transfer_tag};
-use super::{SEGMENT, Session};
+use super::{Close, SEGMENT, Session};
 use crate::ids::{BufId, TaskId};
 use crate::scsi::{Asc, Failure, Range, Sense, status};
 use crate::wire::bhs::{DataOut, R2t};
@@ -29,6 +30,8 @@ const DATA_PHASE_ERROR: Sense = Sense::aborted(Asc(0x4b, 0x00));
 const TOO_MUCH_WRITE_DATA: Sense = Sense::aborted(Asc(0x4b, 0x02));
 /// A Data-Out for another offset (SPC-5).
 const DATA_OFFSET_ERROR: Sense = Sense::aborted(Asc(0x4b, 0x05));
+/// Data that did not come in time (SPC-5).
+const INITIATOR_RESPONSE_TIMEOUT: Sense = Sense::aborted(Asc(0x4b, 0x06));
 
 /// What is done with a segment that is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +68,9 @@ pub(super) struct Taking {
     /// A second slot for what is read back or repeated.
     extra: Option<BufId>,
     failed: Option<Failure>,
+    /// Bytes of all data PDUs whose headers have come, and how fast they come.
+    pub(super) announced: u64,
+    pub(super) pace: Pace,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -110,12 +116,23 @@ impl Taking {
             r2t_sn: 0,
             extra: None,
             failed: None,
+            announced: 0,
+            pace: Pace::default(),
         }
     }
 
     pub(super) fn slots(&self) -> ArrayVec<BufId, MAX_SLOTS> {
         // At most MAX_SLOTS in all: whoever has an extra slot has one segment.
         self.segments.iter().flatten().map(|s| s.buf).chain(self.extra).take(MAX_SLOTS).collect()
+    }
+
+    pub(super) fn holds_slots(&self) -> bool {
+        self.extra.is_some() || self.segments.iter().any(Option::is_some)
+    }
+
+    /// Whether the initiator is to send something, unasked or by R2T.
+    pub(super) fn is_owed(&self) -> bool {
+        self.unsolicited.is_some() || !self.bursts.is_empty()
     }
 
     fn needs_extra(&self) -> Option<u32> {
@@ -158,9 +175,7 @@ impl Taking {
 
     /// Whether nothing moves any more: no disk request, no burst on its way.
     fn is_idle(&self) -> bool {
-        self.bursts.is_empty()
-            && self.unsolicited.is_none()
-            && self.segments.iter().flatten().all(|s| s.step == Step::Receiving)
+        !self.is_owed() && self.segments.iter().flatten().all(|s| s.step == Step::Receiving)
     }
 }
 
@@ -192,6 +207,7 @@ impl Session {
         let offered = if task.writes { task.edtl } else { 0 };
         let mut taking = Taking::new(usage, base, needed.min(u64::from(offered)) as u32, block);
         taking.asked = unasked.immediate.min(taking.total);
+        taking.announced = unasked.immediate.into();
         if unasked.follows {
             let end = first_burst.min(offered);
             taking.unsolicited = Some(Burst { number: 0, next: unasked.immediate, end, data_sn: 0 });
@@ -292,6 +308,7 @@ impl Session {
         let problem = burst_problem(burst, pdu);
         burst.data_sn = burst.data_sn.wrapping_add(1);
         burst.next = burst.next.saturating_add(len);
+        taking.announced += u64::from(len);
         if let Some(sense) = problem {
             taking.fail(Failure::Check(sense));
             return Dest::Discard;
@@ -343,6 +360,21 @@ impl Session {
         if let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) {
             taking.fail(Failure::Check(Sense::aborted(Asc::PROTOCOL_SERVICE_CRC_ERROR)));
         }
+    }
+
+    /// What a transfer still owes has taken too long: it fails without waiting for the rest, which is dropped if it
+    /// comes after all.
+    pub(super) fn give_transfer_up<H: Host>(&mut self, h: &mut H, id: TaskId) -> Result<(), Close> {
+        if self.rx.places_for(id) {
+            return Err(Close::TooSlow);
+        }
+        if let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) {
+            taking.fail(Failure::Check(INITIATOR_RESPONSE_TIMEOUT));
+            taking.unsolicited = None;
+            taking.bursts.clear();
+        }
+        self.settle_taking(h, id);
+        Ok(())
     }
 
     /// Whatever can be done now: use full segments, ask for more, answer.

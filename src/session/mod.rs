@@ -20,6 +20,8 @@ pub mod host;
 pub mod keys;
 pub mod login;
 mod medium;
+pub mod pace;
+mod patience;
 #[cfg(any(test, fuzzing))]
 pub mod rehearsal;
 mod respond;
@@ -35,6 +37,7 @@ use self::data_out::Unasked;
 use self::host::Host;
 use self::keys::Negotiated;
 use self::login::Established;
+use self::pace::Pace;
 use self::rx::{Dest, Rx};
 use self::service::Text;
 use self::task::{Task, Tasks, Work};
@@ -65,6 +68,8 @@ pub enum Close {
     HeaderDigest,
     /// A ping was not answered in time.
     NoAnswer,
+    /// Data trickled into a slot that others waited for.
+    TooSlow,
 }
 
 /// A logical unit as this session sees it.
@@ -108,6 +113,9 @@ pub struct Session {
     opened: Option<TaskId>,
     closing: Option<Close>,
     last_heard: u64,
+    /// Bytes of payload for slots whose headers have come, and how fast they come.
+    intake: u64,
+    pace: Pace,
     pinged_at: Option<u64>,
     nop_interval: u64,
     nop_timeout: u64,
@@ -160,6 +168,8 @@ impl Session {
             opened: None,
             closing: None,
             last_heard: now,
+            intake: 0,
+            pace: Pace::default(),
             pinged_at: None,
             nop_interval: params.nop_interval.as_nanos() as u64,
             nop_timeout: params.nop_timeout.as_nanos() as u64,

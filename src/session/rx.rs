@@ -5,6 +5,7 @@
 //! staging is handed to [`Session::input`]; what the kernel placed by itself is reported by [`Session::placed`].
 
 use super::host::Host;
+use super::pace::Pace;
 use super::{Close, Session};
 use crate::ids::{BufId, TaskId};
 use crate::wire::bhs::{BHS_LEN, Bhs, padding};
@@ -52,6 +53,8 @@ pub(super) struct Rx {
     open: Option<Open>,
     /// Text and ping data of the PDU at hand.
     pub(super) gathered: Vec<u8>,
+    /// How fast a payload comes whose task is gone.
+    orphan_pace: Pace,
 }
 
 impl Rx {
@@ -66,7 +69,28 @@ impl Rx {
         match &mut self.open {
             Some(Open { dest: Dest::Slot { task, buf, .. }, .. }) if *task == Some(id) => {
                 *task = None;
+                self.orphan_pace = Pace::default();
                 Some(*buf)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Rx {
+    /// Bytes that are still to come of a payload that goes into a slot.
+    pub(super) fn payload_to_come(&self) -> u32 {
+        match &self.open {
+            Some(Open { dest: Dest::Slot { .. }, len, got, .. }) => len - got,
+            _ => 0,
+        }
+    }
+
+    /// The pace of a payload whose task is gone and whose slot must wait for its end, and how much of it has come.
+    pub(super) fn orphaned(&mut self) -> Option<(&mut Pace, u64)> {
+        match &self.open {
+            Some(Open { dest: Dest::Slot { task: None, .. }, got, .. }) => {
+                Some((&mut self.orphan_pace, u64::from(*got)))
             }
             _ => None,
         }
@@ -140,6 +164,9 @@ impl Session {
         }
         self.last_heard = h.now();
         let dest = self.begin(h, &bhs, &bytes[BHS_LEN..protected])?;
+        if let Dest::Slot { .. } = dest {
+            self.intake += bhs.data_len() as u64;
+        }
         self.rx.open = Some(Open { bhs, dest, len: bhs.data_len() as u32, got: 0, crc: Crc::new() });
         if bhs.data_len() == 0 {
             self.payload(h, &[])?;

@@ -115,6 +115,10 @@ pub(super) struct Client {
     next_itt: u32,
     /// Answers are left unread.
     pub(super) deaf: bool,
+    /// Data that was asked for is not sent; everything else is.
+    pub(super) mute: bool,
+    /// It sends nothing at all any more.
+    gagged: bool,
     pub(super) events: VecDeque<Event>,
 }
 
@@ -140,6 +144,8 @@ impl Client {
             stat_sn: Sn(0),
             next_itt: 0,
             deaf: false,
+            mute: false,
+            gagged: false,
             events: VecDeque::new(),
         }
     }
@@ -318,10 +324,28 @@ impl Client {
         self.put(pdu.as_bhs(), &[]);
     }
 
+    /// Whether a part of what it has to say is still with it.
+    pub(super) fn is_sending(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    /// What it has not sent yet never leaves: the target waits in the middle of a PDU.
+    pub(super) fn cut_off(&mut self) {
+        self.out.clear();
+        self.gagged = true;
+    }
+
+    /// One that is deaf reads so many bytes all the same.
+    pub(super) fn sip(&self, count: usize) {
+        let Some(fd) = self.fd else { return };
+        // Whether there was anything makes no difference.
+        let _ = self.world.read(fd, &mut vec![0; count]);
+    }
+
     /// Sends and receives what it can; whether anything moved.
     pub(super) fn pump(&mut self) -> bool {
         let Some(fd) = self.fd else { return false };
-        if self.out.len() < self.manner.piece as usize && !self.bursts.is_empty() {
+        if self.out.len() < self.manner.piece as usize && !self.bursts.is_empty() && !self.mute {
             self.send_piece();
         }
         let sent = self.write_some(fd);
@@ -353,7 +377,7 @@ impl Client {
     }
 
     fn write_some(&mut self, fd: RawFd) -> bool {
-        if self.out.is_empty() {
+        if self.out.is_empty() || self.gagged {
             return false;
         }
         let bytes = self.out.make_contiguous();

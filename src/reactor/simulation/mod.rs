@@ -12,6 +12,7 @@
 //! | `fences` | what was aborted never overwrites what was written afterwards |
 //! | `reservations` | after PREEMPT no core takes the loser's writes; what a nexus held goes with it |
 //! | `pressure` | too few slots and bad peers: the others go on |
+//! | `fairness` | whoever holds what others wait for must use it |
 //! | `faults` | disks that fail, connections that break, power that goes, a daemon that stops |
 //!
 //! At the end of every run everything is at rest: no operation in flight, no slot taken, no gate shut.
@@ -21,6 +22,7 @@
 
 mod client;
 mod data;
+mod fairness;
 mod faults;
 mod fences;
 mod history;

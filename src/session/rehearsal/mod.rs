@@ -330,7 +330,21 @@ impl World {
         let result = self.session.tick(&mut self.stage);
         assert!(matches!(result, Ok(()) | Err(Close::NoAnswer)));
         if result.is_err() {
-            self.close();
+            return self.close();
+        }
+        if dice.once_in(2) {
+            self.hurry();
+        }
+    }
+
+    /// Others wait for slots: what is owed for too long is given up.
+    fn hurry(&mut self) {
+        match self.session.hurry(&mut self.stage) {
+            Ok(lapsed) => self.initiator.excused |= lapsed > 0,
+            Err(why) => {
+                assert_eq!(why, Close::TooSlow);
+                self.close();
+            }
         }
     }
 
