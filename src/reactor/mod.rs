@@ -382,6 +382,7 @@ impl<D: Driver> Reactor<D> {
         let conn = self.conns.get_mut(id)?;
         let deadline = conn.deadline;
         let (mut desk, phase) = desk(&mut self.world, conn);
+        conn.tx.rest();
         match phase {
             Phase::Login(_) | Phase::Reinstating(_) => (now >= deadline).then_some(Why::LoginTimeout),
             Phase::Full(session) => {

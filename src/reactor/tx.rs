@@ -16,6 +16,10 @@ const USUAL_PARTS: usize = 64;
 /// Header bytes that a send keeps room for; what a burst made it grow beyond is given back.
 const USUAL_HEADERS: usize = 16 << 10;
 
+/// Parts that a busy connection keeps room for: more do not leave in one send. Beyond it, room is given back when a
+/// send needs only a small part of it, so that steady bursts do not shrink and grow the vector in turn.
+const MOST_PARTS: usize = SendOp::MOST_PARTS;
+
 /// The sending side of a connection.
 #[derive(Debug)]
 pub(super) struct Tx {
@@ -123,10 +127,18 @@ impl Tx {
     /// The send under way is over; what is to be done now. Give the list back with [`Tx::keep`].
     pub(super) fn landed(&mut self, mut op: Box<SendOp>) -> Vec<After> {
         self.busy = false;
+        let overgrown = op.parts() < op.room_for_parts() / 4;
         op.clear();
-        op.shrink(USUAL_HEADERS);
+        op.shrink(USUAL_HEADERS, if overgrown { MOST_PARTS } else { usize::MAX });
         self.spare = Some(op);
         std::mem::take(&mut self.flying)
+    }
+
+    /// Nothing is to be sent: what a burst has made to grow goes back.
+    pub(super) fn rest(&mut self) {
+        if let Some(op) = self.spare.as_mut().filter(|_| self.filling.is_none() && !self.busy) {
+            op.shrink(USUAL_HEADERS, USUAL_PARTS);
+        }
     }
 
     /// Keeps the room of an empty list.
@@ -141,5 +153,32 @@ impl Tx {
         let mut all = std::mem::take(&mut self.flying);
         all.append(&mut self.afters);
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One send of so many parts, and the room that is kept for the next.
+    fn burst(tx: &mut Tx, parts: u64) -> usize {
+        (0..parts).for_each(|n| tx.put_body(Place::pool(n * 4096, 8)));
+        tx.end(After::Keep, 1);
+        let op = tx.take(1).expect("something to send");
+        tx.landed(op);
+        tx.spare.as_ref().map_or(0, |op| op.room_for_parts())
+    }
+
+    #[test]
+    fn a_connection_keeps_the_room_that_it_uses_and_no_more() {
+        let mut tx = Tx::new(3);
+        assert!(burst(&mut tx, 100_000) >= 100_000);
+        // Small sends: it was a single burst.
+        assert!(burst(&mut tx, 10) <= 2 * MOST_PARTS);
+        // What a deep queue needs stays while it is used.
+        let deep = burst(&mut tx, 256);
+        assert!(deep >= 256 && burst(&mut tx, 256) == deep);
+        tx.rest();
+        assert!(burst(&mut tx, 1) <= 2 * USUAL_PARTS);
     }
 }

@@ -117,7 +117,10 @@ pub struct SendOp {
     parts: Vec<Part>,
     /// Bytes of `parts`, and how many of them earlier sends have taken.
     total: usize,
-    skip: usize,
+    gone: usize,
+    /// The first part that is not gone as a whole, and how many bytes of it are.
+    next: usize,
+    into: u32,
     pub(super) message: Message,
 }
 
@@ -206,7 +209,7 @@ impl SendOp {
     pub fn new(fd: RawFd, parts: usize) -> Box<Self> {
         let message = Message::new(parts.min(Self::MOST_PARTS));
         let (headers, parts) = (Vec::new(), Vec::with_capacity(parts));
-        Box::new(Self { fd, headers, parts, total: 0, skip: 0, message })
+        Box::new(Self { fd, headers, parts, total: 0, gone: 0, next: 0, into: 0, message })
     }
 
     /// Appends bytes.
@@ -238,13 +241,21 @@ impl SendOp {
 
     /// Bytes not yet sent.
     pub fn remaining(&self) -> usize {
-        self.total - self.skip
+        self.total - self.gone
     }
 
     /// Notes that `sent` more bytes are gone. True when nothing remains.
     pub fn advance(&mut self, sent: usize) -> bool {
-        self.skip += sent;
-        self.skip == self.total
+        self.gone += sent;
+        let mut left = self.into as usize + sent;
+        while let Some(len) = self.parts.get(self.next).map(|part| part.len() as usize)
+            && left >= len
+        {
+            left -= len;
+            self.next += 1;
+        }
+        self.into = left as u32;
+        self.gone == self.total
     }
 
     /// Empties it for the next batch; the vectors keep their room.
@@ -252,25 +263,40 @@ impl SendOp {
         self.headers.clear();
         self.parts.clear();
         self.total = 0;
-        self.skip = 0;
+        self.gone = 0;
+        self.next = 0;
+        self.into = 0;
     }
 
-    /// Gives back room for headers beyond that many bytes.
-    pub fn shrink(&mut self, headers: usize) {
+    /// Gives back room beyond that many bytes of headers and that many parts.
+    pub fn shrink(&mut self, headers: usize, parts: usize) {
         if self.headers.capacity() > headers {
             self.headers.shrink_to(headers);
         }
+        if self.parts.capacity() > parts {
+            self.parts.shrink_to(parts);
+        }
+        if self.message.slices.capacity() > parts {
+            self.message.slices.clear();
+            self.message.slices.shrink_to(parts);
+        }
+    }
+
+    /// Parts of it.
+    pub fn parts(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Parts for which it keeps room.
+    pub fn room_for_parts(&self) -> usize {
+        self.parts.capacity().max(self.message.slices.capacity())
     }
 
     /// The stretches that are still to be sent, at most [`SendOp::MOST_PARTS`].
     pub(super) fn unsent(&self) -> impl Iterator<Item = Part> + '_ {
-        let mut skip = self.skip;
-        let cut = move |part: &Part| {
-            let gone = skip.min(part.len() as usize);
-            skip -= gone;
-            part.after(gone as u32)
-        };
-        self.parts.iter().map(cut).filter(|part| part.len() > 0).take(Self::MOST_PARTS)
+        let mut into = self.into;
+        let cut = move |part: &Part| part.after(std::mem::take(&mut into));
+        self.parts[self.next..].iter().map(cut).filter(|part| part.len() > 0).take(Self::MOST_PARTS)
     }
 
     /// The places among what is still to be sent.
@@ -296,8 +322,8 @@ impl fmt::Debug for RecvOp {
 
 impl fmt::Debug for SendOp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { fd, parts, skip, .. } = self;
-        write!(f, "SendOp {{ fd: {fd}, parts: {parts:?}, skip: {skip} }}")
+        let Self { fd, parts, gone, .. } = self;
+        write!(f, "SendOp {{ fd: {fd}, parts: {parts:?}, gone: {gone} }}")
     }
 }
 
@@ -342,6 +368,24 @@ mod tests {
         assert_eq!(send.unsent().count(), 0);
         send.clear();
         assert_eq!((send.remaining(), send.headers()), (0, 0));
+    }
+
+    #[test]
+    fn a_long_message_in_small_sends_is_looked_through_once() {
+        let mut send = SendOp::new(3, 4);
+        let parts = 200_000;
+        (0..parts).for_each(|n| send.put_place(Place::pool(n * 4096, 8)));
+        let mut seen = 0;
+        while send.remaining() > 0 {
+            let first = send.unsent().next().expect("something is left");
+            assert_eq!(first, Part::Place(Place::pool(seen / 8 * 4096, 8).after((seen % 8) as u32)));
+            seen += 12.min(send.remaining() as u64);
+            send.advance(12.min(send.remaining()));
+            assert_eq!(send.next as u64, seen / 8);
+        }
+        send.clear();
+        send.shrink(0, 16);
+        assert!(send.room_for_parts() < 32 && send.unsent().next().is_none());
     }
 
     #[test]
