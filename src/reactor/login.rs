@@ -20,16 +20,13 @@ use crate::session::login::{Established, Login, LoginReply, Pdu};
 use crate::session::pace::Pace;
 use crate::target::ChapAlgorithm;
 use crate::wire::bhs::{BHS_LEN, Bhs, LoginRequest, padding};
-use crate::wire::codes::Opcode;
+use crate::wire::codes::{LoginStatus, Opcode};
 
 /// Bytes of staging of a connection: headers and small payloads. As measured, more gains nothing.
 const STAGING: usize = 16 << 10;
 
 /// The longest data segment during login: MaxRecvDataSegmentLength before anything is declared (RFC 7143 section 13.12).
 const MAX_LOGIN_DATA: usize = 8192;
-
-/// Where the TSIH sits in a Login Response.
-const TSIH_AT: std::ops::Range<usize> = 14..16;
 
 /// A listening socket of this reactor.
 #[derive(Debug)]
@@ -172,14 +169,16 @@ impl<D: Driver> Reactor<D> {
     fn follow_login(&mut self, id: ConnId, reply: LoginReply) {
         match reply {
             LoginReply::Continue(pdu) => self.answer_login(id, &pdu, After::Keep),
-            LoginReply::Refuse(pdu) => {
-                if let Some(conn) = self.conns.get_mut(id) {
-                    tracing::info!(peer = %conn.ends.peer, answer = %refusal(&pdu), "login refused");
-                }
-                self.answer_login(id, &pdu, After::Close);
-            }
-            LoginReply::Done(pdu, established) => self.place(id, &pdu, established),
+            LoginReply::Refuse(pdu) => self.refuse_login(id, &pdu),
+            LoginReply::Done(pdu, established) => self.place(id, pdu, established),
         }
+    }
+
+    fn refuse_login(&mut self, id: ConnId, pdu: &Pdu) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            tracing::info!(peer = %conn.ends.peer, answer = %refusal(pdu), "login refused");
+        }
+        self.answer_login(id, pdu, After::Close);
     }
 
     fn answer_login(&mut self, id: ConnId, pdu: &Pdu, after: After) {
@@ -191,9 +190,8 @@ impl<D: Driver> Reactor<D> {
     }
 
     /// The login is complete: the connection goes to the reactor with the least to do. Nothing of it is in flight.
-    fn place(&mut self, id: ConnId, pdu: &Pdu, established: Box<Established>) {
+    fn place(&mut self, id: ConnId, response: Pdu, established: Box<Established>) {
         let core = self.registry.place(self.world.mail.core);
-        let response = rendered(pdu);
         if core == self.world.mail.core {
             if let Some(conn) = self.conns.get_mut(id) {
                 conn.placed = true;
@@ -211,7 +209,9 @@ impl<D: Driver> Reactor<D> {
     pub(super) fn adopt(&mut self, moving: Moving) {
         let Moving { fd, ends, established, response, early } = moving;
         let deadline = self.world.driver.now() + self.login_timeout;
-        let id = self.enter_conn(fd, ends, Phase::Closing, deadline);
+        // Should it be refused after all, it goes like any other login.
+        let login = Login::new(self.catalog.clone(), ends.local);
+        let id = self.enter_conn(fd, ends, Phase::Login(Box::new(login)), deadline);
         if let Some(conn) = self.conns.get_mut(id) {
             conn.placed = true;
             if let Some(recv) = conn.recv.as_mut() {
@@ -223,13 +223,14 @@ impl<D: Driver> Reactor<D> {
     }
 
     /// Enters the session; one that it replaces must be harmless first.
-    fn finish_login(&mut self, id: ConnId, mut response: Vec<u8>, established: Box<Established>) {
+    fn finish_login(&mut self, id: ConnId, mut response: Pdu, established: Box<Established>) {
         let core = self.world.mail.core;
         let Some(key) = self.conns.get_mut(id).map(|c| key_of(&established, &c.ends)) else { return };
-        let (tsih, old) = self.registry.enter(key.clone(), core, id);
-        if let Some(bytes) = response.get_mut(TSIH_AT) {
-            bytes.copy_from_slice(&tsih.to_be_bytes());
-        }
+        let Some((tsih, old)) = self.registry.enter(key.clone(), core, id) else {
+            return self.refuse_login(id, &response.into_refusal(LoginStatus::OUT_OF_RESOURCES));
+        };
+        response.set_tsih(tsih);
+        let response = rendered(&response);
         let Some(conn) = self.conns.get_mut(id) else { return };
         conn.key = Some((key, tsih));
         conn.phase = Phase::Reinstating(Box::new(Finishing { established, response }));
@@ -334,9 +335,9 @@ fn rendered(pdu: &Pdu) -> Vec<u8> {
     bytes
 }
 
-fn refusal(pdu: &Pdu) -> crate::wire::codes::LoginStatus {
+fn refusal(pdu: &Pdu) -> LoginStatus {
     let response = crate::wire::bhs::LoginResponse::from_bhs(&pdu.bhs);
-    crate::wire::codes::LoginStatus::from_parts(response.status_class, response.status_detail)
+    LoginStatus::from_parts(response.status_class, response.status_detail)
 }
 
 /// Discovery sessions of one initiator may overlap: each is named by its peer's address instead of a target.

@@ -15,7 +15,7 @@ use super::stats::Snapshot;
 use crate::ids::{ConnId, CoreId, LuId};
 use crate::ring::{Bell, Ends};
 use crate::scsi::{Asc, Effects, Failure, ItNexus, LuState, SharedOp};
-use crate::session::login::Established;
+use crate::session::login::{Established, Pdu};
 
 /// Letters that fit in a mailbox. Each stands for a rare event; a reset of a logical unit with a thousand sessions
 /// is one letter.
@@ -40,7 +40,7 @@ pub(super) struct Moving {
     pub(super) ends: Ends,
     pub(super) established: Box<Established>,
     /// The final Login Response, less its TSIH.
-    pub(super) response: Vec<u8>,
+    pub(super) response: Pdu,
     /// What the initiator sent behind its last request.
     pub(super) early: Vec<u8>,
 }

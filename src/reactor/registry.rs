@@ -1,6 +1,6 @@
 //! Who is logged in, over all reactors. Slow path only, so a mutex serves.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::ids::{ConnId, CoreId};
@@ -22,9 +22,15 @@ pub(super) struct Home {
     pub(super) tsih: u16,
 }
 
+/// Sessions at a time: a TSIH has sixteen bits, zero is reserved (RFC 7143 section 11.12.6), and one must be free for
+/// a session that takes the place of another.
+const MOST_SESSIONS: usize = 65_534;
+
 #[derive(Debug, Default)]
 struct Inner {
     sessions: HashMap<SessionKey, Home>,
+    /// TSIHs that `sessions` have.
+    taken: HashSet<u16>,
     /// Connections per reactor, for placement.
     load: Vec<u32>,
     next_tsih: u16,
@@ -47,12 +53,20 @@ impl Registry {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters a login as the session of that key and gives it a TSIH; returns the one it replaces.
-    pub(super) fn enter(&self, key: SessionKey, core: CoreId, conn: ConnId) -> (u16, Option<Home>) {
+    /// Enters a login as the session of that key and gives it a TSIH; returns the one it replaces. `None`: there are
+    /// too many sessions.
+    pub(super) fn enter(&self, key: SessionKey, core: CoreId, conn: ConnId) -> Option<(u16, Option<Home>)> {
         let mut inner = self.lock();
+        if inner.sessions.len() >= MOST_SESSIONS && !inner.sessions.contains_key(&key) {
+            return None;
+        }
         let tsih = inner.free_tsih();
+        inner.taken.insert(tsih);
         let old = inner.sessions.insert(key, Home { core, conn, tsih });
-        (tsih, old)
+        if let Some(old) = old {
+            inner.taken.remove(&old.tsih);
+        }
+        Some((tsih, old))
     }
 
     /// The session is gone, unless another has taken its place.
@@ -60,6 +74,7 @@ impl Registry {
         let mut inner = self.lock();
         if inner.sessions.get(key).is_some_and(|h| h.tsih == tsih) {
             inner.sessions.remove(key);
+            inner.taken.remove(&tsih);
         }
     }
 
@@ -97,13 +112,28 @@ impl Registry {
     }
 }
 
+#[cfg(test)]
+impl Registry {
+    fn stranger(number: u32) -> SessionKey {
+        let initiator = format!("iqn.crowd:{number}");
+        SessionKey { initiator, isid: [0; 6], target: "iqn.t".into(), tpg_tag: 1 }
+    }
+
+    /// As many sessions as there may be.
+    pub(super) fn crowd(&self) {
+        for number in 0..MOST_SESSIONS as u32 {
+            let conn = ConnId { index: u32::MAX, generation: number };
+            assert!(self.enter(Self::stranger(number), CoreId(0), conn).is_some());
+        }
+    }
+}
+
 impl Inner {
-    /// A TSIH that no session has; zero is reserved (RFC 7143 section 11.12.6).
+    /// A TSIH that no session has. There is one: of 65,535 sessions have at most [`MOST_SESSIONS`].
     fn free_tsih(&mut self) -> u16 {
         loop {
             self.next_tsih = self.next_tsih.wrapping_add(1);
-            let taken = |t| t == 0 || self.sessions.values().any(|h| h.tsih == t);
-            if !taken(self.next_tsih) {
+            if self.next_tsih != 0 && !self.taken.contains(&self.next_tsih) {
                 return self.next_tsih;
             }
         }
@@ -125,14 +155,28 @@ mod tests {
     #[test]
     fn a_second_login_finds_the_first() {
         let r = Registry::new(2);
-        let (first, none) = r.enter(key(1), CoreId(0), conn(1));
+        let (first, none) = r.enter(key(1), CoreId(0), conn(1)).unwrap();
         assert_eq!(none, None);
-        let (second, old) = r.enter(key(1), CoreId(1), conn(2));
+        let (second, old) = r.enter(key(1), CoreId(1), conn(2)).unwrap();
         assert_eq!(old, Some(Home { core: CoreId(0), conn: conn(1), tsih: first }));
         assert!(r.holds("iqn.a", [1; 6], second) && !r.holds("iqn.a", [1; 6], first));
         r.leave(&key(1), first);
         // The old session's end must not remove the new one.
-        assert_eq!(r.enter(key(1), CoreId(0), conn(3)).1.map(|h| h.tsih), Some(second));
+        assert_eq!(r.enter(key(1), CoreId(0), conn(3)).unwrap().1.map(|h| h.tsih), Some(second));
+    }
+
+    #[test]
+    fn more_sessions_than_there_are_handles_for_are_refused() {
+        let r = Registry::new(1);
+        r.crowd();
+        assert_eq!(r.enter(key(1), CoreId(0), conn(1)), None);
+        // One that is there already may come again, and get another handle.
+        let again = Registry::stranger(7);
+        let (tsih, old) = r.enter(again.clone(), CoreId(0), conn(2)).unwrap();
+        assert!(tsih != 0 && old.is_some_and(|old| old.tsih != tsih));
+        r.leave(&again, tsih);
+        assert!(r.enter(key(1), CoreId(0), conn(1)).is_some_and(|(t, old)| t != 0 && old.is_none()));
+        assert_eq!(r.enter(key(2), CoreId(0), conn(1)), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::client::{Client, Event, Manner};
 use super::history::BLOCK;
 use super::load::{Load, cdb10, lun};
-use super::rig::{Plan, Rig};
+use super::rig::{Plan, Rig, TARGET};
 use super::seeds;
 use crate::mem::PoolConfig;
 use crate::scsi::status;
@@ -208,4 +208,19 @@ fn others_write_small(rig: &mut Rig, clients: &mut [Client]) {
         }
         left == 0
     });
+}
+
+#[test]
+fn a_session_more_than_there_are_handles_for_is_refused() {
+    let mut rig = Rig::new(1, &Plan::default());
+    rig.alive().next().expect("a reactor").registry.crowd();
+    let mut clients: Vec<Client> = (0..6).map(|n| rig.client("host", n, Manner::default())).collect();
+    clients.iter_mut().for_each(|c| c.login(rig.address, TARGET));
+    rig.until(&mut clients, Duration::from_secs(5), "all are refused", |_, clients| {
+        clients.iter().all(|c| c.events.len() == 2)
+    });
+    for client in &clients {
+        assert_eq!(client.events, [Event::Refused(3, 2), Event::Gone]);
+    }
+    rig.finish(&mut clients);
 }
