@@ -1,10 +1,10 @@
 //! Work on the medium that moves nothing to or from the initiator: verifying, filling, clearing, flushing.
 
 use super::host::{Claim, DiskOp, Host};
-use super::task::Work;
+use super::task::{Task, Work};
 use super::{SEGMENT, Session};
 use crate::ids::{BufId, TaskId};
-use crate::scsi::{Failure, Range, status};
+use crate::scsi::{Failure, Range};
 
 impl Session {
     /// VERIFY without data: reads the range and forgets it.
@@ -12,17 +12,29 @@ impl Session {
         if range.len == 0 {
             return self.answer_good(h, id);
         }
-        let Some(buf) = h.alloc(range.len.min(u64::from(SEGMENT)) as u32, Claim::Ordinary) else {
-            return self.answer_failure(h, id, &Failure::Status(status::BUSY));
-        };
-        self.verify_on(h, id, range, buf);
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        task.work = Work::Verifying { range, buf: None };
+        if !self.retry_verifying(h, id) {
+            self.park(h, id);
+        }
+    }
+
+    /// Takes the slot of a verification and begins; false when there is none.
+    pub(super) fn retry_verifying<H: Host>(&mut self, h: &mut H, id: TaskId) -> bool {
+        let Some(Task { work: Work::Verifying { range, .. }, .. }) = self.tasks.get(id) else { return true };
+        let range = *range;
+        let slot = h.alloc(range.len.min(u64::from(SEGMENT)) as u32, Claim::Ordinary);
+        if let Some(buf) = slot {
+            self.verify_on(h, id, range, buf);
+        }
+        slot.is_some()
     }
 
     /// Reads the first segment of what is left to verify.
     fn verify_on<H: Host>(&mut self, h: &mut H, id: TaskId, range: Range, buf: BufId) {
         let Some(task) = self.tasks.get_mut(id) else { return };
         let len = range.len.min(u64::from(SEGMENT)) as u32;
-        task.work = Work::Verifying { range, buf };
+        task.work = Work::Verifying { range, buf: Some(buf) };
         h.disk(id, 0, task.lu, DiskOp::Read { buf, len, offset: range.offset });
     }
 
@@ -86,7 +98,8 @@ impl Session {
     fn medium_step_done<H: Host>(&mut self, h: &mut H, id: TaskId) {
         let Some(task) = self.tasks.get(id) else { return };
         match task.work {
-            Work::Verifying { range, buf } => match range.after(SEGMENT) {
+            Work::Verifying { buf: None, .. } => {}
+            Work::Verifying { range, buf: Some(buf) } => match range.after(SEGMENT) {
                 Some(rest) => self.verify_on(h, id, rest, buf),
                 None => self.answer_good(h, id),
             },

@@ -297,6 +297,7 @@ impl Session {
             if !served {
                 return false;
             }
+                Some(Task { work: Work::Verifying { .. }, .. }) => self.retry_verifying(h, id),
             self.parked.pop_front();
         }
         true

@@ -53,8 +53,8 @@ pub(super) enum Work {
     Reading(Reading),
     /// Data comes from the initiator.
     Taking(Taking),
-    /// The medium is read to see whether it can be.
-    Verifying { range: Range, buf: BufId },
+    /// The medium is read to see whether it can be; without a slot it waits for one.
+    Verifying { range: Range, buf: Option<BufId> },
     /// One slot's content goes to the whole of a range.
     Filling { range: Range, buf: BufId, chunk: u32 },
     /// Ranges are zeroed or deallocated, one after the other.
@@ -71,7 +71,8 @@ impl Work {
         match self {
             Self::Reading(r) => r.slots(),
             Self::Taking(t) => t.slots(),
-            Self::Verifying { buf, .. } | Self::Filling { buf, .. } => std::iter::once(*buf).collect(),
+            Self::Verifying { buf, .. } => buf.iter().copied().collect(),
+            Self::Filling { buf, .. } => std::iter::once(*buf).collect(),
             Self::Fresh | Self::Clearing { .. } | Self::Flushing | Self::Shared => ArrayVec::new(),
         }
     }

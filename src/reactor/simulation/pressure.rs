@@ -211,6 +211,32 @@ fn others_write_small(rig: &mut Rig, clients: &mut [Client]) {
 }
 
 #[test]
+fn verifying_waits_for_a_slot() {
+    seeds(4, |seed| {
+        let (mut rig, mut clients) = scene(seed, 64);
+        clients[0].command(lun(0), &[0; 6], Vec::new(), 0);
+        rig.pass(&mut clients, Duration::from_secs(1));
+        clients[0].events.clear();
+        let mut held = Vec::new();
+        for r in rig.alive() {
+            while let Some(buf) = r.world.pool.alloc(LONG as u32 * BLOCK as u32) {
+                held.push(buf);
+            }
+        }
+        clients[0].command(lun(0), &cdb10(0x2f, 0, 0, LONG * 2), Vec::new(), 0);
+        rig.pass(&mut clients, Duration::from_secs(3));
+        assert_eq!(clients[0].outstanding(), 1, "it was answered: {:?}", clients[0].events);
+        for r in rig.alive() {
+            held.drain(..).for_each(|buf| r.world.pool.free(buf));
+        }
+        rig.until(&mut clients, Duration::from_secs(3), "it has its slot", |_, c| c[0].outstanding() == 0);
+        let good = |e: &Event| matches!(e, Event::Answer { status: status::GOOD, .. });
+        assert!(clients[0].events.iter().any(good), "{:?}", clients[0].events);
+        rig.finish(&mut clients);
+    });
+}
+
+#[test]
 fn a_session_more_than_there_are_handles_for_is_refused() {
     let mut rig = Rig::new(1, &Plan::default());
     rig.alive().next().expect("a reactor").registry.crowd();
