@@ -10,7 +10,7 @@ use std::fmt;
 pub struct CoreId(pub u16);
 
 /// A slot of the reactor's own buffer pool.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct BufId(pub u32);
 
 /// A logical unit, which is a backstore: one number on every reactor, whatever targets export it.

@@ -171,9 +171,9 @@ impl<D: Driver> Host for Desk<'_, D> {
         self.world.submit(Client::Task { conn: self.conn, task, part }, lu, op);
     }
 
-    fn abandon(&mut self, task: TaskId) -> Held {
+    fn abandon(&mut self, tasks: &[TaskId]) -> Held {
         let _inside = Inside;
-        let held = self.world.abandon(self.conn, task);
+        let held = self.world.abandon(self.conn, tasks);
         // The ghosts free these.
         for buf in &held {
             self.slots.remove(*buf);

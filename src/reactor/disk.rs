@@ -235,10 +235,16 @@ impl<D: Driver> World<D> {
         }
     }
 
-    /// Forgets the requests of a task. What the kernel has becomes a ghost; its slots are returned.
-    pub(super) fn abandon(&mut self, conn: ConnId, task: TaskId) -> Held {
+    /// Forgets the requests of tasks. What the kernel has becomes a ghost; its slots are returned, sorted. All requests
+    /// are looked through once, however many tasks there are.
+    pub(super) fn abandon(&mut self, conn: ConnId, tasks: &[TaskId]) -> Held {
+        let mut tasks = tasks.to_vec();
+        tasks.sort_unstable_by_key(|t| t.index);
+        let is_one = |task: TaskId| {
+            tasks.binary_search_by_key(&task.index, |t| t.index).is_ok_and(|at| tasks[at] == task)
+        };
         let of_task =
-            |c: Client| matches!(c, Client::Task { conn: x, task: y, .. } if x == conn && y == task);
+            |c: Client| matches!(c, Client::Task { conn: x, task, .. } if x == conn && is_one(task));
         let mine: Vec<usize> = self.jobs.iter().filter(|(_, j)| of_task(j.client)).map(|(i, _)| i).collect();
         let mut held = Held::new();
         for index in mine {
@@ -249,6 +255,7 @@ impl<D: Driver> World<D> {
             }
         }
         self.finished.retain(|(client, ..)| !of_task(*client));
+        held.sort_unstable();
         held
     }
 

@@ -202,9 +202,9 @@ pub trait Host {
     /// Starts a disk request for part `part` of a task; [`Session::disk_done`](super::Session::disk_done) follows,
     /// unless the task is abandoned first.
     fn disk(&mut self, task: TaskId, part: u8, lu: LuId, op: DiskOp);
-    /// Forgets a task: what is not yet with the kernel never will be; what is stays fenced until it ends, and its
+    /// Forgets tasks: what is not yet with the kernel never will be; what is stays fenced until it ends, and its
     /// slots are freed then. Returns the slots that are held so: the session must not free them.
-    fn abandon(&mut self, task: TaskId) -> Held;
+    fn abandon(&mut self, tasks: &[TaskId]) -> Held;
     /// Asks the owner of the logical unit for a change; [`Session::shared_done`](super::Session::shared_done) follows.
     fn shared(&mut self, task: TaskId, lu: LuId, op: SharedOp, nexus: &ItNexus);
     /// Task management; [`Session::managed`](super::Session::managed) follows with the same token, when no ghost can
@@ -214,5 +214,5 @@ pub trait Host {
     fn wants_slots(&mut self);
 }
 
-/// Slots that the kernel still uses.
-pub type Held = arrayvec::ArrayVec<BufId, { super::task::MAX_SLOTS }>;
+/// Slots that the kernel still uses, sorted.
+pub type Held = Vec<BufId>;

@@ -98,7 +98,7 @@ impl Session {
         let itt = pdu.itt.get();
         match self.tasks.by_itt(pdu.ref_task_tag.get()) {
             Some(id) => {
-                self.abort_task(h, id);
+                self.abort_tasks(h, &[id]);
                 self.manage_then(h, Manage::Fence, Answer::complete(itt));
             }
             // A command that is still to come (RFC 7143 section 11.6.1, case b): it counts as received and aborted.
@@ -119,17 +119,23 @@ impl Session {
         is_next
     }
 
-    /// Forgets a task without an answer.
-    pub(super) fn abort_task<H: Host>(&mut self, h: &mut H, id: TaskId) {
-        let held = h.abandon(id);
-        let Some(task) = self.tasks.close(id) else { return };
-        let receiving = self.rx.orphan(id);
-        for buf in task.work.slots() {
-            if !held.contains(&buf) && Some(buf) != receiving {
-                h.free(buf);
+    /// Forgets tasks without an answer.
+    pub(super) fn abort_tasks<H: Host>(&mut self, h: &mut H, ids: &[TaskId]) {
+        if ids.is_empty() {
+            return;
+        }
+        let held = h.abandon(ids);
+        for &id in ids {
+            let Some(task) = self.tasks.close(id) else { continue };
+            let receiving = self.rx.orphan(id);
+            for buf in task.work.slots() {
+                if held.binary_search(&buf).is_err() && Some(buf) != receiving {
+                    h.free(buf);
+                }
             }
         }
-        self.parked.retain(|parked| *parked != id);
+        let tasks = &self.tasks;
+        self.parked.retain(|parked| tasks.get(*parked).is_some());
     }
 
     /// Aborts the tasks of a logical unit because of a reset, or of what another nexus did. If the Control mode page
@@ -162,17 +168,13 @@ impl Session {
     pub fn abort_where<H: Host>(&mut self, h: &mut H, which: impl Fn(LuId) -> bool) {
         let doomed: Vec<TaskId> =
             self.tasks.iter().filter(|(_, t)| t.map.is_some() && which(t.lu)).map(|(id, _)| id).collect();
-        for id in doomed {
-            self.abort_task(h, id);
-        }
+        self.abort_tasks(h, &doomed);
     }
 
     /// Aborts everything: the session ends. Slots that are free of the kernel go back.
     pub fn abort_all<H: Host>(&mut self, h: &mut H) {
         let doomed: Vec<TaskId> = self.tasks.iter().map(|(id, _)| id).collect();
-        for id in doomed {
-            self.abort_task(h, id);
-        }
+        self.abort_tasks(h, &doomed);
     }
 
     fn manage_then<H: Host>(&mut self, h: &mut H, what: Manage, answer: Answer) {

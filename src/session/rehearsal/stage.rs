@@ -262,11 +262,11 @@ impl Host for Stage {
         self.jobs.push(Job { task, part, lu, op, state: State::Waiting });
     }
 
-    fn abandon(&mut self, task: TaskId) -> Held {
+    fn abandon(&mut self, tasks: &[TaskId]) -> Held {
         let mut held = Held::new();
         let mut jobs = std::mem::take(&mut self.jobs);
         jobs.retain_mut(|job| {
-            if job.task != task {
+            if !tasks.contains(&job.task) {
                 return true;
             }
             match (job.state, job.op) {
@@ -283,6 +283,7 @@ impl Host for Stage {
             false
         });
         self.jobs = jobs;
+        held.sort();
         held
     }
 
