@@ -64,7 +64,8 @@
 //!    range is fenced on every reactor until it has ended, and only then is the function or the login answered.
 //! 6. **Every number that a peer controls has a named limit.** A task takes all its slots at once or waits with none;
 //!    unasked data may use the reserve, and is dropped and answered TASK SET FULL when that is empty too; a connection
-//!    whose initiator owes data is read on.
+//!    whose initiator owes data is read on, and none is left unread for a second. While some session waits for slots,
+//!    the others must use theirs: a transfer whose data does not come fails, a peer that reads too slowly is dropped.
 //! 7. **One owner decides.** The state of a logical unit (reservations, mode pages) is a snapshot on every reactor; the
 //!    owner makes the next one, and the command is answered when all reactors have it.
 //! 8. **A store is open once**, exclusively, and nobody logs in before it is held: queued writes of a killed

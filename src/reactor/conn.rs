@@ -40,8 +40,8 @@ pub(super) struct Conn {
     /// The receive operation's box while it is not with the kernel.
     pub(super) recv: Option<Box<RecvOp>>,
     pub(super) receiving: bool,
-    /// Whether the session left bytes unread until answers have left.
-    pub(super) paused: bool,
+    /// Since when the session leaves bytes unread until answers have left, if it does.
+    pub(super) paused: Option<u64>,
     /// Whether the socket held more when it was last read.
     pub(super) more: bool,
     pub(super) tx: Tx,

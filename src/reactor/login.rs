@@ -123,7 +123,7 @@ impl<D: Driver> Reactor<D> {
             phase,
             recv: Some(RecvOp::new(fd, STAGING)),
             receiving: false,
-            paused: false,
+            paused: None,
             more: false,
             tx: Tx::new(fd),
             dirty: false,

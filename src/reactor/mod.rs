@@ -102,6 +102,7 @@ impl fmt::Display for Why {
             Self::Session(session::Close::Logout) => f.write_str("logged out"),
             Self::Session(session::Close::Protocol(what)) => write!(f, "protocol error: {what}"),
             Self::Session(session::Close::HeaderDigest) => f.write_str("header digest error"),
+            Self::Session(session::Close::Unread) => f.write_str("the initiator does not read its answers"),
             Self::Session(session::Close::TooSlow) => {
                 f.write_str("data came too slowly while others waited for slots")
             }
@@ -365,6 +366,7 @@ impl<D: Driver> Reactor<D> {
             if let Some(why) = self.overdue(id, now).or_else(|| stopped.then_some(Why::Stopping)) {
                 self.close(id, why);
             }
+            self.read_at_last(id, now);
         }
         self.arm_listeners();
         self.settle();
@@ -380,9 +382,9 @@ impl<D: Driver> Reactor<D> {
             return Some(why);
         }
         let conn = self.conns.get_mut(id)?;
+        conn.tx.rest();
         let deadline = conn.deadline;
         let (mut desk, phase) = desk(&mut self.world, conn);
-        conn.tx.rest();
         match phase {
             Phase::Login(_) | Phase::Reinstating(_) => (now >= deadline).then_some(Why::LoginTimeout),
             Phase::Full(session) => {

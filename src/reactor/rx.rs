@@ -3,15 +3,19 @@
 use super::conn::{Conn, Phase};
 use super::desk::{desk, guarded};
 use super::tag::Tag;
-use super::{Reactor, Why};
+use super::{Reactor, TICK_NS, Why};
 use crate::ids::ConnId;
 use crate::ring::{Done, Driver, Kind, Op};
+
+/// How long requests may be left unread because answers wait, nanoseconds: with the time between two looks, a second.
+/// Pings and task management must get through.
+const PAUSE_NS: u64 = 1_000_000_000 - TICK_NS;
 
 impl<D: Driver> Reactor<D> {
     /// Asks for more bytes, if the connection wants any and nothing is asked for yet.
     pub(super) fn arm_recv(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        if conn.receiving || conn.paused || !conn.wants_bytes() {
+        if conn.receiving || conn.paused.is_some() || !conn.wants_bytes() {
             return;
         }
         let Some(mut recv) = conn.recv.take() else { return };
@@ -73,6 +77,18 @@ impl<D: Driver> Reactor<D> {
         self.arm_recv(id);
     }
 
+    /// What has been left unread for long enough is read, in part, whatever waits to be sent.
+    pub(super) fn read_at_last(&mut self, id: ConnId, now: u64) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if let Phase::Full(session) = &mut conn.phase
+            && conn.paused.is_some_and(|since| now.saturating_sub(since) >= PAUSE_NS)
+        {
+            session.insist();
+            conn.paused = None;
+            self.use_staged(id);
+        }
+    }
+
     fn session_bytes(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Some(mut recv) = conn.recv.take() else { return };
@@ -93,7 +109,7 @@ impl<D: Driver> Reactor<D> {
         match result {
             Ok(read_on) => {
                 if let Some(conn) = self.conns.get_mut(id) {
-                    conn.paused = !read_on;
+                    conn.paused = (!read_on).then(|| self.world.driver.now());
                 }
             }
             Err(why) => self.close(id, why),

@@ -68,6 +68,8 @@ pub enum Close {
     HeaderDigest,
     /// A ping was not answered in time.
     NoAnswer,
+    /// Its answers are not read, and it asks for more and more.
+    Unread,
     /// Data trickled into a slot that others waited for.
     TooSlow,
 }
@@ -116,6 +118,8 @@ pub struct Session {
     /// Bytes of payload for slots whose headers have come, and how fast they come.
     intake: u64,
     pace: Pace,
+    /// Requests have waited for answers to leave for long enough: some are read all the same.
+    insisted: bool,
     pinged_at: Option<u64>,
     nop_interval: u64,
     nop_timeout: u64,
@@ -170,6 +174,7 @@ impl Session {
             last_heard: now,
             intake: 0,
             pace: Pace::default(),
+            insisted: false,
             pinged_at: None,
             nop_interval: params.nop_interval.as_nanos() as u64,
             nop_timeout: params.nop_timeout.as_nanos() as u64,
@@ -292,12 +297,12 @@ impl Session {
             let served = match self.tasks.get(id) {
                 Some(Task { work: Work::Reading(_), .. }) => self.start_disk_reads(h, id),
                 Some(Task { work: Work::Taking(_), .. }) => self.retry_taking(h, id),
+                Some(Task { work: Work::Verifying { .. }, .. }) => self.retry_verifying(h, id),
                 _ => true,
             };
             if !served {
                 return false;
             }
-                Some(Task { work: Work::Verifying { .. }, .. }) => self.retry_verifying(h, id),
             self.parked.pop_front();
         }
         true

@@ -44,6 +44,11 @@ impl Session {
         Ok(failed)
     }
 
+    /// Whether some transfer waits for data.
+    pub(super) fn awaits_data(&self) -> bool {
+        self.tasks.iter().any(|(_, t)| matches!(&t.work, Work::Taking(taking) if taking.is_owed()))
+    }
+
     /// Transfers that hold slots and wait for data.
     fn owing(&self) -> impl Iterator<Item = TaskId> + '_ {
         let owes = |id: TaskId, task: &Task| match &task.work {

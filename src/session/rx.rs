@@ -17,6 +17,10 @@ pub const MAX_HEADERS: usize = BHS_LEN + 255 * 4 + DIGEST_LEN;
 /// Answers to the initiator that may wait to be sent before its requests are left unread, bytes of headers.
 const MAX_BACKLOG: usize = 64 << 10;
 
+/// The same where requests must be read on all the same: what data was asked for must come through, and task management
+/// too. The answers to a full window and to all its R2Ts are a quarter of this; whoever makes more wait asks for it.
+const MOST_BACKLOG: usize = 1 << 20;
+
 /// Where the payload of the PDU at hand goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dest {
@@ -132,11 +136,15 @@ impl Session {
     /// Takes bytes in the order in which they came.
     pub fn input<H: Host>(&mut self, h: &mut H, bytes: &[u8]) -> Result<Input, Close> {
         let mut used = 0;
-        while self.closing.is_none() {
+        let mut read_on = true;
+        while self.closing.is_none() && read_on {
             let rest = &bytes[used..];
             let step = match self.rx.open {
                 Some(_) => self.payload(h, rest)?,
-                None if h.backlog() > MAX_BACKLOG => return Ok(Input { used, read_on: false }),
+                None if self.holds_off(h.backlog())? => {
+                    read_on = false;
+                    None
+                }
                 None => self.header(h, rest)?,
             };
             match step {
@@ -144,7 +152,21 @@ impl Session {
                 None => break,
             }
         }
-        Ok(Input { used, read_on: self.closing.is_none() })
+        self.insisted &= used == 0;
+        Ok(Input { used, read_on: read_on && self.closing.is_none() })
+    }
+
+    /// What comes next is to be read although answers wait to be sent: some requests at least.
+    pub fn insist(&mut self) {
+        self.insisted = true;
+    }
+
+    /// Whether the next request is left unread until answers have left. Not while data is awaited: it may be next.
+    fn holds_off(&self, backlog: usize) -> Result<bool, Close> {
+        if backlog > MOST_BACKLOG {
+            return Err(Close::Unread);
+        }
+        Ok(backlog > MAX_BACKLOG && !self.insisted && !self.awaits_data())
     }
 
     /// A header, if it is all there; returns the bytes it took.

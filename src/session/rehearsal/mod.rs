@@ -229,7 +229,7 @@ impl World {
                 assert!(self.staging.len() < STAGING || self.paused, "staging is full and nothing is taken");
             }
             Err(why) => {
-                let broken = self.initiator.ruined || self.staging.is_empty();
+                let broken = self.initiator.ruined || self.staging.is_empty() || why == Close::Unread;
                 assert!(broken, "{why:?} for an initiator that did nothing to deserve it");
                 return self.close();
             }
