@@ -1,9 +1,11 @@
 //! The command line as users and other tools see it: what is printed, and exit statuses.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// Runs the binary to its end.
 fn ringtgt(arguments: &[&str]) -> Output {
@@ -195,6 +197,32 @@ fn serve_tells_what_is_wrong_with_a_file() {
     refused(&["--config", wrong.to_str().unwrap()], &["wrong.toml:2:12:", "1 to 1024"]);
     let absent = ringtgt(&["serve", "--config", "/nonexistent/ringtgt.toml"]);
     assert_eq!(absent.status.code(), Some(2), "{absent:?}");
+}
+
+#[test]
+fn a_stop_is_heeded_while_a_store_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = dir.path().join("disk.img");
+    let holder = fs::File::create(&disk).unwrap();
+    holder.set_len(1 << 20).unwrap();
+    holder.lock().unwrap();
+    let mut daemon = Command::new(env!("CARGO_BIN_EXE_ringtgt"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--state-dir"])
+        .args([dir.path(), &disk])
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("RUST_LOG")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(daemon.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains("waiting for it")));
+    let told = Instant::now();
+    assert!(Command::new("kill").arg(daemon.id().to_string()).status().unwrap().success());
+    let output = daemon.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(10), "not only when it gives up: {:?}", told.elapsed());
+    assert_eq!(stdout(&output), "", "it never was ready");
 }
 
 #[test]

@@ -6,10 +6,10 @@
 use std::io::Write;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, select};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
@@ -29,6 +29,9 @@ use crate::target::{Catalog, TpgParams};
 /// Operations that a reactor may have in flight.
 const OPERATIONS: u32 = 4092;
 
+/// How long the last flush may take: longer than any cache of a disk that works.
+const LAST_FLUSH: Duration = Duration::from_secs(60);
+
 /// How often the control thread looks around when no watchdog sets the pace.
 const PACE: Duration = Duration::from_secs(10);
 
@@ -36,12 +39,14 @@ const PACE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// When a store, a listener, memory or a ring cannot be had: what, where and what to do about it.
-pub fn serve(mut config: Config) -> anyhow::Result<()> {
+pub fn serve(config: Config) -> anyhow::Result<()> {
     let signals = signals()?;
     raise_limits();
-    let state = open_state(&config.server)?;
-    let units = open_units(&config, state.as_ref())?;
-    let listeners = listen(&mut config)?;
+    let Some(prepared) = unless_stopped(&signals, move || prepare(config))? else {
+        tracing::info!("told to stop before everything was ready");
+        return Ok(());
+    };
+    let Prepared { mut config, state, units, listeners } = prepared;
     let catalog = Arc::new(config.take_catalog());
     let cores = processors(&config.server)?;
     let setup = Setup {
@@ -60,6 +65,38 @@ pub fn serve(mut config: Config) -> anyhow::Result<()> {
     notify.ready(&format!("serving {} logical units", units.len()));
     watch(&control, &signals, &notify);
     finish(control, &units, &notify, config.server.drain_timeout)
+}
+
+/// Everything that others may keep from us for a while.
+struct Prepared {
+    config: Config,
+    state: Option<StateDir>,
+    units: Vec<UnitSeed>,
+    listeners: Vec<TcpListener>,
+}
+
+fn prepare(mut config: Config) -> anyhow::Result<Prepared> {
+    let state = open_state(&config.server)?;
+    let units = open_units(&config, state.as_ref())?;
+    let listeners = listen(&mut config)?;
+    Ok(Prepared { config, state, units, listeners })
+}
+
+/// What `work` comes to; nothing when a signal to stop comes first: a store that another process holds, or an address
+/// in use, is waited for. The work then ends with the process, and what it writes is atomic.
+fn unless_stopped<T: Send + 'static>(
+    signals: &Receiver<i32>,
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<Option<T>> {
+    let (tell, told) = bounded(1);
+    // Nobody listens any more when a signal came first.
+    std::thread::Builder::new().name("start".into()).spawn(move || drop(tell.send(work())))?;
+    loop {
+        select! {
+            recv(told) -> result => return result.context("the start failed")?.map(Some),
+            recv(signals) -> signal => if signal != Ok(SIGUSR1) { return Ok(None) },
+        }
+    }
 }
 
 /// A channel that gets the signals: to stop, or (USR1) to tell the counters.
@@ -224,17 +261,34 @@ fn tell_counters(control: &Control) {
 /// Lets initiators go, and makes durable what they wrote.
 fn finish(control: Control, units: &[UnitSeed], notify: &Notify, within: Duration) -> anyhow::Result<()> {
     tracing::info!("stopping");
-    notify.stopping(within + PACE);
+    notify.stopping(within + LAST_FLUSH + PACE);
     control.drain(within).map_err(|_| anyhow::anyhow!("a reactor ended badly"))?;
-    let mut result = Ok(());
+    flush_all(units)
+}
+
+/// Flushes all stores at once, and waits for them as long as can be.
+fn flush_all(units: &[UnitSeed]) -> anyhow::Result<()> {
+    let (tell, told) = bounded(units.len());
     for unit in units {
-        // One that fails must not keep the others from theirs.
-        if let Err(error) = flush(&unit.backing) {
+        let (tell, backing) = (tell.clone(), unit.backing.clone());
+        std::thread::Builder::new().name("flush".into()).spawn(move || drop(tell.send(flush(&backing))))?;
+    }
+    drop(tell);
+    let (deadline, mut result) = (Instant::now() + LAST_FLUSH, Ok(()));
+    loop {
+        let flushed = match told.recv_deadline(deadline) {
+            Ok(flushed) => flushed,
+            Err(RecvTimeoutError::Disconnected) => return result,
+            Err(RecvTimeoutError::Timeout) => {
+                anyhow::bail!("a store has not been flushed after {LAST_FLUSH:?}: its disk hangs")
+            }
+        };
+        if let Err(error) = flushed {
+            // One that fails must not keep the others from theirs.
             tracing::error!("{error:#}");
             result = result.and(Err(error));
         }
     }
-    result
 }
 
 fn flush(backing: &Backing) -> anyhow::Result<()> {
