@@ -27,6 +27,8 @@ enum State {
     New,
     /// Cannot be done yet: no bytes, no room, no connection.
     Blocked,
+    /// With a disk that hangs.
+    Hung,
     /// Will be done at this time.
     Due(u64),
 }
@@ -127,7 +129,8 @@ impl Sim {
             }
             Kind::Read { .. } | Kind::Fallocate { .. } | Kind::Close { .. } => {}
         }
-        flight.state = State::Due(inner.now + latency);
+        let hangs = disk_of(&flight.op.kind).is_some_and(|fd| inner.hung.contains(&fd));
+        flight.state = if hangs { State::Hung } else { State::Due(inner.now + latency) };
     }
 
     /// Gives a time to what can be done by now.
@@ -136,6 +139,11 @@ impl Sim {
         for (_, flight) in &mut self.flights {
             if flight.state == State::Blocked && is_ready(&flight.op.kind, &mut inner) {
                 let latency = inner.faults.socket_latency.clone();
+                flight.state = State::Due(inner.now + inner.rng.within(latency));
+            }
+            let hangs = disk_of(&flight.op.kind).is_some_and(|fd| inner.hung.contains(&fd));
+            if flight.state == State::Hung && !hangs {
+                let latency = inner.faults.disk_latency.clone();
                 flight.state = State::Due(inner.now + inner.rng.within(latency));
             }
         }
@@ -192,7 +200,7 @@ impl Sim {
             let waits = match flight.state {
                 State::New | State::Blocked => true,
                 // A disk cannot be called back.
-                State::Due(_) => descriptor(&flight.op.kind).is_some(),
+                State::Due(_) | State::Hung => descriptor(&flight.op.kind).is_some(),
             };
             let late =
                 flight.state != State::Blocked && self.world.inner().weather(|faults| faults.late_cancel);
@@ -322,6 +330,18 @@ fn descriptor(kind: &Kind) -> Option<RawFd> {
         Kind::Accept { listener } => Some(*listener),
         Kind::Recv(recv) => Some(recv.fd),
         Kind::Send(send) => Some(send.fd),
+        _ => None,
+    }
+}
+
+/// The disk that an operation is for.
+fn disk_of(kind: &Kind) -> Option<RawFd> {
+    match kind {
+        Kind::Read { file, .. }
+        | Kind::Write { file, .. }
+        | Kind::Fsync { file, .. }
+        | Kind::Fallocate { file, .. }
+        | Kind::Discard { file, .. } => Some(file.fd),
         _ => None,
     }
 }

@@ -3,7 +3,7 @@
 //! Owns: virtual time, sockets that are byte streams with windows, disks with volatile caches, and the faults.
 //! Promises: a run is decided by its seed, which a failing test prints; every operation still completes exactly
 //! once. Injects: latency, reordering, short reads and writes of disks and sockets, EIO, ENOSPC, resets,
-//! cancellations that come too late; a power cut that loses what was not flushed. Does not inject: lost
+//! cancellations that come too late; disks that hang; a power cut that loses what was not flushed. Does not inject: lost
 //! completions, wrong data, disks that forget what was flushed.
 //! Notices: a place that somebody else touches while an operation holds it.
 //!

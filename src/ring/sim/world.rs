@@ -1,7 +1,7 @@
 //! What all reactors of a simulation share: the clock, the descriptors, the faults.
 
 use std::cell::{RefCell, RefMut};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -94,6 +94,8 @@ pub(super) struct Inner {
     pub(super) wakes: Vec<Option<u64>>,
     /// How many operations each descriptor has in flight.
     pub(super) busy: BTreeMap<RawFd, usize>,
+    /// Disks that finish nothing they are given.
+    pub(super) hung: BTreeSet<RawFd>,
     seed: u64,
     next_fd: RawFd,
 }
@@ -160,6 +162,7 @@ impl World {
             things: BTreeMap::new(),
             wakes: Vec::new(),
             busy: BTreeMap::new(),
+            hung: BTreeSet::new(),
             seed,
             next_fd: 1000,
         })))
@@ -292,6 +295,17 @@ impl World {
     /// When it is no disk.
     pub fn disk_content(&self, fd: RawFd) -> Vec<u8> {
         self.inner().disk(fd).expect("a disk").content().to_vec()
+    }
+
+    /// The disk hangs, as one does whose cable is pulled: it finishes nothing that it is given from now on, until it is
+    /// well again. What it has been given before it still finishes.
+    pub fn hang(&self, fd: RawFd, hangs: bool) {
+        let hung = &mut self.inner().hung;
+        if hangs {
+            hung.insert(fd)
+        } else {
+            hung.remove(&fd)
+        };
     }
 
     /// Cuts the disk's power and gives it back: of the writes that were not flushed, and of those in flight,
