@@ -39,7 +39,7 @@
 //! | [`mem`] | regions of memory, and their division into slots |
 //! | [`ring`] | io_uring: the table of what is in flight, the ring, its abilities, and a simulation of all that |
 //! | [`store`] | what a logical unit sits on: device, file, memory, nothing |
-//! | [`reactor`] | one core's world: the turn, connections, disk requests, fences, mail |
+//! | [`reactor`] | one core's world: the turn, connections, disk requests, changes, fences, mail |
 //! | [`admin`] | ordinary threads: configuration, state directory, start and stop |
 //! | [`cli`] | the command line |
 //!
@@ -67,7 +67,8 @@
 //!    whose initiator owes data is read on, and none is left unread for a second. While some session waits for slots,
 //!    the others must use theirs: a transfer whose data does not come fails, a peer that reads too slowly is dropped.
 //! 7. **One owner decides.** The state of a logical unit (reservations, mode pages) is a snapshot on every reactor; the
-//!    owner makes the next one, and the command is answered when all reactors have it.
+//!    owner makes the next one, and the command is answered when all reactors have it and what it forbids has ended or
+//!    is fenced. A client that must be alone in a range of the medium gets it from the same owner.
 //! 8. **A store is open once**, exclusively, and nobody logs in before it is held: queued writes of a killed
 //!    predecessor hold it until they have landed.
 //! 9. **A panic** in the pure core closes one connection; one anywhere below ends the process.

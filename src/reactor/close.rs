@@ -35,6 +35,7 @@ impl<D: Driver> Reactor<D> {
             }
         }
         self.world.driver.shutdown(conn.fd);
+        self.world.leave_enclosures_of(id);
         self.closing.push(id);
         // A login that waits for the session that it replaces is harmless when that one is: a third login must
         // wait for both.
@@ -53,17 +54,17 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// The owner of a logical unit has answered a task.
-    pub(super) fn ask_answered(&mut self, id: ConnId) {
+    /// The owner of a logical unit has answered a task, or what was to be one's answer.
+    pub(super) fn ask_answered(&mut self, id: ConnId, recalled: bool) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         conn.asks = conn.asks.saturating_sub(1);
-        if conn.asks > 0 {
-            return;
+        conn.recalled = conn.recalled.saturating_sub(u32::from(recalled));
+        if conn.recalled == 0 {
+            for token in std::mem::take(&mut conn.after_asks) {
+                self.world.announce(Then::Managed { conn: id, token });
+            }
         }
-        for token in std::mem::take(&mut conn.after_asks) {
-            self.world.announce(Then::Managed { conn: id, token });
-        }
-        if conn.fenced && !conn.harmless {
+        if conn.asks == 0 && conn.fenced && !conn.harmless {
             self.lose_nexus(id);
         }
     }

@@ -59,7 +59,9 @@ pub(super) struct Conn {
     pub(super) send_judged: u64,
     /// Requests to owners of logical units that are not answered yet.
     pub(super) asks: u32,
-    /// Task management functions that wait until they are, by token.
+    /// Of those the ones whose tasks are forgotten.
+    pub(super) recalled: u32,
+    /// Task management functions that wait until these are, by token.
     pub(super) after_asks: Vec<u32>,
     /// Close when everything is sent.
     pub(super) close_when_sent: bool,

@@ -24,7 +24,9 @@ pub(super) struct Desk<'a, D> {
     pub(super) on_probation: bool,
     /// Requests to owners of logical units that are not answered yet.
     pub(super) asks: &'a mut u32,
-    /// Task management that waits for these answers, by token.
+    /// Of those the ones whose tasks are forgotten.
+    pub(super) recalled: &'a mut u32,
+    /// Task management that waits for the answers of these, by token.
     pub(super) after_asks: &'a mut Vec<u32>,
     pub(super) conn: ConnId,
 }
@@ -174,6 +176,9 @@ impl<D: Driver> Host for Desk<'_, D> {
     fn abandon(&mut self, tasks: &[TaskId]) -> Held {
         let _inside = Inside;
         let held = self.world.abandon(self.conn, tasks);
+        if *self.asks > 0 {
+            *self.recalled += self.world.recall(self.conn, tasks);
+        }
         // The ghosts free these.
         for buf in &held {
             self.slots.remove(*buf);
@@ -184,7 +189,7 @@ impl<D: Driver> Host for Desk<'_, D> {
     fn shared(&mut self, task: TaskId, lu: LuId, op: SharedOp, nexus: &ItNexus) {
         let _inside = Inside;
         *self.asks += 1;
-        let gate = self.world.gates.shut(1, Then::Shared { conn: self.conn, task });
+        let gate = self.world.gates.shut(1, Then::Shared { conn: self.conn, task, lu });
         self.world.ask(lu, op, nexus.clone(), gate);
     }
 
@@ -192,8 +197,8 @@ impl<D: Driver> Host for Desk<'_, D> {
         let _inside = Inside;
         let then = Then::Managed { conn: self.conn, token };
         let (units, cold) = match what {
-            // What an aborted task has asked of an owner cannot be called back either.
-            Manage::Fence if *self.asks > 0 => return self.after_asks.push(token),
+            // What an aborted task has asked of an owner may be under way.
+            Manage::Fence if *self.recalled > 0 => return self.after_asks.push(token),
             Manage::Fence => return self.world.announce(then),
             Manage::LuReset(lu) => (vec![lu], false),
             Manage::TargetReset { units, cold } => (units, cold),
@@ -223,7 +228,7 @@ pub(super) fn desk<'a, D: Driver>(
     world: &'a mut World<D>,
     conn: &'a mut Conn,
 ) -> (Desk<'a, D>, &'a mut super::conn::Phase) {
-    let Conn { phase, tx, hungry, slots, on_probation, asks, after_asks, id, .. } = conn;
+    let Conn { phase, tx, hungry, slots, on_probation, asks, recalled, after_asks, id, .. } = conn;
     let on_probation = *on_probation;
-    (Desk { world, tx, hungry, slots, on_probation, asks, after_asks, conn: *id }, phase)
+    (Desk { world, tx, hungry, slots, on_probation, asks, recalled, after_asks, conn: *id }, phase)
 }

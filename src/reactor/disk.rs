@@ -18,14 +18,34 @@ use super::world::World;
 pub(super) enum Client {
     /// A task of a session, and which part of it.
     Task { conn: ConnId, task: TaskId, part: u8 },
-    /// The owner of the logical unit, before a change takes effect.
-    Owner,
+    /// The owner of the logical unit, before a change is answered: its number.
+    Owner { serial: u32 },
+}
+
+impl Client {
+    pub(super) fn conn(self) -> Option<ConnId> {
+        match self {
+            Self::Task { conn, .. } => Some(conn),
+            Self::Owner { .. } => None,
+        }
+    }
+
+    /// Whether it is the same task, or the same change.
+    pub(super) fn is_same_task(self, other: Self) -> bool {
+        let whole = |client| match client {
+            Self::Task { conn, task, .. } => Self::Task { conn, task, part: 0 },
+            owner @ Self::Owner { .. } => owner,
+        };
+        whole(self) == whole(other)
+    }
 }
 
 /// Where a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Waits for a fence, or for room in the ring, or for its next turn.
+    /// Has not begun: it waits for a fence.
+    Parked,
+    /// Waits for room in the ring, or for its next turn.
     Waiting,
     /// The kernel or the blocking pool has it.
     InFlight,
@@ -44,7 +64,20 @@ pub(super) struct Job {
     span: Option<Span>,
     state: State,
     serial: u32,
+    /// Its own range is fenced until it ends.
     fence: Option<FenceId>,
+    /// The fence of its own client, which it may pass.
+    pass: Option<FenceId>,
+    /// What it has written is to be flushed before it ends.
+    through: bool,
+}
+
+impl Job {
+    /// Whether it has begun to change the medium.
+    fn has_begun(&self) -> bool {
+        let at_start = |span: &Span| self.op.touches().is_some_and(|(offset, _)| span.at() == offset);
+        self.moved > 0 || self.span.as_ref().is_some_and(|span| !at_start(span))
+    }
 }
 
 /// A request by index and serial: a stale one is noticed.
@@ -57,6 +90,12 @@ pub(super) struct JobId {
 impl<D: Driver> World<D> {
     /// Takes a disk request.
     pub(super) fn submit(&mut self, client: Client, lu: LuId, op: DiskOp) {
+        match op {
+            DiskOp::Enclose { offset, len } => return self.enclose(client, lu, offset, len),
+            DiskOp::Disclose => return self.disclose(client, lu),
+            _ => {}
+        }
+        let pass = if self.enclosures.is_empty() { None } else { self.enter_enclosure(client) };
         self.counters.disk_ops += 1;
         self.job_serial = self.job_serial.wrapping_add(1);
         let serial = self.job_serial;
@@ -66,9 +105,13 @@ impl<D: Driver> World<D> {
             DiskOp::Zero { offset, len, unmap } => Some(unit.store.zero(offset, len, unmap)),
             _ => None,
         };
-        let job = Job { client, lu, op, moved: 0, span, state: State::Waiting, serial, fence: None };
+        let fenced = unit.is_fenced(op.touches(), pass);
+        let state = if fenced { State::Parked } else { State::Waiting };
+        // A write can be durable by itself; what goes by pieces is flushed at its end.
+        let through = span.is_some() && unit.lu.state.mode.current.write_through;
+        let job = Job { client, lu, op, moved: 0, span, state, serial, fence: None, pass, through };
         let id = JobId { index: self.jobs.insert(job) as u32, serial };
-        if unit.is_fenced(op.touches()) {
+        if fenced {
             self.counters.fenced += 1;
             unit.parked.push_back(id);
         } else {
@@ -86,6 +129,14 @@ impl<D: Driver> World<D> {
             return;
         };
         let Some(unit) = self.units.get(job.lu.0 as usize) else { return };
+        // Whether it may change the medium is asked when it is about to (SPC-5 section 5.14.1).
+        if let Some(failure) = unit.bar(job.client.conn()).filter(|_| job.op.changes().is_some()) {
+            let begun = Failure::Check(Sense::aborted(Asc::NONE));
+            let failure = if job.has_begun() { begun } else { failure };
+            return self.finish(id, Err(failure));
+        }
+        job.state = State::Waiting;
+        let through = unit.lu.state.mode.current.write_through;
         let step = match (job.op, &job.span) {
             (DiskOp::Read { buf, len, offset }, _) => {
                 let place = self.pool.place(buf).part(job.moved, len - job.moved);
@@ -93,11 +144,11 @@ impl<D: Driver> World<D> {
             }
             (DiskOp::Write { buf, len, offset, fua }, _) => {
                 let place = self.pool.place(buf).part(job.moved, len - job.moved);
-                unit.store.write(&mut self.memory, place, offset + u64::from(job.moved), fua)
+                unit.store.write(&mut self.memory, place, offset + u64::from(job.moved), fua || through)
             }
             (_, Some(span)) => match span.step(&unit.store, &mut self.memory) {
                 Some(step) => step,
-                None => return self.finish(id, Ok(())),
+                None => return self.moved_all(id),
             },
             (_, None) => unit.store.flush(),
         };
@@ -115,7 +166,7 @@ impl<D: Driver> World<D> {
                     Err(_) => self.later.push_back((id, None)),
                 }
             }
-            Step::Now(Ok(())) if job.span.is_none() => self.finish(id, Ok(())),
+            Step::Now(Ok(())) if job.span.is_none() => self.moved_all(id),
             // A piece of a long range: others get their turn in between.
             Step::Now(Ok(())) | Step::Later => self.later.push_back((id, Some(0))),
             Step::Now(Err(fault)) => self.fail(id, fault),
@@ -172,7 +223,7 @@ impl<D: Driver> World<D> {
             (_, None) => judge_plain(result),
         };
         match progress {
-            Progress::Done => self.finish(id, Ok(())),
+            Progress::Done => self.moved_all(id),
             Progress::Fault(fault) => self.fail(id, fault),
             // A ghost never submits again.
             _ if ghost => self.finish(id, Ok(())),
@@ -182,6 +233,16 @@ impl<D: Driver> World<D> {
             }
             Progress::Retry => self.perform(id),
         }
+    }
+
+    /// All of it is on the medium, and perhaps has to be there to stay.
+    fn moved_all(&mut self, id: JobId) {
+        let Some(job) = self.job(id) else { return };
+        if !job.through || job.state == State::Ghost {
+            return self.finish(id, Ok(()));
+        }
+        (job.through, job.span, job.op) = (false, None, DiskOp::Flush);
+        self.perform(id);
     }
 
     fn fail(&mut self, id: JobId, fault: Fault) {
@@ -194,30 +255,43 @@ impl<D: Driver> World<D> {
     }
 
     fn finish(&mut self, id: JobId, result: Result<(), Failure>) {
-        let Some(job) = self.jobs.try_remove(id.index as usize) else { return };
-        if job.state == State::Ghost {
-            return self.lay_to_rest(&job);
+        let Some(job) = self.remove(id.index as usize) else { return };
+        if job.state != State::Ghost {
+            return self.finished.push_back((job.client, job.lu, result));
         }
-        self.finished.push_back((job.client, job.lu, result));
-    }
-
-    /// A ghost has ended: its slot goes back, its fence falls.
-    fn lay_to_rest(&mut self, ghost: &Job) {
-        if let Some(buf) = ghost.op.buf() {
+        if let Some(buf) = job.op.buf() {
             self.pool.free(buf);
         }
-        let Some(fence) = ghost.fence else { return };
+    }
+
+    /// A request is no more: those who wait for that go on.
+    fn remove(&mut self, index: usize) -> Option<Job> {
+        let job = self.jobs.try_remove(index)?;
+        if let Some(fence) = job.fence {
+            self.lift_everywhere(fence, job.lu);
+        }
+        if let Some(fence) = job.pass {
+            self.exit_enclosure(fence);
+        }
+        if !self.drains.is_empty() {
+            self.drained(JobId { index: index as u32, serial: job.serial });
+        }
+        Some(job)
+    }
+
+    /// The request behind a fence of this reactor has ended.
+    fn lift_everywhere(&mut self, fence: FenceId, lu: LuId) {
         match self.unannounced.iter().position(|f| f.id == fence) {
             Some(at) => {
                 self.unannounced.remove(at);
             }
             None => {
                 for core in self.mail.others() {
-                    self.mail.post(core, Letter::Lift(fence, ghost.lu));
+                    self.mail.post(core, Letter::Lift(fence, lu));
                 }
             }
         }
-        self.lift(fence, ghost.lu);
+        self.lift(fence, lu);
     }
 
     /// A fence falls: what waited for it goes on, in order.
@@ -225,9 +299,9 @@ impl<D: Driver> World<D> {
         let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
         unit.lift(fence);
         for id in std::mem::take(&mut unit.parked) {
-            let Some(op) = self.job(id).map(|j| j.op) else { continue };
+            let Some((op, pass)) = self.job(id).map(|j| (j.op, j.pass)) else { continue };
             let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
-            if unit.is_fenced(op.touches()) {
+            if unit.is_fenced(op.touches(), pass) {
                 unit.parked.push_back(id);
             } else {
                 self.perform(id);
@@ -245,16 +319,26 @@ impl<D: Driver> World<D> {
         };
         let of_task =
             |c: Client| matches!(c, Client::Task { conn: x, task, .. } if x == conn && is_one(task));
-        let mine: Vec<usize> = self.jobs.iter().filter(|(_, j)| of_task(j.client)).map(|(i, _)| i).collect();
+        let held = self.forget(|client, _| of_task(client));
+        if !self.enclosures.is_empty() {
+            self.leave_enclosure(of_task);
+        }
+        held
+    }
+
+    /// Forgets the requests of some clients. What the kernel has becomes a ghost; its slots are returned, sorted.
+    pub(super) fn forget(&mut self, which: impl Fn(Client, LuId) -> bool) -> Held {
+        let is_mine = |j: &Job| j.state != State::Ghost && which(j.client, j.lu);
+        let mine: Vec<usize> = self.jobs.iter().filter(|(_, j)| is_mine(j)).map(|(i, _)| i).collect();
         let mut held = Held::new();
         for index in mine {
-            if self.jobs[index].state == State::Waiting {
-                self.jobs.remove(index);
-            } else {
+            if self.jobs[index].state == State::InFlight {
                 held.extend(self.haunt(index));
+            } else {
+                self.remove(index);
             }
         }
-        self.finished.retain(|(client, ..)| !of_task(*client));
+        self.finished.retain(|(client, lu, _)| !which(*client, *lu));
         held.sort_unstable();
         held
     }
@@ -262,16 +346,47 @@ impl<D: Driver> World<D> {
     fn haunt(&mut self, index: usize) -> Option<BufId> {
         let job = &mut self.jobs[index];
         job.state = State::Ghost;
-        let buf = job.op.buf();
-        let Some((offset, len)) = job.op.changes() else { return buf };
+        let (buf, id) = (job.op.buf(), JobId { index: index as u32, serial: job.serial });
+        self.fence_off(id);
+        buf
+    }
+
+    /// Fences the range that a request may still change, until it has ended.
+    pub(super) fn fence_off(&mut self, id: JobId) {
+        let fence = (self.mail.core, self.fence_serial + 1);
+        let Some(job) = self.job(id).filter(|j| j.fence.is_none()) else { return };
+        let Some((offset, len)) = job.op.changes() else { return };
+        job.fence = Some(fence);
+        let fence = Fence { id: fence, lu: job.lu, offset, len };
         self.fence_serial += 1;
-        let fence = Fence { id: (self.mail.core, self.fence_serial), lu: job.lu, offset, len };
-        job.fence = Some(fence.id);
-        if let Some(unit) = self.units.get_mut(job.lu.0 as usize) {
+        if let Some(unit) = self.units.get_mut(fence.lu.0 as usize) {
             unit.fences.push(fence);
         }
         self.unannounced.push(fence);
-        buf
+    }
+
+    /// What those sessions have begun to write, and is neither ended nor fenced.
+    pub(super) fn jobs_of(&self, lu: LuId, barred: &[(ConnId, Failure)]) -> Vec<JobId> {
+        let is_barred = |j: &Job| barred.iter().any(|(conn, _)| Some(*conn) == j.client.conn());
+        self.begun(lu, |j| j.op.changes().is_some() && j.fence.is_none() && is_barred(j))
+    }
+
+    /// What has begun in a range, and has not ended, but for the requests of its own client.
+    pub(super) fn jobs_in(&self, fence: &Fence) -> Vec<JobId> {
+        let meets = |j: &Job| j.op.touches().is_some_and(|range| fence.meets(range));
+        self.begun(fence.lu, |j| j.pass != Some(fence.id) && meets(j))
+    }
+
+    fn begun(&self, lu: LuId, which: impl Fn(&Job) -> bool) -> Vec<JobId> {
+        let begun = |j: &Job| j.lu == lu && j.state != State::Parked && which(j);
+        let id = |(index, j): (usize, &Job)| JobId { index: index as u32, serial: j.serial };
+        self.jobs.iter().filter(|(_, j)| begun(j)).map(id).collect()
+    }
+
+    /// What writes to that logical unit now is to be durable before it ends.
+    pub(super) fn write_through(&mut self, lu: LuId) {
+        let writes = |j: &Job| j.lu == lu && j.op.changes().is_some();
+        self.jobs.iter_mut().filter(|(_, j)| writes(j)).for_each(|(_, j)| j.through = true);
     }
 }
 

@@ -134,6 +134,7 @@ impl<D: Driver> Reactor<D> {
             send_pace: Pace::default(),
             send_judged: 0,
             asks: 0,
+            recalled: 0,
             after_asks: Vec::new(),
             close_when_sent: false,
             deadline,

@@ -24,7 +24,8 @@ const MAILBOX: usize = 1024;
 /// Which fence: the reactor that has the ghost, and its own number.
 pub(super) type FenceId = (CoreId, u64);
 
-/// A range of a medium that a write of a forgotten task may still change.
+/// A range of a medium that others keep out of: a write of a forgotten task may still change it, or a client has it to
+/// itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fence {
     pub(super) id: FenceId,
@@ -55,6 +56,14 @@ pub(super) struct Ask {
     pub(super) gate: GateId,
 }
 
+/// A request to the owner of a logical unit for a range of it, and where its answer goes: to the reactor that named
+/// the fence.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Enclose {
+    pub(super) fence: Fence,
+    pub(super) gate: GateId,
+}
+
 /// Everything that is said.
 #[derive(Debug)]
 pub(super) enum Letter {
@@ -62,13 +71,22 @@ pub(super) enum Letter {
     Adopt(Box<Moving>),
     /// To the owner of a logical unit.
     Ask(Box<Ask>),
+    /// To the owner: whoever asked for that does not want it any more.
+    Recall { lu: LuId, from: CoreId, gate: GateId },
+    /// To the owner: the client of a task wants that range to itself.
+    Enclose(Enclose),
+    /// From the owner: nothing but the client of that fence may begin there any more. Acknowledge when nothing is in
+    /// flight there.
+    Close { owner: CoreId, gate: GateId, fence: Fence },
+    /// To the owner: the client of that fence is done.
+    Disclose(FenceId, LuId),
     /// From the owner: the answer.
     Answer { gate: GateId, result: Result<(), Failure> },
     /// From the owner: the state is now this. Acknowledge when it holds here.
     Change(Box<Change>),
     /// These ranges are fenced. Acknowledge.
     Fences { from: CoreId, gate: GateId, fences: Arc<[Fence]> },
-    /// A ghost has ended.
+    /// A ghost has ended, or the client of an enclosed range is done.
     Lift(FenceId, LuId),
     /// An acknowledgement.
     Ack(GateId),

@@ -11,10 +11,13 @@ mod close;
 mod conn;
 mod desk;
 mod disk;
+mod drain;
+mod enclose;
 mod fair;
 mod gates;
 mod login;
 mod mail;
+mod owner;
 mod registry;
 mod rx;
 mod send;
@@ -184,6 +187,7 @@ impl<D: Driver> Reactor<D> {
             Wait::Until(self.world.driver.now() + HELD_NS)
         } else if self.conns.len() > 0
             || self.draining.is_some()
+            || !self.world.drains.is_empty()
             || self.listeners.iter().any(|l| l.armed.is_none())
         {
             Wait::Until(self.next_tick)
@@ -240,9 +244,10 @@ impl<D: Driver> Reactor<D> {
 
     fn disk_ended(&mut self, client: Client, lu: LuId, result: Result<(), Failure>) {
         match client {
-            Client::Owner if result.is_ok() => self.world.broadcast_change(lu),
-            Client::Owner => self.world.end_change(lu, result),
+            Client::Owner { serial } => self.world.flushed(lu, serial, result),
             Client::Task { conn, task, part } => {
+                #[cfg(test)]
+                self.world.heard.push((client, result));
                 self.with_session(conn, |session, desk| session.disk_done(desk, task, part, result));
             }
         }
@@ -262,17 +267,21 @@ impl<D: Driver> Reactor<D> {
     fn go_on(&mut self, then: Then, result: Result<(), Failure>) {
         match then {
             Then::Managed { conn, token } => self.with_session(conn, |s, desk| s.managed(desk, token)),
-            Then::Shared { conn, task } => {
+            Then::Shared { conn, task, .. } => {
                 self.with_session(conn, |s, desk| s.shared_done(desk, task, result));
-                self.ask_answered(conn);
+                self.ask_answered(conn, false);
             }
+            Then::Recalled { conn } => self.ask_answered(conn, true),
             Then::Applied { to, gate, told } => {
                 for conn in told {
                     self.with_session(conn, |s, desk| s.tell_aborted(desk));
                 }
                 self.world.mail.post(to, Letter::Ack(gate));
             }
-            Then::Changed { lu } => self.world.end_change(lu, Ok(())),
+            Then::Changed { lu, serial } => self.world.change_holds(lu, serial, result),
+            Then::Drained { to, gate } => self.world.mail.post(to, Letter::Ack(gate)),
+            Then::Closed { lu, fence } => self.world.closed(lu, fence),
+            Then::Enclosed { client, lu } => self.disk_ended(client, lu, result),
             Then::Fenced { conn } => self.fenced(conn),
             Then::Harmless { conn } => self.harmless(conn),
             Then::Reinstated { conn } => self.enter_full_feature(conn),
@@ -290,13 +299,20 @@ impl<D: Driver> Reactor<D> {
         match letter {
             Letter::Adopt(moving) => self.adopt(*moving),
             Letter::Ask(ask) => self.world.take_ask(*ask),
+            Letter::Recall { lu, from, gate } => self.world.take_recall(lu, from, gate),
+            Letter::Enclose(asked) => self.world.take_enclose(asked),
+            Letter::Close { owner, gate, fence } => self.world.take_close(owner, gate, fence),
+            Letter::Disclose(fence, lu) => self.world.take_disclose(fence, lu),
             Letter::Answer { gate, result } => self.world.acknowledged(gate, result),
             Letter::Change(change) => self.take_change(&change),
             Letter::Fences { from, gate, fences } => {
                 self.world.take_fences(&fences);
                 self.world.mail.post(from, Letter::Ack(gate));
             }
-            Letter::Lift(fence, lu) => self.world.lift(fence, lu),
+            Letter::Lift(fence, lu) => {
+                self.world.lift(fence, lu);
+                self.world.stop_enclosing(fence);
+            }
             Letter::Ack(gate) => self.world.acknowledged(gate, Ok(())),
             Letter::Kill { conn, from, gate } => self.kill(conn, from, gate),
             Letter::KillTarget { target, but } => self.kill_target(&target, but),
@@ -310,14 +326,15 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    /// The owner has changed a logical unit: it holds here before it is acknowledged.
+    /// The owner has changed a logical unit: it holds here, and those from whom it takes rights have nothing with the
+    /// disk any more, before it is acknowledged.
     fn take_change(&mut self, change: &Change) {
         let lu = change.lu;
         let Some(unit) = self.world.units.get_mut(lu.0 as usize) else { return };
         // The change itself may be a reset, which puts the mode pages back.
         let tas = unit.lu.state.tells_aborted();
         unit.lu.state = change.state.clone();
-        let mut told = Vec::new();
+        let (mut told, mut barred) = (Vec::new(), Vec::new());
         for id in self.conns.ids() {
             let Some(conn) = self.conns.get_mut(id) else { continue };
             let (mut desk, phase) = desk(&mut self.world, conn);
@@ -332,9 +349,14 @@ impl<D: Driver> Reactor<D> {
             for asc in change.attentions_for(session.nexus()) {
                 session.attention(lu, asc);
             }
+            barred.extend(change.state.bars_writing(session.nexus()).map(|failure| (id, failure)));
             self.mark_dirty(id);
         }
-        self.world.announce(Then::Applied { to: change.owner, gate: change.gate, told });
+        if change.effects.flush {
+            self.world.write_through(lu);
+        }
+        let then = Then::Applied { to: change.owner, gate: change.gate, told };
+        self.world.drain_barred(lu, barred, then);
     }
 
     /// The daemon stops: no new connections; initiators are asked to go.
@@ -368,6 +390,7 @@ impl<D: Driver> Reactor<D> {
             }
             self.read_at_last(id, now);
         }
+        self.world.expire_drains();
         self.arm_listeners();
         self.settle();
     }

@@ -204,11 +204,15 @@ impl Seed {
             finished: VecDeque::new(),
             fence_serial: 0,
             unannounced: Vec::new(),
+            drains: Vec::new(),
+            enclosures: Vec::new(),
             opened: VecDeque::new(),
             hungry: VecDeque::new(),
             sessions: 0,
             shortage: Shortage::default(),
             scratch: vec![0; SCRATCH],
+            #[cfg(test)]
+            heard: Vec::new(),
             counters: Counters::default(),
         };
         world.attach(ZEROES, zeroes);

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::disk::JobId;
+use super::enclose::Claim;
 use super::mail::{Ask, Fence, FenceId};
-use crate::ids::{CoreId, LuId};
-use crate::scsi::{Lu, LuState};
+use crate::ids::{ConnId, CoreId, LuId};
+use crate::scsi::{Failure, Lu, LuState};
 use crate::store::Store;
 
 /// A logical unit as this reactor has it.
@@ -14,7 +15,9 @@ use crate::store::Store;
 pub(super) struct Unit {
     pub(super) lu: Lu,
     pub(super) store: Store,
-    /// Ranges that ghosts may still write to.
+    /// Sessions that may not write any more, though tasks of theirs began when they might.
+    pub(super) barred: Vec<(ConnId, Failure)>,
+    /// Ranges that ghosts may still write to, or that some client has to itself.
     pub(super) fences: Vec<Fence>,
     /// Disk requests that wait for a fence, in order.
     pub(super) parked: VecDeque<JobId>,
@@ -22,31 +25,68 @@ pub(super) struct Unit {
     pub(super) asks: VecDeque<Ask>,
     /// What the change under way will have made of the state.
     pub(super) next: Option<Pending>,
+    /// Changes that hold everywhere and are answered after a flush, by their numbers.
+    pub(super) flushing: Vec<(u32, Ask)>,
+    /// The state that was told last: the next change is a change of this one. Only the owner's is kept up.
+    pub(super) told: Arc<LuState>,
+    /// The number of the last change.
+    pub(super) changes: u32,
+    /// Ranges that clients have to themselves or wait for, in the order in which they asked. Only on the owner.
+    pub(super) claims: Vec<Claim>,
 }
 
 /// A change under way.
 #[derive(Debug)]
 pub(super) struct Pending {
+    pub(super) serial: u32,
+    /// Everybody has been told.
+    pub(super) spread: bool,
     pub(super) state: Arc<LuState>,
     pub(super) effects: Arc<crate::scsi::Effects>,
 }
 
 impl Unit {
     pub(super) fn new(lu: Lu, store: Store) -> Self {
-        Self { lu, store, fences: Vec::new(), parked: VecDeque::new(), asks: VecDeque::new(), next: None }
+        Self {
+            told: lu.state.clone(),
+            lu,
+            store,
+            barred: Vec::new(),
+            fences: Vec::new(),
+            parked: VecDeque::new(),
+            asks: VecDeque::new(),
+            next: None,
+            flushing: Vec::new(),
+            changes: 0,
+            claims: Vec::new(),
+        }
     }
 
-    /// Whether a request for that range must wait.
+    /// Whether a request for that range must wait. `own` is the fence of its own client.
     #[inline]
-    pub(super) fn is_fenced(&self, range: Option<(u64, u64)>) -> bool {
+    pub(super) fn is_fenced(&self, range: Option<(u64, u64)>, own: Option<FenceId>) -> bool {
         !self.fences.is_empty()
-            && range.is_some_and(|(offset, len)| {
-                self.fences.iter().any(|f| f.offset < offset + len && offset < f.offset + f.len)
-            })
+            && range.is_some_and(|range| self.fences.iter().any(|f| Some(f.id) != own && f.meets(range)))
+    }
+
+    /// Why a request of that session may not change the medium any more, if so.
+    #[inline]
+    pub(super) fn bar(&self, conn: Option<ConnId>) -> Option<Failure> {
+        if self.barred.is_empty() {
+            return None;
+        }
+        self.barred.iter().find(|(barred, _)| Some(*barred) == conn).map(|(_, failure)| *failure)
     }
 
     pub(super) fn lift(&mut self, id: FenceId) {
         self.fences.retain(|f| f.id != id);
+    }
+}
+
+impl Fence {
+    /// Whether it has bytes in common with (offset, length).
+    pub(super) fn meets(&self, (offset, len): (u64, u64)) -> bool {
+        self.offset < offset.saturating_add(len) && offset < self.offset.saturating_add(self.len)
     }
 }
 

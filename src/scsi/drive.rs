@@ -41,14 +41,14 @@ pub enum DriveOp {
     Power {
         /// Which.
         to: Power,
-        /// Whether the write cache is to be flushed first.
+        /// Whether the write cache is to be flushed before the answer.
         flush: bool,
     },
     /// Puts the medium in, and starts.
     Load,
     /// Takes the medium out.
     Eject {
-        /// Whether the write cache is to be flushed first.
+        /// Whether the write cache is to be flushed before the answer.
         flush: bool,
     },
     /// From now on this nexus prevents the removal of the medium, or no longer does.
@@ -136,7 +136,7 @@ pub(super) fn start_stop(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, _: &mut [u8])
     Ok(op.map_or(Outcome::Good, |op| Outcome::Shared(SharedOp::Drive(op))))
 }
 
-/// START and LOEJ; what is so already is left so.
+/// START and LOEJ; what is so already is left so, but flushed again if asked for: whoever made it so may not have.
 fn started(cdb: &Cdb, lu: &Lu, start: bool) -> Result<Option<DriveOp>, Failure> {
     let (drive, load_eject, flush) = (&lu.state.drive, cdb.bit::<4>(1), !cdb.bit::<4>(2));
     if load_eject && !lu.facts.removable {
@@ -144,13 +144,14 @@ fn started(cdb: &Cdb, lu: &Lu, start: bool) -> Result<Option<DriveOp>, Failure> 
     }
     Ok(match (load_eject, start) {
         (true, true) => Some(DriveOp::Load).filter(|_| !drive.is_ready()),
-        (true, false) => Some(DriveOp::Eject { flush }).filter(|_| !drive.ejected),
+        (true, false) => Some(DriveOp::Eject { flush }).filter(|_| flush || !drive.ejected),
         (false, true) => {
             drive.check(false)?;
             Some(DriveOp::Power { to: Power::Active, flush: false }).filter(|_| drive.power != Power::Active)
         }
         (false, false) => {
-            Some(DriveOp::Power { to: Power::Stopped, flush }).filter(|_| drive.power != Power::Stopped)
+            let stop = DriveOp::Power { to: Power::Stopped, flush };
+            Some(stop).filter(|_| flush || drive.power != Power::Stopped)
         }
     })
 }
@@ -169,7 +170,7 @@ fn conditioned(cdb: &Cdb, lu: &Lu, condition: u8) -> Result<Option<DriveOp>, Fai
         return Err(bad_field(3, 3));
     }
     let flush = to == Power::Standby && !cdb.bit::<4>(2);
-    Ok(Some(DriveOp::Power { to, flush }).filter(|_| lu.state.drive.power != to))
+    Ok(Some(DriveOp::Power { to, flush }).filter(|_| flush || lu.state.drive.power != to))
 }
 
 /// PREVENT ALLOW MEDIUM REMOVAL. Only allowing passes a reservation of others (SPC-5 table 68).

@@ -59,7 +59,8 @@ fn an_ejected_medium_is_not_there() {
     assert_eq!(rig.sense(&[0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0]), ABSENT);
     assert_eq!(told(&mut rig), (2, 0x3a, 2));
     assert!(matches!(rig.start(&[0x12, 0, 0, 0, 36, 0]), Outcome::Data(_)));
-    assert_eq!(rig.start(&[0x1b, 0, 0, 0, EJECT, 0]), Outcome::Good, "it is out already");
+    let again = Outcome::Shared(SharedOp::Drive(DriveOp::Eject { flush: true }));
+    assert_eq!(rig.start(&[0x1b, 0, 0, 0, EJECT, 0]), again, "it is out, and perhaps not flushed yet");
     assert_eq!(rig.sense(&[0x1b, 0, 0, 0, 1, 0]), ABSENT, "nothing to start");
 }
 
@@ -163,7 +164,9 @@ fn stopping_and_starting() {
     let mut rig = Rig::new(facts());
     assert_eq!(rig.start(&[0x1b, 0, 0, 0, 1, 0]), Outcome::Good, "it runs");
     assert!(unit(&mut rig, 0).unwrap().flush);
-    assert_eq!(rig.start(&[0x1b, 0, 0, 0, 0, 0]), Outcome::Good, "it is stopped already");
+    let again = Outcome::Shared(SharedOp::Drive(DriveOp::Power { to: Power::Stopped, flush: true }));
+    assert_eq!(rig.start(&[0x1b, 0, 0, 0, 0, 0]), again, "it is stopped, and perhaps not flushed yet");
+    assert_eq!(rig.start(&[0x1b, 0, 0, 0, 4, 0]), Outcome::Good, "it is stopped already");
     assert_eq!(rig.sense(&READY), STOPPED);
     assert_eq!(told(&mut rig), (2, 4, 2));
     assert_eq!(rig.data(&CAPACITY).len(), 8, "the capacity is still known");

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::drive::{Drive, DriveOp};
 use super::mode::{ModePages, Settings};
-use super::reserve::{PrOut, Reservations};
-use super::{Asc, Clock, Failure, ItNexus, Label, Labels, LuFacts};
+use super::reserve::{Needs, PrOut, Reservations};
+use super::{Asc, Clock, Failure, ItNexus, Label, Labels, LuFacts, Sense};
 
 /// The state of one logical unit that commands and resets change.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -83,7 +83,7 @@ pub struct Effects {
     pub abort: Vec<ItNexus>,
     /// Whether [`LuState::persistent`] has changed and must be on disk before the answer.
     pub persist: bool,
-    /// Whether the write cache must be flushed before the answer.
+    /// Whether the write cache must be flushed before the answer, when the state holds.
     pub flush: bool,
 }
 
@@ -118,6 +118,16 @@ impl LuState {
     /// Whether a task that another nexus aborts is answered TASK ABORTED (TAS, SPC-5 section 7.5.13).
     pub fn tells_aborted(&self) -> bool {
         !self.mode.current.silent_aborts
+    }
+
+    /// Why a command of `nexus` that began when it might must not change the medium any more, if so: it is checked
+    /// again when it is about to (SPC-5 section 5.14.1).
+    pub fn bars_writing(&self, nexus: &ItNexus) -> Option<Failure> {
+        let reserved = self.reservations.check(nexus, Needs::Writing);
+        let refused = reserved.and_then(|()| self.drive.check(true)).err();
+        refused.or_else(|| {
+            self.mode.current.write_protect.then(|| Sense::protected(Asc::SOFTWARE_WRITE_PROTECTED).into())
+        })
     }
 
     /// The state after `op` by `nexus`, and what must happen besides; or why it is refused, and
@@ -161,9 +171,9 @@ impl LuState {
     }
 
     fn select(&mut self, facts: &LuFacts, to: Settings, save: bool) -> Effects {
-        let cached = self.mode.current.caches(facts);
         let changed = self.mode.select(to, save);
-        let flush = cached && !to.caches(facts);
+        // Also when it was so before: whoever made it so may not have heard that it is.
+        let flush = facts.write_cache && !to.caches(facts);
         // The mode pages are shared by all I_T nexuses (SPC-5 section 6.13).
         let attention_others = changed.then_some(Asc::MODE_PARAMETERS_CHANGED);
         Effects { attention_others, flush, ..Effects::default() }
@@ -232,7 +242,7 @@ mod tests {
         assert_eq!(effects.attention_others, Some(Asc::MODE_PARAMETERS_CHANGED));
         assert!(state.descriptor_sense() && reborn(&state).descriptor_sense());
         let (_, effects) = apply(&state, SharedOp::ModeSelect { to, save: true }, 1);
-        assert_eq!(effects, Effects::default(), "nothing new");
+        assert_eq!(effects, Effects { flush: true, ..Effects::default() }, "nothing new");
     }
 
     #[test]

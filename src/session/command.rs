@@ -70,6 +70,7 @@ impl Session {
             writes: pdu.flags & flags::WRITE != 0,
             cdb,
             doomed: false,
+            begun: false,
             work: Work::Fresh,
         }
     }

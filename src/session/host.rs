@@ -117,6 +117,17 @@ pub enum DiskOp {
         /// Whether it may be deallocated for that.
         unmap: bool,
     },
+    /// Ends when the task has the range to itself: nothing else is in flight there on any reactor, and nothing begins
+    /// until it is given back. The task's own requests pass. A task has one range at a time, and takes its slots
+    /// before it asks for it. A task that is abandoned gives it back by that.
+    Enclose {
+        /// Byte offset on the medium.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// Gives the range back; nothing of the task may be in flight there.
+    Disclose,
 }
 
 impl DiskOp {
@@ -125,7 +136,7 @@ impl DiskOp {
         match *self {
             Self::Write { len, offset, .. } => Some((offset, u64::from(len))),
             Self::Discard { offset, len } | Self::Zero { offset, len, .. } => Some((offset, len)),
-            Self::Read { .. } | Self::Flush => None,
+            Self::Read { .. } | Self::Flush | Self::Enclose { .. } | Self::Disclose => None,
         }
     }
 
@@ -133,7 +144,6 @@ impl DiskOp {
     pub fn touches(&self) -> Option<(u64, u64)> {
         match *self {
             Self::Read { len, offset, .. } => Some((offset, u64::from(len))),
-            Self::Flush => None,
             _ => self.changes(),
         }
     }

@@ -83,7 +83,9 @@ impl Session {
 
     /// A disk request ended.
     pub fn disk_done<H: Host>(&mut self, h: &mut H, id: TaskId, part: u8, result: Result<(), Failure>) {
-        let Some(task) = self.tasks.get(id) else { return };
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        let result = result.map_err(|failure| task.once_begun(failure));
+        task.begun |= result.is_ok();
         match task.work {
             Work::Reading(_) => return self.read_done(h, id, part, result),
             Work::Taking(_) => return self.taking_done(h, id, part, result),

@@ -8,7 +8,7 @@ use arrayvec::ArrayVec;
 use super::data_in::Reading;
 use super::data_out::Taking;
 use crate::ids::{BufId, LuId, TaskId};
-use crate::scsi::Range;
+use crate::scsi::{Asc, Failure, Range, Sense, status};
 
 /// The most slots that one task holds, all taken at once.
 pub(super) const MAX_SLOTS: usize = 4;
@@ -38,7 +38,17 @@ pub(super) struct Task {
     pub(super) cdb: ArrayVec<u8, MAX_CDB>,
     /// A reset that this very session asked for will end it, without an answer.
     pub(super) doomed: bool,
+    /// Some of its disk requests have succeeded.
+    pub(super) begun: bool,
     pub(super) work: Work,
+}
+
+impl Task {
+    /// A command that has used the medium is not terminated with RESERVATION CONFLICT any more (SPC-5 section 5.14.1).
+    pub(super) fn once_begun(&self, failure: Failure) -> Failure {
+        let conflict = failure == Failure::Status(status::RESERVATION_CONFLICT);
+        if conflict && self.begun { Failure::Check(Sense::aborted(Asc::NONE)) } else { failure }
+    }
 }
 
 /// What a task is at.
@@ -176,6 +186,7 @@ mod tests {
             writes: false,
             cdb: ArrayVec::new(),
             doomed: false,
+            begun: false,
             work: Work::Fresh,
         }
     }

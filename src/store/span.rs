@@ -93,6 +93,11 @@ impl Span {
         }
     }
 
+    /// First byte that is not done yet.
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+
     /// What to do next; `None`: all is done.
     pub fn step(&self, store: &Store, memory: &mut Memory) -> Option<Step> {
         let (at, len) = (self.at, self.piece());

@@ -204,7 +204,11 @@ impl History {
                 let explained = value == 0 && (zeroed(w) || self.writes.iter().any(zeroed));
                 covers(w) && newer && !explained
             });
-            assert!(lost.is_none(), "block {block} holds value {value} ({start}..{end}), lost {lost:?}");
+            let here: Vec<&Write> = self.writes.iter().filter(|w| covers(w)).collect();
+            assert!(
+                lost.is_none(),
+                "block {block} holds value {value} ({start}..{end}), lost {lost:?} of {here:#?}"
+            );
         }
     }
 }

@@ -8,8 +8,11 @@
 //!
 //! | file | promise |
 //! |---|---|
+//! | `changes` | a change holds everywhere before it is answered: nothing that was answered is lost by it |
 //! | `data` | one disk for all sessions: every block is linearizable, from any core |
+//! | `enclosures` | what a client does in a range of its own is one step to all others |
 //! | `fences` | what was aborted never overwrites what was written afterwards |
+//! | `hangs` | a disk that never finishes holds up no function, login, PREEMPT or stop |
 //! | `reservations` | after PREEMPT no core takes the loser's writes; what a nexus held goes with it |
 //! | `pressure` | too few slots and bad peers: the others go on |
 //! | `fairness` | whoever holds what others wait for must use it |
@@ -20,11 +23,14 @@
 // Loops by the number of a client, which names it in several tables at once.
 #![allow(clippy::needless_range_loop)]
 
+mod changes;
 mod client;
 mod data;
+mod enclosures;
 mod fairness;
 mod faults;
 mod fences;
+mod hangs;
 mod history;
 mod load;
 mod post;

@@ -7,7 +7,7 @@ use super::super::gates::GateId;
 use super::super::mail::Ask;
 use super::client::{Client, Event, Manner};
 use super::data::some_clients;
-use super::history::Fate;
+use super::history::{BLOCK, Fate};
 use super::load::{Did, Load, lun};
 use super::rig::{Plan, Rig, TARGET};
 use super::seeds;
@@ -23,13 +23,13 @@ fn key(who: usize) -> u64 {
 }
 
 /// PERSISTENT RESERVE OUT; returns its tag.
-fn reserve_out(c: &mut Client, action: u8, key: u64, action_key: u64) -> u32 {
+pub(super) fn reserve_out(c: &mut Client, action: u8, key: u64, action_key: u64) -> u32 {
     let list = [&key.to_be_bytes()[..], &action_key.to_be_bytes(), &[0; 8]].concat();
     c.command(lun(0), &[0x5f, action, KIND, 0, 0, 0, 0, 0, 24, 0], list, 0)
 }
 
 /// Waits for the status of one command; a unit attention counts as a status.
-fn status_of(rig: &mut Rig, clients: &mut [Client], who: usize, itt: u32) -> u8 {
+pub(super) fn status_of(rig: &mut Rig, clients: &mut [Client], who: usize, itt: u32) -> u8 {
     let mut got = None;
     rig.until(clients, Duration::from_secs(10), "one command is answered", |_, clients| {
         while let Some(event) = clients[who].events.pop_front() {
@@ -45,7 +45,12 @@ fn status_of(rig: &mut Rig, clients: &mut [Client], who: usize, itt: u32) -> u8 
 }
 
 /// Repeats a command until it is not answered with a unit attention.
-fn run(rig: &mut Rig, clients: &mut [Client], who: usize, send: impl Fn(&mut Client) -> u32) -> u8 {
+pub(super) fn run(
+    rig: &mut Rig,
+    clients: &mut [Client],
+    who: usize,
+    send: impl Fn(&mut Client) -> u32,
+) -> u8 {
     loop {
         let itt = send(&mut clients[who]);
         match status_of(rig, clients, who, itt) {
@@ -55,11 +60,11 @@ fn run(rig: &mut Rig, clients: &mut [Client], who: usize, send: impl Fn(&mut Cli
     }
 }
 
-fn ready(c: &mut Client) -> u32 {
+pub(super) fn ready(c: &mut Client) -> u32 {
     c.command(lun(0), &[0; 6], Vec::new(), 0)
 }
 
-fn reserve_6(c: &mut Client) -> u32 {
+pub(super) fn reserve_6(c: &mut Client) -> u32 {
     c.command(lun(0), &[0x16, 0, 0, 0, 0, 0], Vec::new(), 0)
 }
 
@@ -74,18 +79,48 @@ fn set_the_scene(rig: &mut Rig, clients: &mut [Client]) {
 struct Duel {
     load: Load,
     preempt: u32,
+    abort: bool,
     /// When PREEMPT was answered, in events of the disk's history.
     done: Option<u64>,
     /// Writes of the loser that were sent afterwards.
     late: Vec<u32>,
     refused: u64,
+    /// What the loser may have under way writes these blocks.
+    forbidden: Vec<[u8; BLOCK]>,
+    /// The disk when PREEMPT was answered.
+    then: Vec<u8>,
 }
 
 const WINNER: usize = 1;
 const LOSER: usize = 2;
 
 impl Duel {
-    fn hear(&mut self, clients: &mut [Client]) {
+    fn new(load: Load, preempt: u32, abort: bool) -> Self {
+        let (late, forbidden, then) = (Vec::new(), Vec::new(), Vec::new());
+        Self { load, preempt, abort, done: None, late, refused: 0, forbidden, then }
+    }
+
+    /// A write of the loser is under way.
+    fn watch(&mut self, itt: u32) {
+        if let Some(Did::Write { id, .. }) = self.load.open.get(&(LOSER, itt)) {
+            self.forbidden.push(id.block());
+        }
+    }
+
+    /// Nothing of the loser has reached the medium since PREEMPT was answered. (What PREEMPT AND ABORT has aborted is
+    /// fenced instead: the history sees whether it overwrites anything.)
+    fn check_medium(&self, rig: &Rig) {
+        if self.abort {
+            return;
+        }
+        let now = rig.below.disk_content(rig.disks[0]);
+        for (lba, (now, then)) in now.chunks(BLOCK).zip(self.then.chunks(BLOCK)).enumerate() {
+            let is_losers = now != then && self.forbidden.iter().any(|f| f == now);
+            assert!(!is_losers, "the loser has written block {lba} after it was preempted");
+        }
+    }
+
+    fn hear(&mut self, rig: &Rig, clients: &mut [Client]) {
         for who in 0..clients.len() {
             let mut rest = Vec::new();
             while let Some(event) = clients[who].events.pop_front() {
@@ -93,6 +128,7 @@ impl Duel {
                     Event::Answer { itt, status, .. } if who == WINNER && *itt == self.preempt => {
                         assert_eq!(*status, status::GOOD);
                         self.done = Some(self.load.histories[0].now());
+                        self.then = rig.below.disk_content(rig.disks[0]);
                     }
                     Event::Answer { itt, status, .. } if who == LOSER && self.late.contains(itt) => {
                         assert_ne!(*status, status::GOOD, "a write of the loser was taken");
@@ -122,9 +158,13 @@ fn preempt(seed: u64, abort: bool) {
         rig.round(&mut clients);
     }
     let preempt = reserve_out(&mut clients[WINNER], if abort { 5 } else { 4 }, key(WINNER), key(LOSER));
-    let mut duel = Duel { load, preempt, done: None, late: Vec::new(), refused: 0 };
+    let mut duel = Duel::new(load, preempt, abort);
+    let open: Vec<u32> =
+        duel.load.open.keys().filter(|(who, _)| *who == LOSER).map(|(_, itt)| *itt).collect();
+    open.into_iter().for_each(|itt| duel.watch(itt));
     rig.until(&mut clients, Duration::from_secs(60), "the loser is refused", |rig, clients| {
-        duel.hear(clients);
+        duel.hear(rig, clients);
+        duel.check_medium(rig);
         for who in 0..clients.len() {
             if rig.chance(3) > 0
                 || (who != LOSER && clients[who].outstanding() > 12)
@@ -135,8 +175,10 @@ fn preempt(seed: u64, abort: bool) {
             if who == LOSER && duel.done.is_some() {
                 let first = rig.chance(20);
                 duel.late.push(duel.load.send_write(&mut clients[LOSER], LOSER, 0, (first, 1), false));
-            } else {
-                duel.load.send(rig, clients, who);
+            } else if let Some(itt) = duel.load.send(rig, clients, who)
+                && who == LOSER
+            {
+                duel.watch(itt);
             }
         }
         duel.refused > 10
@@ -150,7 +192,8 @@ fn preempt(seed: u64, abort: bool) {
 fn settle_duel(rig: &mut Rig, clients: &mut [Client], duel: &mut Duel, abort: bool) {
     let mut time = 0;
     rig.until(clients, Duration::from_secs(60), "what is answered is answered", |rig, clients| {
-        duel.hear(clients);
+        duel.hear(rig, clients);
+        duel.check_medium(rig);
         let now = rig.below.now();
         time = if time == 0 { now } else { time };
         now > time + 1_000_000_000

@@ -75,6 +75,8 @@ pub(super) struct Rig {
     pub(super) disks: Vec<RawFd>,
     /// What the saver was given, by logical unit.
     pub(super) saved: Arc<Mutex<Vec<LuId>>>,
+    /// Reactors may end with something in flight: a disk hangs.
+    pub(super) abandons: bool,
     jobs: Jobs,
     turns: u64,
     /// A time at which the test itself wants to go on.
@@ -237,7 +239,7 @@ impl Rig {
             reactor.arm_listeners();
             reactors.push(Some(reactor));
         }
-        Self { below, reactors, post, address, disks, saved, jobs, turns: 0, end: None }
+        Self { below, reactors, post, address, disks, saved, abandons: false, jobs, turns: 0, end: None }
     }
 
     pub(super) fn client(&self, name: &str, number: u8, manner: Manner) -> Client {
@@ -271,6 +273,7 @@ impl Rig {
                     reactor.turn();
                     moved |= before != driver(reactor);
                 }
+                _ if self.abandons => place.take().into_iter().for_each(recycle),
                 _ => place.take().into_iter().for_each(stop),
             }
         }
@@ -328,6 +331,8 @@ impl Rig {
                     && w.jobs.is_empty()
                     && w.pool.taken() == 0
                     && w.gates.is_empty()
+                    && w.drains.is_empty()
+                    && w.enclosures.is_empty()
                     && units_rest
                     && w.driver.in_flight() == listening
             })
@@ -409,6 +414,7 @@ fn add_unit(world: &mut World<Sim>, lu: &Lu, backing: &Arc<Backing>, fd: RawFd) 
 
 impl Unit {
     fn is_at_rest(&self) -> bool {
-        self.fences.is_empty() && self.parked.is_empty() && self.asks.is_empty() && self.next.is_none()
+        let asked = self.asks.is_empty() && self.next.is_none() && self.flushing.is_empty();
+        asked && self.fences.is_empty() && self.parked.is_empty() && self.claims.is_empty()
     }
 }

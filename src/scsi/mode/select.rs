@@ -43,7 +43,8 @@ pub(in super::super) fn select_params(
     let mut to = lu.state.mode.current;
     list.take_pages(&mut to, &lu.facts)?;
     let save = cdb.bit::<1>(0);
-    let idle = to == lu.state.mode.current && (!save || to == lu.state.mode.saved);
+    // What makes writes durable is for the owner at any rate: another may be about to, and not have flushed yet.
+    let idle = to == lu.state.mode.current && (!save || to == lu.state.mode.saved) && !to.write_through;
     Ok(if idle { Outcome::Good } else { Outcome::Shared(SharedOp::ModeSelect { to, save }) })
 }
 

@@ -1,0 +1,195 @@
+//! A disk that never finishes: task management, logins, changes and the stop of the daemon are answered within their
+//! bounds all the same, and what the disk may still write stays fenced until it has.
+
+use std::time::Duration;
+
+use super::changes::write_through;
+use super::client::{Client, Event, Manner};
+use super::load::{Load, lun};
+use super::reservations::{ready, reserve_6, reserve_out, run, status_of};
+use super::rig::{Plan, Rig, TARGET};
+use super::seeds;
+use crate::ring::sim::Faults;
+use crate::scsi::status;
+use crate::wire::codes::{TmfFunction, TmfResponse};
+
+/// What initiators wait for a task management function or a login at least, by default.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Some initiators on several cores, of which the first has sent writes to a disk that has begun to hang.
+struct Scene {
+    rig: Rig,
+    clients: Vec<Client>,
+    load: Load,
+    /// The write.
+    task: u32,
+}
+
+impl Scene {
+    fn new(seed: u64) -> Self {
+        let reactors = 1 + seed as usize % 4;
+        let plan = Plan { reactors, disks: vec![8, 8], faults: Faults::none(), ..Plan::default() };
+        let mut rig = Rig::new(seed, &plan);
+        let mut load = Load::new(2, 8);
+        let mut clients: Vec<Client> = (0..4).map(|n| rig.client("host", n, Manner::default())).collect();
+        load.log_in(&mut rig, &mut clients);
+        for who in 0..clients.len() {
+            assert_eq!(run(&mut rig, &mut clients, who, ready), status::GOOD);
+        }
+        rig.below.hang(rig.disks[0], true);
+        let task = load.send_write(&mut clients[0], 0, 0, (0, 2), false);
+        rig.pass(&mut clients, Duration::from_millis(20));
+        Self { rig, clients, load, task }
+    }
+
+    /// A function of that client is answered in time.
+    fn is_managed(&mut self, who: usize, function: TmfFunction, task: u32) {
+        let itt = self.clients[who].manage(function, lun(0), task);
+        self.is_answered(who, itt, &format!("{function:?}"));
+    }
+
+    fn is_answered(&mut self, who: usize, itt: u32, what: &str) {
+        self.rig.until(&mut self.clients, PATIENCE, what, |_, clients| {
+            let complete = Event::Managed { itt, response: TmfResponse::COMPLETE };
+            clients[who].events.iter().any(|e| *e == complete)
+        });
+        self.clients[who].events.clear();
+    }
+
+    /// The write of the first client is aborted, or went with its session. Another writes the same block, and that
+    /// waits for the disk; other blocks and another disk do not. The disk is well again: the newer write stands.
+    fn stays_fenced(mut self) {
+        let ghost = self.load.lose_one(0, self.task);
+        self.clients[0].forget(self.task);
+        self.load.bury(ghost.into_iter().collect());
+        self.clients.iter_mut().for_each(|c| c.events.clear());
+        assert_eq!(run(&mut self.rig, &mut self.clients, 1, ready), status::GOOD);
+        let newer = self.load.send_write(&mut self.clients[1], 1, 0, (1, 1), false);
+        self.load.send_read(&mut self.clients[2], 2, 1, (0, 8));
+        self.rig.pass(&mut self.clients, Duration::from_secs(2));
+        assert!(self.clients[1].events.is_empty(), "it waits for the ghost");
+        assert!(matches!(self.clients[2].events.front(), Some(Event::Answer { status: 0 | 2, .. })));
+        let fenced: usize = self.rig.alive().map(|r| r.world.units[0].fences.len()).sum();
+        let reactors = self.rig.alive().count();
+        assert!(fenced >= reactors, "fenced on every reactor");
+        self.rig.below.hang(self.rig.disks[0], false);
+        let (load, rig) = (&mut self.load, &mut self.rig);
+        rig.until(&mut self.clients, PATIENCE, "the newer write", |_, clients| {
+            (0..clients.len()).for_each(|who| drop(load.hear(who, &mut clients[who])));
+            !load.open.contains_key(&(1, newer))
+        });
+        self.load.settle(&mut self.rig, &mut self.clients);
+        self.load.read_all(&mut self.rig, &mut self.clients);
+        self.load.check();
+        self.rig.finish(&mut self.clients);
+    }
+}
+
+#[test]
+fn an_abort_is_answered_although_the_disk_hangs() {
+    seeds(8, |seed| {
+        for function in [TmfFunction::ABORT_TASK, TmfFunction::ABORT_TASK_SET, TmfFunction::CLEAR_TASK_SET] {
+            let mut scene = Scene::new(seed);
+            let task = if function == TmfFunction::ABORT_TASK { scene.task } else { u32::MAX };
+            scene.is_managed(0, function, task);
+            scene.stays_fenced();
+        }
+    });
+}
+
+#[test]
+fn a_reset_is_answered_although_the_disk_hangs() {
+    seeds(8, |seed| {
+        for function in [TmfFunction::LOGICAL_UNIT_RESET, TmfFunction::TARGET_WARM_RESET] {
+            let mut scene = Scene::new(seed);
+            scene.is_managed(3, function, u32::MAX);
+            scene.stays_fenced();
+        }
+    });
+}
+
+#[test]
+fn a_login_takes_the_place_of_a_session_whose_disk_hangs() {
+    seeds(8, |seed| {
+        let mut scene = Scene::new(seed);
+        // What it holds by RESERVE goes with it, which is a change, behind another that waits for the disk.
+        let reserve = reserve_6(&mut scene.clients[0]);
+        assert_eq!(status_of(&mut scene.rig, &mut scene.clients, 0, reserve), status::GOOD);
+        write_through(&mut scene.clients[0]);
+        scene.rig.pass(&mut scene.clients, Duration::from_millis(50));
+        let old = scene.clients[0].leave();
+        scene.clients[0].login(scene.rig.address, TARGET);
+        scene.rig.until(&mut scene.clients, PATIENCE, "the login", |_, c| c[0].is_full());
+        assert_eq!(run(&mut scene.rig, &mut scene.clients, 1, ready), status::GOOD, "nothing is reserved");
+        old.into_iter().for_each(|fd| scene.rig.below.close(fd).expect("it was open"));
+        scene.stays_fenced();
+    });
+}
+
+/// Changes that wait for a disk that hangs, and then their tasks are aborted: in what way.
+fn changes_are_let_go(seed: u64, function: TmfFunction) {
+    let mut scene = Scene::new(seed);
+    let tags: Vec<u32> = (1..4).map(|who| write_through(&mut scene.clients[who])).collect();
+    scene.rig.pass(&mut scene.clients, Duration::from_millis(100));
+    assert!(scene.clients[1].events.is_empty(), "it waits for the flush");
+    if function == TmfFunction::ABORT_TASK {
+        for who in 1..4 {
+            scene.is_managed(who, function, tags[who - 1]);
+        }
+        scene.is_managed(0, function, scene.task);
+    } else {
+        scene.is_managed(0, function, u32::MAX);
+    }
+    for who in 1..4 {
+        scene.clients[who].forget(tags[who - 1]);
+    }
+    // Those of others are answered TASK ABORTED.
+    scene.clients.iter_mut().for_each(|c| c.events.clear());
+    scene.rig.pass(&mut scene.clients, Duration::from_millis(100));
+    scene.stays_fenced();
+}
+
+#[test]
+fn changes_that_wait_for_a_hanging_disk_can_be_aborted_and_reset() {
+    seeds(8, |seed| changes_are_let_go(seed, TmfFunction::ABORT_TASK));
+    seeds(8, |seed| changes_are_let_go(seed, TmfFunction::LOGICAL_UNIT_RESET));
+}
+
+#[test]
+fn preempt_is_answered_although_the_losers_disk_hangs() {
+    seeds(8, |seed| {
+        let mut scene = Scene::new(seed);
+        // Registered with the disk at hand, which is no medium access.
+        for who in 0..2 {
+            let key = who as u64 + 1;
+            let itt = reserve_out(&mut scene.clients[who], 0, 0, key);
+            assert_eq!(status_of(&mut scene.rig, &mut scene.clients, who, itt), status::GOOD);
+        }
+        let hold = reserve_out(&mut scene.clients[0], 1, 1, 0);
+        assert_eq!(status_of(&mut scene.rig, &mut scene.clients, 0, hold), status::GOOD);
+        let preempt = reserve_out(&mut scene.clients[1], 4, 2, 1);
+        assert_eq!(status_of(&mut scene.rig, &mut scene.clients, 1, preempt), status::GOOD);
+        let fenced: usize = scene.rig.alive().map(|r| r.world.units[0].fences.len()).sum();
+        assert_eq!(fenced, scene.rig.alive().count(), "what the loser may still write is fenced everywhere");
+        // The winner reads what the loser may still write when it has been written.
+        scene.load.send_read(&mut scene.clients[1], 1, 0, (0, 2));
+        scene.rig.pass(&mut scene.clients, Duration::from_secs(1));
+        assert!(scene.clients[1].events.is_empty());
+        scene.rig.below.hang(scene.rig.disks[0], false);
+        scene.load.settle(&mut scene.rig, &mut scene.clients);
+        scene.load.check();
+        scene.rig.finish(&mut scene.clients);
+    });
+}
+
+#[test]
+fn the_daemon_stops_although_a_disk_hangs() {
+    seeds(8, |seed| {
+        let Scene { mut rig, mut clients, .. } = Scene::new(seed);
+        rig.abandons = true;
+        let begin = rig.below.now();
+        rig.drain(Duration::from_secs(5));
+        rig.until(&mut clients, PATIENCE, "everybody stops", |rig, _| rig.alive().next().is_none());
+        assert!(rig.below.now() - begin < 8_000_000_000);
+    });
+}
