@@ -229,6 +229,19 @@ fn bytes_that_are_gone_are_a_read_error() {
     disk.read(0, 4096).unwrap();
 }
 
+/// As when it is pulled out: whoever has it open has a device of no length.
+#[test]
+fn a_device_without_its_length_is_gone() {
+    let device = Loop::new(8 * MIB, &[]);
+    let mut disk = Disk::new(open_free(&device.config()));
+    assert_eq!(disk.store.cause(Fault::NoSpace), Fault::NoSpace, "a thin device may be full");
+    fs::File::options().write(true).open(device.file()).unwrap().set_len(0).unwrap();
+    run("losetup", &["--set-capacity", device.path.to_str().unwrap()]).unwrap();
+    for fault in [disk.write(0, &[1; 4096], false).unwrap_err(), disk.read(0, 4096).unwrap_err()] {
+        assert_eq!(disk.store.cause(fault), Fault::Gone, "the kernel calls it {fault:?}");
+    }
+}
+
 #[test]
 fn a_full_file_system_is_no_space() {
     let dir = tempfile::tempdir_in(".").unwrap();

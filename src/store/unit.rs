@@ -1,6 +1,6 @@
 //! One reactor's hold on a store: from "read these bytes" to the operation that does it.
 //!
-//! Pure but for memory: nothing here waits or calls the kernel. The caller performs the [`Step`]
+//! Pure but for memory and [`Store::cause`]: nothing else here waits or calls the kernel. The caller performs the [`Step`]
 //! and judges its result. A ramdisk is done at once by copying; nothing ([`Medium::Null`]) is done later,
 //! so that it costs a completion like a disk.
 
@@ -189,6 +189,17 @@ impl Store {
             return Progress::Done;
         }
         judge(direction, result, wanted, self.backing.block_size)
+    }
+
+    /// What really happened when an operation failed with `fault`. The kernel gives a device that was pulled out no
+    /// length any more, and then reads end before they begin and writes find no space. Not for the way of every I/O:
+    /// it asks the device.
+    pub fn cause(&self, fault: Fault) -> Fault {
+        let Some(medium) = self.file_medium().filter(|medium| medium.is_block) else { return fault };
+        match sys::block_len(medium.file.as_fd()) {
+            Ok(len) if len >= self.backing.bytes() => fault,
+            _ => Fault::Gone,
+        }
     }
 
     /// Refuses what lies outside: writing there would make a file longer. Addresses of commands
