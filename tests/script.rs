@@ -20,11 +20,16 @@ macro_rules! rules {
 
 rules! {
     a_targets_pdu_is_rejected
+    abort_of_a_task_beyond_the_window
+    abort_of_a_task_further_on
     abort_of_a_task_not_sent
+    abort_of_a_task_plugs_the_gap
+    abort_of_a_task_that_waits_for_its_turn
     abort_of_a_task_to_come
     abort_of_no_task
     abort_task_in_the_middle_of_its_data
     abort_task_set
+    abort_task_set_before_their_turn
     abort_task_that_waits_for_data
     another_isid_is_another_session
     another_pdu_before_login_closes
@@ -34,11 +39,18 @@ rules! {
     cmdsn_advances_expcmdsn
     cmdsn_beyond_the_window_is_ignored
     cmdsn_survives_the_wrap
+    command_before_its_turn_waits
     command_that_is_unknown
     data_beyond_the_r2t_fails
+    data_digest_error_behind_a_gap
     data_digest_error_of_a_command
+    data_digest_error_of_a_command_asks_for_no_data
     data_digest_error_of_a_data_out
+    data_digest_error_of_a_logout
+    data_digest_error_of_a_numbered_ping
     data_digest_error_of_a_ping
+    data_digest_error_of_a_task_management_request
+    data_digest_error_of_a_text_request
     data_for_another_tag_is_dropped
     data_in_carries_the_status
     data_in_fits_the_initiator
@@ -53,6 +65,7 @@ rules! {
     direction_of_an_answer_is_wrong
     discovery_takes_no_commands
     duplicate_cmdsn_is_ignored
+    duplicate_of_a_waiting_command_is_ignored
     first_command_sees_power_on
     half_a_pdu_and_then_nothing
     header_digest_error_closes
@@ -84,8 +97,8 @@ rules! {
     lun_in_flat_addressing
     lun_reset_of_no_lun
     lun_reset_on_several_reactors
-    lun_reset_without_task_aborted
     lun_reset_raises_unit_attention
+    lun_reset_without_task_aborted
     lun_that_is_not_there
     nop_echo_fits_the_initiator
     nop_is_echoed
@@ -96,6 +109,7 @@ rules! {
     read_overflow_into_half_a_block
     read_underflow
     read_without_room
+    rejected_command_was_not_received
     report_luns_well_known_lun
     reservation_conflict
     reservation_conflict_on_several_reactors
@@ -110,11 +124,13 @@ rules! {
     text_of_discovery
     text_request_in_pieces
     text_that_is_none_is_rejected
+    too_much_behind_a_gap_closes
     unknown_opcode_is_rejected
     unknown_task_management_is_not_supported
     unsolicited_data_beyond_first_burst_fails
     unsolicited_data_must_be_negotiated
     unsolicited_data_of_a_failed_command_passes
+    write_before_its_turn_keeps_its_data
     write_buffer_echoes
     write_by_r2t
     write_immediate

@@ -6,6 +6,7 @@ use super::disk::Client;
 use super::mail::FenceId;
 use crate::ids::{ConnId, CoreId, LuId, TaskId};
 use crate::scsi::Failure;
+use crate::session::tmf::Ending;
 
 /// A gate of this reactor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub(super) enum Then {
     Recalled { conn: ConnId },
     /// A change holds here, what it took rights from is drained, and what it aborted is fenced: those sessions may
     /// tell, and the owner's gate gets its acknowledgement.
-    Applied { to: CoreId, gate: GateId, told: Vec<ConnId> },
+    Applied { to: CoreId, gate: GateId, told: Vec<(ConnId, Ending)> },
     /// The owner's change of a logical unit, by its number, holds everywhere.
     Changed { lu: LuId, serial: u32 },
     /// Nothing is in flight any more in a range that is to be enclosed: the owner's gate gets its acknowledgement.

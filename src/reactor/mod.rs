@@ -51,6 +51,7 @@ use crate::ids::{ConnId, LuId};
 use crate::ring::{Done, Driver, SendOp, SocketOptions, Wait};
 use crate::scsi::{Asc, Failure};
 use crate::session;
+use crate::session::tmf::Aborted;
 use crate::target::Catalog;
 
 /// How often the time of connections is looked at, nanoseconds.
@@ -273,8 +274,8 @@ impl<D: Driver> Reactor<D> {
             }
             Then::Recalled { conn } => self.ask_answered(conn, true),
             Then::Applied { to, gate, told } => {
-                for conn in told {
-                    self.with_session(conn, |s, desk| s.tell_aborted(desk));
+                for (conn, ending) in told {
+                    self.with_session(conn, |s, desk| s.tell_aborted(desk, ending));
                 }
                 self.world.mail.post(to, Letter::Ack(gate));
             }
@@ -340,11 +341,11 @@ impl<D: Driver> Reactor<D> {
             let (mut desk, phase) = desk(&mut self.world, conn);
             let Phase::Full(session) = phase else { continue };
             if change.reset || change.effects.abort.contains(session.nexus()) {
-                let silent = session.abort_for_another(&mut desk, lu, tas);
-                if silent && !change.reset {
-                    session.attention(lu, Asc::COMMANDS_CLEARED);
+                match session.abort_for_another(&mut desk, lu, tas) {
+                    Aborted::ToBeTold(ending) => told.push((id, ending)),
+                    Aborted::Silently if !change.reset => session.attention(lu, Asc::COMMANDS_CLEARED),
+                    Aborted::Silently | Aborted::Nothing => {}
                 }
-                told.push(id);
             }
             for asc in change.attentions_for(session.nexus()) {
                 session.attention(lu, asc);

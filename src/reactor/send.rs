@@ -117,6 +117,11 @@ impl<D: Driver> Reactor<D> {
                     self.world.pool.free(buf);
                 }
                 After::Close => close = true,
+                After::Proceed(task) => {
+                    if let (mut desk, Phase::Full(session)) = desk(&mut self.world, conn) {
+                        session.proceed(&mut desk, task);
+                    }
+                }
                 After::Tell(task, buf) => {
                     let (mut desk, phase) = desk(&mut self.world, conn);
                     match phase {

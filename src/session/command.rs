@@ -2,9 +2,9 @@
 
 use arrayvec::ArrayVec;
 
-use super::data_out::{Unasked, Use};
 use super::host::{Claim, Host};
 use super::rx::Dest;
+use super::taking::{Unasked, Use};
 use super::task::{MAX_CDB, Task, Work};
 use super::{Close, SEGMENT, Session};
 use crate::ids::{BufId, LuId, TaskId};
@@ -12,7 +12,6 @@ use crate::scsi::{self, Asc, Context, Failure, Io, Outcome, Sense, status};
 use crate::wire::ahs::{self, Ahs};
 use crate::wire::bhs::{Bhs, ScsiCommand};
 use crate::wire::codes::RejectReason;
-use crate::wire::sn::Sn;
 use crate::wire::{flags, lun};
 
 /// Immediate commands that may be open beyond the window.
@@ -31,10 +30,7 @@ impl Session {
         extra: &[u8],
     ) -> Result<Dest, Close> {
         let pdu = ScsiCommand::from_bhs(bhs.as_bhs());
-        self.opened = None;
-        if !self.admit(Sn(pdu.cmd_sn.get()), bhs.immediate()) {
-            return Ok(Dest::Discard);
-        }
+        (self.opened, self.unproven) = (None, false);
         if self.discovery {
             self.reject(h, bhs, RejectReason::COMMAND_NOT_SUPPORTED);
             return Ok(Dest::Discard);
@@ -53,6 +49,10 @@ impl Session {
             self.reject(h, bhs, RejectReason::TOO_MANY_IMMEDIATE);
             return Ok(Dest::Discard);
         };
+        self.unproven = self.negotiated.data_digest && pdu.data_len() > 0;
+        if !self.unproven {
+            self.take_number(bhs);
+        }
         self.start_task(h, id);
         Ok(if pdu.data_len() > 0 { self.immediate_dest(id, pdu.data_len() as u32) } else { Dest::Discard })
     }
@@ -76,16 +76,45 @@ impl Session {
     }
 
     fn start_task<H: Host>(&mut self, h: &mut H, id: TaskId) {
-        let Some(task) = self.tasks.get(id) else { return };
-        if task.reads && task.writes {
+        let planned = if self.tasks.get(id).is_some_and(|t| t.reads && t.writes) {
             // Bidirectional commands: SBC has none that anybody sends, and none is in our table.
-            return self.answer_failure(h, id, &Failure::Check(INVALID_COMMAND_IU_FIELD));
+            Planned::Outcome(Outcome::Fail(Failure::Check(INVALID_COMMAND_IU_FIELD)))
+        } else {
+            let planned = self.plan(h, id, None);
+            self.refuse_by_header(h, id, planned)
+        };
+        self.opened = Some(id);
+        match self.tasks.get_mut(id) {
+            Some(task) if self.unproven && !planned.takes_data() => task.work = Work::Deferred(planned),
+            _ => self.follow(h, id, planned),
         }
-        let outcome = self.plan(h, id, None);
-        self.follow(h, id, outcome);
-        if matches!(self.tasks.get(id), Some(Task { work: Work::Taking(_), .. })) {
-            self.opened = Some(id);
+        let waits = |t: &Task| matches!(t.work, Work::Taking(_) | Work::Deferred(_));
+        self.opened = self.opened.filter(|id| self.tasks.get(*id).is_some_and(waits));
+    }
+
+    /// The immediate data of a command was what it should be: a command that does not take any goes on.
+    pub(super) fn start_deferred<H: Host>(&mut self, h: &mut H, id: TaskId) {
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        match std::mem::replace(&mut task.work, Work::Fresh) {
+            Work::Deferred(planned) => self.follow(h, id, planned),
+            other => task.work = other,
         }
+    }
+
+    /// A plan that the header of its command contradicts becomes a failure.
+    fn refuse_by_header<H: Host>(&self, h: &H, id: TaskId, planned: Planned) -> Planned {
+        let Some(task) = self.tasks.get(id) else { return planned };
+        let sense = if planned.takes_data() && task.reads {
+            INVALID_COMMAND_IU_FIELD
+        } else if planned.repeats_a_block()
+            && task.writes
+            && ![0, self.block_size(h, id)].contains(&task.edtl)
+        {
+            Sense::illegal(Asc::INVALID_FIELD_IN_CDB)
+        } else {
+            return planned;
+        };
+        Planned::Outcome(Outcome::Fail(Failure::Check(sense)))
     }
 
     /// What a parameter list of `len` bytes in `buf` comes to.
@@ -147,12 +176,6 @@ impl Session {
 
     /// Does what the SCSI layer said.
     pub(super) fn follow<H: Host>(&mut self, h: &mut H, id: TaskId, planned: Planned) {
-        if self.goes_the_wrong_way(id, &planned) {
-            if let Planned::Made(buf, _) = planned {
-                h.free(buf);
-            }
-            return self.answer_failure(h, id, &Failure::Check(INVALID_COMMAND_IU_FIELD));
-        }
         match planned {
             Planned::Gone => {}
             Planned::Made(buf, len) => self.send_made(h, id, buf, len),
@@ -170,17 +193,6 @@ impl Session {
         }
     }
 
-    /// Whether the R or W bit of a command contradicts its CDB (RFC 7143 section 11.3.1). Neither bit contradicts
-    /// nothing: that is a transfer of which nothing is expected, and a residual (section 11.4.5.1).
-    fn goes_the_wrong_way(&self, id: TaskId, planned: &Planned) -> bool {
-        let Some(task) = self.tasks.get(id) else { return false };
-        match planned.direction() {
-            Some(Direction::In) => task.writes,
-            Some(Direction::Out) => task.reads,
-            None => false,
-        }
-    }
-
     fn start_io<H: Host>(&mut self, h: &mut H, id: TaskId, io: Io) {
         match io {
             Io::Read { range, .. } => self.start_reading(h, id, range),
@@ -188,10 +200,6 @@ impl Session {
             Io::Compare { range } => self.start_taking(h, id, Use::Compare, range.offset, range.len),
             Io::Fill { range, unmap } => {
                 let block = self.block_size(h, id);
-                if self.tasks.get(id).is_some_and(|t| t.writes && t.edtl != 0 && t.edtl != block) {
-                    let field = Sense::illegal(Asc::INVALID_FIELD_IN_CDB);
-                    return self.answer_failure(h, id, &Failure::Check(field));
-                }
                 self.start_taking(h, id, Use::Fill { range, unmap }, range.offset, block.into());
             }
             Io::Verify { range } => self.start_verifying(h, id, range),
@@ -227,23 +235,22 @@ pub(super) enum Planned {
     Outcome(Outcome),
 }
 
-/// Which way a command's data goes, as seen from the initiator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    In,
-    Out,
-}
-
 impl Planned {
-    /// Which way data is to go from here; `None` when none does.
-    fn direction(&self) -> Option<Direction> {
+    /// Whether the initiator's data is needed to go on. One whose R bit says that it expects data has none to give, and
+    /// the command must not go on as if it had (RFC 7143 section 11.3.1). The other way round nothing is lost: of a
+    /// READ with the W bit nothing is expected, which the residual says.
+    fn takes_data(&self) -> bool {
+        let io = |io: &Io| matches!(io, Io::Write { .. } | Io::Compare { .. } | Io::Fill { .. });
         match self {
-            Self::Made(..) | Self::Outcome(Outcome::Io(Io::Read { .. })) => Some(Direction::In),
-            Self::Outcome(
-                Outcome::Params(_) | Outcome::Io(Io::Write { .. } | Io::Compare { .. } | Io::Fill { .. }),
-            ) => Some(Direction::Out),
-            _ => None,
+            Self::Outcome(Outcome::Params(_)) => true,
+            Self::Outcome(Outcome::Io(what)) => io(what),
+            _ => false,
         }
+    }
+
+    /// Whether it is a WRITE SAME that brings its block along.
+    fn repeats_a_block(&self) -> bool {
+        matches!(self, Self::Outcome(Outcome::Io(Io::Fill { .. })))
     }
 }
 

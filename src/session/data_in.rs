@@ -1,7 +1,8 @@
 //! Data to the initiator: segments from the medium, cut into Data-In PDUs, status in the last.
 //!
 //! A read takes one slot, or two of the largest class when it is longer than a segment: the disk fills
-//! one while the other is sent. Segments leave in order. Memory media need no slot at all.
+//! one while the other is sent. Segments leave in order. Memory media need no slot at all; they are cut into PDUs by the
+//! segment too, two at a time: an initiator that takes 512 bytes a PDU has more headers than anybody should store.
 
 use arrayvec::ArrayVec;
 use zerocopy::big_endian::{U32, U64};
@@ -9,7 +10,7 @@ use zerocopy::big_endian::{U32, U64};
 use super::host::{After, Body, Claim, DiskOp, Host};
 use super::task::{MAX_SLOTS, Task, Work};
 use super::{SEGMENT, Session};
-use crate::ids::{BufId, LuId, TaskId};
+use crate::ids::{BufId, TaskId};
 use crate::scsi::{Failure, Range};
 use crate::wire::bhs::DataIn;
 use crate::wire::codes::TAG_NONE;
@@ -108,8 +109,9 @@ impl Session {
         if total == 0 {
             self.answer_good(h, id);
         } else if h.in_memory(task.lu) && !self.negotiated.data_digest {
-            let lu = task.lu;
-            self.send_from_memory(h, id, lu, range.offset, total);
+            for _ in 0..READ_SLOTS {
+                self.proceed(h, id);
+            }
         } else if !self.start_disk_reads(h, id) {
             self.park(h, id);
         }
@@ -137,9 +139,14 @@ impl Session {
         true
     }
 
-    fn send_from_memory<H: Host>(&mut self, h: &mut H, id: TaskId, lu: LuId, offset: u64, total: u32) {
-        let body = Body::Medium { lu, offset, len: total };
-        self.send_stretch(h, &Stretch { task: id, body, start: 0, after: After::Keep });
+    /// The next segment of a medium that is memory, if any is left; the one after it follows when this has been sent.
+    pub fn proceed<H: Host>(&mut self, h: &mut H, id: TaskId) {
+        let Some(Task { lu, work: Work::Reading(reading), .. }) = self.tasks.get(id) else { return };
+        let start = reading.sent;
+        let len = (reading.total - start).min(SEGMENT);
+        let body = Body::Medium { lu: *lu, offset: reading.base + u64::from(start), len };
+        let after = if start + len < reading.total { After::Proceed(id) } else { After::Keep };
+        self.send_stretch(h, &Stretch { task: id, body, start, after });
     }
 
     /// Sends `len` bytes of a slot as the whole Data-In of a task.

@@ -4,12 +4,11 @@
 //! at once. A full segment is used (written, compared, …) and its slot then takes the next one. R2Ts never
 //! reach across a segment, so that a burst has one place.
 
-use arrayvec::ArrayVec;
 use zerocopy::big_endian::{U32, U64};
 
 use super::host::{After, Claim, DiskOp, Host};
-use super::pace::Pace;
 use super::rx::Dest;
+use super::taking::{Burst, MAX_BURSTS, Step, Taking, Unasked, Use};
 use super::task::{MAX_SLOTS, Task, Work, split_transfer_tag, transfer_tag};
 use super::{Close, SEGMENT, Session};
 use crate::ids::{BufId, TaskId};
@@ -17,176 +16,12 @@ use crate::scsi::{Asc, Failure, Range, Sense, status};
 use crate::wire::bhs::{DataOut, R2t};
 use crate::wire::codes::TAG_NONE;
 
-/// The most R2Ts of one task that are outstanding at a time, whatever was negotiated.
-const MAX_BURSTS: usize = 8;
-
 /// Data that was not to come unasked (RFC 7143 section 11.4.7.2).
 const UNEXPECTED_UNSOLICITED_DATA: Sense = Sense::aborted(Asc(0x0c, 0x0c));
 /// A burst that ended early (RFC 7143 section 11.4.7.2).
 const INCORRECT_AMOUNT_OF_DATA: Sense = Sense::aborted(Asc(0x0c, 0x0d));
-/// A Data-Out that is not the next one of its burst (SPC-5).
-const DATA_PHASE_ERROR: Sense = Sense::aborted(Asc(0x4b, 0x00));
-/// A Data-Out beyond its burst (SPC-5).
-const TOO_MUCH_WRITE_DATA: Sense = Sense::aborted(Asc(0x4b, 0x02));
-/// A Data-Out for another offset (SPC-5).
-const DATA_OFFSET_ERROR: Sense = Sense::aborted(Asc(0x4b, 0x05));
 /// Data that did not come in time (SPC-5).
 const INITIATOR_RESPONSE_TIMEOUT: Sense = Sense::aborted(Asc(0x4b, 0x06));
-
-/// What is done with a segment that is complete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Use {
-    /// To the medium.
-    Write { fua: bool },
-    /// Compared with the medium.
-    Compare,
-    /// One block, repeated over the range.
-    Fill { range: Range, unmap: bool },
-    /// A parameter list.
-    Params,
-}
-
-/// A transfer from the initiator under way.
-#[derive(Debug)]
-pub(super) struct Taking {
-    usage: Use,
-    /// Where the transfer starts on the medium, bytes.
-    base: u64,
-    /// Bytes that are taken; what the initiator sends beyond is dropped.
-    total: u32,
-    /// Only whole blocks of that many bytes are used.
-    block: u32,
-    /// Bytes that have a segment or had one.
-    assigned: u32,
-    /// Bytes that came unasked or were asked for.
-    asked: u32,
-    segments: [Option<Segment>; MAX_SLOTS],
-    bursts: ArrayVec<Burst, MAX_BURSTS>,
-    unsolicited: Option<Burst>,
-    /// Number of the next R2T.
-    r2t_sn: u32,
-    /// A second slot for what is read back or repeated.
-    extra: Option<BufId>,
-    failed: Option<Failure>,
-    /// Bytes of all data PDUs whose headers have come, and how fast they come.
-    pub(super) announced: u64,
-    pub(super) pace: Pace,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Segment {
-    buf: BufId,
-    start: u32,
-    len: u32,
-    received: u32,
-    step: Step,
-}
-
-/// Where a segment is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Receiving,
-    Writing,
-    ReadingBack,
-}
-
-/// A sequence of Data-Out PDUs: the unsolicited one, or the answer to one R2T.
-#[derive(Debug, Clone, Copy)]
-struct Burst {
-    number: u8,
-    /// Offset of the next byte that is due.
-    next: u32,
-    /// Offset of the first byte that is not part of it.
-    end: u32,
-    data_sn: u32,
-}
-
-impl Taking {
-    fn new(usage: Use, base: u64, total: u32, block: u32) -> Self {
-        Self {
-            usage,
-            base,
-            total,
-            block,
-            assigned: 0,
-            asked: 0,
-            segments: [None; MAX_SLOTS],
-            bursts: ArrayVec::new(),
-            unsolicited: None,
-            r2t_sn: 0,
-            extra: None,
-            failed: None,
-            announced: 0,
-            pace: Pace::default(),
-        }
-    }
-
-    pub(super) fn slots(&self) -> ArrayVec<BufId, MAX_SLOTS> {
-        // At most MAX_SLOTS in all: whoever has an extra slot has one segment.
-        self.segments.iter().flatten().map(|s| s.buf).chain(self.extra).take(MAX_SLOTS).collect()
-    }
-
-    pub(super) fn holds_slots(&self) -> bool {
-        self.extra.is_some() || self.segments.iter().any(Option::is_some)
-    }
-
-    /// Whether the initiator is to send something, unasked or by R2T.
-    pub(super) fn is_owed(&self) -> bool {
-        self.unsolicited.is_some() || !self.bursts.is_empty()
-    }
-
-    fn needs_extra(&self) -> Option<u32> {
-        match self.usage {
-            Use::Compare => Some(self.total.min(SEGMENT)),
-            Use::Fill { .. } => Some(SEGMENT),
-            Use::Write { .. } | Use::Params => None,
-        }
-    }
-
-    /// How many segments are worked on at a time.
-    fn width(&self) -> usize {
-        match self.usage {
-            Use::Write { .. } => (self.total.div_ceil(SEGMENT) as usize).min(MAX_SLOTS),
-            _ => 1,
-        }
-    }
-
-    /// Gives the next segment a slot.
-    fn assign(&mut self, buf: BufId) -> bool {
-        let len = (self.total - self.assigned).min(SEGMENT);
-        let Some(free) = self.segments.iter_mut().find(|s| s.is_none()).filter(|_| len > 0) else {
-            return false;
-        };
-        *free = Some(Segment { buf, start: self.assigned, len, received: 0, step: Step::Receiving });
-        self.assigned += len;
-        true
-    }
-
-    fn segment_at(&mut self, offset: u32) -> Option<(u8, &mut Segment)> {
-        self.segments.iter_mut().enumerate().find_map(|(i, s)| match s {
-            Some(s) if s.start <= offset && offset < s.start + s.len => Some((i as u8, s)),
-            _ => None,
-        })
-    }
-
-    fn fail(&mut self, failure: Failure) {
-        self.failed.get_or_insert(failure);
-    }
-
-    /// Whether nothing moves any more: no disk request, no burst on its way.
-    fn is_idle(&self) -> bool {
-        !self.is_owed() && self.segments.iter().flatten().all(|s| s.step == Step::Receiving)
-    }
-}
-
-/// What the unsolicited part of a command looks like.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Unasked {
-    /// Bytes of immediate data.
-    pub(super) immediate: u32,
-    /// Whether unsolicited Data-Out PDUs follow (the command's F bit was clear).
-    pub(super) follows: bool,
-}
 
 impl Session {
     /// Opens the data-out side of a task: slots, and then R2Ts as far as the data does not come by itself.
@@ -305,7 +140,7 @@ impl Session {
         };
         let Some(burst) = burst else { return Dest::Discard };
         let (offset, len) = (pdu.buffer_offset.get(), pdu.data_len() as u32);
-        let problem = burst_problem(burst, pdu);
+        let problem = burst.problem(pdu);
         burst.data_sn = burst.data_sn.wrapping_add(1);
         burst.next = burst.next.saturating_add(len);
         taking.announced += u64::from(len);
@@ -379,9 +214,17 @@ impl Session {
 
     /// Whatever can be done now: use full segments, ask for more, answer.
     pub(super) fn go_on_taking<H: Host>(&mut self, h: &mut H, id: TaskId) {
+        if self.is_unproven(id) {
+            return;
+        }
         self.use_full_segments(h, id);
         self.solicit(h, id);
         self.settle_taking(h, id);
+    }
+
+    /// While its immediate data may still prove wrong, a command is not there: nothing is asked for or said.
+    fn is_unproven(&self, id: TaskId) -> bool {
+        self.unproven && self.opened == Some(id)
     }
 
     fn use_full_segments<H: Host>(&mut self, h: &mut H, id: TaskId) {
@@ -490,6 +333,9 @@ impl Session {
 
     /// Answers when everything is done, or when it failed and nothing moves any more.
     fn settle_taking<H: Host>(&mut self, h: &mut H, id: TaskId) {
+        if self.is_unproven(id) {
+            return;
+        }
         let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
         if !taking.is_idle() || self.rx.places_for(id) {
             return;
@@ -535,21 +381,6 @@ impl Session {
         h.free(block.buf);
         self.fill(h, id, range, extra, chunk);
     }
-}
-
-/// What is wrong with a Data-Out in its burst (RFC 7143 sections 11.8 and 4.2.2.3).
-fn burst_problem(burst: &Burst, pdu: &DataOut) -> Option<Sense> {
-    let (offset, len) = (pdu.buffer_offset.get(), pdu.data_len() as u32);
-    if pdu.data_sn.get() != burst.data_sn {
-        return Some(DATA_PHASE_ERROR);
-    }
-    if offset != burst.next {
-        return Some(DATA_OFFSET_ERROR);
-    }
-    if offset.checked_add(len).is_none_or(|end| end > burst.end) {
-        return Some(TOO_MUCH_WRITE_DATA);
-    }
-    None
 }
 
 /// Where two slots differ first.

@@ -63,6 +63,9 @@ pub enum After {
     Free(BufId),
     /// The session is told ([`Session::sent`](super::Session::sent)): it has more to read into that slot.
     Tell(TaskId, BufId),
+    /// The session is told ([`Session::proceed`](super::Session::proceed)): it has more to send of a medium that is
+    /// memory.
+    Proceed(TaskId),
     /// The connection is closed.
     Close,
 }

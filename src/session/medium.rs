@@ -111,7 +111,7 @@ impl Session {
             },
             Work::Clearing { .. } => self.clear_on(h, id),
             Work::Flushing => self.answer_good(h, id),
-            Work::Fresh | Work::Reading(_) | Work::Taking(_) | Work::Shared => {}
+            Work::Fresh | Work::Deferred(_) | Work::Reading(_) | Work::Taking(_) | Work::Shared => {}
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod host;
 pub mod keys;
 pub mod login;
 mod medium;
+mod order;
 pub mod pace;
 mod patience;
 #[cfg(any(test, fuzzing))]
@@ -27,19 +28,21 @@ pub mod rehearsal;
 mod respond;
 pub mod rx;
 mod service;
+mod taking;
 mod task;
-mod tmf;
+pub mod tmf;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use self::data_out::Unasked;
 use self::host::Host;
 use self::keys::Negotiated;
 use self::login::Established;
+use self::order::Held;
 use self::pace::Pace;
 use self::rx::{Dest, Rx};
 use self::service::Text;
+use self::taking::Unasked;
 use self::task::{Task, Tasks, Work};
 use self::tmf::Managing;
 use crate::ids::{LuId, TaskId};
@@ -104,6 +107,8 @@ pub struct Session {
     max_cmd_sn: Sn,
     stat_sn: Sn,
     command_window: u32,
+    /// Requests whose turn has not come.
+    held: Held,
     tasks: Tasks,
     /// Tasks that wait for slots, first come first served.
     parked: VecDeque<TaskId>,
@@ -113,6 +118,8 @@ pub struct Session {
     unasked: Unasked,
     /// The command whose immediate data is on its way.
     opened: Option<TaskId>,
+    /// That command's number is used only when the digest of its data has proved right.
+    unproven: bool,
     closing: Option<Close>,
     last_heard: u64,
     /// Bytes of payload for slots whose headers have come, and how fast they come.
@@ -164,12 +171,14 @@ impl Session {
             max_cmd_sn: Sn(e.max_cmd_sn),
             stat_sn: Sn(e.stat_sn),
             command_window: window,
+            held: Held::default(),
             tasks: Tasks::default(),
             parked: VecDeque::new(),
             managing: Managing::default(),
             text: Text::default(),
             unasked: Unasked::default(),
             opened: None,
+            unproven: false,
             closing: None,
             last_heard: now,
             intake: 0,
@@ -228,60 +237,73 @@ impl Session {
 
     /// A PDU is complete; `kept` bytes of its payload are in the slot of its task.
     fn complete<H: Host>(&mut self, h: &mut H, bhs: &Bhs, kept: u32, intact: bool) -> Result<(), Close> {
-        if !intact {
-            self.spoilt(h, bhs);
+        if !intact && !self.outlives_spoilt_data(h, bhs) {
+            return Ok(());
         }
         match bhs.opcode() {
-            Opcode::SCSI_COMMAND => {
-                if let Some(id) = self.opened.take() {
-                    self.data_taken(id, 0, kept);
-                    self.data_out_done(h, id, None, bhs.flags & flags::FINAL != 0);
-                }
-                Ok(())
-            }
+            Opcode::SCSI_COMMAND => self.command_complete(h, bhs, kept),
             Opcode::DATA_OUT => {
                 let pdu = DataOut::from_bhs(bhs.as_bhs());
                 if let Some((id, solicited)) = self.data_out_task(pdu) {
                     self.data_taken(id, pdu.buffer_offset.get(), kept);
                     self.data_out_done(h, id, solicited, bhs.flags & flags::FINAL != 0);
                 }
-                Ok(())
             }
-            Opcode::NOP_OUT if intact => {
-                self.nop_out(h, bhs);
-                Ok(())
-            }
-            Opcode::TEXT_REQUEST if intact => {
-                self.text(h, bhs);
-                Ok(())
-            }
-            Opcode::NOP_OUT | Opcode::TEXT_REQUEST => Ok(()),
-            Opcode::TASK_MGMT_REQUEST => {
-                self.task_management(h, bhs);
-                Ok(())
-            }
+            Opcode::NOP_OUT => self.nop_out(h, bhs),
+            Opcode::TEXT_REQUEST => self.text(h, bhs),
+            Opcode::TASK_MGMT_REQUEST => self.task_management(h, bhs),
             Opcode::LOGOUT_REQUEST => self.logout(h, bhs),
-            Opcode::SNACK_REQUEST => {
-                self.reject(h, bhs, RejectReason::SNACK_REJECT);
-                Ok(())
-            }
-            _ => {
-                self.reject(h, bhs, RejectReason::COMMAND_NOT_SUPPORTED);
-                Ok(())
-            }
+            Opcode::SNACK_REQUEST => self.reject(h, bhs, RejectReason::SNACK_REJECT),
+            _ => self.reject(h, bhs, RejectReason::COMMAND_NOT_SUPPORTED),
+        }
+        Ok(())
+    }
+
+    /// A SCSI Command PDU is complete.
+    fn command_complete<H: Host>(&mut self, h: &mut H, bhs: &Bhs, kept: u32) {
+        let opened = self.opened.take();
+        if std::mem::take(&mut self.unproven) {
+            self.take_number(bhs);
+            self.tell_if_gone(h, opened);
+        }
+        if let Some(id) = opened {
+            self.start_deferred(h, id);
+            self.data_taken(id, 0, kept);
+            self.data_out_done(h, id, None, bhs.flags & flags::FINAL != 0);
         }
     }
 
-    /// Payload whose digest is wrong: Reject, and the command that it belongs to fails (RFC 7143 section 7.8).
-    fn spoilt<H: Host>(&mut self, h: &mut H, bhs: &Bhs) {
+    /// A command that was ended by others while its data came has no answer any more that would tell of its number.
+    fn tell_if_gone<H: Host>(&mut self, h: &mut H, id: Option<TaskId>) {
+        if id.is_some_and(|id| self.tasks.get(id).is_none()) {
+            self.tell_window(h);
+        }
+    }
+
+    /// Payload whose digest is wrong: Reject, and the PDU is discarded. Data of a command does not end it so: that
+    /// fails when the rest has passed. Any other request counts as never received (RFC 7143 sections 7.3 and 7.8).
+    /// Whether the PDU is still to be dealt with.
+    fn outlives_spoilt_data<H: Host>(&mut self, h: &mut H, bhs: &Bhs) -> bool {
+        if bhs.opcode() == Opcode::SCSI_COMMAND {
+            self.discard_command(h, bhs);
+        }
         self.reject(h, bhs, RejectReason::DATA_DIGEST_ERROR);
-        let task = match bhs.opcode() {
-            Opcode::SCSI_COMMAND => self.opened,
-            Opcode::DATA_OUT => self.data_out_task(DataOut::from_bhs(bhs.as_bhs())).map(|(id, _)| id),
-            _ => None,
-        };
-        if let Some(id) = task {
+        if bhs.opcode() != Opcode::DATA_OUT {
+            return false;
+        }
+        if let Some((id, _)) = self.data_out_task(DataOut::from_bhs(bhs.as_bhs())) {
             self.data_spoilt(id);
+        }
+        true
+    }
+
+    /// A command whose immediate data is spoilt. One that was ended by others, and answered for it, has used its number.
+    fn discard_command<H: Host>(&mut self, h: &mut H, bhs: &Bhs) {
+        let unproven = std::mem::take(&mut self.unproven);
+        match self.opened.take() {
+            Some(id) if self.tasks.get(id).is_some() => self.abort_tasks(h, &[id]),
+            _ if unproven && !self.forget_aborted(bhs.itt.get()) => self.take_number(bhs),
+            _ => {}
         }
     }
 

@@ -12,7 +12,6 @@ use crate::wire::bhs::{BHS_LEN, Bhs, Reject, ScsiResponse, padding};
 use crate::wire::codes::{RejectReason, ServiceResponse};
 use crate::wire::digest::{self, Crc, DIGEST_LEN};
 use crate::wire::flags;
-use crate::wire::sn::Sn;
 
 /// A residual and the flag that says which way (RFC 7143 section 11.4.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,7 +36,8 @@ impl Residual {
 
 impl Task {
     pub(super) fn residual(&self) -> Residual {
-        let expected = if self.reads || self.writes { self.edtl } else { 0 };
+        let expects = self.reads || (self.writes && !matches!(self.work, Work::Reading(_)));
+        let expected = if expects { self.edtl } else { 0 };
         Residual::of(self.actual, expected)
     }
 }
@@ -163,19 +163,6 @@ impl Session {
         self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, false);
         pdu.set_data_len(BHS_LEN);
         self.emit_small(h, pdu.as_bhs(), bhs.as_bhs(), After::Keep);
-    }
-
-    /// Accepts or ignores a command by its CmdSN (RFC 7143 section 4.2.2.1). One connection delivers in order, so
-    /// a number that is not the next is a duplicate or out of the window.
-    pub(super) fn admit(&mut self, cmd_sn: Sn, immediate: bool) -> bool {
-        if immediate {
-            return true;
-        }
-        if cmd_sn != self.exp_cmd_sn || !cmd_sn.precedes_or_is(self.max_cmd_sn) {
-            return false;
-        }
-        self.exp_cmd_sn = cmd_sn.next();
-        true
     }
 
     /// Closes the connection after an error that ends the session at ErrorRecoveryLevel 0.

@@ -5,6 +5,7 @@
 //! staging is handed to [`Session::input`]; what the kernel placed by itself is reported by [`Session::placed`].
 
 use super::host::Host;
+use super::order::{Turn, Whole};
 use super::pace::Pace;
 use super::{Close, Session};
 use crate::ids::{BufId, TaskId};
@@ -46,6 +47,7 @@ pub(super) enum Dest {
 struct Open {
     bhs: Bhs,
     dest: Dest,
+    turn: Turn,
     len: u32,
     got: u32,
     crc: Crc,
@@ -55,8 +57,10 @@ struct Open {
 #[derive(Debug, Default)]
 pub(super) struct Rx {
     open: Option<Open>,
-    /// Text and ping data of the PDU at hand.
+    /// Text and ping data of the PDU at hand, or all data of one that comes before its turn.
     pub(super) gathered: Vec<u8>,
+    /// Additional headers of a PDU that comes before its turn.
+    pub(super) gathered_ahs: Vec<u8>,
     /// How fast a payload comes whose task is gone.
     orphan_pace: Pace,
 }
@@ -145,7 +149,10 @@ impl Session {
                     read_on = false;
                     None
                 }
-                None => self.header(h, rest)?,
+                None => match self.release_next(h)? {
+                    true => Some(0),
+                    false => self.header(h, rest)?,
+                },
             };
             match step {
                 Some(count) => used += count,
@@ -185,15 +192,36 @@ impl Session {
             return Err(Close::Protocol("data segment longer than MaxRecvDataSegmentLength"));
         }
         self.last_heard = h.now();
-        let dest = self.begin(h, &bhs, &bytes[BHS_LEN..protected])?;
-        if let Dest::Slot { .. } = dest {
-            self.intake += bhs.data_len() as u64;
-        }
-        self.rx.open = Some(Open { bhs, dest, len: bhs.data_len() as u32, got: 0, crc: Crc::new() });
+        self.open(h, bhs, &bytes[BHS_LEN..protected])?;
         if bhs.data_len() == 0 {
             self.payload(h, &[])?;
         }
         Ok(Some(whole))
+    }
+
+    /// A header is there: what its payload is for.
+    fn open<H: Host>(&mut self, h: &mut H, bhs: Bhs, ahs: &[u8]) -> Result<(), Close> {
+        let turn = self.turn(&bhs);
+        let dest = match turn {
+            Turn::Now => self.begin(h, &bhs, ahs)?,
+            Turn::Later => self.hold_back(&bhs, ahs)?,
+            Turn::Never => Dest::Discard,
+        };
+        if let Dest::Slot { .. } = dest {
+            self.intake += bhs.data_len() as u64;
+        }
+        self.rx.open = Some(Open { bhs, dest, turn, len: bhs.data_len() as u32, got: 0, crc: Crc::new() });
+        Ok(())
+    }
+
+    /// A PDU that was held back whole.
+    pub(super) fn replay<H: Host>(&mut self, h: &mut H, pdu: &Whole) -> Result<(), Close> {
+        self.open(h, pdu.bhs, &pdu.ahs)?;
+        self.payload_bytes(h, &pdu.data);
+        match self.rx.open.take() {
+            Some(open) => self.finish_pdu(h, &open, pdu.intact),
+            None => Ok(()),
+        }
     }
 
     /// Payload, its padding and digest; returns the bytes it took, or `None` when more must come.
@@ -246,7 +274,14 @@ impl Session {
             Dest::Slot { task: Some(_), keep, .. } => keep.min(open.len),
             _ => 0,
         };
-        self.complete(h, &open.bhs, kept, intact)
+        match open.turn {
+            Turn::Now => self.complete(h, &open.bhs, kept, intact),
+            Turn::Later => {
+                self.keep_for_later(h, &open.bhs, intact);
+                Ok(())
+            }
+            Turn::Never => Ok(()),
+        }
     }
 
     /// Slots that framing alone owns: to be freed when the connection is gone.

@@ -11,7 +11,6 @@ use super::{Close, SEGMENT, Session};
 use crate::wire::bhs::{AsyncMessage, Bhs, NopIn, NopOut, TextRequest, TextResponse};
 use crate::wire::codes::{AsyncEvent, RejectReason, TAG_NONE};
 use crate::wire::flags;
-use crate::wire::sn::Sn;
 
 /// Text of one negotiation that is gathered over several PDUs, bytes.
 const MAX_TEXT: usize = 64 << 10;
@@ -49,11 +48,17 @@ impl Session {
             self.pinged_at = None;
         }
         let wants_answer = pdu.itt.get() != TAG_NONE;
-        if !self.admit(Sn(pdu.cmd_sn.get()), bhs.immediate()) || !wants_answer {
+        self.take_number(bhs);
+        if !wants_answer {
             return;
         }
         let len = data.len().min(self.negotiated.max_xmit_data_segment_length as usize);
         self.nop_in(h, pdu.itt, U32::new(TAG_NONE), &data[..len]);
+    }
+
+    /// Tells ExpCmdSN and MaxCmdSN when no answer does (section 11.19).
+    pub(super) fn tell_window<H: Host>(&mut self, h: &mut H) {
+        self.nop_in(h, U32::new(TAG_NONE), U32::new(TAG_NONE), &[]);
     }
 
     fn nop_in<H: Host>(&mut self, h: &mut H, itt: U32, ttt: U32, data: &[u8]) {
@@ -70,9 +75,7 @@ impl Session {
     pub(super) fn text<H: Host>(&mut self, h: &mut H, bhs: &Bhs) {
         let pdu = *TextRequest::from_bhs(bhs.as_bhs());
         let data = mem::take(&mut self.rx.gathered);
-        if !self.admit(Sn(pdu.cmd_sn.get()), bhs.immediate()) {
-            return;
-        }
+        self.take_number(bhs);
         let goes_on = pdu.ttt.get() == TEXT_TAG;
         if !goes_on {
             self.text = Text::default();
@@ -82,14 +85,14 @@ impl Session {
         }
         if !self.text.answer.is_empty() {
             if !data.is_empty() {
-                return self.reject(h, bhs, RejectReason::PROTOCOL_ERROR);
+                return self.reject_after_all(h, bhs, RejectReason::PROTOCOL_ERROR);
             }
         } else {
             self.text.request.extend_from_slice(&data);
             let request = mem::take(&mut self.text.request);
             match discovery::answer(&self.catalog, &mut self.established, &request) {
                 Ok(answer) => self.text.answer = answer,
-                Err(_) => return self.reject(h, bhs, RejectReason::PROTOCOL_ERROR),
+                Err(_) => return self.reject_after_all(h, bhs, RejectReason::PROTOCOL_ERROR),
             }
             // Keys such as MaxRecvDataSegmentLength may have changed what holds.
             self.negotiated = self.established.negotiated.clone();
@@ -102,7 +105,7 @@ impl Session {
     fn more_text<H: Host>(&mut self, h: &mut H, bhs: &Bhs, data: &[u8]) {
         if bhs.flags & flags::FINAL != 0 || self.text.request.len() + data.len() > MAX_TEXT {
             self.text = Text::default();
-            return self.reject(h, bhs, RejectReason::PROTOCOL_ERROR);
+            return self.reject_after_all(h, bhs, RejectReason::PROTOCOL_ERROR);
         }
         self.text.request.extend_from_slice(data);
         self.text_response(h, bhs.itt, TEXT_TAG, 0, &[]);

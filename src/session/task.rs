@@ -5,8 +5,9 @@
 
 use arrayvec::ArrayVec;
 
+use super::command::Planned;
 use super::data_in::Reading;
-use super::data_out::Taking;
+use super::taking::Taking;
 use crate::ids::{BufId, LuId, TaskId};
 use crate::scsi::{Asc, Failure, Range, Sense, status};
 
@@ -59,6 +60,8 @@ impl Task {
 pub(super) enum Work {
     /// Just opened.
     Fresh,
+    /// It begins when its immediate data, which it does not take, has proved right.
+    Deferred(Planned),
     /// Data goes to the initiator.
     Reading(Reading),
     /// Data comes from the initiator.
@@ -82,8 +85,12 @@ impl Work {
             Self::Reading(r) => r.slots(),
             Self::Taking(t) => t.slots(),
             Self::Verifying { buf, .. } => buf.iter().copied().collect(),
-            Self::Filling { buf, .. } => std::iter::once(*buf).collect(),
-            Self::Fresh | Self::Clearing { .. } | Self::Flushing | Self::Shared => ArrayVec::new(),
+            Self::Filling { buf, .. } | Self::Deferred(Planned::Made(buf, _)) => {
+                std::iter::once(*buf).collect()
+            }
+            Self::Fresh | Self::Deferred(_) | Self::Clearing { .. } | Self::Flushing | Self::Shared => {
+                ArrayVec::new()
+            }
         }
     }
 }

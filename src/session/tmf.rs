@@ -24,12 +24,29 @@ enum Answer {
     Logout { itt: u32 },
 }
 
+/// One reset, or one thing that another nexus did, and the tasks of this session that it ended. Each has fences of its
+/// own, and several may be on their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ending(u32);
+
+/// What became of the tasks that a session had on a logical unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aborted {
+    /// It had none.
+    Nothing,
+    /// They are left without an answer.
+    Silently,
+    /// They are answered by [`Session::tell_aborted`].
+    ToBeTold(Ending),
+}
+
 /// Functions that wait.
 #[derive(Debug, Default)]
 pub(super) struct Managing {
     waiting: Vec<(u32, Answer)>,
-    /// Initiator task tags of tasks that another nexus ended and that are yet to be answered.
-    aborted: Vec<u32>,
+    /// Initiator task tags of tasks that another nexus ended and that are yet to be answered, by what ended them.
+    aborted: Vec<(Ending, u32)>,
+    endings: u32,
     next_token: u32,
 }
 
@@ -37,17 +54,16 @@ impl Session {
     /// A Task Management Function Request.
     pub(super) fn task_management<H: Host>(&mut self, h: &mut H, bhs: &Bhs) {
         let pdu = TaskMgmtRequest::from_bhs(bhs.as_bhs());
-        if !self.admit(Sn(pdu.cmd_sn.get()), bhs.immediate()) {
-            return;
-        }
         if self.discovery || self.managing.waiting.len() >= MAX_MANAGING {
             return self.reject(h, bhs, RejectReason::COMMAND_NOT_SUPPORTED);
         }
-        let itt = pdu.itt.get();
+        self.take_number(bhs);
+        let (itt, end) = (pdu.itt.get(), Sn(pdu.cmd_sn.get()));
         match TmfFunction(pdu.flags & flags::FUNCTION_MASK) {
             TmfFunction::ABORT_TASK => self.abort_one(h, pdu),
             TmfFunction::ABORT_TASK_SET | TmfFunction::CLEAR_TASK_SET => match self.lu_of(pdu) {
                 Some(lu) => {
+                    self.abort_held_where(end, |l| l == lu);
                     self.abort_where(h, |l| l == lu);
                     self.manage_then(h, Manage::Fence, Answer::complete(itt));
                 }
@@ -55,18 +71,18 @@ impl Session {
             },
             TmfFunction::LOGICAL_UNIT_RESET => match self.lu_of(pdu) {
                 Some(lu) => {
-                    self.doom(|l| l == lu);
+                    self.doom(end, |l| l == lu);
                     self.manage_then(h, Manage::LuReset(lu), Answer::complete(itt));
                 }
                 None => self.answer_tmf(h, itt, TmfResponse::LUN_DOES_NOT_EXIST, After::Keep),
             },
             TmfFunction::TARGET_WARM_RESET => {
-                self.doom(|_| true);
+                self.doom(end, |_| true);
                 let what = self.target_reset(false);
                 self.manage_then(h, what, Answer::complete(itt));
             }
             TmfFunction::TARGET_COLD_RESET => {
-                self.doom(|_| true);
+                self.doom(end, |_| true);
                 let answer = Answer::Tmf { itt, response: TmfResponse::COMPLETE, then_close: true };
                 let what = self.target_reset(true);
                 self.manage_then(h, what, answer);
@@ -80,7 +96,8 @@ impl Session {
 
     /// Marks the tasks that a reset of this session ends: the function's response answers for them. What comes
     /// between the request and the reset is ended too, but has an answer of its own.
-    fn doom(&mut self, which: impl Fn(LuId) -> bool) {
+    fn doom(&mut self, end: Sn, which: impl Fn(LuId) -> bool) {
+        self.abort_held_where(end, &which);
         self.tasks.iter_mut().filter(|t| which(t.lu)).for_each(|t| t.doomed = true);
     }
 
@@ -101,22 +118,14 @@ impl Session {
                 self.abort_tasks(h, &[id]);
                 self.manage_then(h, Manage::Fence, Answer::complete(itt));
             }
-            // A command that is still to come (RFC 7143 section 11.6.1, case b): it counts as received and aborted.
-            None if self.abort_in_advance(Sn(pdu.ref_cmd_sn.get()), Sn(pdu.cmd_sn.get())) => {
+            // One that has come before its turn, or is still to come: neither has done anything yet.
+            None if self.abort_held(pdu.ref_task_tag.get())
+                || self.abort_in_advance(Sn(pdu.ref_cmd_sn.get()), Sn(pdu.cmd_sn.get())) =>
+            {
                 self.answer_tmf(h, itt, TmfResponse::COMPLETE, After::Keep);
             }
             None => self.answer_tmf(h, itt, TmfResponse::TASK_DOES_NOT_EXIST, After::Keep),
         }
-    }
-
-    /// The next command is the one to abort, and was sent before the function: its number is used up.
-    fn abort_in_advance(&mut self, ref_cmd_sn: Sn, own: Sn) -> bool {
-        let is_next = ref_cmd_sn == self.exp_cmd_sn && ref_cmd_sn.precedes_or_is(self.max_cmd_sn);
-        let is_next = is_next && ref_cmd_sn.precedes(own);
-        if is_next {
-            self.exp_cmd_sn = ref_cmd_sn.next();
-        }
-        is_next
     }
 
     /// Forgets tasks without an answer.
@@ -140,28 +149,42 @@ impl Session {
 
     /// Aborts the tasks of a logical unit because of a reset, or of what another nexus did. If the Control mode page
     /// says so (`tas`, SPC-5 section 7.5.13) each is answered TASK ABORTED, by [`Session::tell_aborted`] when the
-    /// fences stand; not so those that this session itself asked to be reset. Returns whether any is left without an
-    /// answer because `tas` is off.
-    pub fn abort_for_another<H: Host>(&mut self, h: &mut H, lu: LuId, tas: bool) -> bool {
+    /// fences stand; not so those that this session itself asked to be reset.
+    pub fn abort_for_another<H: Host>(&mut self, h: &mut H, lu: LuId, tas: bool) -> Aborted {
         let others = self.tasks.iter().filter(|(_, t)| t.map.is_some() && t.lu == lu && !t.doomed);
         let others: Vec<u32> = others.map(|(_, t)| t.itt).collect();
-        let silent = !tas && !others.is_empty();
-        if tas {
-            self.managing.aborted.extend(others);
-        }
         self.abort_where(h, |l| l == lu);
-        silent
+        if others.is_empty() {
+            return Aborted::Nothing;
+        }
+        if !tas {
+            return Aborted::Silently;
+        }
+        let ending = Ending(self.managing.endings);
+        self.managing.endings = ending.0.wrapping_add(1);
+        self.managing.aborted.extend(others.into_iter().map(|itt| (ending, itt)));
+        Aborted::ToBeTold(ending)
     }
 
-    /// The fences of [`Session::abort_for_another`] stand: its tasks are answered.
-    pub fn tell_aborted<H: Host>(&mut self, h: &mut H) {
-        for itt in std::mem::take(&mut self.managing.aborted) {
+    /// The fences of one [`Session::abort_for_another`] stand: its tasks are answered.
+    pub fn tell_aborted<H: Host>(&mut self, h: &mut H, ending: Ending) {
+        let (told, wait): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.managing.aborted).into_iter().partition(|(e, _)| *e == ending);
+        self.managing.aborted = wait;
+        for (_, itt) in told {
             let mut pdu =
                 ScsiResponse { itt: U32::new(itt), status: status::TASK_ABORTED, ..ScsiResponse::default() };
             pdu.stat_sn = U32::new(self.next_stat_sn());
             self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, false);
             self.emit(h, pdu.as_bhs(), None, After::Keep);
         }
+    }
+
+    /// Takes back what [`Session::tell_aborted`] would say of one task. Whether there was anything.
+    pub(super) fn forget_aborted(&mut self, itt: u32) -> bool {
+        let before = self.managing.aborted.len();
+        self.managing.aborted.retain(|(_, aborted)| *aborted != itt);
+        self.managing.aborted.len() < before
     }
 
     /// Aborts all tasks of the logical units that `which` names, without an answer.
@@ -173,6 +196,7 @@ impl Session {
 
     /// Aborts everything: the session ends. Slots that are free of the kernel go back.
     pub fn abort_all<H: Host>(&mut self, h: &mut H) {
+        self.held.clear();
         let doomed: Vec<TaskId> = self.tasks.iter().map(|(id, _)| id).collect();
         self.abort_tasks(h, &doomed);
     }
@@ -205,11 +229,9 @@ impl Session {
     }
 
     /// A Logout Request: what is open is aborted, fenced, and then the connection goes.
-    pub(super) fn logout<H: Host>(&mut self, h: &mut H, bhs: &Bhs) -> Result<(), Close> {
+    pub(super) fn logout<H: Host>(&mut self, h: &mut H, bhs: &Bhs) {
         let pdu = LogoutRequest::from_bhs(bhs.as_bhs());
-        if !self.admit(Sn(pdu.cmd_sn.get()), bhs.immediate()) {
-            return Ok(());
-        }
+        self.take_number(bhs);
         let itt = pdu.itt.get();
         match LogoutReason(pdu.flags & flags::REASON_MASK) {
             LogoutReason::CLOSE_CONNECTION if pdu.cid.get() != self.cid => {
@@ -222,7 +244,6 @@ impl Session {
             }
             _ => self.answer_logout(h, itt, LogoutResponseCode::RECOVERY_NOT_SUPPORTED, After::Keep),
         }
-        Ok(())
     }
 
     fn answer_logout<H: Host>(&mut self, h: &mut H, itt: u32, code: LogoutResponseCode, after: After) {

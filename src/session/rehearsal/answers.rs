@@ -1,9 +1,12 @@
 //! The initiator's ears: every answer is taken apart and checked against what was asked.
 
+use super::commands::{Command, Kind, Owed};
 use super::medium::Content;
-use super::requests::{Asked, Command, Initiator, Kind, Owed};
+use super::requests::{Asked, Initiator};
 use crate::ids::LuId;
-use crate::wire::bhs::{BHS_LEN, Bhs, DataIn, NopIn, R2t, Reject, ScsiResponse, TextResponse, padding};
+use crate::wire::bhs::{
+    BHS_LEN, Bhs, DataIn, NopIn, NopOut, R2t, Reject, ScsiResponse, TextResponse, padding,
+};
 use crate::wire::codes::{Opcode, RejectReason, TAG_NONE};
 use crate::wire::digest::{crc32c, to_wire};
 use crate::wire::flags;
@@ -180,7 +183,12 @@ impl Initiator {
     fn reject(&mut self, pdu: &Reject, data: &[u8]) {
         let header = Bhs::from_bhs(data.first_chunk::<BHS_LEN>().expect("the header that is rejected"));
         assert!(!self.honest, "{} for {}", pdu.reason, Line(header.as_bhs()));
+        self.number_is_missing(header, Sn(pdu.exp_cmd_sn.get()));
         if RejectReason(pdu.reason) == RejectReason::DATA_DIGEST_ERROR {
+            if header.opcode() == Opcode::SCSI_COMMAND {
+                // Unless it was answered before its data had come.
+                self.commands.remove(&header.itt.get());
+            }
             return;
         }
         match header.opcode() {
@@ -192,6 +200,22 @@ impl Initiator {
                 assert!(self.asked.remove(&header.itt.get()).is_some());
             }
             _ => {}
+        }
+    }
+
+    /// What is rejected was not received; its number is yet to be used (RFC 7143 section 7.3).
+    fn number_is_missing(&mut self, header: &Bhs, exp: Sn) {
+        let numbered = [
+            Opcode::SCSI_COMMAND,
+            Opcode::NOP_OUT,
+            Opcode::TEXT_REQUEST,
+            Opcode::TASK_MGMT_REQUEST,
+            Opcode::LOGOUT_REQUEST,
+        ];
+        let cmd_sn = Sn(NopOut::from_bhs(header.as_bhs()).cmd_sn.get());
+        let is_missing = !header.immediate() && exp.precedes_or_is(cmd_sn) && !self.gaps.contains(&cmd_sn);
+        if numbered.contains(&header.opcode()) && is_missing {
+            self.gaps.push(cmd_sn);
         }
     }
 
@@ -209,7 +233,8 @@ impl Command {
             Kind::Write { len, .. } | Kind::Compare { len, .. } => len,
             Kind::Same | Kind::Other => return,
         };
-        let expected = u64::from(if self.reads || self.writes { self.edtl } else { 0 });
+        let expects = if let Kind::Read { .. } = self.kind { self.reads } else { self.reads || self.writes };
+        let expected = u64::from(if expects { self.edtl } else { 0 });
         let (over, under) = (bits & flags::OVERFLOW != 0, bits & flags::UNDERFLOW != 0);
         assert_eq!(
             (over, under, u64::from(residual)),

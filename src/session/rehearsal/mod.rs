@@ -8,6 +8,7 @@
 //! nothing wrong and is refused.
 
 mod answers;
+mod commands;
 mod dice;
 mod medium;
 mod requests;
@@ -27,6 +28,8 @@ use self::stage::{Stage, State};
 use super::host::{After, Host, Manage};
 use super::keys::Negotiated;
 use super::login::Established;
+use super::order::TOO_MUCH_HELD;
+use super::tmf::{Aborted, Ending};
 use super::{Close, Session};
 use crate::ids::{BufId, LuId};
 use crate::scsi::{Asc, Failure, Sense};
@@ -65,7 +68,7 @@ struct World {
     paused: bool,
     closed: bool,
     /// Commands that the reset of another session ended have yet to be answered.
-    untold: bool,
+    untold: Vec<Ending>,
     /// Disk requests may fail.
     faults: bool,
 }
@@ -160,7 +163,7 @@ impl World {
             staging: Vec::new(),
             paused: false,
             closed: false,
-            untold: false,
+            untold: Vec::new(),
             faults: dice.once_in(3),
         }
     }
@@ -193,7 +196,7 @@ impl World {
             29 => self.answer_management(),
             30 => self.pass_time(dice),
             31 => self.interfere(dice),
-            14 => self.tell_aborted(),
+            14 => self.tell_aborted(dice),
             15 => self.stage.slots.pressed = dice.once_in(2),
             _ => {}
         }
@@ -229,7 +232,8 @@ impl World {
                 assert!(self.staging.len() < STAGING || self.paused, "staging is full and nothing is taken");
             }
             Err(why) => {
-                let broken = self.initiator.ruined || self.staging.is_empty() || why == Close::Unread;
+                let excused = why == Close::Unread || (!self.initiator.honest && why == TOO_MUCH_HELD);
+                let broken = self.initiator.ruined || self.staging.is_empty() || excused;
                 assert!(broken, "{why:?} for an initiator that did nothing to deserve it");
                 return self.close();
             }
@@ -282,6 +286,7 @@ impl World {
                 After::Keep => {}
                 After::Free(buf) => self.stage.slots.free(buf),
                 After::Tell(task, buf) => self.session.sent(&mut self.stage, task, buf),
+                After::Proceed(task) => self.session.proceed(&mut self.stage, task),
                 After::Close => return self.close(),
             }
         }
@@ -319,9 +324,15 @@ impl World {
 
     fn reset(&mut self, units: &[LuId]) {
         for lu in units {
-            self.session.abort_for_another(&mut self.stage, *lu, true);
+            self.abort_for_another(*lu);
             self.session.attention(*lu, Asc::DEVICE_RESET);
-            self.untold = true;
+        }
+    }
+
+    /// Every command that this ends has an answer, TASK ABORTED, once the fences stand.
+    fn abort_for_another(&mut self, lu: LuId) {
+        if let Aborted::ToBeTold(ending) = self.session.abort_for_another(&mut self.stage, lu, true) {
+            self.untold.push(ending);
         }
     }
 
@@ -352,17 +363,16 @@ impl World {
     fn interfere(&mut self, dice: &mut Dice<'_>) {
         let lu = LuId(dice.below(3));
         if dice.once_in(4) {
-            // Every command that this ends has an answer, TASK ABORTED, once the fences stand.
-            self.session.abort_for_another(&mut self.stage, lu, true);
-            self.untold = true;
+            self.abort_for_another(lu);
         }
         self.session.attention(lu, Asc::DEVICE_RESET);
     }
 
-    /// The fences for the resets of others stand.
-    fn tell_aborted(&mut self) {
-        if !self.closed && std::mem::take(&mut self.untold) {
-            self.session.tell_aborted(&mut self.stage);
+    /// The fences for one of the resets of others stand.
+    fn tell_aborted(&mut self, dice: &mut Dice<'_>) {
+        if !self.closed && !self.untold.is_empty() {
+            let ending = self.untold.swap_remove(dice.below(self.untold.len() as u32) as usize);
+            self.session.tell_aborted(&mut self.stage, ending);
         }
     }
 
@@ -380,7 +390,8 @@ impl World {
             if self.closed {
                 return;
             }
-            let busy = self.initiator.wire.len() + self.stage.left_to_do() + usize::from(self.untold);
+            self.initiator.fill_gaps(dice);
+            let busy = self.initiator.wire.len() + self.stage.left_to_do() + self.untold.len();
             let said = (0..32).filter(|_| self.initiator.data_out(dice)).count() > 0;
             (0..32).for_each(|_| self.receive(1 << 20));
             self.send(1000);
@@ -390,7 +401,7 @@ impl World {
             }
             self.answer_shared();
             self.answer_management();
-            self.tell_aborted();
+            self.tell_aborted(dice);
             self.feed();
             if busy == 0 && !said {
                 return self.rested(dice);

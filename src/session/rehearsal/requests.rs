@@ -2,72 +2,22 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use zerocopy::big_endian::{U32, U64};
+use zerocopy::big_endian::U32;
 
+use super::commands::Command;
 use super::dice::Dice;
-use super::medium::{Content, FILLING};
 use crate::ids::LuId;
 use crate::session::keys::Negotiated;
-use crate::wire::bhs::{
-    BHS_LEN, DataOut, LogoutRequest, NopOut, ScsiCommand, TaskMgmtRequest, TextRequest, padding,
-};
+use crate::session::order::HELD_MAX;
+use crate::wire::bhs::{BHS_LEN, LogoutRequest, NopOut, TaskMgmtRequest, TextRequest, padding};
 use crate::wire::codes::TAG_NONE;
 use crate::wire::digest::{crc32c, to_wire};
 use crate::wire::sn::Sn;
 use crate::wire::{flags, lun};
 
 /// The LUNs of the rehearsal: which unit, its block length, its blocks.
-const LUNS: [(u16, LuId, u64, u64); 3] =
+pub(super) const LUNS: [(u16, LuId, u64, u64); 3] =
     [(0, LuId(0), 512, 4096), (1, LuId(1), 4096, 1024), (2, LuId(2), 512, 2048)];
-
-/// Lengths of transfers in blocks.
-const BLOCKS: [u64; 16] = [1, 1, 1, 2, 3, 7, 8, 8, 8, 16, 32, 64, 129, 512, 513, 1030];
-
-/// What a command is about, as far as its answer can be foretold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// READ: so many bytes from there.
-    Read { lu: LuId, base: u64, len: u64 },
-    /// WRITE: so many bytes to there.
-    Write { lu: LuId, base: u64, len: u64 },
-    /// VERIFY with data, which differs from the medium or does not.
-    Compare { lu: LuId, base: u64, len: u64, differs: bool },
-    /// WRITE SAME with a block.
-    Same,
-    /// Anything else: it has an answer.
-    Other,
-}
-
-/// A burst of Data-Out that is owed.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Owed {
-    pub(super) ttt: u32,
-    pub(super) next: u32,
-    pub(super) end: u32,
-    pub(super) data_sn: u32,
-}
-
-/// A SCSI command under way.
-#[derive(Debug)]
-pub(super) struct Command {
-    pub(super) kind: Kind,
-    pub(super) unit: Option<LuId>,
-    pub(super) edtl: u32,
-    pub(super) reads: bool,
-    pub(super) writes: bool,
-    pub(super) owed: Vec<Owed>,
-    /// The data that goes with it, if it is not to be had from its kind.
-    list: Vec<u8>,
-    pub(super) got: u32,
-    pub(super) data_sn: u32,
-    pub(super) r2t_sn: u32,
-    /// How much the log of writes held when it was sent.
-    pub(super) since: usize,
-    /// Whether it may end without an answer, because somebody aborts it.
-    pub(super) doomed: bool,
-    /// Whether something about it is not as it should be, so that it may well fail.
-    pub(super) odd: bool,
-}
 
 /// Another request that has an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +44,10 @@ pub(super) struct Initiator {
     pub(super) heard_max: Sn,
     pub(super) stat_sn: u32,
     pub(super) window: u32,
+    /// Numbers that were passed over, or rejected: what follows them waits.
+    pub(super) gaps: Vec<Sn>,
+    /// Bytes that were sent since there are gaps.
+    pub(super) behind: usize,
     /// Does nothing wrong.
     pub(super) honest: bool,
     /// Something else than the initiator may make commands fail.
@@ -119,6 +73,8 @@ impl Initiator {
             heard_max: Sn(cmd_sn).add(window).back(1),
             stat_sn,
             window,
+            gaps: Vec::new(),
+            behind: 0,
             honest,
             excused: false,
             ruined: false,
@@ -129,36 +85,69 @@ impl Initiator {
     }
 
     /// Whether this time something goes wrong.
-    fn slips(&self, dice: &mut Dice<'_>) -> bool {
+    pub(super) fn slips(&self, dice: &mut Dice<'_>) -> bool {
         !self.honest && dice.once_in(12)
     }
 
-    fn itt(&mut self) -> U32 {
+    pub(super) fn itt(&mut self) -> U32 {
         self.next_itt += 1;
         U32::new(self.next_itt)
     }
 
     pub(super) fn may_send(&self) -> bool {
-        self.cmd_sn.precedes_or_is(self.heard_max)
+        let room = self.gaps.is_empty() || self.behind + 100_000 < HELD_MAX;
+        self.cmd_sn.precedes_or_is(self.heard_max) && room
     }
 
-    /// A CmdSN for the next request, and whether it counts: one that is out of order is ignored.
-    fn number(&mut self, dice: &mut Dice<'_>, immediate: bool) -> (U32, bool) {
+    /// A CmdSN for the next request, and whether it counts: one that was used, or is beyond every window, is ignored.
+    /// Now and then a number is passed over, and used later.
+    pub(super) fn number(&mut self, dice: &mut Dice<'_>, immediate: bool) -> (U32, bool) {
         let next = self.cmd_sn;
         if immediate {
             return (U32::new(next.0), true);
         }
-        if self.slips(dice) {
-            let wrong =
-                if dice.once_in(2) { next.back(1 + dice.below(5)) } else { next.add(1 + dice.below(500)) };
+        if !self.gaps.is_empty() && dice.once_in(3) {
+            return (U32::new(self.take_gap().0), true);
+        }
+        if self.gaps.is_empty() && self.slips(dice) {
+            let beyond = next.add(self.window + dice.below(500));
+            let wrong = if dice.once_in(2) { next.back(1 + dice.below(5)) } else { beyond };
             return (U32::new(wrong.0), false);
         }
-        self.cmd_sn = next.next();
-        (U32::new(next.0), true)
+        if self.gaps.is_empty() && next.precedes(self.heard_max) && dice.once_in(16) {
+            self.gaps.push(next);
+            self.cmd_sn = next.next();
+        }
+        (self.next_number(immediate), true)
+    }
+
+    /// The next CmdSN.
+    fn next_number(&mut self, immediate: bool) -> U32 {
+        let number = self.cmd_sn;
+        self.cmd_sn = if immediate { number } else { number.next() };
+        U32::new(number.0)
+    }
+
+    fn take_gap(&mut self) -> Sn {
+        let gap = self.gaps.swap_remove(0);
+        if self.gaps.is_empty() {
+            self.behind = 0;
+        }
+        gap
+    }
+
+    /// Every number that is missing is used.
+    pub(super) fn fill_gaps(&mut self, dice: &mut Dice<'_>) {
+        while !self.gaps.is_empty() {
+            let pdu = NopOut { itt: self.itt(), cmd_sn: self.take_gap().into(), ..NopOut::default() };
+            self.put(dice, pdu.as_bhs(), &[]);
+            self.asked.insert(pdu.itt.get(), Asked::Ping { len: 0 });
+        }
     }
 
     /// Puts a PDU on the wire.
-    fn put(&mut self, dice: &mut Dice<'_>, header: &[u8; BHS_LEN], data: &[u8]) -> bool {
+    pub(super) fn put(&mut self, dice: &mut Dice<'_>, header: &[u8; BHS_LEN], data: &[u8]) -> bool {
+        self.behind += if self.gaps.is_empty() { 0 } else { 1_500 + data.len() };
         let mut head = header.to_vec();
         if self.slips(dice) {
             let words = 1 + dice.below(4);
@@ -197,187 +186,6 @@ impl Initiator {
         !spoilt
     }
 
-    /// A SCSI command of some kind.
-    pub(super) fn command(&mut self, dice: &mut Dice<'_>) {
-        let immediate = dice.once_in(16);
-        if (!immediate && !self.may_send()) || self.logging_out {
-            return;
-        }
-        let (number, unit, block, blocks) = dice.pick(&LUNS);
-        let count = dice.pick(&BLOCKS);
-        let at = u64::from(dice.below((blocks - count.min(blocks - 1)) as u32));
-        // Small PDUs, short transfers: it is the number of PDUs that takes time.
-        let n = &self.negotiated;
-        let pdus = u64::from(
-            n.max_recv_data_segment_length.min(n.max_xmit_data_segment_length).min(n.max_burst_length),
-        );
-        let count = count.min(blocks - at).min((pdus * 64 / block).max(1));
-        let (base, len) = (at * block, count * block);
-        let mut cdb = [0u8; 16];
-        cdb[2..10].copy_from_slice(&at.to_be_bytes());
-        cdb[10..14].copy_from_slice(&(count as u32).to_be_bytes());
-        let mut list = Vec::new();
-        let (kind, edtl, reads, writes) = match dice.below(16) {
-            0..=4 => {
-                cdb[0] = 0x88;
-                (Kind::Read { lu: unit, base, len }, len, true, false)
-            }
-            5..=9 => {
-                (cdb[0], cdb[1]) = (0x8a, dice.pick(&[0, 8]));
-                (Kind::Write { lu: unit, base, len }, len, false, true)
-            }
-            10 => {
-                (cdb[0], cdb[1]) = (0x8f, 2);
-                (Kind::Compare { lu: unit, base, len, differs: dice.once_in(4) }, len, false, true)
-            }
-            11 => {
-                (cdb[0], cdb[1]) = (0x93, if number == 1 { 0 } else { dice.pick(&[0, 8]) });
-                (Kind::Same, block, false, true)
-            }
-            _ => {
-                let (edtl, reads, writes);
-                (cdb, list, edtl, reads, writes) = other(dice, cdb);
-                (Kind::Other, edtl, reads, writes)
-            }
-        };
-        let mut command = Command {
-            kind,
-            unit: Some(unit),
-            edtl: edtl as u32,
-            reads,
-            writes,
-            owed: vec![],
-            list,
-            got: 0,
-            data_sn: 0,
-            r2t_sn: 0,
-            since: self.log,
-            doomed: false,
-            odd: false,
-        };
-        let mut wire_lun = lun::to_wire(number);
-        if self.slips(dice) {
-            command.odd = true;
-            match dice.below(5) {
-                0 => command.edtl = dice.below(command.edtl + 1),
-                1 => command.edtl += 1 + dice.below(10_000),
-                2 => (command.reads, command.writes) = (dice.once_in(2), dice.once_in(2)),
-                3 => (wire_lun, command.unit) = (U64::new(0xff00_0000_0000_0000), None),
-                _ => command.edtl = 0,
-            }
-            if command.unit.is_none() {
-                command.kind = Kind::Other;
-            }
-        }
-        self.open(dice, command, wire_lun, cdb, immediate);
-    }
-
-    fn open(
-        &mut self,
-        dice: &mut Dice<'_>,
-        mut command: Command,
-        wire_lun: U64,
-        cdb: [u8; 16],
-        immediate: bool,
-    ) {
-        let n = &self.negotiated;
-        let (first_burst, most, unasked) =
-            (n.first_burst_length, n.max_recv_data_segment_length, !n.initial_r2t);
-        let with_data = n.immediate_data;
-        let itt = self.itt();
-        let mut pdu = ScsiCommand { itt, lun: wire_lun, cdb, ..ScsiCommand::default() };
-        pdu.opcode |= if immediate { flags::IMMEDIATE } else { 0 };
-        pdu.flags = flags::FINAL | dice.pick(&[1, 0, 2, 3]);
-        pdu.flags |=
-            if command.reads { flags::READ } else { 0 } | if command.writes { flags::WRITE } else { 0 };
-        pdu.expected_data_transfer_length = U32::new(command.edtl);
-        let total = if command.writes { command.edtl } else { 0 };
-        let mut data = 0;
-        if total > 0 && with_data && dice.once_in(2) {
-            data = total.min(first_burst).min(most);
-            if dice.once_in(2) {
-                data = 1 + dice.below(data);
-            }
-        }
-        if total > data && unasked && dice.once_in(2) && data < first_burst {
-            pdu.flags &= !flags::FINAL;
-            let end = total.min(first_burst);
-            command.owed.push(Owed { ttt: TAG_NONE, next: data, end, data_sn: 0 });
-        }
-        if self.slips(dice) {
-            command.odd = true;
-            match dice.below(3) {
-                0 => pdu.flags ^= flags::FINAL,
-                1 => data = dice.below(most + 1),
-                _ => {
-                    pdu.flags &= !flags::FINAL;
-                    command.owed.push(Owed { ttt: TAG_NONE, next: data, end: total, data_sn: 0 });
-                }
-            }
-        }
-        pdu.set_data_len(data as usize);
-        let (number, counts) = self.number(dice, immediate);
-        pdu.cmd_sn = number;
-        let payload = command.payload(0, data as usize);
-        let whole = self.put(dice, pdu.as_bhs(), &payload);
-        command.odd |= !whole;
-        if counts {
-            self.commands.insert(itt.get(), command);
-        }
-    }
-
-    /// A Data-Out of one of the bursts that are owed.
-    pub(super) fn data_out(&mut self, dice: &mut Dice<'_>) -> bool {
-        let owing: Vec<u32> =
-            self.commands.iter().filter(|(_, c)| !c.owed.is_empty()).map(|(i, _)| *i).collect();
-        if owing.is_empty() {
-            return false;
-        }
-        let itt = dice.pick(&owing);
-        let slips = self.slips(dice);
-        let most = self.negotiated.max_recv_data_segment_length;
-        let Some(command) = self.commands.get_mut(&itt) else { return false };
-        let which = dice.below(command.owed.len() as u32) as usize;
-        let owed = &mut command.owed[which];
-        let mut len = (owed.end.saturating_sub(owed.next)).min(most);
-        if dice.once_in(4) && len > 1 {
-            len = 1 + dice.below(len);
-        }
-        let mut pdu = DataOut { itt: U32::new(itt), ttt: U32::new(owed.ttt), ..DataOut::default() };
-        (pdu.data_sn, pdu.buffer_offset) = (U32::new(owed.data_sn), U32::new(owed.next));
-        owed.next += len;
-        owed.data_sn += 1;
-        let mut last = owed.next >= owed.end;
-        let mut offset = pdu.buffer_offset.get();
-        if slips {
-            command.odd = true;
-            match dice.below(6) {
-                0 => pdu.data_sn = U32::new(dice.below(4)),
-                1 => offset = dice.below(command.edtl + 10),
-                2 => last = !last,
-                3 => pdu.ttt = U32::new(dice.below(1 << 30)),
-                4 => len = dice.below(most + 1),
-                _ => pdu.itt = U32::new(itt + 1),
-            }
-            pdu.buffer_offset = U32::new(offset);
-        }
-        if last {
-            command.owed.remove(which);
-            pdu.flags = flags::FINAL;
-        }
-        pdu.set_data_len(len as usize);
-        let named = self.commands.get(&pdu.itt.get());
-        let payload = named.map_or_else(|| vec![0; len as usize], |c| c.payload(offset.into(), len as usize));
-        let whole = self.put(dice, pdu.as_bhs(), &payload);
-        if let Some(command) = self.commands.get_mut(&itt) {
-            command.odd |= !whole;
-        }
-        if let Some(command) = self.commands.get_mut(&pdu.itt.get()) {
-            command.odd |= slips;
-        }
-        true
-    }
-
     /// A ping, or the answer to one.
     pub(super) fn ping(&mut self, dice: &mut Dice<'_>) {
         let immediate = dice.once_in(2);
@@ -392,15 +200,12 @@ impl Initiator {
         }
         let most = self.negotiated.max_recv_data_segment_length.min(70_000);
         let len = if dice.once_in(4) { dice.below(most + 1) } else { dice.below(20) } as usize;
-        let before = self.cmd_sn;
-        let (cmd_sn, counts) = self.number(dice, immediate);
+        let (cmd_sn, _) = self.number(dice, immediate);
         let mut pdu = NopOut { itt: self.itt(), cmd_sn, ..NopOut::default() };
         pdu.opcode |= if immediate { flags::IMMEDIATE } else { 0 };
         pdu.set_data_len(len);
-        if !self.put(dice, pdu.as_bhs(), &vec![0x5a; len]) {
-            // Rejected as a whole, its number too.
-            self.cmd_sn = before;
-        } else if counts {
+        // With spoilt data it is rejected as a whole, its number too.
+        if self.put(dice, pdu.as_bhs(), &vec![0x5a; len]) {
             self.asked.insert(pdu.itt.get(), Asked::Ping { len });
         }
     }
@@ -410,7 +215,6 @@ impl Initiator {
         if !self.may_send() || self.logging_out || self.asked.values().any(|a| *a == Asked::Text) {
             return;
         }
-        let before = self.cmd_sn;
         let goes_on = self.text_tag.take();
         // What holds already: what changes in the middle of transfers is not for this rehearsal to foretell.
         let same = format!("MaxRecvDataSegmentLength={}\0", self.negotiated.max_xmit_data_segment_length);
@@ -422,16 +226,14 @@ impl Initiator {
             (_, 3) if !self.honest => b"X-a=1\0SendTargets=All\0SendTargets=All\0",
             _ => b"SendTargets=All\0",
         };
-        let (cmd_sn, counts) = self.number(dice, false);
+        let (cmd_sn, _) = self.number(dice, false);
         let mut pdu = TextRequest { itt: self.itt(), cmd_sn, flags: flags::FINAL, ..TextRequest::default() };
         pdu.ttt = U32::new(goes_on.unwrap_or(TAG_NONE));
         if goes_on.is_none() && dice.once_in(4) {
             pdu.flags = flags::CONTINUE;
         }
         pdu.set_data_len(data.len());
-        if !self.put(dice, pdu.as_bhs(), data) {
-            self.cmd_sn = before;
-        } else if counts {
+        if self.put(dice, pdu.as_bhs(), data) {
             self.asked.insert(pdu.itt.get(), Asked::Text);
         }
     }
@@ -439,7 +241,7 @@ impl Initiator {
     /// A task management function.
     pub(super) fn manage(&mut self, dice: &mut Dice<'_>) {
         let immediate = !dice.once_in(4);
-        if (!immediate && !self.may_send()) || self.logging_out {
+        if (!immediate && (!self.may_send() || !self.gaps.is_empty())) || self.logging_out {
             return;
         }
         let function = dice.pick(&[1, 1, 1, 1, 2, 5, 6, 7, 8, 9]);
@@ -449,7 +251,7 @@ impl Initiator {
             return;
         }
         let (number, unit, ..) = dice.pick(&LUNS);
-        let (cmd_sn, counts) = self.number(dice, immediate);
+        let cmd_sn = self.next_number(immediate);
         let mut pdu =
             TaskMgmtRequest { itt: self.itt(), cmd_sn, lun: lun::to_wire(number), ..Default::default() };
         // Long gone: a number that is still to come would be used up.
@@ -459,10 +261,6 @@ impl Initiator {
         let open: Vec<u32> = self.commands.keys().copied().collect();
         if !open.is_empty() && !dice.once_in(8) {
             pdu.ref_task_tag = U32::new(dice.pick(&open));
-        }
-        if !counts {
-            self.put(dice, pdu.as_bhs(), &[]);
-            return;
         }
         let of_unit = |c: &Command| function >= 6 || c.unit == Some(unit);
         for (itt, command) in &mut self.commands {
@@ -476,18 +274,16 @@ impl Initiator {
 
     pub(super) fn log_out(&mut self, dice: &mut Dice<'_>) {
         let immediate = dice.once_in(2);
-        if (!immediate && !self.may_send()) || self.logging_out {
+        if (!immediate && (!self.may_send() || !self.gaps.is_empty())) || self.logging_out {
             return;
         }
-        let (cmd_sn, counts) = self.number(dice, immediate);
+        let cmd_sn = self.next_number(immediate);
         let mut pdu = LogoutRequest { itt: self.itt(), cmd_sn, cid: 1.into(), ..LogoutRequest::default() };
         pdu.opcode |= if immediate { flags::IMMEDIATE } else { 0 };
         pdu.flags |= if self.honest { 0 } else { dice.below(4) as u8 };
-        if counts {
-            self.asked.insert(pdu.itt.get(), Asked::Logout);
-            self.logging_out = pdu.flags & flags::REASON_MASK < 2;
-            self.commands.values_mut().for_each(|c| c.doomed |= self.logging_out);
-        }
+        self.asked.insert(pdu.itt.get(), Asked::Logout);
+        self.logging_out = pdu.flags & flags::REASON_MASK < 2;
+        self.commands.values_mut().for_each(|c| c.doomed |= self.logging_out);
         self.put(dice, pdu.as_bhs(), &[]);
     }
 
@@ -510,70 +306,5 @@ impl Initiator {
         } else {
             self.put(dice, &header, &vec![0x77; len as usize]);
         }
-    }
-}
-
-impl Command {
-    /// The bytes at `offset` of the transfer.
-    fn payload(&self, offset: u64, len: usize) -> Vec<u8> {
-        match self.kind {
-            Kind::Write { lu, base, .. } => Content::New.bytes(lu, base + offset, len),
-            Kind::Compare { lu, base, differs, .. } => {
-                let mut bytes = Content::Old.bytes(lu, base + offset, len);
-                if differs && offset == 0 && len > 0 {
-                    bytes[0] ^= 1;
-                }
-                bytes
-            }
-            Kind::Same => vec![FILLING; len],
-            Kind::Read { .. } | Kind::Other => {
-                let from = self.list.len().min(offset as usize);
-                let mut bytes = self.list[from..].to_vec();
-                bytes.resize(len, 0);
-                bytes
-            }
-        }
-    }
-}
-
-/// A command that does not move the medium's bytes: CDB, parameter list, EDTL, R and W.
-fn other(dice: &mut Dice<'_>, io: [u8; 16]) -> ([u8; 16], Vec<u8>, u64, bool, bool) {
-    let short = |bytes: &[u8]| {
-        let mut cdb = [0; 16];
-        cdb[..bytes.len()].copy_from_slice(bytes);
-        cdb
-    };
-    match dice.below(12) {
-        0 => (short(&[0x12, 0, 0, 0, 96]), vec![], 96, true, false),
-        1 => (short(&[0xa0, 0, 0, 0, 0, 0, 0, 0, 64, 0]), vec![], 64, true, false),
-        2 => (short(&[0x1a, 0, 0x3f, 0, 255]), vec![], 255, true, false),
-        3 => (short(&[0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32]), vec![], 32, true, false),
-        4 => (short(&[0xa3, 0x0c, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]), vec![], 65536, true, false),
-        5 => {
-            let list = [&[0, 22, 0, 16, 0, 0, 0, 0][..], &io[2..10], &io[10..14], &[0; 4]].concat();
-            (short(&[0x42, 0, 0, 0, 0, 0, 0, 0, 24]), list, 24, false, true)
-        }
-        6 => {
-            let mut list = vec![0; 24];
-            list[15] = dice.below(2) as u8;
-            (short(&[0x5f, 6, 0, 0, 0, 0, 0, 0, 24]), list, 24, false, true)
-        }
-        7 => {
-            let settings =
-                [0, 0, 0, 0, 0x0a, 0x0a, 0x22 | dice.pick(&[0, 4]), 0x10, 0, 0x40, 0, 0, 0, 0, 0, 0];
-            (short(&[0x15, 0x10, 0, 0, 16]), settings.to_vec(), 16, false, true)
-        }
-        8 => {
-            let mut cdb = io;
-            cdb[0] = 0x91;
-            (cdb, vec![], 0, false, false)
-        }
-        9 => {
-            let mut cdb = io;
-            cdb[0] = 0x8f;
-            (cdb, vec![], 0, false, false)
-        }
-        10 => (short(&[dice.pick(&[0x1b, 0xe0, 0x04]), 0, 0, 0, 1]), vec![], 0, false, false),
-        _ => (short(&[0]), vec![], 0, false, false),
     }
 }

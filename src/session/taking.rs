@@ -1,0 +1,192 @@
+//! A transfer from the initiator as a value: segments with their slots, bursts, and what is still to come.
+
+use arrayvec::ArrayVec;
+
+use super::SEGMENT;
+use super::pace::Pace;
+use super::task::MAX_SLOTS;
+use crate::ids::BufId;
+use crate::scsi::{Asc, Failure, Range, Sense};
+use crate::wire::bhs::DataOut;
+
+/// The most R2Ts of one task that are outstanding at a time, whatever was negotiated.
+pub(super) const MAX_BURSTS: usize = 8;
+
+/// A Data-Out that is not the next one of its burst (SPC-5).
+const DATA_PHASE_ERROR: Sense = Sense::aborted(Asc(0x4b, 0x00));
+/// A Data-Out beyond its burst (SPC-5).
+const TOO_MUCH_WRITE_DATA: Sense = Sense::aborted(Asc(0x4b, 0x02));
+/// A Data-Out for another offset (SPC-5).
+const DATA_OFFSET_ERROR: Sense = Sense::aborted(Asc(0x4b, 0x05));
+
+/// What is done with a segment that is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// To the medium.
+    Write { fua: bool },
+    /// Compared with the medium.
+    Compare,
+    /// One block, repeated over the range.
+    Fill { range: Range, unmap: bool },
+    /// A parameter list.
+    Params,
+}
+
+/// A transfer from the initiator under way.
+#[derive(Debug)]
+pub(super) struct Taking {
+    pub(super) usage: Use,
+    /// Where the transfer starts on the medium, bytes.
+    pub(super) base: u64,
+    /// Bytes that are taken; what the initiator sends beyond is dropped.
+    pub(super) total: u32,
+    /// Only whole blocks of that many bytes are used.
+    pub(super) block: u32,
+    /// Bytes that have a segment or had one.
+    pub(super) assigned: u32,
+    /// Bytes that came unasked or were asked for.
+    pub(super) asked: u32,
+    pub(super) segments: [Option<Segment>; MAX_SLOTS],
+    pub(super) bursts: ArrayVec<Burst, MAX_BURSTS>,
+    pub(super) unsolicited: Option<Burst>,
+    /// Number of the next R2T.
+    pub(super) r2t_sn: u32,
+    /// A second slot for what is read back or repeated.
+    pub(super) extra: Option<BufId>,
+    pub(super) failed: Option<Failure>,
+    /// Bytes of all data PDUs whose headers have come, and how fast they come.
+    pub(super) announced: u64,
+    pub(super) pace: Pace,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Segment {
+    pub(super) buf: BufId,
+    pub(super) start: u32,
+    pub(super) len: u32,
+    pub(super) received: u32,
+    pub(super) step: Step,
+}
+
+/// Where a segment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Receiving,
+    Writing,
+    ReadingBack,
+}
+
+/// A sequence of Data-Out PDUs: the unsolicited one, or the answer to one R2T.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Burst {
+    pub(super) number: u8,
+    /// Offset of the next byte that is due.
+    pub(super) next: u32,
+    /// Offset of the first byte that is not part of it.
+    pub(super) end: u32,
+    pub(super) data_sn: u32,
+}
+
+impl Taking {
+    pub(super) fn new(usage: Use, base: u64, total: u32, block: u32) -> Self {
+        Self {
+            usage,
+            base,
+            total,
+            block,
+            assigned: 0,
+            asked: 0,
+            segments: [None; MAX_SLOTS],
+            bursts: ArrayVec::new(),
+            unsolicited: None,
+            r2t_sn: 0,
+            extra: None,
+            failed: None,
+            announced: 0,
+            pace: Pace::default(),
+        }
+    }
+
+    pub(super) fn slots(&self) -> ArrayVec<BufId, MAX_SLOTS> {
+        // At most MAX_SLOTS in all: whoever has an extra slot has one segment.
+        self.segments.iter().flatten().map(|s| s.buf).chain(self.extra).take(MAX_SLOTS).collect()
+    }
+
+    pub(super) fn holds_slots(&self) -> bool {
+        self.extra.is_some() || self.segments.iter().any(Option::is_some)
+    }
+
+    /// Whether the initiator is to send something, unasked or by R2T.
+    pub(super) fn is_owed(&self) -> bool {
+        self.unsolicited.is_some() || !self.bursts.is_empty()
+    }
+
+    pub(super) fn needs_extra(&self) -> Option<u32> {
+        match self.usage {
+            Use::Compare => Some(self.total.min(SEGMENT)),
+            Use::Fill { .. } => Some(SEGMENT),
+            Use::Write { .. } | Use::Params => None,
+        }
+    }
+
+    /// How many segments are worked on at a time.
+    pub(super) fn width(&self) -> usize {
+        match self.usage {
+            Use::Write { .. } => (self.total.div_ceil(SEGMENT) as usize).min(MAX_SLOTS),
+            _ => 1,
+        }
+    }
+
+    /// Gives the next segment a slot.
+    pub(super) fn assign(&mut self, buf: BufId) -> bool {
+        let len = (self.total - self.assigned).min(SEGMENT);
+        let Some(free) = self.segments.iter_mut().find(|s| s.is_none()).filter(|_| len > 0) else {
+            return false;
+        };
+        *free = Some(Segment { buf, start: self.assigned, len, received: 0, step: Step::Receiving });
+        self.assigned += len;
+        true
+    }
+
+    pub(super) fn segment_at(&mut self, offset: u32) -> Option<(u8, &mut Segment)> {
+        self.segments.iter_mut().enumerate().find_map(|(i, s)| match s {
+            Some(s) if s.start <= offset && offset < s.start + s.len => Some((i as u8, s)),
+            _ => None,
+        })
+    }
+
+    pub(super) fn fail(&mut self, failure: Failure) {
+        self.failed.get_or_insert(failure);
+    }
+
+    /// Whether nothing moves any more: no disk request, no burst on its way.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.is_owed() && self.segments.iter().flatten().all(|s| s.step == Step::Receiving)
+    }
+}
+
+/// What the unsolicited part of a command looks like.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Unasked {
+    /// Bytes of immediate data.
+    pub(super) immediate: u32,
+    /// Whether unsolicited Data-Out PDUs follow (the command's F bit was clear).
+    pub(super) follows: bool,
+}
+
+impl Burst {
+    /// What is wrong with a Data-Out in its burst (RFC 7143 sections 11.8 and 4.2.2.3).
+    pub(super) fn problem(&self, pdu: &DataOut) -> Option<Sense> {
+        let (offset, len) = (pdu.buffer_offset.get(), pdu.data_len() as u32);
+        if pdu.data_sn.get() != self.data_sn {
+            return Some(DATA_PHASE_ERROR);
+        }
+        if offset != self.next {
+            return Some(DATA_OFFSET_ERROR);
+        }
+        if offset.checked_add(len).is_none_or(|end| end > self.end) {
+            return Some(TOO_MUCH_WRITE_DATA);
+        }
+        None
+    }
+}
