@@ -71,6 +71,7 @@ rules! {
     header_digest_error_closes
     immediate_commands_take_no_number
     immediate_data_must_be_negotiated
+    log_sense_counts_commands
     login_after_login_closes
     login_by_a_newer_version
     login_in_a_reserved_stage

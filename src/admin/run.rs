@@ -21,7 +21,7 @@ use super::state::StateDir;
 use crate::ids::LuId;
 use crate::reactor::{Control, Limits, Saver, Setup, UnitSeed, start};
 use crate::ring::{SocketOptions, monotonic_ns};
-use crate::scsi::{Clock, Identity, Lu, LuState, Persistent};
+use crate::scsi::{Clock, Counters, Identity, Lu, LuState, Persistent};
 use crate::store::{self, Backing, Medium, PATIENCE, StoreConfig};
 use crate::sys;
 use crate::target::{Catalog, TpgParams};
@@ -152,7 +152,11 @@ fn open_unit(
         None => None,
     };
     let facts = Arc::new(backing.facts(identity, state.is_some()));
-    let lu = Lu { facts, state: Arc::new(restored(&config.name, saved.as_deref())?) };
+    let lu = Lu {
+        facts,
+        state: Arc::new(restored(&config.name, saved.as_deref())?),
+        counters: Counters::default(),
+    };
     Ok(UnitSeed { lu, backing: Arc::new(backing) })
 }
 

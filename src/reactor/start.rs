@@ -25,6 +25,7 @@ use super::{Reactor, TICK_NS};
 use crate::ids::CoreId;
 use crate::mem::{Memory, Needs, Pages, Pool, PoolConfig, Region, RegionId};
 use crate::ring::{Bell, Driver, KernelLevel, Ring, RingConfig, SocketOptions, monotonic_ns};
+use crate::scsi::{self, Lu};
 use crate::store::{BlockingPool, Medium, Reach, Store, zero_region};
 use crate::target::Catalog;
 
@@ -107,11 +108,14 @@ pub(super) struct Seed {
 ///
 /// # Errors
 /// When memory, rings or threads cannot be had; the message names the remedy.
-pub fn start(setup: Setup) -> anyhow::Result<Control> {
+pub fn start(mut setup: Setup) -> anyhow::Result<Control> {
     let bells = setup.cores.iter().map(|_| Bell::new().map(Arc::new)).collect::<io::Result<Vec<_>>>()?;
     let (addresses, inboxes) = mailboxes(bells);
     let registry = Arc::new(Registry::new(setup.cores.len()));
     let (blocking, zeroes) = (BlockingPool::start()?, zero_region()?);
+    for unit in &mut setup.units {
+        unit.lu.counters = scsi::Counters::new(setup.cores.len());
+    }
     let setup = Arc::new(setup);
     let (ready, started) = mpsc::channel();
     let mut threads = Vec::new();
@@ -269,7 +273,8 @@ impl<D: Driver> World<D> {
         };
         let discards = self.driver.caps().discard;
         let store = Store::new(seed.backing.clone(), reach, ZEROES, discards);
-        self.units.push(Unit::new(seed.lu.clone(), store));
+        let counters = seed.lu.counters.of_reactor(usize::from(self.mail.core.0));
+        self.units.push(Unit::new(Lu { counters, ..seed.lu.clone() }, store));
     }
 }
 

@@ -21,6 +21,7 @@ mod buffer;
 mod cdb;
 mod check;
 mod clock;
+mod counters;
 mod diagnostic;
 mod drive;
 mod facts;
@@ -28,6 +29,7 @@ mod gate;
 mod inquiry;
 mod known;
 mod label;
+mod log;
 mod medium;
 mod misc;
 mod mode;
@@ -50,11 +52,13 @@ use std::sync::Arc;
 pub use attention::Attentions;
 pub use buffer::Echo;
 pub use clock::Clock;
+pub use counters::{Count, Counters, Totals};
 pub use drive::{Drive, DriveOp, Power};
 pub use facts::{Identity, LuFacts, Naa, Thin};
 pub use gate::{params, start};
 pub use known::REPORT_LUNS_LUN;
 pub use label::{Label, Labels};
+pub use log::LogBases;
 pub use mode::{ModePages, Settings};
 pub use nexus::{ItNexus, Port};
 pub use reserve::{PrAction, PrOut, PrType, Registrant, Reservation, Reservations};
@@ -68,6 +72,8 @@ pub struct Lu {
     pub facts: Arc<LuFacts>,
     /// How it stands. Replaced as a whole when the owner has applied a [`SharedOp`].
     pub state: Arc<LuState>,
+    /// What it has done.
+    pub counters: Counters,
 }
 
 /// Everything a command is judged by, apart from its bytes.

@@ -103,6 +103,8 @@ impl Asc {
     pub const NEXUS_LOSS: Self = Self(0x29, 0x07);
     /// 2A/01
     pub const MODE_PARAMETERS_CHANGED: Self = Self(0x2a, 0x01);
+    /// 2A/02
+    pub const LOG_PARAMETERS_CHANGED: Self = Self(0x2a, 0x02);
     /// 2A/03
     pub const RESERVATIONS_PREEMPTED: Self = Self(0x2a, 0x03);
     /// 2A/04

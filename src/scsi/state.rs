@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::drive::{Drive, DriveOp};
 use super::mode::{ModePages, Settings};
 use super::reserve::{Needs, PrOut, Reservations};
-use super::{Asc, Clock, Failure, ItNexus, Label, Labels, LuFacts, Sense};
+use super::{Asc, Clock, Failure, ItNexus, Label, Labels, LogBases, LuFacts, Sense};
 
 /// The state of one logical unit that commands and resets change.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -23,6 +23,8 @@ pub struct LuState {
     pub clock: Clock,
     /// What administrators call it.
     pub labels: Labels,
+    /// What its counters were when LOG SELECT set them back.
+    pub log_bases: LogBases,
 }
 
 /// The part of the state that outlives a power loss.
@@ -57,6 +59,8 @@ pub enum SharedOp {
     },
     /// START STOP UNIT or PREVENT ALLOW MEDIUM REMOVAL.
     Drive(DriveOp),
+    /// LOG SELECT: counters begin anew from here.
+    LogSelect(Box<LogBases>),
     /// SET TIMESTAMP.
     SetClock(Clock),
     /// SET IDENTIFYING INFORMATION.
@@ -146,6 +150,10 @@ impl LuState {
             SharedOp::Release => self.reservations.release(nexus)?,
             SharedOp::ModeSelect { to, save } => return Ok(self.select(facts, *to, *save)),
             SharedOp::Drive(op) => return self.drive.apply(*op, nexus),
+            SharedOp::LogSelect(bases) => {
+                self.log_bases = **bases;
+                return Ok(Effects::attention_others(Asc::LOG_PARAMETERS_CHANGED));
+            }
             SharedOp::SetClock(clock) => {
                 self.clock = *clock;
                 return Ok(Effects::attention_others(Asc::TIMESTAMP_CHANGED));

@@ -10,7 +10,7 @@ use super::cdb::Cdb;
 use super::check::{bad_field, unknown_opcode};
 use super::reserve::{self, Needs};
 use super::{Answered, Context, Failure, Lu, LuFacts};
-use super::{buffer, clock, diagnostic, drive, inquiry, label, medium, misc, mode, rsoc, space};
+use super::{buffer, clock, diagnostic, drive, inquiry, label, log, medium, misc, mode, rsoc, space};
 
 pub(super) const TEST_UNIT_READY: u8 = 0x00;
 pub(super) const REQUEST_SENSE: u8 = 0x03;
@@ -146,6 +146,11 @@ pub(super) static ROWS: &[Row] = &[
     row(&[0x41, 0xfe, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Writing, WRITES, space::write_same10),
     // UNMAP
     row(&[0x42, 1, 0, 0, 0, 0, 0, 0xff, 0xff, 4], Writing, UNMAPS, space::unmap).params(space::unmap_params),
+    // LOG SELECT
+    row(&[0x4c, 3, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 4], Writing, NONE, log::select)
+        .params(log::select_params),
+    // LOG SENSE
+    row(&[0x4d, 3, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, 4], NoLegacy, NONE, log::sense),
     // MODE SELECT(10)
     row(&[0x55, 0x13, 0, 0, 0, 0, 0, 0xff, 0xff, 4], Writing, NONE, mode::select).params(mode::select_params),
     // RESERVE(10)

@@ -63,7 +63,7 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) fn new(facts: LuFacts) -> Self {
-        let lu = Lu { facts: Arc::new(facts), state: Arc::default() };
+        let lu = Lu { facts: Arc::new(facts), state: Arc::default(), counters: Counters::default() };
         let out = vec![0xee; 4096];
         Self { lu, attentions: Attentions::new(), read_only_map: false, echo: Echo::default(), now: 0, out }
     }

@@ -194,6 +194,9 @@ impl Session {
     }
 
     fn start_io<H: Host>(&mut self, h: &mut H, id: TaskId, io: Io) {
+        if let Some(lu) = self.tasks.get(id).and_then(|task| h.lu(task.lu)) {
+            lu.counters.command(&io);
+        }
         match io {
             Io::Read { range, .. } => self.start_reading(h, id, range),
             Io::Write { range, fua } => self.start_taking(h, id, Use::Write { fua }, range.offset, range.len),

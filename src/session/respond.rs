@@ -7,7 +7,7 @@ use super::host::{After, Body, Host};
 use super::task::{Task, Work};
 use super::{Close, Session};
 use crate::ids::TaskId;
-use crate::scsi::{Failure, MAX_SENSE, status};
+use crate::scsi::{Failure, MAX_SENSE, Sense, status};
 use crate::wire::bhs::{BHS_LEN, Bhs, Reject, ScsiResponse, padding};
 use crate::wire::codes::{RejectReason, ServiceResponse};
 use crate::wire::digest::{self, Crc, DIGEST_LEN};
@@ -120,12 +120,21 @@ impl Session {
         }
         match failure {
             Failure::Check(sense) => {
+                self.count_failure(h, id, sense);
                 let descriptor = self.descriptor_sense(h, id);
                 let mut bytes = [0; MAX_SENSE];
                 let len = sense.encode(descriptor, &mut bytes);
                 self.answer_status(h, id, status::CHECK_CONDITION, &bytes[..len]);
             }
             Failure::Status(status) => self.answer_status(h, id, *status, &[]),
+        }
+    }
+
+    fn count_failure<H: Host>(&self, h: &H, id: TaskId, sense: &Sense) {
+        let Some(task) = self.tasks.get(id) else { return };
+        let verifying = matches!(task.work, Work::Verifying { .. } | Work::Taking(_));
+        if let Some(lu) = h.lu(task.lu) {
+            lu.counters.failure(sense, verifying);
         }
     }
 

@@ -20,7 +20,7 @@ use crate::ids::{CoreId, LuId};
 use crate::mem::{Memory, Pages, Pool, PoolConfig, Region, RegionId};
 use crate::ring::sim::{DiskConfig, Faults, Sim, World as Below};
 use crate::ring::{Driver, SocketOptions};
-use crate::scsi::{Identity, Lu, LuFacts, LuState, Naa, Thin};
+use crate::scsi::{Counters, Identity, Lu, LuFacts, LuState, Naa, Thin};
 use crate::store::{
     Backing, BlockingPool, DiscardMethod, FileMedium, Jobs, Medium, Reach, Store, StoreKind, zero_region,
 };
@@ -209,7 +209,8 @@ impl Rig {
             .map(|(n, &blocks)| {
                 let facts = facts(n, blocks, plan.write_cache);
                 let backing = backing(&facts);
-                (Lu { facts: Arc::new(facts), state: Arc::new(LuState::default()) }, backing)
+                let counters = Counters::new(plan.reactors);
+                (Lu { facts: Arc::new(facts), state: Arc::default(), counters }, backing)
             })
             .collect();
         let (post, doors) = Post::new(plan.reactors, plan.mail.clone());
@@ -409,7 +410,8 @@ fn recycle(reactor: Reactor<Sim>) {
 fn add_unit(world: &mut World<Sim>, lu: &Lu, backing: &Arc<Backing>, fd: RawFd) {
     let reach = Reach::File(world.driver.open_file(fd));
     let store = Store::new(backing.clone(), reach, RegionId(1), true);
-    world.units.push(Unit::new(lu.clone(), store));
+    let counters = lu.counters.of_reactor(usize::from(world.mail.core.0));
+    world.units.push(Unit::new(Lu { counters, ..lu.clone() }, store));
 }
 
 impl Unit {

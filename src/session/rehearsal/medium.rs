@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::ids::LuId;
-use crate::scsi::{Identity, Lu, LuFacts, Naa, Thin};
+use crate::scsi::{Counters, Identity, Lu, LuFacts, Naa, Thin};
 
 /// What the initiator repeats with WRITE SAME.
 pub(super) const FILLING: u8 = 0xa5;
@@ -52,7 +52,11 @@ pub(super) struct Unit {
 /// A small thin unit, one with large blocks, and one in memory.
 pub(super) fn units() -> Vec<Unit> {
     let unit = |number, block_size, bytes: u64, thin: bool, resident| Unit {
-        lu: Lu { facts: Arc::new(facts(number, block_size, bytes, thin)), state: Arc::default() },
+        lu: Lu {
+            facts: Arc::new(facts(number, block_size, bytes, thin)),
+            state: Arc::default(),
+            counters: Counters::default(),
+        },
         resident,
     };
     vec![

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use ringtgt::scsi::{
-    self, Attentions, Context, Echo, Failure, Identity, Io, ItNexus, Lu, LuFacts, LuState, MAX_PARAMS, MAX_SENSE,
+    self, Attentions, Context, Counters, Echo, Failure, Identity, Io, ItNexus, Lu, LuFacts, LuState, MAX_PARAMS, MAX_SENSE,
     Naa, Outcome, PrType, Range, SharedOp, Thin,
 };
 
@@ -35,6 +35,8 @@ const COMMANDS: &[(u8, usize)] = &[
     (0x3c, 10),
     (0x41, 10),
     (0x42, 10),
+    (0x4c, 10),
+    (0x4d, 10),
     (0x55, 10),
     (0x56, 10),
     (0x57, 10),
@@ -244,7 +246,7 @@ struct Rig {
 
 fuzz_target!(|input: Input| {
     let Input { facts, read_only_map, room, commands } = input;
-    let lu = Lu { facts: Arc::new(facts), state: Arc::default() };
+    let lu = Lu { facts: Arc::new(facts), state: Arc::default(), counters: Counters::default() };
     let mut rig = Rig { lu, attentions: Default::default(), read_only_map, echo: Echo::default(), out: vec![0; room] };
     for Command { from, cdb, list } in &commands {
         let mut outcome = rig.ask(*from, cdb, None);
