@@ -176,6 +176,19 @@ mod tests {
     }
 
     #[test]
+    fn a_reservation_of_another_forbids_setting_only() {
+        let mut rig = Rig::new(facts());
+        let keys = |key, action| [[0, 0, 0, 0, 0, 0, 0, key], [0, 0, 0, 0, 0, 0, 0, action], [0; 8]].concat();
+        rig.run_from(2, &[0x5f, 0, 0, 0, 0, 0, 0, 0, 24, 0], &keys(0, 9)).unwrap();
+        rig.run_from(2, &[0x5f, 1, 3, 0, 0, 0, 0, 0, 24, 0], &keys(9, 0)).unwrap();
+        let conflict = Outcome::Fail(Failure::Status(super::super::status::RESERVATION_CONFLICT));
+        assert_eq!(rig.data(&report(0)), [0; 4]);
+        assert_eq!(rig.data(&[0xa3, 0x0f, 0, 0, 0, 0, 0, 0, 0, 12, 0, 0]).len(), 12, "REPORT TIMESTAMP");
+        assert_eq!(rig.start(&set(0, 3)), conflict);
+        assert_eq!(rig.start(&[0xa4, 0x0f, 0, 0, 0, 0, 0, 0, 0, 12, 0, 0]), conflict);
+    }
+
+    #[test]
     fn what_cannot_be_saved_cannot_be_set() {
         let mut rig = Rig::new(LuFacts { saves: false, ..facts() });
         assert_eq!(rig.sense(&set(0, 3)), Sense::cdb_field(1, 4), "there is no such service action");
