@@ -73,22 +73,60 @@ rules! {
     immediate_data_must_be_negotiated
     log_sense_counts_commands
     login_after_login_closes
+    login_answer_in_pieces
+    login_answer_in_pieces_is_not_interrupted
+    login_boolean_by_and
+    login_boolean_by_or
+    login_boolean_that_is_none
+    login_by_a_name_that_is_none
+    login_by_a_name_too_long
     login_by_a_newer_version
+    login_by_an_authentication_nobody_has
+    login_cid_changes
+    login_comment_is_not_answered
+    login_declaration_out_of_range
+    login_declares_twice
+    login_ends_only_with_the_t_bit
+    login_for_error_recovery
+    login_for_one_connection
     login_in_a_reserved_stage
+    login_irrelevant_in_discovery
+    login_isid_changes
+    login_key_of_63_characters
+    login_key_of_64_characters
+    login_key_of_full_feature
+    login_key_of_the_target
     login_key_twice
+    login_keys_are_case_sensitive
+    login_list_takes_the_first_that_will_do
+    login_list_without_a_common_value
+    login_markers_are_no_more
+    login_names_the_portal_group
+    login_names_the_portal_group_in_security
     login_needs_a_name
     login_needs_a_target
+    login_negotiates_twice
     login_never_goes_back
+    login_number_in_hexadecimal
+    login_number_out_of_range
+    login_number_that_is_none
     login_numbers_are_negotiated
     login_of_a_second_connection
     login_of_a_stranger
     login_of_an_unknown_session_type
+    login_operational_key_in_security
+    login_protocol_level
+    login_security_key_in_operational
     login_security_then_operational
     login_straight_to_operational
+    login_task_reporting
     login_text_in_pieces
+    login_text_without_equals
+    login_times
     login_to_a_session_that_is_not_there
     login_to_an_unknown_target
     login_transit_and_continue
+    login_tsih_changes
     login_unknown_key
     logout_for_recovery
     logout_of_another_connection
@@ -114,6 +152,9 @@ rules! {
     report_luns_well_known_lun
     reservation_conflict
     reservation_conflict_on_several_reactors
+    send_targets_by_name
+    send_targets_of_a_stranger
+    send_targets_of_another_in_a_normal_session
     session_reinstatement
     several_r2t_are_outstanding
     snack_is_rejected
@@ -121,10 +162,16 @@ rules! {
     target_warm_reset
     task_reassign_is_not_supported
     text_answer_in_pieces
+    text_begins_anew
+    text_of_a_key_twice
+    text_of_a_login_key_is_refused
     text_of_a_normal_session
+    text_of_an_unknown_key
     text_of_discovery
+    text_redeclares_the_segment_length
     text_request_in_pieces
     text_that_is_none_is_rejected
+    text_without_final_stays_open
     too_much_behind_a_gap_closes
     unknown_opcode_is_rejected
     unknown_task_management_is_not_supported
