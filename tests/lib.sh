@@ -8,6 +8,7 @@
 # against both is more likely the test's fault than ringtgt's.
 # KERNEL_LEVEL, when set, masks what newer kernels have: ringtgt's --kernel-level.
 
+PATH=$PATH:/usr/sbin:/sbin # not everybody's, but there is what makes and checks file systems
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 : "${TARGET:=ringtgt}"
 : "${RINGTGT:=$ROOT/target/release/ringtgt}"

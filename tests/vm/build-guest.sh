@@ -39,8 +39,13 @@ GUEST_MODULES="
   nvme nvme-tcp nvmet nvmet-tcp"
 
 say() { printf 'build-guest: %s\n' "$*" >&2; }
+PATH=$PATH:/usr/sbin:/sbin # where mke2fs is, for those who are not root
+# What only root can do to files is done in a user namespace by others.
+as_root=()
+[ "$(id -u)" -eq 0 ] || as_root=(unshare --map-root-user)
 need() { # need COMMAND PACKAGE
 	command -v "$1" >/dev/null && return
+	[ "$(id -u)" -eq 0 ] || { say "missing: $2 (Debian package; installed here when root)"; exit 1; }
 	say "installing $2 (for $1)"
 	apt-get install -y --no-install-recommends "$2" >&2
 }
@@ -166,7 +171,8 @@ if [ "$(cat rootfs.stamp 2>/dev/null)" != "$rstamp" ] || [ ! -e rootfs.ext4 ]; t
 	ldconfig -r rtmp
 	size=$(( $(du -sm rtmp | cut -f1) * 5 / 4 + 512 ))
 	rm -f rootfs.tmp
-	mke2fs -q -t ext4 -O ^has_journal -m 0 -E root_owner=0:0 -d rtmp rootfs.tmp ${size}M
+	# Who made the files owns them: root, in the image.
+	${as_root[@]+"${as_root[@]}"} mke2fs -q -t ext4 -O ^has_journal -m 0 -E root_owner=0:0 -d rtmp rootfs.tmp ${size}M
 	rm -rf rtmp; mv rootfs.tmp rootfs.ext4; echo "$rstamp" >rootfs.stamp
 fi
 say "ready: kernel $release in $kdir, root image $LAB_CACHE/rootfs.ext4 ($(du -m rootfs.ext4 | cut -f1) MiB on disk)"

@@ -88,7 +88,7 @@ fi
 	[ $# -eq 0 ] || printf ' %q' "$@"
 	echo
 } >"$job/.args"
-for s in ${share[@]+"${share[@]}"}; do cp -a "$s" "$job/"; done
+for s in ${share[@]+"${share[@]}"}; do cp -RP --preserve=mode,timestamps "$s" "$job/"; done
 
 # Addresses are those kept for documentation (192.0.2.0/24, 2001:db8::/32), inside QEMU or the
 # namespace only; the guest gets no default route.
