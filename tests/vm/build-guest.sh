@@ -23,7 +23,7 @@ set -euo pipefail
 # What the guest has. One list, so that the stamp below covers it.
 GUEST_PACKAGES=(
   bash coreutils dash sed grep tar gzip findutils diffutils procps util-linux mount kmod udev iproute2 busybox-static
-  open-iscsi sg3-utils multipath-tools kpartx e2fsprogs xfsprogs fio
+  systemd open-iscsi sg3-utils dmsetup multipath-tools kpartx e2fsprogs xfsprogs fio
   base-files base-passwd libc-bin mawk python3-minimal tgt tcpdump strace)
 
 # Modules that must be in the initramfs: those that find and mount the root disk.

@@ -33,11 +33,11 @@ initiator_up() {
 	modprobe -a iscsi_tcp sd_mod sg
 	modprobe crc32c-intel 2>/dev/null || modprobe crc32c_generic 2>/dev/null || : # for digests
 	mkdir -p /run/lock/iscsi
-	/usr/lib/systemd/systemd-udevd --daemon
+	[ -d /run/systemd/system ] || /usr/lib/systemd/systemd-udevd --daemon # else it runs
 	udevadm trigger --type=subsystems --action=add
 	udevadm trigger --type=devices --action=add
 	udevadm settle --timeout=30
-	iscsid
+	if [ -d /run/systemd/system ]; then systemctl start iscsid; else iscsid; fi
 }
 
 node() {

@@ -8,6 +8,7 @@
 #                It is copied in at start: nothing the guest does changes the host's files.
 #   -x FILE      source FILE; its functions verb_NAME are what the guest may ask of the host: in the
 #                guest `host NAME ARG...` prints what verb_NAME printed and returns its status
+#   -d           systemd is the guest's process 1, and the script one of its services
 #   -m MIB       guest memory (default 1536)      -c N    virtual CPUs (default 2)
 #   -n NET       tap: a tap device in the network namespace that this runs in (so run it in one made
 #                     for it: unshare --net); the host is $HOST_IP and $HOST_IP6
@@ -35,13 +36,14 @@ usage() {
 	exit 2
 }
 
-limit=300 mem=1536 cpus=2 net=none file='' verbose='' verbs=''
+limit=300 mem=1536 cpus=2 net=none file='' verbose='' verbs='' systemd=''
 share=() qargs=()
-while getopts t:s:m:c:n:a:f:x:vh o; do
+while getopts t:s:m:c:n:a:f:x:dvh o; do
 	case $o in
 	t) limit=$OPTARG ;;
 	s) share+=("$(realpath "$OPTARG")") ;;
 	x) verbs=$OPTARG ;;
+	d) systemd=1 ;;
 	m) mem=$OPTARG ;;
 	c) cpus=$OPTARG ;;
 	n) net=$OPTARG ;;
@@ -116,6 +118,7 @@ cat >"$job/.env" <<-EOT
 	HOST_IP6=$host_ip6
 	GUEST_IP=$guest_ip
 	GUEST_IP6=$guest_ip6
+	SYSTEMD=$systemd
 	KERNEL_RELEASE=$(cat "$kdir/release")
 EOT
 
@@ -143,13 +146,34 @@ for t in 1 2 3; do stty -F /dev/ttyS$t raw -echo; done
 setsid -c sleep infinity <>/dev/ttyS3 &
 cd /lab/job
 cat .args .host .script >.run
+[ -n "$SYSTEMD" ] || exec bash .job
+# A machine that has been started before (the first start would enable whatever is installed), whose goal is
+# the job; the job comes when the basic system is up.
+echo 5eed5eed5eed5eed5eed5eed5eed5eed >/etc/machine-id
+cat >/etc/systemd/system/lab.service <<-UNIT
+	[Service]
+	Type=oneshot
+	ExecStart=/bin/bash /lab/job/.job
+UNIT
+cat >/etc/systemd/system/default.target <<-UNIT
+	[Unit]
+	Requires=basic.target lab.service
+	After=basic.target
+UNIT
+exec /usr/lib/systemd/systemd
+INIT
+cat >"$job/.job" <<'JOB'
+# The end of the guest's boot: the script, and then the end of the guest.
+export PATH=/usr/sbin:/usr/bin HOME=/root TERM=dumb LANG=C.UTF-8
+set -a; . /lab/job/.env; set +a
+cd /lab/job
 setsid bash .run >/dev/ttyS1 2>&1 </dev/null
 rc=$?
 echo "$rc" >/dev/ttyS2
 sync
 echo o >/proc/sysrq-trigger
 sleep 60
-INIT
+JOB
 # One line asked (number, verb, arguments), one line answered (number, status, text). The lock keeps one
 # talk at a time; an answer with another number belongs to one who did not wait for it.
 cat >"$job/.host" <<'HOST'

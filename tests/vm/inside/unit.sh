@@ -1,0 +1,123 @@
+# shellcheck shell=bash
+# The sample unit, as it is in tuning/, under a real systemd: start, READY, STATUS, restart under I/O, watchdog,
+# stop; and that what it forbids the daemon is nothing that the daemon needs.
+unit=/etc/systemd/system/ringtgt.service
+prop() { systemctl show -p "$1" --value ringtgt; }
+said() { journalctl -b -o cat -u ringtgt | grep -E "$1"; } # what daemon and manager said about it
+is() { # is PROPERTY VALUE
+	[ "$(prop "$1")" = "$2" ] || {
+		systemctl status --no-pager ringtgt
+		return 1
+	}
+}
+started() { # started UNITS: is up, has said READY and what it serves
+	is ActiveState active && is SubState running && is StatusText "serving $1 logical units"
+}
+stopped() { is Result success && is ExecMainCode 1 && is ExecMainStatus 0; } # 1: by exit, not by a signal
+until_true() { # until_true SECONDS COMMAND...
+	local n=$(($1 * 5))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		[ $((n -= 1)) -gt 0 ] || { "$@" || return; }
+		sleep 0.2
+	done
+}
+
+install -m 644 /lab/job/ringtgt.service $unit
+install -D -m 600 /lab/job/ringtgt.toml /etc/ringtgt/ringtgt.toml
+# An inactive unit that nothing names is forgotten, with how it ended.
+mkdir -p /run/systemd/system/basic.target.d
+printf '[Unit]\nBefore=ringtgt.service\n' >/run/systemd/system/basic.target.d/ringtgt.conf
+systemctl daemon-reload
+sound() { systemd-analyze verify $unit 2>&1 | tee /tmp/verify | { ! grep ringtgt; }; }
+check "systemd has nothing to say against the unit" sound
+# Type=notify: start returns only when READY=1 has come.
+check "systemctl start, with the sample configuration as it is" systemctl start ringtgt
+check "it is active and says what it serves" started 0
+check "systemctl stop" systemctl stop ringtgt
+check "it ended with status 0" stopped
+
+mkdir -p /srv
+config disk=fileio:/srv/disk.img:256M ram=block:/dev/ram0 >/etc/ringtgt/ringtgt.toml
+start() {
+	systemctl start ringtgt || {
+		said .
+		return 1
+	}
+}
+check "systemctl start, with a file and a block device" start
+check "both are served" started 2
+pid=$(prop MainPID)
+confined() {
+	grep -qx 'NoNewPrivs:.1' "/proc/$pid/status" && grep -qx 'Seccomp:.2' "/proc/$pid/status" &&
+		[ "$(sed -n 's/^CapEff:.*0*\([1-9a-f][0-9a-f]*\)$/\1/p' "/proc/$pid/status")" = 2 ]
+}
+check "the daemon is confined: one capability, filtered calls" confined
+direct() { # direct PATH: the daemon has it open with O_DIRECT (octal 40000)
+	local fd
+	for fd in "/proc/$pid"/fd/*; do
+		[ "$(readlink "$fd")" != "$1" ] || {
+			[ $((8#$(sed -n 's/^flags:[[:space:]]*//p' "/proc/$pid/fdinfo/${fd##*/}") & 8#40000)) -ne 0 ]
+			return
+		}
+	done
+	return 1
+}
+check "the file is open for direct I/O" direct /srv/disk.img
+check "so is the block device" direct /dev/ram0
+no_warning() { ! said 'WARN|ERROR'; }
+check "no warning: buffers registered, limits raised, threads placed" no_warning
+private() { [ "$(stat -c %a /var/lib/ringtgt)" = 700 ] && [ -n "$(ls /var/lib/ringtgt)" ]; }
+check "identities are kept in the state directory, for nobody else" private
+
+login "$IQN:ram" "$V4"
+check "checked I/O on the block device" fio_verify "$DEV" --rw=randwrite --bssplit="$MIXED" --size=16m --iodepth=16
+logout "$IQN:ram" "$V4"
+iqn=$IQN:disk
+check "login" login "$iqn" "$V4"
+name=$(udevadm info -q property "$DEV" | sed -n 's/^ID_SERIAL=//p')
+check "checked writes go on over systemctl restart" busy "$DEV" systemctl restart ringtgt
+check "it is another process" [ "$(prop MainPID)" != "$pid" ]
+check "both are served again" started 2
+check "the disk is the same" [ "$(udevadm info -q property "$DEV" | sed -n 's/^ID_SERIAL=//p')" = "$name" ]
+pid=$(prop MainPID)
+killed() {
+	systemctl kill -s KILL ringtgt
+	until_true 60 is NRestarts 1 && until_true 60 started 2
+}
+check "checked writes go on over kill -9, after which systemd starts it by itself" busy "$DEV" killed
+
+# The watchdog. Pings come at half of WatchdogSec=30.
+ping() { prop WatchdogTimestampMonotonic; }
+before=$(ping)
+later() { [ "$(ping)" -gt "$before" ]; }
+check "WATCHDOG=1 arrives" until_true 20 later
+mkdir -p /run/systemd/system/ringtgt.service.d
+printf '[Service]\nWatchdogSec=6\n' >/run/systemd/system/ringtgt.service.d/hang.conf
+systemctl daemon-reload
+systemctl reset-failed ringtgt # so many starts in so short a time are over the unit's limit
+systemctl restart ringtgt
+# One reactor hangs, all else lives: a tracer that is itself stopped stops it at its next system call.
+hung() {
+	local pid task tracer
+	pid=$(prop MainPID)
+	task=$(grep -lx reactor-0 "/proc/$pid"/task/*/comm | cut -d/ -f5)
+	strace -qq -o /dev/null -p "$task" &
+	tracer=$!
+	sleep 1
+	kill -STOP $tracer
+	until_true 40 said 'Watchdog timeout'
+	kill -KILL $tracer
+	until_true 60 is NRestarts 1 && until_true 60 started 2
+}
+check "checked writes go on over a reactor that hangs: the watchdog ends it, and it is started anew" busy "$DEV" hung
+rm -r /run/systemd/system/ringtgt.service.d
+systemctl daemon-reload
+systemctl reset-failed ringtgt
+
+check "systemctl stop, with an initiator logged in" systemctl stop ringtgt
+check "it ended with status 0 again" stopped
+check "systemctl start" systemctl start ringtgt
+logout "$iqn" "$V4"
+check "no I/O error on the way" quiet_kernel
+systemctl stop ringtgt
