@@ -118,7 +118,7 @@ pub(super) static ROWS: &[Row] = &[
     // RELEASE(6)
     row(&[0x17, 0x11, 0, 0, 0, 4], Nothing, NONE, reserve::release6),
     // MODE SENSE(6)
-    row(&[0x1a, 0x08, 0xff, 0xff, 0xff, 4], Writing, NONE, mode::sense6),
+    row(&[0x1a, 0x08, 0xff, 0xff, 0xff, 4], Reading, NONE, mode::sense6),
     // START STOP UNIT
     row(&[0x1b, 1, 0, 0x0f, 0xf7, 4], NoLegacy, NONE, drive::start_stop),
     // RECEIVE DIAGNOSTIC RESULTS
@@ -158,7 +158,7 @@ pub(super) static ROWS: &[Row] = &[
     // RELEASE(10)
     row(&[0x57, 0x12, 0, 0, 0, 0, 0, 0, 0, 4], Nothing, NONE, reserve::release10),
     // MODE SENSE(10)
-    row(&[0x5a, 0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 4], Writing, NONE, mode::sense10),
+    row(&[0x5a, 0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 4], Reading, NONE, mode::sense10),
     // PERSISTENT RESERVE IN: READ KEYS, READ RESERVATION, REPORT CAPABILITIES, READ FULL STATUS
     row(PR_IN[0], Nothing, NONE, reserve::read_keys).action(0),
     row(PR_IN[1], Nothing, NONE, reserve::read_reservation).action(1),
@@ -204,10 +204,10 @@ pub(super) static ROWS: &[Row] = &[
     row(&[0xa3, 0x05, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xfe, 4], NoLegacy, NONE, label::report)
         .action(0x05),
     // REPORT SUPPORTED OPERATION CODES
-    row(&[0xa3, 0x0c, 0x87, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 4], Writing, NONE, rsoc::opcodes)
+    row(&[0xa3, 0x0c, 0x87, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 4], Reading, NONE, rsoc::opcodes)
         .action(0x0c),
     // REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS
-    row(&[0xa3, 0x0d, 0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4], Writing, NONE, rsoc::functions)
+    row(&[0xa3, 0x0d, 0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4], Reading, NONE, rsoc::functions)
         .action(0x0d),
     // REPORT TIMESTAMP
     row(&[0xa3, 0x0f, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4], NoLegacy, NONE, clock::report).action(0x0f),

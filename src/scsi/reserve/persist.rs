@@ -37,6 +37,8 @@ impl Reservations {
             return Err(conflict());
         }
         let effects = match out.action_key {
+            // There is nothing to do, so APTPL and PRGENERATION stay as well (section 5.14.7).
+            0 if self.key_of(nexus).is_none() => return Ok(Effects::default()),
             0 => self.unregister(nexus),
             key => self.set_key(nexus, key).map(|()| Effects::default())?,
         };
@@ -61,10 +63,23 @@ impl Reservations {
     /// it are told (section 5.14.11.2.2).
     fn unregister(&mut self, nexus: &ItNexus) -> Effects {
         self.registrants.retain(|r| r.nexus != *nexus);
-        let ends = self.reservation.as_ref().is_some_and(|r| {
-            if r.kind.all_registrants() { self.registrants.is_empty() } else { r.holder == *nexus }
-        });
-        if ends { self.drop_reservation(nexus) } else { Effects::default() }
+        self.end_if_orphaned(nexus)
+    }
+
+    /// Ends the reservation if nobody is registered any more who holds it.
+    fn end_if_orphaned(&mut self, by: &ItNexus) -> Effects {
+        let held = |r: &Reservation| {
+            if r.kind.all_registrants() {
+                !self.registrants.is_empty()
+            } else {
+                self.key_of(&r.holder).is_some()
+            }
+        };
+        if self.reservation.as_ref().is_none_or(held) {
+            Effects::default()
+        } else {
+            self.drop_reservation(by)
+        }
     }
 
     /// Ends the reservation; those registered, but for `by`, are told if they had a part in it.
@@ -111,7 +126,7 @@ impl Reservations {
         effects
     }
 
-    /// PREEMPT (section 5.14.11.2.4): what must happen, and who was preempted.
+    /// PREEMPT (section 5.14.11.2.4): what must happen, and which others were preempted.
     fn preempt(&mut self, out: &PrOut, nexus: &ItNexus) -> Result<(Effects, Vec<ItNexus>), Failure> {
         let takes_over = self.preempts_reservation(out.action_key)?;
         let kind = if takes_over { Some(out.kind()?) } else { None };
@@ -120,15 +135,15 @@ impl Reservations {
         if !self.registrants.iter().any(hit) {
             return Err(conflict());
         }
-        let (gone, stay) =
-            std::mem::take(&mut self.registrants).into_iter().partition(|r| hit(r) && r.nexus != *nexus);
+        // Who takes over stays registered; who only removes registrations may remove its own with them.
+        let goes = |r: &Registrant| hit(r) && !(takes_over && r.nexus == *nexus);
+        let (gone, stay): (Vec<_>, _) = std::mem::take(&mut self.registrants).into_iter().partition(goes);
         self.registrants = stay;
-        let gone: Vec<Registrant> = gone;
         let mut effects = match kind {
             Some(kind) => self.take_over(kind, nexus),
-            None => Effects::default(),
+            None => self.end_if_orphaned(nexus),
         };
-        let gone: Vec<ItNexus> = gone.into_iter().map(|r| r.nexus).collect();
+        let gone: Vec<ItNexus> = gone.into_iter().map(|r| r.nexus).filter(|n| n != nexus).collect();
         effects.attentions.extend(gone.iter().map(|n| (n.clone(), Asc::REGISTRATIONS_PREEMPTED)));
         self.generation = self.generation.wrapping_add(1);
         Ok((effects, gone))
@@ -145,11 +160,10 @@ impl Reservations {
         }
     }
 
-    /// Replaces the reservation. If that changes its type, registrants that keep their registration
-    /// and had a part in the old one are told.
+    /// Replaces the reservation. If that changes its type, all who keep their registration are told.
     fn take_over(&mut self, kind: PrType, nexus: &ItNexus) -> Effects {
         let changed = self.reservation.as_ref().is_some_and(|old| old.kind != kind);
-        let effects = if changed { self.drop_reservation(nexus) } else { Effects::default() };
+        let effects = if changed { self.tell(nexus, Asc::RESERVATIONS_RELEASED) } else { Effects::default() };
         self.reservation = Some(Reservation { kind, holder: nexus.clone() });
         effects
     }
@@ -306,10 +320,51 @@ mod tests {
     }
 
     #[test]
-    fn preempting_ones_own_key_keeps_ones_registration() {
-        let mut state = scene(None);
-        state.persistent_out(&out(PrAction::Preempt, PrType::WriteExclusive, B, B), &nexus(2)).unwrap();
-        assert_eq!((state.key_of(&nexus(2)), state.key_of(&nexus(3))), (Some(B), None));
+    fn removing_the_registrations_of_ones_own_key_removes_ones_own() {
+        for kind in [None, Some(PrType::WriteExclusive), Some(PrType::ExclusiveAccessAll)] {
+            let mut state = scene(kind);
+            let effects = state
+                .persistent_out(&out(PrAction::Preempt, PrType::WriteExclusive, B, B), &nexus(2))
+                .unwrap();
+            assert_eq!((state.key_of(&nexus(2)), state.key_of(&nexus(3))), (None, None));
+            assert_eq!(effects.attentions, [(nexus(3), Asc::REGISTRATIONS_PREEMPTED)], "not who did it");
+            assert_eq!(state.reservation.map(|r| r.kind), kind);
+        }
+    }
+
+    #[test]
+    fn a_holder_that_preempts_itself_stays_registered() {
+        let mut state = scene(Some(PrType::WriteExclusive));
+        let change = out(PrAction::Preempt, PrType::ExclusiveAccess, A, A);
+        let effects = state.persistent_out(&change, &nexus(1)).unwrap();
+        let want = Reservation { kind: PrType::ExclusiveAccess, holder: nexus(1) };
+        assert_eq!((state.reservation, state.registrants.len()), (Some(want), 3));
+        let told = [nexus(2), nexus(3)].map(|n| (n, Asc::RESERVATIONS_RELEASED));
+        assert_eq!(effects.attentions, told, "the type has changed");
+    }
+
+    #[test]
+    fn removing_the_last_registrations_ends_an_all_registrants_reservation() {
+        let mut state = Reservations::default();
+        let all = PrType::WriteExclusiveAll;
+        for n in [1, 2] {
+            state.persistent_out(&out(PrAction::Register, all, 0, A), &nexus(n)).unwrap();
+        }
+        state.persistent_out(&out(PrAction::Reserve, all, A, 0), &nexus(1)).unwrap();
+        let effects = state.persistent_out(&out(PrAction::Preempt, all, A, A), &nexus(1)).unwrap();
+        assert!(state.registrants.is_empty() && !state.active());
+        assert_eq!(effects.attentions, [(nexus(2), Asc::REGISTRATIONS_PREEMPTED)]);
+    }
+
+    #[test]
+    fn a_stranger_that_leaves_changes_nothing() {
+        let mut state = Reservations { through_power_loss: true, ..scene(None) };
+        let before = state.clone();
+        for action in [PrAction::Register, PrAction::RegisterIgnore] {
+            let leave = out(action, PrType::WriteExclusive, 0, 0);
+            assert_eq!(state.persistent_out(&leave, &nexus(4)), Ok(Effects::default()));
+            assert_eq!(state, before);
+        }
     }
 
     #[test]

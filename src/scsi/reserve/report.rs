@@ -33,6 +33,10 @@ pub(in super::super) fn read_reservation(
     Ok(answer.finish())
 }
 
+/// ALLOW COMMANDS 100b: TEST UNIT READY and RECEIVE COPY RESULTS are never refused, and what only
+/// shows parameters is let through by the write exclusive types.
+const ALLOW_COMMANDS: u8 = 4 << 4;
+
 /// REPORT CAPABILITIES: CRH (RESERVE and RELEASE get along) and PTPL_C; TMV with all six types;
 /// whether APTPL is in effect.
 pub(in super::super) fn report_capabilities(
@@ -43,7 +47,7 @@ pub(in super::super) fn report_capabilities(
 ) -> Answered {
     let active = u8::from(readable(lu)?.through_power_loss);
     let mut answer = Answer::new(out, allocation(cdb));
-    answer.put(&[0, 8, 0x11, 0x80 | active, 0xea, 0x01, 0, 0]);
+    answer.put(&[0, 8, 0x11, 0x80 | ALLOW_COMMANDS | active, 0xea, 0x01, 0, 0]);
     Ok(answer.finish())
 }
 
