@@ -186,8 +186,11 @@ impl<D: Driver> Host for Desk<'_, D> {
         held
     }
 
-    fn shared(&mut self, task: TaskId, lu: LuId, op: SharedOp, nexus: &ItNexus) {
+    fn shared(&mut self, task: TaskId, lu: LuId, mut op: SharedOp, nexus: &ItNexus) {
         let _inside = Inside;
+        if let SharedOp::Persistent(out) = &mut op {
+            out.name_ports(|initiator| self.world.registry.isids_of(initiator));
+        }
         *self.asks += 1;
         let gate = self.world.gates.shut(1, Then::Shared { conn: self.conn, task, lu });
         self.world.ask(lu, op, nexus.clone(), gate);

@@ -84,6 +84,16 @@ impl Registry {
         inner.sessions.iter().any(|(k, h)| h.tsih == tsih && k.isid == isid && k.initiator == initiator)
     }
 
+    /// The ISIDs with which that initiator is logged in, wherever.
+    pub(super) fn isids_of(&self, initiator: &str) -> Vec<[u8; 6]> {
+        let inner = self.lock();
+        let own = inner.sessions.keys().filter(|k| k.initiator == initiator);
+        let mut isids: Vec<[u8; 6]> = own.map(|k| k.isid).collect();
+        isids.sort_unstable();
+        isids.dedup();
+        isids
+    }
+
     /// The reactor with the fewest connections; `here` if it is one of those. Counts the connection there.
     pub(super) fn place(&self, here: CoreId) -> CoreId {
         let mut inner = self.lock();
@@ -177,6 +187,18 @@ mod tests {
         r.leave(&again, tsih);
         assert!(r.enter(key(1), CoreId(0), conn(1)).is_some_and(|(t, old)| t != 0 && old.is_none()));
         assert_eq!(r.enter(key(2), CoreId(0), conn(1)), None);
+    }
+
+    #[test]
+    fn an_initiators_ports_are_told_once_each() {
+        let r = Registry::new(1);
+        let elsewhere = SessionKey { tpg_tag: 2, ..key(1) };
+        let other = SessionKey { initiator: "iqn.b".into(), ..key(3) };
+        for (n, key) in [key(2), key(1), elsewhere, other].into_iter().enumerate() {
+            r.enter(key, CoreId(0), conn(n as u32));
+        }
+        assert_eq!(r.isids_of("iqn.a"), [[1; 6], [2; 6]]);
+        assert!(r.isids_of("iqn.c").is_empty());
     }
 
     #[test]

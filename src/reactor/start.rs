@@ -201,6 +201,7 @@ impl Seed {
             units: Vec::new(),
             blocking,
             saver: setup.saver.clone(),
+            registry: registry.clone(),
             gates: Gates::default(),
             jobs: Slab::with_capacity(setup.limits.operations as usize),
             job_serial: 0,

@@ -11,6 +11,7 @@ use super::enclose::Enclosure;
 use super::fair::Shortage;
 use super::gates::{GateId, Gates, Then};
 use super::mail::{Fence, Letter, Mail};
+use super::registry::Registry;
 use super::stats::Counters;
 use super::unit::Unit;
 use crate::ids::{ConnId, LuId};
@@ -31,6 +32,7 @@ pub(super) struct World<D> {
     pub(super) units: Vec<Unit>,
     pub(super) blocking: BlockingPool,
     pub(super) saver: Saver,
+    pub(super) registry: Arc<Registry>,
     pub(super) gates: Gates,
     pub(super) jobs: Slab<Job>,
     pub(super) job_serial: u32,

@@ -67,7 +67,7 @@ fn attention(row: Option<&&'static Row>, cx: &mut Context<'_>) -> Result<(), Fai
 
 #[inline]
 fn admit(row: &Row, cdb: &Cdb, lu: &Lu, cx: &Context<'_>) -> Result<(), Failure> {
-    lu.state.reservations.check(cx.nexus, row.needs)?;
+    lu.state.reservations.admit(cx.nexus, row.needs, cdb)?;
     if !lu.state.drive.is_ready() {
         accessible(row, lu)?;
     }

@@ -60,8 +60,8 @@ pub use known::REPORT_LUNS_LUN;
 pub use label::{Label, Labels};
 pub use log::LogBases;
 pub use mode::{ModePages, Settings};
-pub use nexus::{ItNexus, Port};
-pub use reserve::{PrAction, PrOut, PrType, Registrant, Reservation, Reservations};
+pub use nexus::{ItNexus, Port, TargetPort};
+pub use reserve::{PrAction, PrOut, PrType, Registrant, Reservation, Reservations, TransportId};
 pub use sense::{Asc, Field, MAX_SENSE, Sense, SenseKey, status};
 pub use state::{Effects, LuState, Persistent, SharedOp};
 

@@ -33,9 +33,27 @@ pub struct Port {
     pub relative: u16,
 }
 
+/// A target port by which a logical unit is reached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TargetPort {
+    /// The target's iSCSI name, normalised.
+    pub target: String,
+    /// The target portal group tag.
+    pub tpg_tag: u16,
+    /// The relative target port identifier.
+    pub relative_port: u16,
+}
+
 impl ItNexus {
-    fn ports(&self) -> (&str, [u8; 6], &str, u16) {
-        (&self.initiator, self.isid, &self.target, self.tpg_tag)
+    /// The nexus of an initiator port and a target port.
+    pub(super) fn between(initiator: &str, isid: [u8; 6], port: &TargetPort) -> Self {
+        Self {
+            initiator: initiator.to_owned(),
+            isid,
+            target: port.target.clone(),
+            tpg_tag: port.tpg_tag,
+            relative_port: port.relative_port,
+        }
     }
 
     /// The SCSI name string of a port of the target (SPC-5 section 7.7.6.11, RFC 7143 section 4.4.1).
@@ -43,18 +61,19 @@ impl ItNexus {
         format!("{},t,0x{tag:04x}", self.target)
     }
 
-    /// The initiator port's iSCSI TransportID (SPC-5 section 7.6.4.6, format 01b): name, the
-    /// separator `,i,0x` and the ISID in hexadecimal, ended by a NUL and filled up to a multiple of
-    /// four and at least 20 bytes.
-    pub fn transport_id(&self) -> Vec<u8> {
-        let [a, b, c, d, e, f] = self.isid;
-        let name = format!("{},i,0x{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}{f:02x}\0", self.initiator);
-        let length = name.len().next_multiple_of(4).max(20);
-        let mut id = vec![0x45, 0];
-        id.extend((length as u16).to_be_bytes());
-        id.extend(name.as_bytes());
-        id.resize(4 + length, 0);
-        id
+    /// Its target port.
+    pub(super) fn target_port(&self) -> TargetPort {
+        let (target, tpg_tag, relative_port) = (self.target.clone(), self.tpg_tag, self.relative_port);
+        TargetPort { target, tpg_tag, relative_port }
+    }
+
+    /// Whether both are of the same initiator port.
+    pub(super) fn shares_initiator_port(&self, other: &Self) -> bool {
+        (&self.initiator, self.isid) == (&other.initiator, other.isid)
+    }
+
+    fn ports(&self) -> (&str, [u8; 6], &str, u16) {
+        (&self.initiator, self.isid, &self.target, self.tpg_tag)
     }
 }
 
@@ -81,21 +100,6 @@ impl fmt::Display for ItNexus {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn transport_id_is_terminated_and_padded() {
-        let nexus = ItNexus {
-            initiator: "iqn.2026-01.a:b".into(),
-            isid: [0x80, 1, 2, 3, 4, 0xab],
-            target: "iqn.t".into(),
-            tpg_tag: 1,
-            relative_port: 1,
-        };
-        let id = nexus.transport_id();
-        assert_eq!(&id[..4], [0x45, 0, 0, 36]);
-        assert_eq!(&id[4..37], b"iqn.2026-01.a:b,i,0x8001020304ab\0");
-        assert_eq!(id.len(), 40);
-    }
 
     #[test]
     fn the_relative_port_does_not_tell_nexuses_apart() {

@@ -133,6 +133,8 @@ impl Asc {
     pub const ECHO_BUFFER_OVERWRITTEN: Self = Self(0x3f, 0x0f);
     /// 44/00
     pub const INTERNAL_TARGET_FAILURE: Self = Self(0x44, 0x00);
+    /// 44/01: nobody knows any more who had reserved the logical unit
+    pub const PERSISTENT_RESERVATION_LOST: Self = Self(0x44, 0x01);
     /// 47/05
     pub const PROTOCOL_SERVICE_CRC_ERROR: Self = Self(0x47, 0x05);
     /// 53/02

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::drive::{Drive, DriveOp};
 use super::mode::{ModePages, Settings};
 use super::reserve::{Needs, PrOut, Reservations};
-use super::{Asc, Clock, Failure, ItNexus, Label, Labels, LogBases, LuFacts, Sense};
+use super::{Asc, Clock, Failure, ItNexus, Label, Labels, LogBases, LuFacts, Sense, TargetPort};
 
 /// The state of one logical unit that commands and resets change.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -45,7 +45,7 @@ pub struct Persistent {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SharedOp {
     /// PERSISTENT RESERVE OUT.
-    Persistent(PrOut),
+    Persistent(Box<PrOut>),
     /// RESERVE(6) or (10).
     Reserve,
     /// RELEASE(6) or (10).
@@ -106,6 +106,18 @@ impl LuState {
     pub fn restored(saved: Persistent) -> Self {
         let mode = ModePages::powered_on(saved.mode);
         Self { reservations: saved.reservations, mode, labels: saved.labels, ..Self::default() }
+    }
+
+    /// The state after power on, when what was saved cannot be read: nothing is allowed that a
+    /// reservation could have forbidden, until an initiator replaces it (SPC-5 section 5.14.5.3).
+    pub fn damaged() -> Self {
+        Self { reservations: Reservations::lost(), ..Self::default() }
+    }
+
+    /// Takes the relative port identifiers from the configuration as it is now: the saved ones may
+    /// be those of other ports meanwhile.
+    pub fn renumber(&mut self, ports: &[TargetPort]) {
+        self.reservations.renumber(ports);
     }
 
     /// What must outlive a power loss.
@@ -207,8 +219,8 @@ mod tests {
     }
 
     fn register(key: u64, action_key: u64, through_power_loss: bool) -> SharedOp {
-        let (action, scope_type) = (PrAction::Register, 0);
-        SharedOp::Persistent(PrOut { action, scope_type, key, action_key, through_power_loss })
+        let out = PrOut::new(PrAction::Register);
+        SharedOp::Persistent(Box::new(PrOut { key, action_key, through_power_loss, ..out }))
     }
 
     /// Over the disk and back, as text.
@@ -224,14 +236,9 @@ mod tests {
         assert!(reborn(&state).reservations.registrants.is_empty());
         let (state, effects) = apply(&state, register(1, 2, true), 1);
         assert!(effects.persist);
-        let reserve = PrOut {
-            action: PrAction::Reserve,
-            scope_type: PrType::WriteExclusive as u8,
-            key: 2,
-            action_key: 0,
-            through_power_loss: false,
-        };
-        let (state, effects) = apply(&state, SharedOp::Persistent(reserve), 1);
+        let reserve =
+            PrOut { scope_type: PrType::WriteExclusive as u8, key: 2, ..PrOut::new(PrAction::Reserve) };
+        let (state, effects) = apply(&state, SharedOp::Persistent(Box::new(reserve)), 1);
         assert!(effects.persist);
         let again = reborn(&state);
         assert_eq!(again.reservations.key_of(&nexus(1)), Some(2));
@@ -240,6 +247,30 @@ mod tests {
         let (state, effects) = apply(&state, register(2, 2, false), 1);
         assert!(effects.persist, "and that it no longer does is on disk too");
         assert!(!reborn(&state).reservations.active());
+    }
+
+    #[test]
+    fn what_replaces_a_lost_reservation_is_saved_whatever_it_is() {
+        for through_power_loss in [false, true] {
+            let replace = PrOut {
+                scope_type: PrType::WriteExclusive as u8,
+                action_key: 1,
+                through_power_loss,
+                ..PrOut::new(PrAction::ReplaceLost)
+            };
+            let (state, effects) = apply(&LuState::damaged(), SharedOp::Persistent(Box::new(replace)), 1);
+            assert!(effects.persist);
+            assert_eq!(reborn(&state).reservations.active(), through_power_loss);
+        }
+    }
+
+    #[test]
+    fn a_saved_nexus_has_the_relative_port_of_now() {
+        let (mut state, _) = apply(&LuState::default(), register(0, 1, true), 1);
+        state.renumber(&[TargetPort { relative_port: 9, ..nexus(1).target_port() }]);
+        assert_eq!(state.reservations.registrants[0].nexus.relative_port, 9);
+        state.renumber(&[TargetPort { relative_port: 8, tpg_tag: 2, ..nexus(1).target_port() }]);
+        assert_eq!(state.reservations.registrants[0].nexus.relative_port, 9, "that is another port");
     }
 
     #[test]

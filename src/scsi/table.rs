@@ -122,7 +122,7 @@ pub(super) static ROWS: &[Row] = &[
     // START STOP UNIT
     row(&[0x1b, 1, 0, 0x0f, 0xf7, 4], NoLegacy, NONE, drive::start_stop),
     // RECEIVE DIAGNOSTIC RESULTS
-    row(&[0x1c, 1, 0xff, 0xff, 0xff, 4], Writing, NONE, diagnostic::receive),
+    row(&[0x1c, 1, 0xff, 0xff, 0xff, 4], Reading, NONE, diagnostic::receive),
     // SEND DIAGNOSTIC
     row(&[0x1d, 0xf4, 0, 0xff, 0xff, 4], Writing, NONE, diagnostic::send).params(diagnostic::send_params),
     // PREVENT ALLOW MEDIUM REMOVAL
@@ -141,7 +141,7 @@ pub(super) static ROWS: &[Row] = &[
     row(&[0x3b, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 4], Writing, NONE, buffer::write)
         .params(buffer::write_params),
     // READ BUFFER(10)
-    row(&[0x3c, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 4], Writing, NONE, buffer::read),
+    row(&[0x3c, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 4], Reading, NONE, buffer::read),
     // WRITE SAME(10)
     row(&[0x41, 0xfe, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Writing, WRITES, space::write_same10),
     // UNMAP
@@ -165,7 +165,7 @@ pub(super) static ROWS: &[Row] = &[
     row(PR_IN[2], Nothing, NONE, reserve::report_capabilities).action(2),
     row(PR_IN[3], Nothing, NONE, reserve::read_full_status).action(3),
     // PERSISTENT RESERVE OUT: REGISTER, RESERVE, RELEASE, CLEAR, PREEMPT, PREEMPT AND ABORT,
-    // REGISTER AND IGNORE EXISTING KEY
+    // REGISTER AND IGNORE EXISTING KEY, REGISTER AND MOVE, REPLACE LOST RESERVATION
     row(PR_OUT[0], Nothing, NONE, reserve::out).action(0).params(reserve::out_params),
     row(PR_OUT[1], Nothing, NONE, reserve::out).action(1).params(reserve::out_params),
     row(PR_OUT[2], Nothing, NONE, reserve::out).action(2).params(reserve::out_params),
@@ -173,6 +173,8 @@ pub(super) static ROWS: &[Row] = &[
     row(PR_OUT[4], Nothing, NONE, reserve::out).action(4).params(reserve::out_params),
     row(PR_OUT[5], Nothing, NONE, reserve::out).action(5).params(reserve::out_params),
     row(PR_OUT[6], Nothing, NONE, reserve::out).action(6).params(reserve::out_params),
+    row(PR_OUT[7], Nothing, NONE, reserve::out).action(7).params(reserve::out_params),
+    row(PR_OUT[8], Nothing, NONE, reserve::out).action(8).params(reserve::out_params),
     // READ(16)
     row(&usage16(0x88, 0xf8), Reading, MEDIUM, medium::read16),
     // WRITE(16)
@@ -186,7 +188,7 @@ pub(super) static ROWS: &[Row] = &[
     // READ BUFFER(16)
     row(
         &[0x9b, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 4],
-        Writing,
+        Reading,
         NONE,
         buffer::read,
     ),
@@ -247,7 +249,7 @@ const PR_IN: [&[u8]; 4] = [
 ];
 
 /// Usage data of PERSISTENT RESERVE OUT by service action; scope and type count where used.
-const PR_OUT: [&[u8]; 7] = [
+const PR_OUT: [&[u8]; 9] = [
     &[0x5f, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 4],
     &[0x5f, 1, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 4],
     &[0x5f, 2, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 4],
@@ -255,6 +257,8 @@ const PR_OUT: [&[u8]; 7] = [
     &[0x5f, 4, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 4],
     &[0x5f, 5, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 4],
     &[0x5f, 6, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 4],
+    &[0x5f, 7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 4],
+    &[0x5f, 8, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 4],
 ];
 
 /// No row has that opcode.

@@ -8,7 +8,7 @@ use super::taking::{Unasked, Use};
 use super::task::{MAX_CDB, Task, Work};
 use super::{Close, SEGMENT, Session};
 use crate::ids::{BufId, LuId, TaskId};
-use crate::scsi::{self, Asc, Context, Failure, Io, Outcome, Sense, status};
+use crate::scsi::{self, Asc, Context, Failure, Io, Outcome, Sense, SharedOp, status};
 use crate::wire::ahs::{self, Ahs};
 use crate::wire::bhs::{Bhs, ScsiCommand};
 use crate::wire::codes::RejectReason;
@@ -185,9 +185,12 @@ impl Session {
             Planned::Outcome(Outcome::Params(len)) => {
                 self.start_taking(h, id, Use::Params, 0, u64::from(len.min(SEGMENT)));
             }
-            Planned::Outcome(Outcome::Shared(op)) => {
+            Planned::Outcome(Outcome::Shared(mut op)) => {
                 let Some(task) = self.tasks.get_mut(id) else { return };
                 task.work = Work::Shared;
+                if let SharedOp::Persistent(out) = &mut op {
+                    out.ports = self.catalog.ports_of(task.lu);
+                }
                 h.shared(id, task.lu, op, &self.nexus);
             }
         }

@@ -12,6 +12,7 @@ use std::time::Duration;
 pub use auth::{Auth, ChapAlgorithm, Credential};
 
 use crate::ids::LuId;
+use crate::scsi::TargetPort;
 
 /// Everything that is exported, as of one moment.
 #[derive(Debug, Default)]
@@ -155,6 +156,11 @@ impl Catalog {
     pub fn target(&self, iqn: &str) -> Option<&Arc<Target>> {
         self.targets.iter().find(|t| t.iqn == iqn)
     }
+
+    /// The target ports by which a logical unit is reached, in the order of the configuration.
+    pub fn ports_of(&self, lu: LuId) -> Vec<TargetPort> {
+        self.targets.iter().flat_map(|t| t.ports_of(lu)).collect()
+    }
 }
 
 impl Target {
@@ -162,12 +168,25 @@ impl Target {
     pub fn tpg_at(&self, local: SocketAddr) -> Option<&Tpg> {
         self.tpgs.iter().find(|g| g.listens_at(local))
     }
+
+    /// Those of its ports by which a logical unit is reached.
+    pub fn ports_of(&self, lu: LuId) -> impl Iterator<Item = TargetPort> + '_ {
+        let port =
+            |g: &Tpg| TargetPort { target: self.iqn.clone(), tpg_tag: g.tag, relative_port: g.relative_port };
+        self.tpgs.iter().filter(move |g| g.shows(lu)).map(port)
+    }
 }
 
 impl Tpg {
     /// Whether a connection that arrived at `local` came through one of this group's portals.
     pub fn listens_at(&self, local: SocketAddr) -> bool {
         self.portals.iter().any(|p| portal_covers(*p, local))
+    }
+
+    /// Whether somebody can see that logical unit here.
+    fn shows(&self, lu: LuId) -> bool {
+        let maps = self.acls.iter().map(|acl| &acl.luns).chain(self.open.then_some(&self.luns));
+        maps.flatten().any(|l| l.lu == lu)
     }
 
     /// What `initiator` may see here, or `None` when it may not log in at all: no ACL, no access.
@@ -214,6 +233,18 @@ mod tests {
         assert!(tpg(false).access("iqn.2026-01.a:stranger").is_none());
         assert!(tpg(false).access("iqn.2026-01.a:b").unwrap().luns.is_empty());
         assert_eq!(tpg(true).access("iqn.2026-01.a:stranger").unwrap().luns.len(), 1);
+    }
+
+    #[test]
+    fn a_unit_is_reached_where_somebody_sees_it() {
+        let target = |tpgs| Arc::new(Target { iqn: "iqn.t".into(), alias: None, tpgs });
+        let ports = |open| {
+            let other = Tpg { tag: 2, relative_port: 7, luns: vec![], ..tpg(true) };
+            let catalog = Catalog { targets: vec![target(vec![tpg(open), other])], ..Catalog::default() };
+            catalog.ports_of(LuId(0)).iter().map(|p| (p.tpg_tag, p.relative_port)).collect::<Vec<_>>()
+        };
+        assert_eq!(ports(true), [(1, 1)]);
+        assert_eq!(ports(false), [], "the group's own map is for those without an ACL");
     }
 
     #[test]

@@ -286,8 +286,8 @@ fn thousands_of_requests_that_are_refused_may_wait_for_their_owner() {
         relative_port: 1,
     };
     let ask = |action, through_power_loss| {
-        let out = PrOut { action, scope_type: KIND, key: 0, action_key: 1, through_power_loss };
-        let (op, from, gate) = (SharedOp::Persistent(out), CoreId(0), GateId(u32::MAX));
+        let out = PrOut { scope_type: KIND, action_key: 1, through_power_loss, ..PrOut::new(action) };
+        let (op, from, gate) = (SharedOp::Persistent(Box::new(out)), CoreId(0), GateId(u32::MAX));
         Ask { lu: LuId(0), op, nexus: nexus.clone(), from, gate }
     };
     let world = &mut rig.alive().next().unwrap().world;

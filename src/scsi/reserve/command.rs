@@ -4,8 +4,8 @@
 
 use super::super::cdb::Cdb;
 use super::super::check::{bad_field, bad_length};
-use super::super::{Answered, Context, Failure, Lu, Outcome, Sense, SharedOp};
-use super::{PrType, conflict};
+use super::super::{Answered, Asc, Context, Failure, Lu, MAX_PARAMS, Outcome, Sense, SharedOp, TargetPort};
+use super::{MAX_REGISTRANTS, PrType, TransportId, conflict};
 
 /// A PERSISTENT RESERVE OUT service action.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,10 +24,14 @@ pub enum PrAction {
     PreemptAndAbort,
     /// Register, change or remove the nexus's key, whatever it is now.
     RegisterIgnore,
+    /// Register another nexus and give it the reservation.
+    RegisterAndMove,
+    /// Begin anew, where what was saved is lost.
+    ReplaceLost,
 }
 
 impl PrAction {
-    /// The action of that service action code, if it is one that is offered.
+    /// The action of that service action code, if it is one.
     pub fn from_code(code: u8) -> Option<Self> {
         Some(match code {
             0 => Self::Register,
@@ -37,14 +41,21 @@ impl PrAction {
             4 => Self::Preempt,
             5 => Self::PreemptAndAbort,
             6 => Self::RegisterIgnore,
+            7 => Self::RegisterAndMove,
+            8 => Self::ReplaceLost,
             _ => return None,
         })
+    }
+
+    /// Whether APTPL counts.
+    fn sets_persistence(self) -> bool {
+        matches!(self, Self::Register | Self::RegisterIgnore | Self::RegisterAndMove | Self::ReplaceLost)
     }
 }
 
 /// A PERSISTENT RESERVE OUT command with its parameter list, as far as it can be checked without
 /// the state.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PrOut {
     /// What to do.
     pub action: PrAction,
@@ -56,12 +67,58 @@ pub struct PrOut {
     pub action_key: u64,
     /// APTPL.
     pub through_power_loss: bool,
+    /// ALL_TG_PT: the registration is for all of `ports`.
+    pub all_ports: bool,
+    /// The initiator ports of SPEC_I_PT, if that is set, or the one of REGISTER AND MOVE.
+    pub initiators: Option<Vec<TransportId>>,
+    /// RELATIVE TARGET PORT IDENTIFIER of REGISTER AND MOVE.
+    pub relative_port: u16,
+    /// UNREG.
+    pub unregister: bool,
+    /// The target ports by which the logical unit is reached. The bytes do not tell: who knows the
+    /// configuration fills them in.
+    pub ports: Vec<TargetPort>,
 }
 
 impl PrOut {
-    /// The type, if scope and type are ones that are offered.
+    /// The command with nothing but zeroes.
+    pub fn new(action: PrAction) -> Self {
+        Self {
+            action,
+            scope_type: 0,
+            key: 0,
+            action_key: 0,
+            through_power_loss: false,
+            all_ports: false,
+            initiators: None,
+            relative_port: 0,
+            unregister: false,
+            ports: Vec::new(),
+        }
+    }
+
+    /// The type, if scope and type are ones that there are.
     pub(super) fn kind(&self) -> Result<PrType, Failure> {
         kind(self.scope_type)
+    }
+
+    /// Puts the ports that `known` tells of an initiator in the place of those that are named by the
+    /// initiator alone. One of which none is known stays, and is refused in the end.
+    pub fn name_ports(&mut self, known: impl Fn(&str) -> Vec<[u8; 6]>) {
+        let Some(ids) = &mut self.initiators else { return };
+        if ids.iter().all(|id| id.isid.is_some()) {
+            return;
+        }
+        let named = |id: TransportId| match id.isid {
+            Some(_) => vec![id],
+            None => match known(&id.name) {
+                isids if isids.is_empty() => vec![id],
+                isids => {
+                    isids.into_iter().map(|isid| TransportId { isid: Some(isid), ..id.clone() }).collect()
+                }
+            },
+        };
+        *ids = std::mem::take(ids).into_iter().flat_map(named).collect();
     }
 }
 
@@ -73,8 +130,11 @@ fn kind(scope_type: u8) -> Result<PrType, Failure> {
     PrType::from_code(scope_type & 0x0f).ok_or_else(|| bad_field(2, 3))
 }
 
-/// The length of the parameter list without TransportIDs, the only form that is offered.
-const LIST_LENGTH: u32 = 24;
+/// The length of the parameter list without TransportIDs.
+const HEADER: usize = 24;
+
+/// TRANSPORTID LENGTH of REGISTER AND MOVE is at least this.
+const LEAST_DESTINATION: usize = 24;
 
 /// RESERVE(6). Third parties and extents are obsolete and not offered.
 pub(in super::super) fn reserve6(cdb: &Cdb, _: &Lu, _: &mut Context<'_>, _: &mut [u8]) -> Answered {
@@ -114,39 +174,103 @@ pub(in super::super) fn out(cdb: &Cdb, lu: &Lu, _: &mut Context<'_>, _: &mut [u8
     if lu.state.reservations.legacy.is_some() {
         return Err(conflict());
     }
-    if PrAction::from_code(cdb.action()) == Some(PrAction::Reserve) {
+    if matches!(PrAction::from_code(cdb.action()), Some(PrAction::Reserve | PrAction::ReplaceLost)) {
         kind(cdb.u8::<2>())?;
     }
-    if cdb.u32::<5>() != LIST_LENGTH {
-        return Err(bad_length());
+    // Whether the list may be longer than its header is said by a bit in it.
+    let length = cdb.u32::<5>();
+    if (HEADER as u32..=MAX_PARAMS).contains(&length) {
+        Ok(Outcome::Params(length))
+    } else {
+        Err(bad_length())
     }
-    Ok(Outcome::Params(LIST_LENGTH))
 }
 
-/// The parameter list (SPC-5 section 6.17.3): two keys and three flags, of which SPEC_I_PT and
-/// ALL_TG_PT are not offered (REPORT CAPABILITIES says so).
+/// The parameter list (SPC-5 sections 6.17.3 and 6.17.4).
 pub(in super::super) fn out_params(
     cdb: &Cdb,
-    _: &Lu,
+    lu: &Lu,
     _: &mut Context<'_>,
     data: &[u8],
     _: &mut [u8],
 ) -> Answered {
-    let Some(list) = data.first_chunk::<{ LIST_LENGTH as usize }>() else { return Err(bad_length()) };
+    let Some(header) = data.first_chunk::<HEADER>() else { return Err(bad_length()) };
+    if data.len() < cdb.u32::<5>() as usize {
+        return Err(bad_length());
+    }
     let Some(action) = PrAction::from_code(cdb.action()) else { return Err(bad_field(1, 4)) };
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = *list;
-    let flags = list[20];
-    if flags & 0x08 != 0 {
-        return Err(Sense::parameter_field(20, 3).into());
-    }
-    if flags & 0x04 != 0 {
-        return Err(Sense::parameter_field(20, 2).into());
-    }
-    Ok(Outcome::Shared(SharedOp::Persistent(PrOut {
-        action,
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = *header;
+    let mut out = PrOut {
         scope_type: cdb.u8::<2>(),
         key: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
         action_key: u64::from_be_bytes([i, j, k, l, m, n, o, p]),
-        through_power_loss: flags & 0x01 != 0,
-    })))
+        ..PrOut::new(action)
+    };
+    let aptpl_at = if action == PrAction::RegisterAndMove {
+        destination(&mut out, header, data)?;
+        17
+    } else {
+        basic(&mut out, header, data)?;
+        20
+    };
+    if out.through_power_loss && action.sets_persistence() && !lu.facts.saves {
+        return Err(Sense::parameter_field(aptpl_at, 0).into());
+    }
+    Ok(Outcome::Shared(SharedOp::Persistent(Box::new(out))))
+}
+
+/// The list of all actions but one: the flags, and TransportIDs if SPEC_I_PT says so.
+fn basic(out: &mut PrOut, header: &[u8; HEADER], data: &[u8]) -> Result<(), Failure> {
+    let flags = header[20];
+    let names_ports = flags & 0x08 != 0;
+    if names_ports && out.action != PrAction::Register {
+        return Err(Sense::parameter_field(20, 3).into());
+    }
+    if !names_ports && data.len() != HEADER {
+        return Err(bad_length());
+    }
+    out.all_ports = flags & 0x04 != 0;
+    out.through_power_loss = flags & 0x01 != 0;
+    if names_ports {
+        let length = data.get(HEADER..HEADER + 4).and_then(|b| b.first_chunk()).ok_or_else(bad_length)?;
+        out.initiators = Some(transport_ids(data, HEADER + 4, u32::from_be_bytes(*length))?);
+    }
+    Ok(())
+}
+
+/// The `length` bytes of TransportIDs from `from`. They must all be there, and the last one whole.
+fn transport_ids(data: &[u8], from: usize, length: u32) -> Result<Vec<TransportId>, Failure> {
+    let end = from.saturating_add(length as usize);
+    let mut rest = data.get(from..end).ok_or_else(bad_length)?;
+    let (mut ids, mut at) = (Vec::new(), from);
+    while !rest.is_empty() {
+        if ids.len() == MAX_REGISTRANTS {
+            return Err(Sense::illegal(Asc::INSUFFICIENT_REGISTRATION_RESOURCES).into());
+        }
+        let read = TransportId::read(rest, at as u16)?;
+        // The length is the field that is wrong when the last one does not fit into it.
+        let (id, length) = read.ok_or_else(|| Sense::parameter_field(from as u16 - 4, 7))?;
+        ids.push(id);
+        rest = rest.get(length..).unwrap_or_default();
+        at += length;
+    }
+    Ok(ids)
+}
+
+/// The list of REGISTER AND MOVE: UNREG, APTPL, and one TransportID.
+fn destination(out: &mut PrOut, header: &[u8; HEADER], data: &[u8]) -> Result<(), Failure> {
+    let [.., flags, p0, p1, l0, l1, l2, l3] = *header;
+    out.unregister = flags & 0x02 != 0;
+    out.through_power_loss = flags & 0x01 != 0;
+    out.relative_port = u16::from_be_bytes([p0, p1]);
+    let length = u32::from_be_bytes([l0, l1, l2, l3]);
+    if (length as usize) < LEAST_DESTINATION || !length.is_multiple_of(4) {
+        return Err(Sense::parameter_field(20, 7).into());
+    }
+    let ids = transport_ids(data, HEADER, length)?;
+    if ids.len() > 1 {
+        return Err(Sense::parameter_field(20, 7).into());
+    }
+    out.initiators = Some(ids);
+    Ok(())
 }

@@ -2,19 +2,29 @@
 //!
 //! Owns registrations and the persistent reservation (SPC-5 section 5.14), and the older RESERVE
 //! and RELEASE (SPC-2) beside them. Here: the state and the rule of conflicts; `persist` has what
-//! PERSISTENT RESERVE OUT does to it, `report` PERSISTENT RESERVE IN, `command` reads the CDBs.
+//! PERSISTENT RESERVE OUT does to it and `register` to registrations, `report` PERSISTENT RESERVE IN,
+//! `command` reads the CDBs and `transport` the names of initiator ports.
 
 mod command;
 mod persist;
+mod register;
 mod report;
+mod transport;
 
 use serde::{Deserialize, Serialize};
 
 pub use command::{PrAction, PrOut};
 pub(super) use command::{out, out_params, release6, release10, reserve6, reserve10};
+pub use transport::TransportId;
+
 pub(super) use report::{read_full_status, read_keys, read_reservation, report_capabilities};
 
-use super::{Failure, ItNexus, status};
+use super::cdb::Cdb;
+use super::{Asc, Failure, ItNexus, Sense, SenseKey, TargetPort, status, table};
+
+/// How many nexuses may register with one logical unit. Large clusters have hundreds of paths;
+/// beyond this a peer is wasting memory that is never given back by itself.
+const MAX_REGISTRANTS: usize = 1024;
 
 /// A persistent reservation type (SPC-5 section 6.16.3.3, table 215).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -97,6 +107,9 @@ pub struct Reservations {
     /// Who holds the logical unit by RESERVE(6) or (10).
     #[serde(skip)]
     pub legacy: Option<ItNexus>,
+    /// Whether what was saved of all this cannot be read any more (SPC-5 section 5.14.5.3).
+    #[serde(skip)]
+    pub lost: bool,
 }
 
 /// What a command needs, as far as reservations are concerned (SPC-5 section 5.14.1, SBC-4 section
@@ -117,7 +130,33 @@ impl Reservations {
     /// Whether there is anything that could refuse a command.
     #[inline]
     pub fn active(&self) -> bool {
-        self.reservation.is_some() || self.legacy.is_some()
+        self.reservation.is_some() || self.legacy.is_some() || self.lost
+    }
+
+    /// What is known when what was saved cannot be read: that there may have been something.
+    pub(super) fn lost() -> Self {
+        Self { lost: true, ..Self::default() }
+    }
+
+    /// Takes the relative port identifiers from the configuration as it is now.
+    pub(super) fn renumber(&mut self, ports: &[TargetPort]) {
+        let nexuses = self.registrants.iter_mut().map(|r| &mut r.nexus);
+        for nexus in nexuses.chain(self.reservation.as_mut().map(|r| &mut r.holder)) {
+            let own = ports.iter().find(|p| p.tpg_tag == nexus.tpg_tag && p.target == nexus.target);
+            nexus.relative_port = own.map_or(nexus.relative_port, |p| p.relative_port);
+        }
+    }
+
+    /// Whether `nexus` may run a command with that CDB and these needs.
+    #[inline]
+    pub(super) fn admit(&self, nexus: &ItNexus, needs: Needs, cdb: &Cdb) -> Result<(), Failure> {
+        if !self.active() {
+            return Ok(());
+        }
+        if self.lost && !survives_loss(cdb) {
+            return Err(Sense::new(SenseKey::DATA_PROTECT, Asc::PERSISTENT_RESERVATION_LOST).into());
+        }
+        self.check(nexus, needs)
     }
 
     /// Whether `nexus` may run a command with these needs.
@@ -199,9 +238,25 @@ impl Reservations {
     /// What outlives a power loss.
     pub(super) fn persistent(&self) -> Self {
         if !self.through_power_loss {
-            return Self::default();
+            // That something is lost must differ from nothing: it is put right on disk too.
+            return Self { lost: self.lost, ..Self::default() };
         }
         Self { generation: 0, legacy: None, ..self.clone() }
+    }
+}
+
+/// The commands that go on although nobody knows who had reserved what (SPC-5 section 5.14.5.2).
+#[cold]
+fn survives_loss(cdb: &Cdb) -> bool {
+    match cdb.opcode() {
+        table::INQUIRY | table::REQUEST_SENSE | table::REPORT_LUNS => true,
+        // LOG SENSE, READ BUFFER(10) and (16), WRITE BUFFER
+        0x4d | 0x3c | 0x9b | 0x3b => true,
+        // START STOP UNIT that starts; REPORT TARGET PORT GROUPS; REPLACE LOST RESERVATION
+        0x1b => cdb.u8::<4>() & 0xf1 == 0x01,
+        0xa3 => cdb.action() == 0x0a,
+        0x5f => cdb.action() == 0x08,
+        _ => false,
     }
 }
 
@@ -211,5 +266,7 @@ fn conflict() -> Failure {
 
 #[cfg(test)]
 mod conflicts;
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

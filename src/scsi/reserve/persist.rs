@@ -1,11 +1,8 @@
-//! What PERSISTENT RESERVE OUT does (SPC-5 sections 5.14.7 to 5.14.11).
+//! What PERSISTENT RESERVE OUT does to reservations (SPC-5 sections 5.14.9 to 5.14.11); what it does
+//! to registrations is in `register`.
 
 use super::super::{Asc, Effects, Failure, ItNexus, Sense};
 use super::{PrAction, PrOut, PrType, Registrant, Reservation, Reservations, conflict};
-
-/// How many nexuses may register with one logical unit. Large clusters have hundreds of paths;
-/// beyond this a peer is wasting memory that is never given back by itself.
-const MAX_REGISTRANTS: usize = 1024;
 
 impl Reservations {
     /// Does what the command asks, or leaves everything as it is and says why.
@@ -20,7 +17,9 @@ impl Reservations {
         match out.action {
             PrAction::Register => self.register(out, nexus, false),
             PrAction::RegisterIgnore => self.register(out, nexus, true),
+            PrAction::ReplaceLost => self.replace_lost(out, nexus),
             _ if self.key_of(nexus) != Some(out.key) => Err(conflict()),
+            PrAction::RegisterAndMove => self.register_and_move(out, nexus),
             PrAction::Reserve => self.make(out, nexus),
             PrAction::Release => self.end(out, nexus),
             PrAction::Clear => Ok(self.clear(nexus)),
@@ -31,43 +30,8 @@ impl Reservations {
         }
     }
 
-    fn register(&mut self, out: &PrOut, nexus: &ItNexus, ignore: bool) -> Result<Effects, Failure> {
-        // A nexus that is not registered has the key 0, so to say.
-        if !ignore && self.key_of(nexus).unwrap_or(0) != out.key {
-            return Err(conflict());
-        }
-        let effects = match out.action_key {
-            // There is nothing to do, so APTPL and PRGENERATION stay as well (section 5.14.7).
-            0 if self.key_of(nexus).is_none() => return Ok(Effects::default()),
-            0 => self.unregister(nexus),
-            key => self.set_key(nexus, key).map(|()| Effects::default())?,
-        };
-        self.generation = self.generation.wrapping_add(1);
-        self.through_power_loss = out.through_power_loss;
-        Ok(effects)
-    }
-
-    fn set_key(&mut self, nexus: &ItNexus, key: u64) -> Result<(), Failure> {
-        if let Some(known) = self.registrants.iter_mut().find(|r| r.nexus == *nexus) {
-            known.key = key;
-            return Ok(());
-        }
-        if self.registrants.len() >= MAX_REGISTRANTS {
-            return Err(Sense::illegal(Asc::INSUFFICIENT_REGISTRATION_RESOURCES).into());
-        }
-        self.registrants.push(Registrant { nexus: nexus.clone(), key });
-        Ok(())
-    }
-
-    /// A reservation ends with the registration of its holder; the registrants that had a part in
-    /// it are told (section 5.14.11.2.2).
-    fn unregister(&mut self, nexus: &ItNexus) -> Effects {
-        self.registrants.retain(|r| r.nexus != *nexus);
-        self.end_if_orphaned(nexus)
-    }
-
     /// Ends the reservation if nobody is registered any more who holds it.
-    fn end_if_orphaned(&mut self, by: &ItNexus) -> Effects {
+    pub(super) fn end_if_orphaned(&mut self, by: &ItNexus) -> Effects {
         let held = |r: &Reservation| {
             if r.kind.all_registrants() {
                 !self.registrants.is_empty()
@@ -122,7 +86,7 @@ impl Reservations {
         let effects = self.tell(nexus, Asc::RESERVATIONS_PREEMPTED);
         self.registrants.clear();
         self.reservation = None;
-        self.generation = self.generation.wrapping_add(1);
+        self.count();
         effects
     }
 
@@ -145,7 +109,7 @@ impl Reservations {
         };
         let gone: Vec<ItNexus> = gone.into_iter().map(|r| r.nexus).filter(|n| n != nexus).collect();
         effects.attentions.extend(gone.iter().map(|n| (n.clone(), Asc::REGISTRATIONS_PREEMPTED)));
-        self.generation = self.generation.wrapping_add(1);
+        self.count();
         Ok((effects, gone))
     }
 
@@ -178,7 +142,7 @@ mod tests {
     const B: u64 = 0xb;
 
     fn out(action: PrAction, kind: PrType, key: u64, action_key: u64) -> PrOut {
-        PrOut { action, scope_type: kind as u8, key, action_key, through_power_loss: false }
+        PrOut { scope_type: kind as u8, key, action_key, ..PrOut::new(action) }
     }
 
     /// Nexuses 1 (key A), 2 (key B) and 3 (key B) are registered; 1 holds `kind`, if any.
@@ -202,18 +166,6 @@ mod tests {
         PrType::WriteExclusiveAll,
         PrType::ExclusiveAccessAll,
     ];
-
-    #[test]
-    fn registering_needs_the_present_key() {
-        let mut state = scene(None);
-        let wrong = out(PrAction::Register, PrType::WriteExclusive, B, 7);
-        assert_eq!(state.persistent_out(&wrong, &nexus(1)), Err(conflict()));
-        assert_eq!(state.persistent_out(&wrong, &nexus(4)), Err(conflict()));
-        let ignore = PrOut { action: PrAction::RegisterIgnore, ..wrong };
-        state.persistent_out(&ignore, &nexus(1)).unwrap();
-        assert_eq!(state.key_of(&nexus(1)), Some(7));
-        assert_eq!(state.generation, 4);
-    }
 
     #[test]
     fn a_stranger_may_not_reserve() {
@@ -357,17 +309,6 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_that_leaves_changes_nothing() {
-        let mut state = Reservations { through_power_loss: true, ..scene(None) };
-        let before = state.clone();
-        for action in [PrAction::Register, PrAction::RegisterIgnore] {
-            let leave = out(action, PrType::WriteExclusive, 0, 0);
-            assert_eq!(state.persistent_out(&leave, &nexus(4)), Ok(Effects::default()));
-            assert_eq!(state, before);
-        }
-    }
-
-    #[test]
     fn key_zero_preempts_all_registrants_only() {
         let all = PrType::ExclusiveAccessAll;
         let zero = out(PrAction::Preempt, all, B, 0);
@@ -388,16 +329,5 @@ mod tests {
         let bad = PrOut { scope_type: 0x10, ..out(PrAction::Preempt, PrType::WriteExclusive, B, A) };
         assert_eq!(state.persistent_out(&bad, &nexus(2)), Err(Sense::cdb_field(2, 7).into()));
         assert_eq!(state, before);
-    }
-
-    #[test]
-    fn registrations_are_limited() {
-        let mut state = Reservations::default();
-        let register = out(PrAction::Register, PrType::WriteExclusive, 0, 1);
-        (0..MAX_REGISTRANTS).for_each(|n| {
-            state.persistent_out(&register, &nexus(n as u16)).unwrap();
-        });
-        let full = Failure::Check(Sense::illegal(Asc::INSUFFICIENT_REGISTRATION_RESOURCES));
-        assert_eq!(state.persistent_out(&register, &nexus(MAX_REGISTRANTS as u16)), Err(full));
     }
 }

@@ -1,7 +1,9 @@
 //! Reservations by commands, as initiators send them.
 
-use super::super::testing::{Rig, facts};
-use super::super::{Asc, Outcome, Sense, SharedOp};
+use std::sync::Arc;
+
+use super::super::testing::{Rig, facts, nexus};
+use super::super::{Effects, LuFacts, LuState, Outcome, SharedOp};
 use super::*;
 
 const ALL: [PrType; 6] = [
@@ -103,7 +105,7 @@ fn a_short_allocation_still_tells_the_whole_length() {
 #[test]
 fn capabilities() {
     let mut rig = Rig::new(facts());
-    assert_eq!(rig.data(&report(2)), [0, 8, 0x11, 0xc0, 0xea, 1, 0, 0]);
+    assert_eq!(rig.data(&report(2)), [0, 8, 0x9d, 0xc0, 0xea, 1, 0, 0]);
     assert!(rig.run_from(1, &out(0, 0), &list(0, 1, 1)).unwrap().persist);
     assert_eq!(rig.data(&report(2))[3], 0xc1);
 }
@@ -120,19 +122,153 @@ fn full_status_names_the_nexuses() {
     assert_eq!(second[24], 0x45);
 }
 
+fn field(byte: u16, bit: u8) -> Result<Effects, Failure> {
+    Err(Sense::parameter_field(byte, bit).into())
+}
+
+fn bad_length() -> Result<Effects, Failure> {
+    Err(Sense::illegal(Asc::PARAMETER_LIST_LENGTH).into())
+}
+
+/// PERSISTENT RESERVE OUT with a list of that length.
+fn sized(action: u8, length: usize) -> [u8; 10] {
+    let [a, b, c, d] = (length as u32).to_be_bytes();
+    [0x5f, action, 1, 0, 0, a, b, c, d, 0]
+}
+
 #[test]
-fn parameter_lists_that_are_not_taken() {
+fn parameter_lists_of_wrong_length() {
     let mut rig = Rig::new(facts());
-    let bad_length = Failure::Check(Sense::illegal(Asc::PARAMETER_LIST_LENGTH));
-    assert_eq!(rig.run_from(1, &[0x5f, 0, 0, 0, 0, 0, 0, 0, 23, 0], &[]), Err(bad_length));
-    assert_eq!(rig.run_from(1, &[0x5f, 0, 0, 0, 0, 0, 1, 0, 24, 0], &[]), Err(bad_length));
-    assert_eq!(rig.run_from(1, &out(0, 0), &[0; 23]), Err(bad_length));
-    let field = |bit| Err(Failure::Check(Sense::parameter_field(20, bit)));
-    assert_eq!(rig.run_from(1, &out(0, 0), &list(0, 1, 8)), field(3), "SPEC_I_PT");
-    assert_eq!(rig.run_from(1, &out(0, 0), &list(0, 1, 4)), field(2), "ALL_TG_PT");
+    for length in [0, 23, 0x1_0000, 0x0100_0018] {
+        assert_eq!(rig.run_from(1, &sized(0, length), &[0; 24]), bad_length(), "{length}");
+    }
+    assert_eq!(rig.run_from(1, &out(0, 0), &[0; 23]), bad_length(), "less came than was announced");
+    for action in 0..=8 {
+        if action != 7 {
+            assert_eq!(rig.run_from(1, &sized(action, 28), &[0; 28]), bad_length(), "action {action}");
+        }
+    }
+}
+
+#[test]
+fn fields_that_are_not_taken() {
+    let mut rig = Rig::new(facts());
+    for action in [1, 2, 3, 4, 5, 6, 8] {
+        assert_eq!(rig.run_from(1, &out(action, 1), &list(0, 1, 8)), field(20, 3), "SPEC_I_PT, {action}");
+    }
     assert_eq!(rig.sense(&out(1, 0x11)), Sense::cdb_field(2, 7), "scope");
     assert_eq!(rig.sense(&out(1, 2)), Sense::cdb_field(2, 3), "type");
-    assert_eq!(rig.sense(&out(7, 1)), Sense::cdb_field(1, 4), "REGISTER AND MOVE");
+    assert_eq!(rig.sense(&out(8, 2)), Sense::cdb_field(2, 3), "type");
+    assert_eq!(rig.sense(&out(9, 1)), Sense::cdb_field(1, 4), "no such action");
+}
+
+#[test]
+fn a_unit_that_cannot_save_says_so() {
+    let mut rig = Rig::new(LuFacts { saves: false, ..facts() });
+    assert_eq!(rig.data(&report(2))[2], 0x9c);
+    for action in [0, 6, 8] {
+        assert_eq!(rig.run_from(1, &out(action, 1), &list(0, 1, 1)), field(20, 0));
+    }
+    assert!(rig.run_from(1, &out(0, 0), &list(0, 1, 0)).is_ok());
+    assert!(rig.run_from(1, &out(1, 1), &list(1, 0, 1)).is_ok(), "ignored by RESERVE");
+    let (cdb, list) = move_to(&transport::of_port(&nexus(2)), 1, 1);
+    assert_eq!(rig.run_from(1, &cdb, &list), field(17, 0));
+}
+
+/// REGISTER with SPEC_I_PT, key 0 to `key`.
+fn naming(key: u64, ids: &[u8]) -> ([u8; 10], Vec<u8>) {
+    let mut data = list(0, key, 8);
+    data.extend((ids.len() as u32).to_be_bytes());
+    data.extend(ids);
+    (sized(0, data.len()), data)
+}
+
+/// REGISTER AND MOVE from key 1 to key 7, with these flags, to a relative port.
+fn move_to(id: &[u8], flags: u8, port: u8) -> ([u8; 10], Vec<u8>) {
+    let mut data = list(1, 7, 0)[..16].to_vec();
+    data.extend([0, flags, 0, port]);
+    data.extend((id.len() as u32).to_be_bytes());
+    data.extend(id);
+    (sized(7, data.len()), data)
+}
+
+#[test]
+fn initiator_ports_are_named() {
+    let mut rig = Rig::new(facts());
+    let ids = [transport::of_port(&nexus(2)), transport::of_port(&nexus(3))].concat();
+    let (cdb, data) = naming(5, &ids);
+    rig.run_from(1, &cdb, &data).unwrap();
+    let keys: Vec<_> = (1..=4).map(|n| rig.lu.state.reservations.key_of(&nexus(n))).collect();
+    assert_eq!(keys, [Some(5), Some(5), Some(5), None]);
+    let status = rig.data(&report(3));
+    let descriptor = 24 + ids.len() / 2;
+    assert_eq!(status.len(), 8 + 3 * descriptor);
+    assert_eq!(status[8 + descriptor + 24..][..ids.len() / 2], ids[..ids.len() / 2], "as it was named");
+}
+
+#[test]
+fn lists_of_initiator_ports_that_are_wrong() {
+    let mut rig = Rig::new(facts());
+    let id = transport::of_port(&nexus(2));
+    let (_, data) = naming(5, &id);
+    assert_eq!(rig.run_from(1, &sized(0, 24), &data[..24]), bad_length(), "no length");
+    let short = data.len() - 4;
+    assert_eq!(rig.run_from(1, &sized(0, short), &data[..short]), bad_length(), "not all of them");
+    let (cdb, data) = naming(5, &id[..id.len() - 4]);
+    assert_eq!(rig.run_from(1, &cdb, &data), field(24, 7), "the last one is cut");
+    let (cdb, data) = naming(5, &[&id[..], &[0x46, 0, 0, 20], &[0; 20]].concat());
+    assert_eq!(rig.run_from(1, &cdb, &data), field(28 + id.len() as u16, 3), "not of iSCSI");
+    let (cdb, data) = naming(5, &[&id[..], &[0, 0, 0, 0]].concat());
+    assert_eq!(rig.run_from(1, &cdb, &data), field(28 + id.len() as u16, 3), "zeroes are none");
+    assert!(rig.lu.state.reservations.registrants.is_empty());
+    let (cdb, data) = naming(5, &[]);
+    rig.run_from(1, &cdb, &data).unwrap();
+}
+
+#[test]
+fn lists_of_register_and_move_that_are_wrong() {
+    let mut rig = scene(PrType::WriteExclusive);
+    let id = transport::of_port(&nexus(2));
+    let (_, data) = move_to(&id, 0, 1);
+    let short = data.len() - 4;
+    assert_eq!(rig.run_from(1, &sized(7, short), &data[..short]), bad_length());
+    for wrong in [&id[..20], &id[..id.len() - 4], &[&id[..], &id].concat()] {
+        let (cdb, data) = move_to(wrong, 0, 1);
+        assert_eq!(rig.run_from(1, &cdb, &data), field(20, 7), "{} bytes", wrong.len());
+    }
+}
+
+#[test]
+fn while_reservations_are_lost_only_harmless_commands_run() {
+    let lost = Failure::Check(Sense::new(SenseKey::DATA_PROTECT, Asc::PERSISTENT_RESERVATION_LOST));
+    let mut rig = Rig::new(facts());
+    rig.lu.state = Arc::new(LuState::damaged());
+    let refused: [&[u8]; 7] = [
+        &[0; 6],
+        &[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0],
+        &[0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0],
+        &[0x1b, 0, 0, 0, 0, 0],
+        &[0x16, 0, 0, 0, 0, 0],
+        &report(0),
+        &out(0, 0),
+    ];
+    for cdb in refused {
+        assert_eq!(rig.start(cdb), Outcome::Fail(lost), "{cdb:02x?}");
+    }
+    let harmless: [&[u8]; 4] = [
+        &[0x12, 0, 0, 0, 36, 0],
+        &[0x03, 0, 0, 0, 18, 0],
+        &[0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0],
+        &[0x1b, 0, 0, 0, 1, 0],
+    ];
+    harmless.iter().for_each(|cdb| assert!(!matches!(rig.start(cdb), Outcome::Fail(_)), "{cdb:02x?}"));
+    rig.run_from(2, &out(8, 3), &list(0, 9, 0)).unwrap();
+    assert!(refused_by_reservation(&mut rig, 1));
+    assert_eq!(rig.start_from(2, &[0; 6]), Outcome::Good);
+}
+
+fn refused_by_reservation(rig: &mut Rig, number: u16) -> bool {
+    refused(rig, number, &[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0])
 }
 
 #[test]
@@ -164,4 +300,3 @@ fn the_old_reserve_beside_registrations() {
     assert_eq!(rig.start_from(1, &[0x17, 0, 0, 0, 0, 0]), Outcome::Shared(SharedOp::Release));
     assert_eq!(rig.run_from(3, &[0x17, 0, 0, 0, 0, 0], &[]), Err(conflict()));
 }
-
