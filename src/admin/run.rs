@@ -21,7 +21,7 @@ use super::state::StateDir;
 use crate::ids::LuId;
 use crate::reactor::{Control, Limits, Saver, Setup, UnitSeed, start};
 use crate::ring::{SocketOptions, monotonic_ns};
-use crate::scsi::{Clock, Counters, Identity, Lu, LuState, Persistent};
+use crate::scsi::{Clock, Counters, Identity, Lu, LuState, Persistent, TargetPort};
 use crate::store::{self, Backing, Medium, PATIENCE, StoreConfig};
 use crate::sys;
 use crate::target::{Catalog, TpgParams};
@@ -131,13 +131,16 @@ fn open_state(server: &ServerConfig) -> anyhow::Result<Option<StateDir>> {
 }
 
 fn open_units(config: &Config, state: Option<&StateDir>) -> anyhow::Result<Vec<UnitSeed>> {
-    config.stores.iter().map(|store| open_unit(store, &config.server, state)).collect()
+    let ports = |lu| config.targets.iter().flat_map(|t| t.ports_of(LuId(lu))).collect::<Vec<_>>();
+    let numbered = (0..).zip(&config.stores);
+    numbered.map(|(n, store)| open_unit(store, &config.server, state, &ports(n))).collect()
 }
 
 fn open_unit(
     config: &StoreConfig,
     server: &ServerConfig,
     state: Option<&StateDir>,
+    ports: &[TargetPort],
 ) -> anyhow::Result<UnitSeed> {
     let backing = store::open(config, PATIENCE)?;
     for warning in &backing.warnings {
@@ -148,26 +151,35 @@ fn open_unit(
         _ => Identity::derived(config).with_context(|| format!("cannot identify {}", config.name))?,
     };
     let saved = match state {
-        Some(state) => state.load_unit(&identity.serial)?,
-        None => None,
+        Some(state) => restored(state, &config.name, &identity.serial, ports)?,
+        None => LuState::default(),
     };
     let facts = Arc::new(backing.facts(identity, state.is_some()));
-    let lu = Lu {
-        facts,
-        state: Arc::new(restored(&config.name, saved.as_deref())?),
-        counters: Counters::default(),
-    };
+    let lu =
+        Lu { facts, state: Arc::new(LuState { clock: clock(), ..saved }), counters: Counters::default() };
     Ok(UnitSeed { lu, backing: Arc::new(backing) })
 }
 
-/// The state that a logical unit starts with.
-fn restored(name: &str, saved: Option<&[u8]>) -> anyhow::Result<LuState> {
-    let saved: Persistent = match saved {
-        Some(saved) => serde_json::from_slice(saved)
-            .with_context(|| format!("the saved state of {name} is damaged; remove it to start afresh"))?,
-        None => Persistent::default(),
-    };
-    Ok(LuState { clock: clock(), ..LuState::restored(saved) })
+/// The state that a logical unit starts with. One whose saved state is damaged is served all the same: only the
+/// initiators can know what they had reserved, and until one of them begins anew none may write.
+fn restored(state: &StateDir, name: &str, serial: &str, ports: &[TargetPort]) -> anyhow::Result<LuState> {
+    match state.load_unit::<Persistent>(serial) {
+        Ok(None) => Ok(LuState::default()),
+        Ok(Some(saved)) => {
+            let mut state = LuState::restored(saved);
+            state.renumber(ports);
+            Ok(state)
+        }
+        Err(error) if error.damaged => {
+            tracing::error!(
+                store = name,
+                %error,
+                "reservations are lost: commands are refused until an initiator sends REPLACE LOST RESERVATION"
+            );
+            Ok(LuState::damaged())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The time of day, as logical units show it. One that the system does not know shows as 1970.
@@ -183,8 +195,11 @@ fn saver(state: Option<StateDir>, units: &[UnitSeed]) -> Saver {
         let gone = || std::io::Error::from_raw_os_error(libc::ENOENT);
         let state = state.as_ref().ok_or_else(gone)?;
         let serial = serials.get(lu.0 as usize).ok_or_else(gone)?;
-        let bytes = serde_json::to_vec(&next.persistent())?;
-        state.save_unit(serial, &bytes).map_err(std::io::Error::other)
+        state.save_unit(serial, &next.persistent()).map_err(|error| {
+            // The reactor knows numbers only; here is the file and what to do about it.
+            tracing::error!(%error, "reservations and mode pages are not saved");
+            std::io::Error::other(error)
+        })
     })
 }
 

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Promises: a file is either the old one or the new one, whenever the power goes; an identity that
-//! was once given is never changed by this module; what cannot be read is an error, never taken for absent.
-//! Refuses to know what the saved state of a unit means.
+//! was once given is never changed by this module; what cannot be read is an error, never taken for absent;
+//! a unit's state is what was saved, to the bit. Refuses to know what the saved state of a unit means.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::scsi::Identity;
 use crate::store::StoreConfig;
 use crate::sys;
+use crate::wire::digest::crc32c;
 
 /// The layout that this version writes and reads.
 const VERSION: u32 = 1;
@@ -38,6 +39,8 @@ pub struct StateError {
     pub path: PathBuf,
     /// What is wrong, with the remedy where there is one.
     pub what: String,
+    /// Whether the file is there and can be read, but not understood.
+    pub damaged: bool,
 }
 
 /// The state directory.
@@ -57,8 +60,29 @@ struct SavedIdentity {
 #[serde(deny_unknown_fields)]
 struct SavedUnit {
     serial: String,
-    /// Base64.
+    /// CRC32C of the bytes that are in `state`: another key or name would be as good JSON as the right one.
+    crc32c: u32,
+    /// JSON, in base64.
     state: String,
+}
+
+impl SavedUnit {
+    fn of(serial: &str, state: &impl Serialize) -> Self {
+        let bytes = encode(state);
+        Self { serial: serial.into(), crc32c: crc32c(&bytes), state: STANDARD.encode(&bytes) }
+    }
+
+    /// The state, or what is wrong with it.
+    fn state<T: DeserializeOwned>(&self, serial: &str) -> Result<T, String> {
+        let bytes = STANDARD.decode(&self.state).map_err(|e| e.to_string())?;
+        if self.serial != serial {
+            return Err(format!("it is the state of {}", self.serial));
+        }
+        if self.crc32c != crc32c(&bytes) {
+            return Err("its checksum is wrong".into());
+        }
+        serde_json::from_slice(&bytes).map_err(|e| e.to_string())
+    }
 }
 
 /// The directory of a service: systemd's `StateDirectory=`, else `/var/lib/ringtgt`.
@@ -117,7 +141,7 @@ impl StateDir {
             Some(saved) => saved.identity,
             None => first_identity(&path, &config.name)?,
         };
-        saved.with(&config.identity).map_err(|what| StateError { path, what: what.into() })
+        saved.with(&config.identity).map_err(|what| StateError { path, what: what.into(), damaged: false })
     }
 
     /// Forgets the identity of a store that was removed for good.
@@ -131,19 +155,19 @@ impl StateDir {
     /// What was saved for the unit of that serial number.
     ///
     /// # Errors
-    /// When something is there and cannot be read.
-    pub fn load_unit(&self, serial: &str) -> Result<Option<Vec<u8>>, StateError> {
+    /// When something is there and cannot be read, or is not what was saved.
+    pub fn load_unit<T: DeserializeOwned>(&self, serial: &str) -> Result<Option<T>, StateError> {
         let path = self.file("unit", serial);
         let Some(saved) = load::<SavedUnit>(&path)? else { return Ok(None) };
-        STANDARD.decode(&saved.state).map(Some).map_err(|e| damaged(&path, &e))
+        saved.state(serial).map(Some).map_err(|e| damaged(&path, &e))
     }
 
     /// Saves the state of a unit; when this returns it survives a power cut.
     ///
     /// # Errors
     /// When it cannot be written. What was saved before is then still there.
-    pub fn save_unit(&self, serial: &str, state: &[u8]) -> Result<(), StateError> {
-        let saved = SavedUnit { serial: serial.into(), state: STANDARD.encode(state) };
+    pub fn save_unit(&self, serial: &str, state: &impl Serialize) -> Result<(), StateError> {
+        let saved = SavedUnit::of(serial, state);
         let path = self.file("unit", serial);
         replace(&path, &encode(&saved)).map_err(|e| failed(&path, "cannot be written", &e))
     }
@@ -169,6 +193,7 @@ impl StateDir {
                 what: format!(
                     "layout {other} is not known to this version, which has {VERSION}; use a newer ringtgt"
                 ),
+                damaged: false,
             }),
             None => replace(&path, &encode(&VERSION)).map_err(|e| failed(&path, "cannot be written", &e)),
         }
@@ -277,12 +302,12 @@ fn failed(path: &Path, what: &str, error: &io::Error) -> StateError {
         }
         _ => "",
     };
-    StateError { path: path.into(), what: format!("{what}: {error}{remedy}") }
+    StateError { path: path.into(), what: format!("{what}: {error}{remedy}"), damaged: false }
 }
 
 fn damaged(path: &Path, error: &dyn std::fmt::Display) -> StateError {
     let remedy = "restore it from a backup, or remove it to begin anew";
-    StateError { path: path.into(), what: format!("is damaged: {error}; {remedy}") }
+    StateError { path: path.into(), what: format!("is damaged: {error}; {remedy}"), damaged: true }
 }
 
 #[cfg(test)]

@@ -59,23 +59,57 @@ fn racing_processes_agree_on_one_identity() {
 #[test]
 fn units_are_saved_replaced_and_forgotten() {
     let (_dir, state) = state();
-    assert_eq!(state.load_unit("s/1").unwrap(), None);
-    state.save_unit("s/1", b"\x00one").unwrap();
-    state.save_unit("s/1", b"two\xff").unwrap();
-    assert_eq!(state.load_unit("s/1").unwrap().unwrap(), b"two\xff");
+    let load = || state.load_unit::<String>("s/1").unwrap();
+    assert_eq!(load(), None);
+    state.save_unit("s/1", &"one").unwrap();
+    state.save_unit("s/1", &"two").unwrap();
+    assert_eq!(load().as_deref(), Some("two"));
     state.forget_unit("s/1").unwrap();
-    assert_eq!(state.load_unit("s/1").unwrap(), None);
+    assert_eq!(load(), None);
 }
 
 #[test]
 fn damage_is_an_error_not_absence() {
     let (_dir, state) = state();
-    state.save_unit("s", b"state").unwrap();
+    state.save_unit("s", &"state").unwrap();
     state.identity(&config("disk")).unwrap();
     fs::write(state.path().join("unit/s.json"), "{").unwrap();
     fs::write(state.path().join("identity/disk.json"), "").unwrap();
-    assert!(state.load_unit("s").unwrap_err().what.contains("is damaged"));
+    let error = state.load_unit::<String>("s").unwrap_err();
+    assert!(error.damaged && error.what.contains("is damaged"), "{error}");
     assert!(state.identity(&config("disk")).unwrap_err().what.contains("is damaged"));
+}
+
+/// Any byte of a saved state may change, or the file may end anywhere: it is never taken for another state.
+#[test]
+fn no_changed_byte_makes_another_state() {
+    let (_dir, state) = state();
+    state.save_unit("s", &[0x1234_5678_u64, 42]).unwrap();
+    let path = state.path().join("unit/s.json");
+    let good = fs::read(&path).unwrap();
+    let load = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        state.load_unit::<[u64; 2]>("s")
+    };
+    for at in 0..good.len() {
+        for bit in 0..8 {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << bit;
+            match load(&bad) {
+                Ok(same) => assert_eq!(same, Some([0x1234_5678, 42]), "white space at {at}"),
+                Err(error) => assert!(error.damaged, "{error}"),
+            }
+        }
+        assert!(load(&good[..at]).unwrap_err().damaged, "cut at {at}");
+    }
+}
+
+#[test]
+fn the_state_of_another_unit_is_no_state() {
+    let (_dir, state) = state();
+    state.save_unit("a", &1).unwrap();
+    fs::rename(state.path().join("unit/a.json"), state.path().join("unit/b.json")).unwrap();
+    assert!(state.load_unit::<u8>("b").unwrap_err().what.contains("the state of a"));
 }
 
 #[test]
@@ -88,7 +122,7 @@ fn a_newer_layout_is_refused() {
 #[test]
 fn nobody_else_may_look() {
     let (_dir, state) = state();
-    state.save_unit("s", b"").unwrap();
+    state.save_unit("s", &"").unwrap();
     let mode = |path: &str| fs::metadata(state.path().join(path)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("."), mode("unit"), mode("unit/s.json")), (0o700, 0o700, 0o600));
 }
