@@ -36,6 +36,7 @@ rules! {
     another_pdu_during_login_closes
     bidirectional_command_is_refused
     buffer_offset_must_follow
+    clear_tells_registrants
     cmdsn_advances_expcmdsn
     cmdsn_beyond_the_window_is_ignored
     cmdsn_survives_the_wrap
@@ -143,21 +144,33 @@ rules! {
     nop_is_echoed
     nop_without_tag_is_not_answered
     one_r2t_is_outstanding
+    persistent_reserve_out_of_wrong_length
+    preempt_and_abort_ends_tasks
+    preempt_removes_registrations
+    preempt_tells_whom_it_concerns
     read_only_refuses_writes
     read_overflow
     read_overflow_into_half_a_block
     read_underflow
     read_without_room
+    register_and_move_hands_over
     rejected_command_was_not_received
+    release_tells_registrants
+    replace_lost_reservation_needs_a_loss
     report_luns_well_known_lun
     reservation_conflict
     reservation_conflict_on_several_reactors
+    reservation_ends_with_its_holder
+    reserve_10_ends_with_lun_reset
+    reserve_6_beside_registrations
+    reserve_6_ends_with_the_session
     send_targets_by_name
     send_targets_of_a_stranger
     send_targets_of_another_in_a_normal_session
     session_reinstatement
     several_r2t_are_outstanding
     snack_is_rejected
+    spec_i_pt_registers_other_ports
     target_cold_reset
     target_warm_reset
     task_reassign_is_not_supported
@@ -173,6 +186,7 @@ rules! {
     text_that_is_none_is_rejected
     text_without_final_stays_open
     too_much_behind_a_gap_closes
+    transport_id_of_an_initiator_means_its_ports
     unknown_opcode_is_rejected
     unknown_task_management_is_not_supported
     unsolicited_data_beyond_first_burst_fails
