@@ -144,7 +144,7 @@ impl<D: Driver> World<D> {
         let (saver, address) = (self.saver.clone(), self.mail.address(self.mail.core).clone());
         let call = move || saver(lu, &state).map_or_else(|e| -e.raw_os_error().unwrap_or(libc::EIO), |()| 0);
         let reply = move |result| address.post_blocking(Letter::Saved { lu, result });
-        self.blocking.submit(BlockingJob::new(call, reply)).map_err(|_| Failure::Status(status::BUSY))
+        self.blocking.submit_saving(BlockingJob::new(call, reply)).map_err(|_| Failure::Status(status::BUSY))
     }
 
     /// The owner: the state is on disk, or could not be put there.

@@ -1,6 +1,7 @@
 //! A few threads for system calls that have no io_uring form.
 //!
-//! Owns: the threads and a bounded queue before them. Promises: [`BlockingPool::submit`] never waits; each
+//! Owns: the threads and bounded queues before them, one for what waits for disks and one for what saves state, so
+//! that a disk that hangs keeps no other disk's reservations from being saved. Promises: [`BlockingPool::submit`] never waits; each
 //! accepted job runs once and its reply is called once, on the pool's thread. Refuses to know what
 //! the jobs are. A job that panics ends the process, as a panic in a store does anywhere.
 
@@ -13,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 /// holding up all others.
 const THREADS: usize = 2;
 
-/// Jobs that may wait. Each stands for a SCSI command that holds a task; beyond this the command
+/// Jobs that may wait in one queue. Each stands for a SCSI command that holds a task; beyond this the command
 /// is answered BUSY.
 const QUEUE: usize = 1024;
 
@@ -30,6 +31,7 @@ pub struct BlockingJob {
 #[derive(Clone, Debug)]
 pub struct BlockingPool {
     queue: Sender<BlockingJob>,
+    saving: Sender<BlockingJob>,
 }
 
 impl BlockingJob {
@@ -58,17 +60,23 @@ impl BlockingPool {
     /// # Errors
     /// When the system has no room for another thread.
     pub fn start() -> std::io::Result<Self> {
-        let (queue, jobs) = bounded(QUEUE);
+        let ((queue, jobs), (saving, saves)) = (bounded(QUEUE), bounded(QUEUE));
         for n in 0..THREADS {
             let jobs = jobs.clone();
             thread::Builder::new().name(format!("blocking-{n}")).spawn(move || work(&jobs))?;
         }
-        Ok(Self { queue })
+        thread::Builder::new().name("saving".into()).spawn(move || work(&saves))?;
+        Ok(Self { queue, saving })
     }
 
     /// Hands a job over, or gives it back when too many are waiting.
     pub fn submit(&self, job: BlockingJob) -> Result<(), BlockingJob> {
         self.queue.try_send(job).map_err(TrySendError::into_inner)
+    }
+
+    /// Likewise a job that saves state: it waits for others of its kind only.
+    pub fn submit_saving(&self, job: BlockingJob) -> Result<(), BlockingJob> {
+        self.saving.try_send(job).map_err(TrySendError::into_inner)
     }
 }
 
@@ -77,7 +85,7 @@ impl BlockingPool {
     /// A pool without threads, for the simulation: its jobs are done when [`Jobs::run_one`] says so.
     pub(crate) fn by_hand() -> (Self, Jobs) {
         let (queue, jobs) = bounded(QUEUE);
-        (Self { queue }, Jobs(jobs))
+        (Self { saving: queue.clone(), queue }, Jobs(jobs))
     }
 }
 
@@ -128,6 +136,20 @@ mod tests {
         let mut results: Vec<i32> = told.iter().collect();
         results.sort_unstable();
         assert_eq!(results, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_disk_that_hangs_does_not_hold_up_saving() {
+        let pool = BlockingPool::start().unwrap();
+        let (release, gate) = bounded::<()>(0);
+        for _ in 0..THREADS + 1 {
+            let gate = gate.clone();
+            pool.submit(BlockingJob::new(move || i32::from(gate.recv().is_ok()), drop)).unwrap();
+        }
+        let (tell, told) = bounded(1);
+        pool.submit_saving(BlockingJob::new(|| 7, move |n| tell.send(n).unwrap())).unwrap();
+        assert_eq!(told.recv_timeout(std::time::Duration::from_secs(20)), Ok(7));
+        drop(release);
     }
 
     #[test]
