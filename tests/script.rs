@@ -42,6 +42,15 @@ rules! {
     cmdsn_survives_the_wrap
     command_before_its_turn_waits
     command_that_is_unknown
+    copy_in_the_background
+    copy_list_that_is_cut_off
+    copy_moves_blocks
+    copy_of_nothing_is_good
+    copy_of_what_is_not_offered
+    copy_onto_a_read_only_unit
+    copy_status_of_a_copy
+    copy_status_of_no_copy
+    copy_to_what_is_not_there
     data_beyond_the_r2t_fails
     data_digest_error_behind_a_gap
     data_digest_error_of_a_command

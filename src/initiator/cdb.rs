@@ -66,6 +66,90 @@ pub fn unmap_list(lba: u64, blocks: u32) -> Vec<u8> {
     list
 }
 
+/// EXTENDED COPY(LID1) with a parameter list of `len` bytes.
+pub fn extended_copy(len: u32) -> Cdb {
+    third_party(0x83, 0x00, 0, len)
+}
+
+/// EXTENDED COPY(LID4) with a parameter list of `len` bytes.
+pub fn extended_copy_lid4(len: u32) -> Cdb {
+    third_party(0x83, 0x01, 0, len)
+}
+
+/// COPY OPERATION ABORT.
+pub fn abort_copy(list: u32) -> Cdb {
+    third_party(0x83, 0x1c, list, 0)
+}
+
+/// RECEIVE COPY STATUS(LID4).
+pub fn copy_status(list: u32, len: u32) -> Cdb {
+    third_party(0x84, 0x05, list, len)
+}
+
+/// One stretch that a copy moves. Logical units are named by their place in the list of names; `0xffff` is the one
+/// that the command is sent to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CopySegment {
+    /// The source and the first block there.
+    pub from: (u16, u64),
+    /// The destination and the first block there.
+    pub to: (u16, u64),
+    /// Blocks of the source.
+    pub blocks: u16,
+}
+
+/// The parameter list of EXTENDED COPY(LID1) between logical units with these NAA designators.
+pub fn copy_list(list: u8, names: &[&[u8]], segments: &[CopySegment]) -> Vec<u8> {
+    let (names, segments) = (descriptors(names), segment_descriptors(segments));
+    let mut bytes = vec![list, 0];
+    bytes.extend((names.len() as u16).to_be_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend((segments.len() as u32).to_be_bytes());
+    bytes.extend([0; 4]);
+    [bytes, names, segments].concat()
+}
+
+/// The parameter list of EXTENDED COPY(LID4); `immediate`: GOOD is answered before it is done.
+pub fn copy_list_lid4(list: u32, immediate: bool, names: &[&[u8]], segments: &[CopySegment]) -> Vec<u8> {
+    let (names, segments) = (descriptors(names), segment_descriptors(segments));
+    let mut bytes = vec![0; 48];
+    (bytes[0], bytes[3], bytes[15], bytes[16]) = (0x01, 0x20, u8::from(immediate), 0xff);
+    bytes[20..24].copy_from_slice(&list.to_be_bytes());
+    bytes[42..44].copy_from_slice(&(names.len() as u16).to_be_bytes());
+    bytes[44..46].copy_from_slice(&(segments.len() as u16).to_be_bytes());
+    [bytes, names, segments].concat()
+}
+
+/// Identification CSCD descriptors.
+fn descriptors(names: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for name in names {
+        bytes.extend([0xe4, 0, 0, 0, 1, 3, 0, name.len() as u8]);
+        bytes.extend(*name);
+        bytes.resize(bytes.len() + 24 - name.len(), 0);
+    }
+    bytes
+}
+
+/// Block to block segment descriptors.
+fn segment_descriptors(segments: &[CopySegment]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for s in segments {
+        bytes.extend([0x02, 0, 0, 0x18]);
+        bytes.extend([s.from.0.to_be_bytes(), s.to.0.to_be_bytes(), [0, 0], s.blocks.to_be_bytes()].concat());
+        bytes.extend([s.from.1.to_be_bytes(), s.to.1.to_be_bytes()].concat());
+    }
+    bytes
+}
+
+fn third_party(opcode: u8, action: u8, list: u32, len: u32) -> Cdb {
+    let mut cdb = [0; 16];
+    (cdb[0], cdb[1]) = (opcode, action);
+    cdb[2..6].copy_from_slice(&list.to_be_bytes());
+    cdb[10..14].copy_from_slice(&len.to_be_bytes());
+    cdb
+}
+
 fn long(opcode: u8, second: u8, lba: u64, length: u32) -> Cdb {
     let mut cdb = [0; 16];
     cdb[0] = opcode;
@@ -88,5 +172,10 @@ mod tests {
         assert_eq!(write_fua(0, 1)[1], 8);
         assert_eq!(inquiry(Some(0x83), 255)[..6], [0x12, 1, 0x83, 0, 255, 0]);
         assert_eq!(unmap_list(1, 2).len(), usize::from(unmap(24)[8]));
+        let segment = CopySegment { from: (0, 7), to: (0xffff, 8), blocks: 9 };
+        let list = copy_list(3, &[&[1; 8]], &[segment]);
+        assert_eq!((list.len(), list[0], list[3], list[11], list[16], list[23]), (76, 3, 32, 28, 0xe4, 8));
+        assert_eq!(list[48..60], [2, 0, 0, 0x18, 0, 0, 0xff, 0xff, 0, 0, 0, 9]);
+        assert_eq!(copy_list_lid4(3, true, &[], &[segment])[15..24], [1, 0xff, 0, 0, 0, 0, 0, 0, 3]);
     }
 }

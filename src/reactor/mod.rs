@@ -341,6 +341,7 @@ impl<D: Driver> Reactor<D> {
             let (mut desk, phase) = desk(&mut self.world, conn);
             let Phase::Full(session) = phase else { continue };
             if change.reset || change.effects.abort.contains(session.nexus()) {
+                told.extend(session.abort_copies(&mut desk, lu).map(|ending| (id, ending)));
                 match session.abort_for_another(&mut desk, lu, tas) {
                     Aborted::ToBeTold(ending) => told.push((id, ending)),
                     Aborted::Silently if !change.reset => session.attention(lu, Asc::COMMANDS_CLEARED),

@@ -56,8 +56,8 @@ pub(super) fn standard(answer: &mut Answer<'_>, peripheral: u8, removable: bool,
     let [vendor, product, revision] = names;
     // RMB; HISUP: 64-bit LUNs; response data format 2.
     answer.put(&[peripheral, u8::from(removable) << 7, VERSION, 0x12, (STANDARD_LENGTH - 5) as u8]);
-    // No SCC, ALUA, third-party copy or protection; MULTIP: several ports; CMDQUE: a task set.
-    answer.put(&[0x00, 0x10, 0x02]);
+    // No SCC, ALUA or protection, but 3PC: third-party copy; MULTIP: several ports; CMDQUE: a task set.
+    answer.put(&[0x08, 0x10, 0x02]);
     answer.put_ascii(vendor, 8);
     answer.put_ascii(product, 16);
     answer.put_ascii(revision, 4);
@@ -75,7 +75,7 @@ mod tests {
     fn standard_data() {
         let got = Rig::new(facts()).data(&[0x12, 0, 0, 1, 4, 0]);
         assert_eq!(got.len(), 96);
-        assert_eq!(got[..8], [0, 0, 6, 0x12, 91, 0, 0x10, 2]);
+        assert_eq!(got[..8], [0, 0, 6, 0x12, 91, 8, 0x10, 2]);
         assert_eq!(&got[8..36], b"RINGTGT disk            1   ");
         assert_eq!(got[58..70], [0, 0xc0, 9, 0x60, 5, 0xc0, 6, 0, 4, 0x60, 4, 0xc0]);
     }

@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn it_has_no_medium() {
         let read = [0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0];
-        let field = Some(Field { in_cdb: true, byte: 0, bit: Some(7) });
+        let field = Some(Field { in_cdb: true, in_segment: false, byte: 0, bit: Some(7) });
         let unknown = Sense { field, ..Sense::illegal(Asc::INVALID_OPCODE) };
         assert_eq!(ask(&read).0, Outcome::Fail(Failure::Check(unknown)));
         assert_eq!(ask(&[0, 0, 0, 0, 0, 4]).0, Outcome::Fail(Sense::cdb_field(5, 2).into()));

@@ -5,6 +5,7 @@
 //!                  Io      the store reads or writes a range of the medium
 //!                  Params  ── data-out ──▶ params ──▶ the same again
 //!                  Shared  the owner of the logical unit runs LuState::apply
+//!                  Copy    a third-party copy: see `copy`
 //! ```
 //!
 //! Owns the meaning of commands (SPC-5, SBC-4), of parameter data and of sense data, the state of
@@ -21,6 +22,7 @@ mod buffer;
 mod cdb;
 mod check;
 mod clock;
+mod copy;
 mod counters;
 mod diagnostic;
 mod drive;
@@ -52,6 +54,9 @@ use std::sync::Arc;
 pub use attention::Attentions;
 pub use buffer::Echo;
 pub use clock::Clock;
+pub use copy::{
+    CopyCommand, CopyEnd, CopyOrder, CopyRecord, CopyReport, Extent, MAX_COPIES, Peer, unknown_list,
+};
 pub use counters::{Count, Counters, Totals};
 pub use drive::{Drive, DriveOp, Power};
 pub use facts::{Identity, LuFacts, Naa, Thin};
@@ -115,6 +120,8 @@ pub enum Outcome {
     Params(u32),
     /// A change of shared state: the logical unit's owner runs [`LuState::apply`].
     Shared(SharedOp),
+    /// A third-party copy is to be started, told of or ended.
+    Copy(CopyCommand),
 }
 
 /// The longest parameter list that [`Outcome::Params`] asks for, in bytes: every CDB that has one

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::table::ROWS;
 use super::testing::{Rig, facts, nexus};
 use super::*;
+use crate::ids::LuId;
 
 /// CDBs: mostly of commands that exist, with fields near zero, near the end, or anything.
 fn cdb() -> impl Strategy<Value = Vec<u8>> {
@@ -74,6 +75,20 @@ fn ranges(io: &Io) -> Vec<Range> {
     }
 }
 
+fn extents_are_inside(rig: &Rig, order: &CopyOrder) {
+    let lu = &rig.lu;
+    let peers = std::iter::once(Peer { id: LuId(0), lu, read_only_map: rig.read_only_map });
+    for index in 0..order.segments() {
+        let Ok(e) = order.extent(index, LuId(0), &nexus(1), peers.clone()) else { continue };
+        let size = u64::from(lu.facts.block_size);
+        let whole = e.len.next_multiple_of(size);
+        for offset in [e.from_offset, e.to_offset] {
+            assert!(offset.is_multiple_of(size) && offset + whole <= lu.facts.bytes(), "{e:?}");
+        }
+        assert!(!rig.read_only_map && !lu.facts.read_only, "{e:?}");
+    }
+}
+
 fn check(rig: &mut Rig, number: u16, outcome: Outcome) {
     match outcome {
         Outcome::Io(io) => {
@@ -95,6 +110,8 @@ fn check(rig: &mut Rig, number: u16, outcome: Outcome) {
             let mut bytes = [0; MAX_SENSE];
             assert!(sense.encode(true, &mut bytes) <= MAX_SENSE && sense.encode(false, &mut bytes) == 18);
         }
+        Outcome::Copy(CopyCommand::Start(order)) => extents_are_inside(rig, &order),
+        Outcome::Copy(CopyCommand::Report(_) | CopyCommand::Abort(_)) => {}
         Outcome::Good | Outcome::Fail(Failure::Status(_)) => {}
     }
 }

@@ -7,7 +7,7 @@
 use std::fmt;
 
 /// The longest sense data that [`Sense::encode`] writes, in bytes.
-pub const MAX_SENSE: usize = 32;
+pub const MAX_SENSE: usize = 40;
 
 /// SCSI status codes (SAM-6 section 5.3.1).
 pub mod status {
@@ -44,6 +44,8 @@ impl SenseKey {
     pub const UNIT_ATTENTION: Self = Self(0x6);
     /// The blocks may not be written, or there is no room for them.
     pub const DATA_PROTECT: Self = Self(0x7);
+    /// A third-party copy ended before it was complete.
+    pub const COPY_ABORTED: Self = Self(0xa);
     /// The command was aborted; it may be tried again.
     pub const ABORTED_COMMAND: Self = Self(0xb);
     /// The data-out did not equal the medium.
@@ -57,14 +59,24 @@ pub struct Asc(pub u8, pub u8);
 impl Asc {
     /// 00/00
     pub const NONE: Self = Self(0x00, 0x00);
+    /// 00/16
+    pub const OPERATION_IN_PROGRESS: Self = Self(0x00, 0x16);
     /// 03/00 (key MEDIUM ERROR or HARDWARE ERROR)
     pub const PERIPHERAL_DEVICE_WRITE_FAULT: Self = Self(0x03, 0x00);
     /// 04/00: not ready, cause not reportable
     pub const NOT_READY: Self = Self(0x04, 0x00);
     /// 04/02: stopped; START STOP UNIT with START one makes it ready
     pub const INITIALIZING_COMMAND_REQUIRED: Self = Self(0x04, 0x02);
+    /// 08/04: a segment descriptor names no CSCD descriptor, or a null device
+    pub const UNREACHABLE_COPY_TARGET: Self = Self(0x08, 0x04);
     /// 0C/00
     pub const WRITE_ERROR: Self = Self(0x0c, 0x00);
+    /// 0D/01: the source or destination of a copy refused a command
+    pub const THIRD_PARTY_DEVICE_FAILURE: Self = Self(0x0d, 0x01);
+    /// 0D/02: the source or destination of a copy is not there for this nexus
+    pub const COPY_TARGET_DEVICE_NOT_REACHABLE: Self = Self(0x0d, 0x02);
+    /// 0D/03
+    pub const INCORRECT_COPY_TARGET_DEVICE_TYPE: Self = Self(0x0d, 0x03);
     /// 11/00
     pub const UNRECOVERED_READ_ERROR: Self = Self(0x11, 0x00);
     /// 1A/00
@@ -83,6 +95,18 @@ impl Asc {
     pub const INVALID_FIELD_IN_PARAMETERS: Self = Self(0x26, 0x00);
     /// 26/04
     pub const INVALID_RELEASE: Self = Self(0x26, 0x04);
+    /// 26/06
+    pub const TOO_MANY_TARGET_DESCRIPTORS: Self = Self(0x26, 0x06);
+    /// 26/07
+    pub const UNSUPPORTED_TARGET_DESCRIPTOR_TYPE: Self = Self(0x26, 0x07);
+    /// 26/08
+    pub const TOO_MANY_SEGMENT_DESCRIPTORS: Self = Self(0x26, 0x08);
+    /// 26/09
+    pub const UNSUPPORTED_SEGMENT_DESCRIPTOR_TYPE: Self = Self(0x26, 0x09);
+    /// 26/0A: the bytes of a segment are no whole number of blocks on both sides
+    pub const UNEXPECTED_INEXACT_SEGMENT: Self = Self(0x26, 0x0a);
+    /// 26/0B
+    pub const INLINE_DATA_LENGTH_EXCEEDED: Self = Self(0x26, 0x0b);
     /// 27/00
     pub const WRITE_PROTECTED: Self = Self(0x27, 0x00);
     /// 27/02: by SWP of the Control mode page
@@ -123,6 +147,8 @@ impl Asc {
     pub const MEDIUM_NOT_PRESENT_TRAY_OPEN: Self = Self(0x3a, 0x02);
     /// 39/00
     pub const SAVING_NOT_SUPPORTED: Self = Self(0x39, 0x00);
+    /// 2F/02
+    pub const COMMANDS_CLEARED_BY_DEVICE_SERVER: Self = Self(0x2f, 0x02);
     /// 3F/03
     pub const INQUIRY_CHANGED: Self = Self(0x3f, 0x03);
     /// 3F/05
@@ -139,6 +165,8 @@ impl Asc {
     pub const PROTOCOL_SERVICE_CRC_ERROR: Self = Self(0x47, 0x05);
     /// 53/02
     pub const MEDIUM_REMOVAL_PREVENTED: Self = Self(0x53, 0x02);
+    /// 55/03
+    pub const INSUFFICIENT_RESOURCES: Self = Self(0x55, 0x03);
     /// 55/04
     pub const INSUFFICIENT_REGISTRATION_RESOURCES: Self = Self(0x55, 0x04);
     /// 5E/03 (key NO SENSE)
@@ -158,6 +186,8 @@ impl fmt::Display for Asc {
 pub struct Field {
     /// Whether the field is in the CDB; otherwise it is in the parameter list.
     pub in_cdb: bool,
+    /// Whether `byte` counts from the start of the segment descriptor (SD of a segment pointer).
+    pub in_segment: bool,
     /// The field's first byte.
     pub byte: u16,
     /// The field's most significant bit in that byte, if it is not the whole byte.
@@ -169,7 +199,8 @@ impl Field {
     fn bytes(self) -> [u8; 3] {
         let place = self.byte.to_be_bytes();
         let bit = self.bit.map_or(0, |b| 0x08 | (b & 7));
-        [0x80 | (u8::from(self.in_cdb) << 6) | bit, place[0], place[1]]
+        let whose = u8::from(self.in_cdb) << 6 | u8::from(self.in_segment) << 5;
+        [0x80 | whose | bit, place[0], place[1]]
     }
 }
 
@@ -184,12 +215,14 @@ pub struct Sense {
     pub information: Option<u64>,
     /// The field pointer.
     pub field: Option<Field>,
+    /// The segment descriptor that was processed (COMMAND-SPECIFIC INFORMATION of a third-party copy).
+    pub segment: Option<u16>,
 }
 
 impl Sense {
     /// Sense data with nothing but key and code.
     pub const fn new(key: SenseKey, asc: Asc) -> Self {
-        Self { key, asc, information: None, field: None }
+        Self { key, asc, information: None, field: None, segment: None }
     }
 
     /// NO SENSE: all is well.
@@ -204,13 +237,13 @@ impl Sense {
 
     /// INVALID FIELD IN CDB: the field that begins at `byte`, whose most significant bit is `bit`.
     pub const fn cdb_field(byte: u16, bit: u8) -> Self {
-        let field = Some(Field { in_cdb: true, byte, bit: Some(bit) });
+        let field = Some(Field { in_cdb: true, in_segment: false, byte, bit: Some(bit) });
         Self { field, ..Self::illegal(Asc::INVALID_FIELD_IN_CDB) }
     }
 
     /// INVALID FIELD IN PARAMETER LIST: likewise, in the parameter list.
     pub const fn parameter_field(byte: u16, bit: u8) -> Self {
-        let field = Some(Field { in_cdb: false, byte, bit: Some(bit) });
+        let field = Some(Field { in_cdb: false, in_segment: false, byte, bit: Some(bit) });
         Self { field, ..Self::illegal(Asc::INVALID_FIELD_IN_PARAMETERS) }
     }
 
@@ -264,6 +297,18 @@ impl Sense {
         Self::new(SenseKey::MISCOMPARE, Asc::MISCOMPARE).at(offset)
     }
 
+    /// COPY ABORTED while segment descriptor `segment` was processed.
+    pub const fn copy_aborted(asc: Asc, segment: u16) -> Self {
+        Self { segment: Some(segment), ..Self::new(SenseKey::COPY_ABORTED, asc) }
+    }
+
+    /// The same with a pointer to the field at `byte` of the segment descriptor, whose most
+    /// significant bit is `bit`.
+    pub const fn in_segment(self, byte: u16, bit: u8) -> Self {
+        let field = Some(Field { in_cdb: false, in_segment: true, byte, bit: Some(bit) });
+        Self { field, ..self }
+    }
+
     /// The same with the INFORMATION field set.
     pub const fn at(self, information: u64) -> Self {
         Self { information: Some(information), ..self }
@@ -284,6 +329,7 @@ impl Sense {
             out[3..7].copy_from_slice(&information.to_be_bytes());
         }
         out[7] = 10;
+        out[10..12].copy_from_slice(&self.segment.unwrap_or(0).to_be_bytes());
         (out[12], out[13]) = (self.asc.0, self.asc.1);
         if let Some(field) = self.field {
             out[15..18].copy_from_slice(&field.bytes());
@@ -298,6 +344,11 @@ impl Sense {
         if let Some(information) = self.information {
             out[end..end + 3].copy_from_slice(&[0x00, 0x0a, 0x80]);
             out[end + 4..end + 12].copy_from_slice(&information.to_be_bytes());
+            end += 12;
+        }
+        if let Some(segment) = self.segment {
+            out[end..end + 2].copy_from_slice(&[0x01, 0x0a]);
+            out[end + 10..end + 12].copy_from_slice(&segment.to_be_bytes());
             end += 12;
         }
         if let Some(field) = self.field {
@@ -340,6 +391,17 @@ mod tests {
         let mut want = vec![0x72, 5, 0x26, 0, 0, 0, 0, 20];
         want.extend([0, 0x0a, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 9]);
         want.extend([2, 6, 0, 0, 0x8b, 1, 2, 0]);
+        assert_eq!(bytes(sense, true), want);
+    }
+
+    #[test]
+    fn a_copy_tells_the_segment_and_points_into_it() {
+        let sense = Sense::copy_aborted(Asc::COPY_TARGET_DEVICE_NOT_REACHABLE, 0x0102).in_segment(6, 7);
+        let fixed = bytes(sense, false);
+        assert_eq!(fixed, [0x70, 0, 10, 0, 0, 0, 0, 10, 0, 0, 1, 2, 0x0d, 2, 0, 0xaf, 0, 6]);
+        let mut want = vec![0x72, 10, 0x0d, 2, 0, 0, 0, 20];
+        want.extend([1, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2]);
+        want.extend([2, 6, 0, 0, 0xaf, 0, 6, 0]);
         assert_eq!(bytes(sense, true), want);
     }
 

@@ -10,7 +10,7 @@ use super::cdb::Cdb;
 use super::check::{bad_field, unknown_opcode};
 use super::reserve::{self, Needs};
 use super::{Answered, Context, Failure, Lu, LuFacts};
-use super::{buffer, clock, diagnostic, drive, inquiry, label, log, medium, misc, mode, rsoc, space};
+use super::{buffer, clock, copy, diagnostic, drive, inquiry, label, log, medium, misc, mode, rsoc, space};
 
 pub(super) const TEST_UNIT_READY: u8 = 0x00;
 pub(super) const REQUEST_SENSE: u8 = 0x03;
@@ -175,6 +175,17 @@ pub(super) static ROWS: &[Row] = &[
     row(PR_OUT[6], Nothing, NONE, reserve::out).action(6).params(reserve::out_params),
     row(PR_OUT[7], Nothing, NONE, reserve::out).action(7).params(reserve::out_params),
     row(PR_OUT[8], Nothing, NONE, reserve::out).action(8).params(reserve::out_params),
+    // THIRD-PARTY COPY OUT: EXTENDED COPY(LID1), EXTENDED COPY(LID4), COPY OPERATION ABORT
+    row(COPY_OUT[0], Writing, NONE, copy::extended).action(0).params(copy::extended_lid1),
+    row(COPY_OUT[1], Writing, NONE, copy::extended).action(1).params(copy::extended_lid4),
+    row(COPY_OUT[2], Writing, NONE, copy::abort).action(0x1c),
+    // THIRD-PARTY COPY IN: RECEIVE COPY STATUS(LID1), DATA(LID1), OPERATING PARAMETERS,
+    // FAILURE DETAILS(LID1), STATUS(LID4)
+    row(COPY_IN[0], NoLegacy, NONE, copy::status_lid1).action(0),
+    row(COPY_IN[1], NoLegacy, NONE, copy::data_lid1).action(1),
+    row(COPY_IN[2], NoLegacy, NONE, copy::parameters).action(3),
+    row(COPY_IN[3], NoLegacy, NONE, copy::failure_lid1).action(4),
+    row(COPY_IN[4], NoLegacy, NONE, copy::status_lid4).action(5),
     // READ(16)
     row(&usage16(0x88, 0xf8), Reading, MEDIUM, medium::read16),
     // WRITE(16)
@@ -259,6 +270,22 @@ const PR_OUT: [&[u8]; 9] = [
     &[0x5f, 6, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 4],
     &[0x5f, 7, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 4],
     &[0x5f, 8, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 4],
+];
+
+/// Usage data of THIRD-PARTY COPY OUT.
+const COPY_OUT: [&[u8]; 3] = [
+    &[0x83, 0x00, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4],
+    &[0x83, 0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4],
+    &[0x83, 0x1c, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4],
+];
+
+/// Usage data of THIRD-PARTY COPY IN; list identifiers have one byte, or four.
+const COPY_IN: [&[u8]; 5] = [
+    &[0x84, 0x00, 0xff, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4],
+    &[0x84, 0x01, 0xff, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4],
+    &[0x84, 0x03, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4],
+    &[0x84, 0x04, 0xff, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4],
+    &[0x84, 0x05, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4],
 ];
 
 /// No row has that opcode.

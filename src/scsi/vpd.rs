@@ -2,7 +2,7 @@
 
 use super::answer::Answer;
 use super::check::bad_field;
-use super::{Context, Failure, Lu, MAX_SENSE};
+use super::{Context, Failure, Lu, MAX_SENSE, copy};
 
 /// Writes what follows the four bytes of page header.
 type Page = fn(&Lu, &Context<'_>, &mut Answer<'_>);
@@ -15,6 +15,7 @@ static PAGES: &[(u8, Page)] = &[
     (0x86, extended),
     (0x87, policy),
     (0x88, ports),
+    (0x8f, copy::page),
     (0xb0, limits),
     (0xb1, characteristics),
     (0xb2, provisioning),
@@ -185,7 +186,7 @@ mod tests {
     #[test]
     fn every_listed_page_is_there_and_as_long_as_it_says() {
         let listed = page(facts(), 0);
-        assert_eq!(listed[4..], [0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0xb0, 0xb1, 0xb2]);
+        assert_eq!(listed[4..], [0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0x8f, 0xb0, 0xb1, 0xb2]);
         for code in &listed[4..] {
             let got = page(facts(), *code);
             assert_eq!(got[1], *code);
@@ -268,6 +269,6 @@ mod tests {
     #[test]
     fn extended_data() {
         let got = page(facts(), 0x86);
-        assert_eq!((got.len(), got[5], got[6], got[13]), (64, 7, 1, 32));
+        assert_eq!((got.len(), got[5], got[6], got[13]), (64, 7, 1, 40));
     }
 }

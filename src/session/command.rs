@@ -71,6 +71,7 @@ impl Session {
             cdb,
             doomed: false,
             begun: false,
+            background: false,
             work: Work::Fresh,
         }
     }
@@ -153,12 +154,17 @@ impl Session {
             None => scsi::start(&task.cdb, &mut cx, &mut scratch),
             Some(list) => scsi::params(&task.cdb, &mut cx, list, &mut scratch),
         };
-        let planned = match outcome {
-            Outcome::Data(n) => Self::keep_answer(h, &scratch[..n]),
-            other => Planned::Outcome(other),
-        };
+        let planned = Self::keep_outcome(h, outcome, &scratch);
         h.give_scratch(scratch);
         planned
+    }
+
+    /// An outcome whose data, if any, is at the beginning of `scratch`.
+    pub(super) fn keep_outcome<H: Host>(h: &mut H, outcome: Outcome, scratch: &[u8]) -> Planned {
+        match outcome {
+            Outcome::Data(n) => Self::keep_answer(h, &scratch[..n]),
+            other => Planned::Outcome(other),
+        }
     }
 
     fn keep_answer<H: Host>(h: &mut H, answer: &[u8]) -> Planned {
@@ -182,6 +188,7 @@ impl Session {
             Planned::Outcome(Outcome::Good | Outcome::Data(_)) => self.answer_good(h, id),
             Planned::Outcome(Outcome::Fail(failure)) => self.answer_failure(h, id, &failure),
             Planned::Outcome(Outcome::Io(io)) => self.start_io(h, id, io),
+            Planned::Outcome(Outcome::Copy(command)) => self.copy_command(h, id, command),
             Planned::Outcome(Outcome::Params(len)) => {
                 self.start_taking(h, id, Use::Params, 0, u64::from(len.min(SEGMENT)));
             }

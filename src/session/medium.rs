@@ -89,6 +89,7 @@ impl Session {
         match task.work {
             Work::Reading(_) => return self.read_done(h, id, part, result),
             Work::Taking(_) => return self.taking_done(h, id, part, result),
+            Work::Copying(_) => return self.lane_done(h, id, part, result),
             _ => {}
         }
         match result {
@@ -111,7 +112,12 @@ impl Session {
             },
             Work::Clearing { .. } => self.clear_on(h, id),
             Work::Flushing => self.answer_good(h, id),
-            Work::Fresh | Work::Deferred(_) | Work::Reading(_) | Work::Taking(_) | Work::Shared => {}
+            Work::Fresh
+            | Work::Deferred(_)
+            | Work::Reading(_)
+            | Work::Taking(_)
+            | Work::Copying(_)
+            | Work::Shared => {}
         }
     }
 }

@@ -13,6 +13,7 @@
 
 pub mod chap;
 mod command;
+mod copy;
 mod data_in;
 mod data_out;
 pub mod discovery;
@@ -35,6 +36,7 @@ pub mod tmf;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use self::copy::Copies;
 use self::host::Host;
 use self::keys::Negotiated;
 use self::login::Established;
@@ -113,6 +115,7 @@ pub struct Session {
     /// Tasks that wait for slots, first come first served.
     parked: VecDeque<TaskId>,
     managing: Managing,
+    copies: Copies,
     text: Text,
     /// The unsolicited part of the command that is being opened.
     unasked: Unasked,
@@ -175,6 +178,7 @@ impl Session {
             tasks: Tasks::default(),
             parked: VecDeque::new(),
             managing: Managing::default(),
+            copies: Copies::default(),
             text: Text::default(),
             unasked: Unasked::default(),
             opened: None,
@@ -320,6 +324,7 @@ impl Session {
                 Some(Task { work: Work::Reading(_), .. }) => self.start_disk_reads(h, id),
                 Some(Task { work: Work::Taking(_), .. }) => self.retry_taking(h, id),
                 Some(Task { work: Work::Verifying { .. }, .. }) => self.retry_verifying(h, id),
+                Some(Task { work: Work::Copying(_), .. }) => self.start_lanes(h, id),
                 _ => true,
             };
             if !served {

@@ -6,6 +6,7 @@
 use arrayvec::ArrayVec;
 
 use super::command::Planned;
+use super::copy::Copying;
 use super::data_in::Reading;
 use super::taking::Taking;
 use crate::ids::{BufId, LuId, TaskId};
@@ -41,6 +42,9 @@ pub(super) struct Task {
     pub(super) doomed: bool,
     /// Some of its disk requests have succeeded.
     pub(super) begun: bool,
+    /// No initiator waits for it, and it is not in the command window: a copy that goes on after its command was
+    /// answered.
+    pub(super) background: bool,
     pub(super) work: Work,
 }
 
@@ -49,6 +53,11 @@ impl Task {
     pub(super) fn once_begun(&self, failure: Failure) -> Failure {
         let conflict = failure == Failure::Status(status::RESERVATION_CONFLICT);
         if conflict && self.begun { Failure::Check(Sense::aborted(Asc::NONE)) } else { failure }
+    }
+
+    /// Whether it was sent to that logical unit, or works on it.
+    pub(super) fn uses(&self, lu: LuId) -> bool {
+        self.lu == lu || matches!(&self.work, Work::Copying(copying) if copying.uses(lu))
     }
 }
 
@@ -74,6 +83,8 @@ pub(super) enum Work {
     Clearing { ranges: Vec<Range>, next: usize, zero: bool, unmap: bool },
     /// A flush is under way.
     Flushing,
+    /// Ranges are copied inside the target.
+    Copying(Box<Copying>),
     /// The owner of the logical unit has it.
     Shared,
 }
@@ -91,6 +102,7 @@ impl Work {
             Self::Fresh | Self::Deferred(_) | Self::Clearing { .. } | Self::Flushing | Self::Shared => {
                 ArrayVec::new()
             }
+            Self::Copying(c) => c.slots(),
         }
     }
 }
@@ -110,6 +122,7 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
+    /// How many commands are open.
     pub(super) fn len(&self) -> u32 {
         self.live
     }
@@ -125,8 +138,8 @@ impl Tasks {
             None => return None,
         };
         let entry = &mut self.entries[index as usize];
+        self.live += u32::from(!task.background);
         entry.task = Some(task);
-        self.live += 1;
         Some(TaskId { index, generation: entry.generation })
     }
 
@@ -137,7 +150,7 @@ impl Tasks {
         // Transfer tags carry twelve bits of the generation; 0xfff stays out, so that no tag is the reserved one.
         entry.generation = (entry.generation + 1) % 0xfff;
         self.free.push(id.index);
-        self.live -= 1;
+        self.live -= u32::from(!task.background);
         Some(task)
     }
 
@@ -163,7 +176,7 @@ impl Tasks {
 
     /// The task with that initiator task tag. Slow: for task management and unsolicited data.
     pub(super) fn by_itt(&self, itt: u32) -> Option<TaskId> {
-        self.iter().find(|(_, t)| t.itt == itt).map(|(id, _)| id)
+        self.iter().find(|(_, t)| t.itt == itt && !t.background).map(|(id, _)| id)
     }
 }
 
@@ -194,8 +207,19 @@ mod tests {
             cdb: ArrayVec::new(),
             doomed: false,
             begun: false,
+            background: false,
             work: Work::Fresh,
         }
+    }
+
+    #[test]
+    fn what_goes_on_in_the_background_is_no_command() {
+        let mut tasks = Tasks::default();
+        let quiet = tasks.open(Task { background: true, ..task(7) }).unwrap();
+        let command = tasks.open(task(8)).unwrap();
+        assert_eq!((tasks.len(), tasks.by_itt(7), tasks.by_itt(8)), (1, None, Some(command)));
+        assert!(tasks.close(quiet).is_some() && tasks.close(command).is_some());
+        assert_eq!(tasks.len(), 0);
     }
 
     #[test]

@@ -6,9 +6,10 @@
 use zerocopy::big_endian::U32;
 
 use super::host::{After, Host, Manage};
+use super::task::Task;
 use super::{Close, Session};
 use crate::ids::{LuId, TaskId};
-use crate::scsi::status;
+use crate::scsi::{CopyEnd, status};
 use crate::wire::bhs::{Bhs, LogoutRequest, LogoutResponse, ScsiResponse, TaskMgmtRequest, TaskMgmtResponse};
 use crate::wire::codes::{LogoutReason, LogoutResponseCode, RejectReason, TmfFunction, TmfResponse};
 use crate::wire::sn::Sn;
@@ -19,9 +20,20 @@ const MAX_MANAGING: usize = 64;
 
 /// What is answered when the fences stand.
 #[derive(Debug, Clone, Copy)]
-enum Answer {
-    Tmf { itt: u32, response: TmfResponse, then_close: bool },
-    Logout { itt: u32 },
+pub(super) enum Answer {
+    Tmf {
+        itt: u32,
+        response: TmfResponse,
+        then_close: bool,
+    },
+    Logout {
+        itt: u32,
+    },
+    /// COPY OPERATION ABORT: the command whose copy was ended, and the command that ended it.
+    CopyAborted {
+        copy: TaskId,
+        by: TaskId,
+    },
 }
 
 /// One reset, or one thing that another nexus did, and the tasks of this session that it ended. Each has fences of its
@@ -54,7 +66,7 @@ impl Session {
     /// A Task Management Function Request.
     pub(super) fn task_management<H: Host>(&mut self, h: &mut H, bhs: &Bhs) {
         let pdu = TaskMgmtRequest::from_bhs(bhs.as_bhs());
-        if self.discovery || self.managing.waiting.len() >= MAX_MANAGING {
+        if self.discovery || self.is_managing_most() {
             return self.reject(h, bhs, RejectReason::COMMAND_NOT_SUPPORTED);
         }
         self.take_number(bhs);
@@ -133,6 +145,9 @@ impl Session {
         if ids.is_empty() {
             return;
         }
+        for &id in ids {
+            self.record_copy(id, CopyEnd::Aborted);
+        }
         let held = h.abandon(ids);
         for &id in ids {
             let Some(task) = self.tasks.close(id) else { continue };
@@ -151,8 +166,7 @@ impl Session {
     /// says so (`tas`, SPC-5 section 7.5.13) each is answered TASK ABORTED, by [`Session::tell_aborted`] when the
     /// fences stand; not so those that this session itself asked to be reset.
     pub fn abort_for_another<H: Host>(&mut self, h: &mut H, lu: LuId, tas: bool) -> Aborted {
-        let others = self.tasks.iter().filter(|(_, t)| t.map.is_some() && t.lu == lu && !t.doomed);
-        let others: Vec<u32> = others.map(|(_, t)| t.itt).collect();
+        let others = self.others_tasks(|t| t.lu == lu);
         self.abort_where(h, |l| l == lu);
         if others.is_empty() {
             return Aborted::Nothing;
@@ -160,10 +174,30 @@ impl Session {
         if !tas {
             return Aborted::Silently;
         }
+        Aborted::ToBeTold(self.tell_later(&others))
+    }
+
+    /// Aborts copies that use a logical unit but were sent to another, because of a reset, or of what another nexus
+    /// did. They are not in its task set, so each is answered TASK ABORTED whatever its TAS says.
+    pub fn abort_copies<H: Host>(&mut self, h: &mut H, lu: LuId) -> Option<Ending> {
+        let strays = |t: &Task| t.lu != lu && t.uses(lu);
+        let told = self.others_tasks(strays);
+        self.abort_those(h, strays);
+        (!told.is_empty()).then(|| self.tell_later(&told))
+    }
+
+    /// The tags of tasks that somebody else's doing ends.
+    fn others_tasks(&self, which: impl Fn(&Task) -> bool) -> Vec<u32> {
+        let ended = |t: &Task| t.map.is_some() && which(t) && !t.doomed && !t.background;
+        self.tasks.iter().filter(|(_, t)| ended(t)).map(|(_, t)| t.itt).collect()
+    }
+
+    /// [`Session::tell_aborted`] is to answer these.
+    fn tell_later(&mut self, itts: &[u32]) -> Ending {
         let ending = Ending(self.managing.endings);
         self.managing.endings = ending.0.wrapping_add(1);
-        self.managing.aborted.extend(others.into_iter().map(|itt| (ending, itt)));
-        Aborted::ToBeTold(ending)
+        self.managing.aborted.extend(itts.iter().map(|itt| (ending, *itt)));
+        ending
     }
 
     /// The fences of one [`Session::abort_for_another`] stand: its tasks are answered.
@@ -189,19 +223,26 @@ impl Session {
 
     /// Aborts all tasks of the logical units that `which` names, without an answer.
     pub fn abort_where<H: Host>(&mut self, h: &mut H, which: impl Fn(LuId) -> bool) {
-        let doomed: Vec<TaskId> =
-            self.tasks.iter().filter(|(_, t)| t.map.is_some() && which(t.lu)).map(|(id, _)| id).collect();
+        self.abort_those(h, |t| t.map.is_some() && which(t.lu));
+    }
+
+    fn abort_those<H: Host>(&mut self, h: &mut H, which: impl Fn(&Task) -> bool) {
+        let doomed: Vec<TaskId> = self.tasks.iter().filter(|(_, t)| which(t)).map(|(id, _)| id).collect();
         self.abort_tasks(h, &doomed);
     }
 
     /// Aborts everything: the session ends. Slots that are free of the kernel go back.
     pub fn abort_all<H: Host>(&mut self, h: &mut H) {
         self.held.clear();
-        let doomed: Vec<TaskId> = self.tasks.iter().map(|(id, _)| id).collect();
-        self.abort_tasks(h, &doomed);
+        self.abort_those(h, |_| true);
     }
 
-    fn manage_then<H: Host>(&mut self, h: &mut H, what: Manage, answer: Answer) {
+    /// Whether no more functions may wait.
+    pub(super) fn is_managing_most(&self) -> bool {
+        self.managing.waiting.len() >= MAX_MANAGING
+    }
+
+    pub(super) fn manage_then<H: Host>(&mut self, h: &mut H, what: Manage, answer: Answer) {
         let token = self.managing.next_token;
         self.managing.next_token = token.wrapping_add(1);
         self.managing.waiting.push((token, answer));
@@ -216,6 +257,7 @@ impl Session {
                 let after = if then_close { After::Close } else { After::Keep };
                 self.answer_tmf(h, itt, response, after);
             }
+            Answer::CopyAborted { copy, by } => self.copy_aborted(h, copy, by),
             Answer::Logout { itt } => self.answer_logout(h, itt, LogoutResponseCode::SUCCESS, After::Close),
         }
     }

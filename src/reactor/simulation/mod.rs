@@ -11,6 +11,7 @@
 //! | `changes` | a change holds everywhere before it is answered: nothing that was answered is lost by it |
 //! | `data` | one disk for all sessions: every block is linearizable, from any core |
 //! | `enclosures` | what a client does in a range of its own is one step to all others |
+//! | `copies` | a third-party copy moves what is there, and writes nothing once its end was answered |
 //! | `fences` | what was aborted never overwrites what was written afterwards |
 //! | `hangs` | a disk that never finishes holds up no function, login, PREEMPT or stop |
 //! | `reservations` | after PREEMPT no core takes the loser's writes; what a nexus held goes with it |
@@ -25,6 +26,7 @@
 
 mod changes;
 mod client;
+mod copies;
 mod data;
 mod enclosures;
 mod fairness;

@@ -1,0 +1,236 @@
+//! Third-party copies: what they move is what was there, however few slots there are; and once the abort of a copy, or
+//! the login that ends it, was answered, it writes nothing more.
+
+use std::time::Duration;
+
+use super::client::{Client, Event};
+use super::data::some_clients;
+use super::load::lun;
+use super::rig::{Plan, Rig, TARGET};
+use super::seeds;
+use crate::initiator::cdb::{self, CopySegment};
+use crate::mem::PoolConfig;
+use crate::scsi::status;
+use crate::wire::codes::TmfFunction;
+
+const WAIT: Duration = Duration::from_secs(60);
+
+/// Blocks of each disk.
+const BLOCKS: u64 = 1536;
+
+/// The NAA designators of the rig's disks.
+const NAMES: [&[u8]; 2] = [&[0x30, 0, 0, 0, 0, 0, 0, 0], &[0x30, 0, 0, 0, 0, 0, 0, 1]];
+
+fn scene(seed: u64) -> (Rig, Vec<Client>) {
+    let few = PoolConfig { data: [8, 8, 8, 4], reserve: [1, 1, 1, 1] };
+    let many = Plan::default().pool;
+    let pool = if seed.is_multiple_of(3) { few } else { many };
+    let disks = vec![BLOCKS, BLOCKS];
+    let plan = Plan { reactors: 1 + seed as usize % 4, disks, pool, ..Plan::default() };
+    let mut rig = Rig::new(seed, &plan);
+    let mut clients = some_clients(&rig, 3);
+    for client in &mut clients {
+        client.login(rig.address, TARGET);
+    }
+    rig.until(&mut clients, WAIT, "logins", |_, clients| clients.iter().all(Client::is_full));
+    (rig, clients)
+}
+
+/// Waits for the status of one command, and forgets whatever else is said.
+fn status_of(rig: &mut Rig, clients: &mut [Client], who: usize, itt: u32) -> u8 {
+    let mut got = None;
+    rig.until(clients, WAIT, "one command is answered", |_, clients| {
+        while let Some(event) = clients[who].events.pop_front() {
+            if let Event::Answer { itt: tag, status, .. } = event
+                && tag == itt
+            {
+                got = Some(status);
+            }
+        }
+        got.is_some()
+    });
+    got.unwrap()
+}
+
+fn send(rig: &mut Rig, clients: &mut [Client], who: usize, disk: usize, cdb: &[u8], out: &[u8]) -> u32 {
+    rig.until(clients, WAIT, "the window opens", |_, clients| clients[who].credit() > 0);
+    clients[who].command(lun(disk), cdb, out.to_vec(), 0)
+}
+
+/// Does a command that ends well, past unit attentions.
+fn done(rig: &mut Rig, clients: &mut [Client], who: usize, disk: usize, cdb: &[u8], out: &[u8]) {
+    for _ in 0..8 {
+        let itt = send(rig, clients, who, disk, cdb, out);
+        match status_of(rig, clients, who, itt) {
+            status::GOOD => return,
+            status::CHECK_CONDITION => {}
+            other => panic!("status {other:#x}"),
+        }
+    }
+    panic!("it never ends well");
+}
+
+fn write(rig: &mut Rig, clients: &mut [Client], who: usize, disk: usize, bytes: &[u8]) {
+    for (n, part) in bytes.chunks(256 << 10).enumerate() {
+        let cdb = cdb::write(n as u64 * 512, (part.len() / 512) as u32);
+        done(rig, clients, who, disk, &cdb, part);
+    }
+}
+
+/// Bytes that differ from place to place and from `kind` to `kind`.
+fn pattern(kind: u8) -> Vec<u8> {
+    (0..BLOCKS * 512).map(|n| (n / 512 * 7 + n % 251) as u8 ^ kind).collect()
+}
+
+fn some_segments(rig: &Rig, most: u64) -> Vec<CopySegment> {
+    let segment = |_| {
+        let blocks = 1 + rig.chance(most);
+        let place = || (rig.chance(2) as u16, rig.chance(BLOCKS - blocks + 1));
+        CopySegment { from: place(), to: place(), blocks: blocks as u16 }
+    };
+    (0..1 + rig.chance(6)).map(segment).collect()
+}
+
+/// What the segments make of the disks, one after the other.
+fn apply(disks: &mut [Vec<u8>; 2], segments: &[CopySegment]) {
+    for s in segments {
+        let [from, to, len] = [s.from.1, s.to.1, s.blocks.into()].map(|n| n as usize * 512);
+        let bytes = disks[usize::from(s.from.0)][from..from + len].to_vec();
+        disks[usize::from(s.to.0)][to..to + len].copy_from_slice(&bytes);
+    }
+}
+
+#[test]
+fn a_copy_moves_what_is_there() {
+    seeds(16, |seed| {
+        let (mut rig, mut clients) = scene(seed);
+        let mut disks = [pattern(1), pattern(2)];
+        for disk in 0..2 {
+            write(&mut rig, &mut clients, disk, disk, &disks[disk].clone());
+        }
+        for round in 0..4 {
+            let most = if round == 0 { BLOCKS } else { 700 };
+            let segments = some_segments(&rig, most);
+            let list = cdb::copy_list(1, &NAMES, &segments);
+            let cdb = cdb::extended_copy(list.len() as u32);
+            let (who, disk) = (rig.chance(3) as usize, rig.chance(2) as usize);
+            done(&mut rig, &mut clients, who, disk, &cdb, &list);
+            apply(&mut disks, &segments);
+            for disk in 0..2 {
+                let got = rig.below.disk_content(rig.disks[disk]);
+                let wrong = got.iter().zip(&disks[disk]).position(|(a, b)| a != b);
+                assert_eq!(wrong, None, "disk {disk} after {segments:?}");
+            }
+        }
+        rig.finish(&mut clients);
+    });
+}
+
+/// Copies of one session and of several at a time, more than there are slots for.
+#[test]
+fn many_copies_share_few_slots() {
+    seeds(8, |seed| {
+        let (mut rig, mut clients) = scene(seed * 3);
+        let source = pattern(3);
+        write(&mut rig, &mut clients, 0, 0, &source);
+        (0..3).for_each(|who| done(&mut rig, &mut clients, who, 1, &[0; 6], &[]));
+        (0..3).for_each(|who| done(&mut rig, &mut clients, who, 0, &[0; 6], &[]));
+        let mut open = Vec::new();
+        for n in 0..9u16 {
+            let first = u64::from(n) * 170;
+            let segment = CopySegment { from: (0, first), to: (1, first), blocks: 170 };
+            let list = cdb::copy_list(n as u8, &NAMES, &[segment]);
+            let who = usize::from(n % 3);
+            open.push((
+                who,
+                send(&mut rig, &mut clients, who, 0, &cdb::extended_copy(list.len() as u32), &list),
+            ));
+        }
+        rig.until(&mut clients, WAIT, "all copies end", |_, clients| {
+            for (who, client) in clients.iter_mut().enumerate() {
+                while let Some(event) = client.events.pop_front() {
+                    if let Event::Answer { itt, status, .. } = event {
+                        assert_eq!(status, status::GOOD);
+                        open.retain(|o| *o != (who, itt));
+                    }
+                }
+            }
+            open.is_empty()
+        });
+        let copied = 9 * 170 * 512;
+        assert!(rig.below.disk_content(rig.disks[1])[..copied] == source[..copied]);
+        rig.finish(&mut clients);
+    });
+}
+
+const COPIER: usize = 0;
+const WRITER: usize = 1;
+const OTHER: usize = 2;
+
+/// Waits for the answer of a task management function.
+fn managed(rig: &mut Rig, clients: &mut [Client], who: usize, itt: u32) {
+    rig.until(clients, WAIT, "the function is answered", |_, clients| {
+        let events = std::mem::take(&mut clients[who].events);
+        events.iter().any(|e| matches!(e, Event::Managed { itt: tag, .. } if *tag == itt))
+    });
+}
+
+/// Ends the copy one way or another; returns when that was answered.
+fn end_copy(rig: &mut Rig, clients: &mut [Client], copy: u32, background: bool) {
+    match rig.chance(if background { 5 } else { 6 }) {
+        0 => {
+            let itt = send(rig, clients, COPIER, 0, &cdb::abort_copy(5), &[]);
+            // The copy may have ended before: then there is nothing to abort.
+            let status = status_of(rig, clients, COPIER, itt);
+            assert!(status == status::GOOD || status == status::CHECK_CONDITION);
+        }
+        n @ 1..3 => {
+            let who = if n == 1 { OTHER } else { COPIER };
+            let disk = rig.chance(2) as usize;
+            let itt = clients[who].manage(TmfFunction::LOGICAL_UNIT_RESET, lun(disk), u32::MAX);
+            managed(rig, clients, who, itt);
+        }
+        3 => {
+            let itt = clients[COPIER].manage(TmfFunction::ABORT_TASK_SET, lun(0), u32::MAX);
+            managed(rig, clients, COPIER, itt);
+        }
+        4 => {
+            clients[COPIER].hang_up();
+            clients[COPIER].login(rig.address, TARGET);
+            rig.until(clients, WAIT, "the login is answered", |_, clients| clients[COPIER].is_full());
+        }
+        _ => {
+            clients[COPIER].forget(copy);
+            let itt = clients[COPIER].manage(TmfFunction::ABORT_TASK, 0, copy);
+            managed(rig, clients, COPIER, itt);
+        }
+    }
+}
+
+#[test]
+fn a_copy_that_was_ended_writes_nothing_more() {
+    seeds(40, |seed| {
+        let (mut rig, mut clients) = scene(seed);
+        write(&mut rig, &mut clients, COPIER, 0, &pattern(1));
+        (0..3).for_each(|who| done(&mut rig, &mut clients, who, 1, &[0; 6], &[]));
+        let background = rig.chance(2) == 0;
+        let part = |n: u64| CopySegment { from: (0, n * 96), to: (1, n * 96), blocks: 96 };
+        let segments: Vec<CopySegment> = (0..16).map(part).collect();
+        let list = cdb::copy_list_lid4(5, background, &NAMES, &segments);
+        let cdb = cdb::extended_copy_lid4(list.len() as u32);
+        let copy = send(&mut rig, &mut clients, COPIER, 0, &cdb, &list);
+        if background {
+            assert_eq!(status_of(&mut rig, &mut clients, COPIER, copy), status::GOOD);
+        }
+        let time = Duration::from_micros(rig.chance(400_000));
+        rig.pass(&mut clients, time);
+        end_copy(&mut rig, &mut clients, copy, background);
+        let news = pattern(0xff);
+        write(&mut rig, &mut clients, WRITER, 1, &news);
+        rig.pass(&mut clients, Duration::from_millis(300));
+        let got = rig.below.disk_content(rig.disks[1]);
+        let ghost = got.iter().zip(&news).position(|(a, b)| a != b);
+        assert_eq!(ghost, None, "the copy wrote after its end was answered");
+        rig.finish(&mut clients);
+    });
+}
