@@ -135,28 +135,32 @@ fn many_copies_share_few_slots() {
         write(&mut rig, &mut clients, 0, 0, &source);
         (0..3).for_each(|who| done(&mut rig, &mut clients, who, 1, &[0; 6], &[]));
         (0..3).for_each(|who| done(&mut rig, &mut clients, who, 0, &[0; 6], &[]));
-        let mut open = Vec::new();
-        for n in 0..9u16 {
-            let first = u64::from(n) * 170;
-            let segment = CopySegment { from: (0, first), to: (1, first), blocks: 170 };
+        let begin = |rig: &mut Rig, clients: &mut [Client], n: u64| {
+            let segment = CopySegment { from: (0, n * 170), to: (1, n * 170), blocks: 170 };
             let list = cdb::copy_list(n as u8, &NAMES, &[segment]);
-            let who = usize::from(n % 3);
-            open.push((
-                who,
-                send(&mut rig, &mut clients, who, 0, &cdb::extended_copy(list.len() as u32), &list),
-            ));
-        }
-        rig.until(&mut clients, WAIT, "all copies end", |_, clients| {
-            for (who, client) in clients.iter_mut().enumerate() {
-                while let Some(event) = client.events.pop_front() {
-                    if let Event::Answer { itt, status, .. } = event {
-                        assert_eq!(status, status::GOOD);
-                        open.retain(|o| *o != (who, itt));
+            let who = n as usize % 3;
+            (who, send(rig, clients, who, 0, &cdb::extended_copy(list.len() as u32), &list), n)
+        };
+        let mut waiting: Vec<u64> = (0..9).collect();
+        while !waiting.is_empty() {
+            let mut open: Vec<_> = waiting.drain(..).map(|n| begin(&mut rig, &mut clients, n)).collect();
+            rig.until(&mut clients, WAIT, "all copies end", |_, clients| {
+                for (who, client) in clients.iter_mut().enumerate() {
+                    while let Some(event) = client.events.pop_front() {
+                        let Event::Answer { itt, status, .. } = event else { continue };
+                        let Some(at) = open.iter().position(|o| (o.0, o.1) == (who, itt)) else { continue };
+                        let (.., n) = open.swap_remove(at);
+                        match status {
+                            status::GOOD => {}
+                            // Its parameter list found no slot: it is to be sent again.
+                            status::BUSY | status::TASK_SET_FULL => waiting.push(n),
+                            other => panic!("status {other:#x}"),
+                        }
                     }
                 }
-            }
-            open.is_empty()
-        });
+                open.is_empty()
+            });
+        }
         let copied = 9 * 170 * 512;
         assert!(rig.below.disk_content(rig.disks[1])[..copied] == source[..copied]);
         rig.finish(&mut clients);
