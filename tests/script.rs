@@ -23,6 +23,7 @@ rules! {
     abort_of_a_task_beyond_the_window
     abort_of_a_task_further_on
     abort_of_a_task_not_sent
+    abort_of_a_task_on_another_lun
     abort_of_a_task_plugs_the_gap
     abort_of_a_task_that_waits_for_its_turn
     abort_of_a_task_to_come
@@ -36,6 +37,8 @@ rules! {
     another_pdu_during_login_closes
     bidirectional_command_is_refused
     buffer_offset_must_follow
+    clear_task_set_leaves_others_alone
+    clear_task_set_of_no_lun
     clear_tells_registrants
     cmdsn_advances_expcmdsn
     cmdsn_beyond_the_window_is_ignored
@@ -77,8 +80,13 @@ rules! {
     duplicate_cmdsn_is_ignored
     duplicate_of_a_waiting_command_is_ignored
     first_command_sees_power_on
+    functions_of_rfc_7144_need_their_level
     half_a_pdu_and_then_nothing
     header_digest_error_closes
+    i_t_nexus_reset_before_their_turn
+    i_t_nexus_reset_ends_tasks
+    i_t_nexus_reset_keeps_registrations
+    i_t_nexus_reset_releases_reserve
     immediate_commands_take_no_number
     immediate_data_must_be_negotiated
     log_sense_counts_commands
@@ -126,6 +134,7 @@ rules! {
     login_of_an_unknown_session_type
     login_operational_key_in_security
     login_protocol_level
+    login_protocol_level_unasked
     login_security_key_in_operational
     login_security_then_operational
     login_straight_to_operational
@@ -149,6 +158,7 @@ rules! {
     lun_reset_raises_unit_attention
     lun_reset_without_task_aborted
     lun_that_is_not_there
+    naca_is_refused
     nop_echo_fits_the_initiator
     nop_is_echoed
     nop_without_tag_is_not_answered
@@ -157,6 +167,13 @@ rules! {
     preempt_and_abort_ends_tasks
     preempt_removes_registrations
     preempt_tells_whom_it_concerns
+    query_asynchronous_event
+    query_asynchronous_event_of_several
+    query_task_names_the_lun
+    query_task_of_an_open_task
+    query_task_of_another_nexus
+    query_task_set
+    query_task_that_waits_for_its_turn
     read_only_refuses_writes
     read_overflow
     read_overflow_into_half_a_block
@@ -167,6 +184,7 @@ rules! {
     release_tells_registrants
     replace_lost_reservation_needs_a_loss
     report_luns_well_known_lun
+    report_of_functions_follows_the_level
     reservation_conflict
     reservation_conflict_on_several_reactors
     reservation_ends_with_its_holder

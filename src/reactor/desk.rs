@@ -203,6 +203,7 @@ impl<D: Driver> Host for Desk<'_, D> {
             // What an aborted task has asked of an owner may be under way.
             Manage::Fence if *self.recalled > 0 => return self.after_asks.push(token),
             Manage::Fence => return self.world.announce(then),
+            Manage::NexusReset(units) => return self.world.reset_nexus(&units, nexus, then),
             Manage::LuReset(lu) => (vec![lu], false),
             Manage::TargetReset { units, cold } => (units, cold),
         };

@@ -17,6 +17,8 @@ pub(super) struct GateId(pub(super) u32);
 pub(super) enum Then {
     /// A session is told that its task management function may be answered.
     Managed { conn: ConnId, token: u32 },
+    /// All know of the fences, which is one of the things that another gate of this reactor waits for.
+    Announced { gate: GateId },
     /// A task is told what the owner of its logical unit decided.
     Shared { conn: ConnId, task: TaskId, lu: LuId },
     /// As before, of a task that is forgotten: what it asked for cannot happen any more.

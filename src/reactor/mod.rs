@@ -268,6 +268,7 @@ impl<D: Driver> Reactor<D> {
     fn go_on(&mut self, then: Then, result: Result<(), Failure>) {
         match then {
             Then::Managed { conn, token } => self.with_session(conn, |s, desk| s.managed(desk, token)),
+            Then::Announced { gate } => self.world.acknowledged(gate, Ok(())),
             Then::Shared { conn, task, .. } => {
                 self.with_session(conn, |s, desk| s.shared_done(desk, task, result));
                 self.ask_answered(conn, false);

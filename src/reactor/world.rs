@@ -17,7 +17,7 @@ use super::unit::Unit;
 use crate::ids::{ConnId, LuId};
 use crate::mem::{Memory, Pool};
 use crate::ring::Driver;
-use crate::scsi::{Failure, LuState};
+use crate::scsi::{Failure, ItNexus, LuState, SharedOp};
 use crate::store::BlockingPool;
 
 /// Writes what must outlive a power loss; runs on the blocking pool.
@@ -86,6 +86,16 @@ impl<D: Driver> World<D> {
             if let Some(unit) = self.units.get_mut(fence.lu.0 as usize) {
                 unit.fences.push(*fence);
             }
+        }
+    }
+
+    /// The tasks of a nexus are forgotten, and what these logical units keep for it alone ends too; then `then` goes on.
+    /// What its tasks have asked of the owners is recalled before this, and what it asks from now on comes after.
+    pub(super) fn reset_nexus(&mut self, units: &[LuId], nexus: &ItNexus, then: Then) {
+        let gate = self.gates.shut(units.len() + 1, then);
+        self.announce(Then::Announced { gate });
+        for lu in units {
+            self.ask(*lu, SharedOp::NexusLoss, nexus.clone(), gate);
         }
     }
 

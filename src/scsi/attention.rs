@@ -53,6 +53,11 @@ impl Attentions {
         self.pending.insert(0, strongest);
     }
 
+    /// The one to be reported next, and whether there are more behind it.
+    pub fn next(&self) -> Option<(Asc, bool)> {
+        self.pending.first().map(|asc| (*asc, self.pending.len() > 1))
+    }
+
     /// Takes the one to be reported next.
     pub fn take(&mut self) -> Option<Asc> {
         self.pending.pop_at(0)
@@ -82,6 +87,17 @@ mod tests {
             a.raise(asc);
         }
         assert_eq!(all(a), [Asc(0x29, 3), Asc(0x2a, 3), Asc(0x2a, 9)]);
+    }
+
+    #[test]
+    fn to_look_at_the_next_leaves_it_there() {
+        let mut a = Attentions::new();
+        assert_eq!(a.next(), None);
+        a.raise(Asc(0x2a, 3));
+        assert_eq!(a.next(), Some((Asc(0x2a, 3), false)));
+        a.raise(Asc(0x29, 7));
+        assert_eq!(a.next(), Some((Asc(0x29, 7), true)));
+        assert_eq!(all(a), [Asc(0x29, 7), Asc(0x2a, 3)]);
     }
 
     #[test]

@@ -135,6 +135,7 @@ mod tests {
             attentions: &mut attentions,
             ports: &[],
             echo: &mut Echo::default(),
+            queries: false,
             now: 0,
         };
         (start(cdb, &mut cx, &mut out), out)
@@ -255,6 +256,7 @@ mod tests {
             attentions: &mut attentions,
             ports: &[],
             echo: &mut Echo::default(),
+            queries: false,
             now: 0,
         };
         let unmap = [0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0];

@@ -100,6 +100,8 @@ pub struct Context<'a> {
     pub ports: &'a [Port],
     /// What this nexus has written by WRITE BUFFER.
     pub echo: &'a mut Echo,
+    /// Whether this nexus may also ask for the task management functions of RFC 7144.
+    pub queries: bool,
     /// Nanoseconds since some moment that is the same for all commands.
     pub now: u64,
 }

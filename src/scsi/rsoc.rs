@@ -66,16 +66,22 @@ fn put_timeouts(answer: &mut Answer<'_>, wanted: bool) {
     }
 }
 
-/// ABORT TASK, ABORT TASK SET, CLEAR TASK SET, LOGICAL UNIT RESET, TARGET RESET; with REPD the long
-/// form, in which no function has a timeout.
-pub(super) fn functions(cdb: &Cdb, _: &Lu, _: &mut Context<'_>, out: &mut [u8]) -> Answered {
+/// ABORT TASK, ABORT TASK SET, CLEAR TASK SET, LOGICAL UNIT RESET, TARGET RESET.
+const FUNCTIONS: [u8; 2] = [0xda, 0];
+/// QUERY TASK in the first byte; QUERY ASYNCHRONOUS EVENT, QUERY TASK SET and I_T NEXUS RESET in the second.
+const QUERIES: [u8; 2] = [0x04, 0x07];
+
+/// What this nexus may ask for; with REPD in the long form, in which no function has a timeout.
+pub(super) fn functions(cdb: &Cdb, _: &Lu, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
     let allocation = cdb.u32::<6>() as usize;
     if allocation < 4 {
         return Err(bad_field(6, 7));
     }
     let mut answer = Answer::new(out, allocation);
     let long = cdb.bit::<2>(7);
-    answer.put(&[0xda, 0, 0, if long { 0x0c } else { 0 }]);
+    let queries = if cx.queries { QUERIES } else { [0; 2] };
+    let [first, second] = [0, 1].map(|n| FUNCTIONS[n] | queries[n]);
+    answer.put(&[first, second, 0, if long { 0x0c } else { 0 }]);
     answer.zeroes(if long { 12 } else { 0 });
     Ok(answer.finish())
 }
@@ -146,5 +152,7 @@ mod tests {
         assert_eq!(rig.data(&ask(0x80, 255))[..4], [0xda, 0, 0, 12]);
         assert_eq!(rig.data(&ask(0x80, 255)).len(), 16);
         assert_eq!(rig.sense(&ask(0, 3)), Sense::cdb_field(6, 7));
+        rig.queries = true;
+        assert_eq!(rig.data(&ask(0, 255)), [0xde, 0x07, 0, 0]);
     }
 }

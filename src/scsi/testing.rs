@@ -57,6 +57,7 @@ pub(super) struct Rig {
     pub(super) attentions: Attentions,
     pub(super) read_only_map: bool,
     pub(super) echo: Echo,
+    pub(super) queries: bool,
     pub(super) now: u64,
     pub(super) out: Vec<u8>,
 }
@@ -65,7 +66,8 @@ impl Rig {
     pub(super) fn new(facts: LuFacts) -> Self {
         let lu = Lu { facts: Arc::new(facts), state: Arc::default(), counters: Counters::default() };
         let out = vec![0xee; 4096];
-        Self { lu, attentions: Attentions::new(), read_only_map: false, echo: Echo::default(), now: 0, out }
+        let (attentions, echo) = (Attentions::new(), Echo::default());
+        Self { lu, attentions, read_only_map: false, echo, queries: false, now: 0, out }
     }
 
     /// Sends a command from nexus 1.
@@ -97,6 +99,7 @@ impl Rig {
             attentions: &mut self.attentions,
             ports: &[Port { tag: 1, relative: 1 }, Port { tag: 7, relative: 0x102 }],
             echo: &mut self.echo,
+            queries: self.queries,
             now: self.now,
         };
         call(&mut cx, &mut self.out)

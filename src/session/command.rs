@@ -3,6 +3,7 @@
 use arrayvec::ArrayVec;
 
 use super::host::{Claim, Host};
+use super::keys::LEVEL_RFC7144;
 use super::rx::Dest;
 use super::taking::{Unasked, Use};
 use super::task::{MAX_CDB, Task, Work};
@@ -148,6 +149,7 @@ impl Session {
             attentions,
             ports: &self.ports,
             echo: &mut self.echo,
+            queries: self.negotiated.protocol_level >= LEVEL_RFC7144,
             now: h.now(),
         };
         let outcome = match params {

@@ -165,6 +165,8 @@ impl DiskOp {
 pub enum Manage {
     /// Only the tasks that were just abandoned must be fenced.
     Fence,
+    /// I_T NEXUS RESET: as [`Manage::Fence`], and these logical units drop what they keep for this nexus alone.
+    NexusReset(Vec<LuId>),
     /// LOGICAL UNIT RESET.
     LuReset(LuId),
     /// TARGET WARM RESET or COLD RESET: all logical units of this session's target.

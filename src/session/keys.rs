@@ -21,6 +21,9 @@ pub const DEFAULT_SEGMENT_LENGTH: u32 = 8192;
 /// The largest length that a key can express (2²⁴ − 1), bytes.
 pub const LENGTH_MAX: u32 = (1 << 24) - 1;
 
+/// iSCSIProtocolLevel (section 13.24) of RFC 7144: its task management functions may be asked for.
+pub const LEVEL_RFC7144: u8 = 2;
+
 /// What a session is for (section 13.21).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum SessionType {
@@ -87,7 +90,7 @@ pub struct Negotiated {
     pub target_name: Option<String>,
     /// Order of responses around task management.
     pub task_reporting: TaskReporting,
-    /// iSCSIProtocolLevel: 1 is RFC 7143.
+    /// iSCSIProtocolLevel: 1 is RFC 7143, 2 is RFC 7144 besides.
     pub protocol_level: u8,
 }
 
@@ -194,7 +197,7 @@ impl From<&TpgParams> for Wishes {
             data_sequence_in_order: true,
             // One connection delivers in order, which is all that a response fence asks.
             task_reporting: &["ResponseFence", "RFC3720"],
-            protocol_level: 1,
+            protocol_level: LEVEL_RFC7144,
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use super::host::Host;
 use super::rx::Dest;
-use super::{Close, SEGMENT, Session};
+use super::{Close, MappedLun, SEGMENT, Session};
 use crate::ids::LuId;
 use crate::wire::bhs::{Bhs, DataOut, NopOut, ScsiCommand};
 use crate::wire::codes::{Opcode, RejectReason, TAG_NONE};
@@ -64,6 +64,13 @@ impl Early {
 
     fn is(&self, itt: u32) -> bool {
         self.request().is_some_and(|bhs| bhs.itt.get() == itt)
+    }
+
+    /// The logical unit that it is for, if it is a command.
+    fn unit(&self, luns: &[MappedLun]) -> Option<LuId> {
+        let bhs = self.request().filter(|bhs| bhs.opcode() == Opcode::SCSI_COMMAND)?;
+        let number = lun::from_wire(ScsiCommand::from_bhs(bhs.as_bhs()).lun)?;
+        luns.binary_search_by_key(&number, |l| l.lun).ok().map(|at| luns[at].lu)
     }
 }
 
@@ -222,23 +229,20 @@ impl Session {
     }
 
     /// ABORT TASK for a command that is held back: its number counts as received. Whether there was one.
-    pub(super) fn abort_held(&mut self, itt: u32) -> bool {
-        self.held.abort(|early| early.is(itt)) > 0
+    pub(super) fn abort_held(&mut self, itt: u32, lu: LuId) -> bool {
+        let luns = &self.luns;
+        self.held.abort(|early| early.is(itt) && early.unit(luns) == Some(lu)) > 0
     }
 
     /// The held commands of the logical units that `which` names and that were sent before `end`.
     pub(super) fn abort_held_where(&mut self, end: Sn, which: impl Fn(LuId) -> bool) {
         let luns = &self.luns;
-        let unit = |bhs: &Bhs| {
-            let number = lun::from_wire(ScsiCommand::from_bhs(bhs.as_bhs()).lun)?;
-            luns.binary_search_by_key(&number, |l| l.lun).ok().map(|at| luns[at].lu)
-        };
-        self.held.abort(|early| {
-            early.cmd_sn.precedes(end)
-                && early
-                    .request()
-                    .is_some_and(|bhs| bhs.opcode() == Opcode::SCSI_COMMAND && unit(bhs).is_some_and(&which))
-        });
+        self.held.abort(|early| early.cmd_sn.precedes(end) && early.unit(luns).is_some_and(&which));
+    }
+
+    /// Whether a command of that logical unit is held back under that tag.
+    pub(super) fn holds(&self, itt: u32, lu: LuId) -> bool {
+        self.held.early.iter().any(|early| early.is(itt) && early.unit(&self.luns) == Some(lu))
     }
 
     /// ABORT TASK for a command that has not come, although it was sent before the function: it counts as received

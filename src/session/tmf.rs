@@ -6,10 +6,11 @@
 use zerocopy::big_endian::U32;
 
 use super::host::{After, Host, Manage};
+use super::keys::LEVEL_RFC7144;
 use super::task::Task;
-use super::{Close, Session};
+use super::{Close, MappedLun, Session};
 use crate::ids::{LuId, TaskId};
-use crate::scsi::{CopyEnd, status};
+use crate::scsi::{Asc, Attentions, CopyEnd, SenseKey, status};
 use crate::wire::bhs::{Bhs, LogoutRequest, LogoutResponse, ScsiResponse, TaskMgmtRequest, TaskMgmtResponse};
 use crate::wire::codes::{LogoutReason, LogoutResponseCode, RejectReason, TmfFunction, TmfResponse};
 use crate::wire::sn::Sn;
@@ -72,20 +73,9 @@ impl Session {
         self.take_number(bhs);
         let (itt, end) = (pdu.itt.get(), Sn(pdu.cmd_sn.get()));
         match TmfFunction(pdu.flags & flags::FUNCTION_MASK) {
-            TmfFunction::ABORT_TASK => self.abort_one(h, pdu),
-            TmfFunction::ABORT_TASK_SET | TmfFunction::CLEAR_TASK_SET => match self.lu_of(pdu) {
-                Some(lu) => {
-                    self.abort_held_where(end, |l| l == lu);
-                    self.abort_where(h, |l| l == lu);
-                    self.manage_then(h, Manage::Fence, Answer::complete(itt));
-                }
-                None => self.answer_tmf(h, itt, TmfResponse::LUN_DOES_NOT_EXIST, After::Keep),
-            },
-            TmfFunction::LOGICAL_UNIT_RESET => match self.lu_of(pdu) {
-                Some(lu) => {
-                    self.doom(end, |l| l == lu);
-                    self.manage_then(h, Manage::LuReset(lu), Answer::complete(itt));
-                }
+            function if function.0 >= TmfFunction::QUERY_TASK.0 => self.newer_function(h, pdu, function),
+            function if is_of_a_unit(function) => match self.mapped(pdu).map(|l| l.lu) {
+                Some(lu) => self.unit_function(h, pdu, function, lu),
                 None => self.answer_tmf(h, itt, TmfResponse::LUN_DOES_NOT_EXIST, After::Keep),
             },
             TmfFunction::TARGET_WARM_RESET => {
@@ -106,6 +96,60 @@ impl Session {
         }
     }
 
+    /// A function on one logical unit.
+    fn unit_function<H: Host>(&mut self, h: &mut H, pdu: &TaskMgmtRequest, function: TmfFunction, lu: LuId) {
+        let (itt, end) = (pdu.itt.get(), Sn(pdu.cmd_sn.get()));
+        match function {
+            TmfFunction::ABORT_TASK => self.abort_one(h, pdu, lu),
+            TmfFunction::LOGICAL_UNIT_RESET => {
+                self.doom(end, |l| l == lu);
+                self.manage_then(h, Manage::LuReset(lu), Answer::complete(itt));
+            }
+            // Each nexus has a task set of its own, so that to clear it and to abort in it are the same.
+            _ => {
+                self.abort_held_where(end, |l| l == lu);
+                self.abort_where(h, |l| l == lu);
+                self.manage_then(h, Manage::Fence, Answer::complete(itt));
+            }
+        }
+    }
+
+    /// The functions of RFC 7144, which has to be agreed upon.
+    fn newer_function<H: Host>(&mut self, h: &mut H, pdu: &TaskMgmtRequest, function: TmfFunction) {
+        let itt = pdu.itt.get();
+        if self.negotiated.protocol_level < LEVEL_RFC7144 {
+            return self.answer_tmf(h, itt, TmfResponse::NOT_SUPPORTED, After::Keep);
+        }
+        match function {
+            TmfFunction::I_T_NEXUS_RESET => self.reset_nexus(h, pdu),
+            TmfFunction::QUERY_TASK | TmfFunction::QUERY_TASK_SET | TmfFunction::QUERY_ASYNCHRONOUS_EVENT => {
+                let found = self.mapped(pdu).map(|l| self.find(pdu, function, l));
+                self.answer_query(h, itt, found);
+            }
+            _ => self.answer_tmf(h, itt, TmfResponse::NOT_SUPPORTED, After::Keep),
+        }
+    }
+
+    /// What happens when the nexus is lost (SAM-5 section 6.3.4), but the session stays.
+    fn reset_nexus<H: Host>(&mut self, h: &mut H, pdu: &TaskMgmtRequest) {
+        self.abort_held_where(Sn(pdu.cmd_sn.get()), |_| true);
+        self.abort_where(h, |_| true);
+        self.luns.iter_mut().for_each(|l| l.attentions.raise(Asc::NEXUS_LOSS));
+        let units = self.logical_units().collect();
+        self.manage_then(h, Manage::NexusReset(units), Answer::complete(pdu.itt.get()));
+    }
+
+    /// What a query asks for, if it is there, as the response tells it.
+    fn find(&self, pdu: &TaskMgmtRequest, function: TmfFunction, unit: &MappedLun) -> Option<[u8; 3]> {
+        let tag = pdu.ref_task_tag.get();
+        let there = match function {
+            TmfFunction::QUERY_ASYNCHRONOUS_EVENT => return event(&unit.attentions),
+            TmfFunction::QUERY_TASK => self.open_task(tag, unit.lu).is_some() || self.holds(tag, unit.lu),
+            _ => self.tasks.iter().any(|(_, t)| t.map.is_some() && t.lu == unit.lu && !t.background),
+        };
+        there.then_some([0; 3])
+    }
+
     /// Marks the tasks that a reset of this session ends: the function's response answers for them. What comes
     /// between the request and the reset is ended too, but has an answer of its own.
     fn doom(&mut self, end: Sn, which: impl Fn(LuId) -> bool) {
@@ -117,21 +161,26 @@ impl Session {
         Manage::TargetReset { units: self.logical_units().collect(), cold }
     }
 
-    fn lu_of(&self, pdu: &TaskMgmtRequest) -> Option<LuId> {
+    fn mapped(&self, pdu: &TaskMgmtRequest) -> Option<&MappedLun> {
         let number = lun::from_wire(pdu.lun)?;
         let at = self.luns.binary_search_by_key(&number, |l| l.lun).ok()?;
-        Some(self.luns[at].lu)
+        self.luns.get(at)
     }
 
-    fn abort_one<H: Host>(&mut self, h: &mut H, pdu: &TaskMgmtRequest) {
+    /// The task with that tag in the task set of that logical unit.
+    fn open_task(&self, tag: u32, lu: LuId) -> Option<TaskId> {
+        self.tasks.by_itt(tag).filter(|id| self.tasks.get(*id).is_some_and(|t| t.map.is_some() && t.lu == lu))
+    }
+
+    fn abort_one<H: Host>(&mut self, h: &mut H, pdu: &TaskMgmtRequest, lu: LuId) {
         let itt = pdu.itt.get();
-        match self.tasks.by_itt(pdu.ref_task_tag.get()) {
+        match self.open_task(pdu.ref_task_tag.get(), lu) {
             Some(id) => {
                 self.abort_tasks(h, &[id]);
                 self.manage_then(h, Manage::Fence, Answer::complete(itt));
             }
             // One that has come before its turn, or is still to come: neither has done anything yet.
-            None if self.abort_held(pdu.ref_task_tag.get())
+            None if self.abort_held(pdu.ref_task_tag.get(), lu)
                 || self.abort_in_advance(Sn(pdu.ref_cmd_sn.get()), Sn(pdu.cmd_sn.get())) =>
             {
                 self.answer_tmf(h, itt, TmfResponse::COMPLETE, After::Keep);
@@ -263,8 +312,29 @@ impl Session {
     }
 
     fn answer_tmf<H: Host>(&mut self, h: &mut H, itt: u32, response: TmfResponse, after: After) {
-        let mut pdu =
-            TaskMgmtResponse { itt: U32::new(itt), response: response.0, ..TaskMgmtResponse::default() };
+        self.put_tmf(h, itt, response, [0; 3], after);
+    }
+
+    /// `found`: `None` when there is no such logical unit, `Some(None)` when there is nothing of the kind.
+    fn answer_query<H: Host>(&mut self, h: &mut H, itt: u32, found: Option<Option<[u8; 3]>>) {
+        let (response, additional) = match found {
+            None => (TmfResponse::LUN_DOES_NOT_EXIST, [0; 3]),
+            Some(None) => (TmfResponse::COMPLETE, [0; 3]),
+            Some(Some(additional)) => (TmfResponse::SUCCEEDED, additional),
+        };
+        self.put_tmf(h, itt, response, additional, After::Keep);
+    }
+
+    fn put_tmf<H: Host>(
+        &mut self,
+        h: &mut H,
+        itt: u32,
+        response: TmfResponse,
+        additional_response: [u8; 3],
+        after: After,
+    ) {
+        let (itt, response) = (U32::new(itt), response.0);
+        let mut pdu = TaskMgmtResponse { itt, response, additional_response, ..TaskMgmtResponse::default() };
         pdu.stat_sn = U32::new(self.next_stat_sn());
         self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, false);
         self.emit(h, pdu.as_bhs(), None, after);
@@ -296,6 +366,20 @@ impl Session {
         pdu.time2retain = 0.into();
         self.emit(h, pdu.as_bhs(), None, after);
     }
+}
+
+/// Whether a function of RFC 7143 is on one logical unit.
+fn is_of_a_unit(function: TmfFunction) -> bool {
+    use TmfFunction as F;
+    [F::ABORT_TASK, F::ABORT_TASK_SET, F::CLEAR_TASK_SET, F::LOGICAL_UNIT_RESET].contains(&function)
+}
+
+/// The unit attention that is to be reported next, as QUERY ASYNCHRONOUS EVENT tells it (SAM-5 section 7.10): UADE DEPTH
+/// (one, or more than one) and sense key, additional sense code and qualifier.
+fn event(attentions: &Attentions) -> Option<[u8; 3]> {
+    let (Asc(code, qualifier), more) = attentions.next()?;
+    let depth: u8 = if more { 2 } else { 1 };
+    Some([depth << 4 | SenseKey::UNIT_ATTENTION.0, code, qualifier])
 }
 
 impl Answer {

@@ -252,8 +252,10 @@ headers! {
         total_ahs_len: u8,
         /// No data.
         data_segment_len: [u8; 3],
+        /// What a query has found (RFC 7144): UADE DEPTH and sense key, additional sense code and qualifier.
+        additional_response: [u8; 3],
         /// Reserved.
-        reserved8: U64,
+        reserved11: [u8; 5],
         /// Initiator Task Tag of the request.
         itt: U32,
         /// Reserved.
@@ -716,6 +718,8 @@ mod tests {
         assert_eq!(offset_of!(ScsiResponse, residual_count), 44);
         assert_eq!(offset_of!(ScsiResponse, exp_data_sn), 36);
         assert_eq!(offset_of!(TaskMgmtRequest, ref_cmd_sn), 32);
+        assert_eq!(offset_of!(TaskMgmtResponse, additional_response), 8);
+        assert_eq!(offset_of!(TaskMgmtResponse, itt), 16);
         assert_eq!(offset_of!(DataOut, data_sn), 36);
         assert_eq!(offset_of!(DataOut, ttt), 20);
         assert_eq!(offset_of!(DataIn, status), 3);

@@ -45,7 +45,7 @@ pub(crate) fn shapes() -> Vec<Shape> {
         ScsiCommand: flags lun itt expected_data_transfer_length cmd_sn exp_stat_sn cdb;
         ScsiResponse: flags response status itt stat_sn exp_cmd_sn max_cmd_sn exp_data_sn residual_count;
         TaskMgmtRequest: flags lun itt ref_task_tag cmd_sn exp_stat_sn ref_cmd_sn exp_data_sn;
-        TaskMgmtResponse: flags response itt stat_sn exp_cmd_sn max_cmd_sn;
+        TaskMgmtResponse: flags response additional_response itt stat_sn exp_cmd_sn max_cmd_sn;
         DataOut: flags lun itt ttt exp_stat_sn data_sn buffer_offset;
         DataIn: flags status lun itt ttt stat_sn exp_cmd_sn max_cmd_sn data_sn buffer_offset residual_count;
         R2t: flags lun itt ttt stat_sn exp_cmd_sn max_cmd_sn r2t_sn buffer_offset desired_data_transfer_length;

@@ -182,7 +182,7 @@ impl Client {
         let text = format!(
             "InitiatorName={}\0TargetName={target}\0SessionType=Normal\0HeaderDigest={digest}\0DataDigest={digest}\0\
              InitialR2T={}\0ImmediateData={}\0FirstBurstLength={}\0MaxBurstLength={}\0\
-             MaxRecvDataSegmentLength={}\0MaxOutstandingR2T=8\0",
+             MaxRecvDataSegmentLength={}\0MaxOutstandingR2T=8\0iSCSIProtocolLevel=2\0",
             self.name,
             yes(m.initial_r2t),
             yes(m.immediate),

@@ -63,7 +63,8 @@ impl Mob {
     fn disturb(&mut self, rig: &Rig, clients: &mut [Client], who: usize) {
         match rig.chance(10) {
             0..5 => self.abort_one(rig, clients, who),
-            5..7 => self.abort_set(rig, clients, who),
+            5 => self.abort_set(rig, clients, who),
+            6 => self.reset_nexus(clients, who),
             7 => self.reset(rig, clients, who),
             _ => self.vanish(rig, clients, who),
         }
@@ -75,9 +76,24 @@ impl Mob {
             return;
         }
         let task = tasks[rig.chance(tasks.len() as u64) as usize];
+        let disk = self.load.open.get(&(who, task)).map_or(0, Did::disk);
         let ghosts = self.load.lose_one(who, task).into_iter().collect();
         clients[who].forget(task);
-        let itt = clients[who].manage(TmfFunction::ABORT_TASK, 0, task);
+        let itt = clients[who].manage(TmfFunction::ABORT_TASK, lun(disk), task);
+        self.functions[who].push((itt, Function::Abort(ghosts)));
+    }
+
+    /// Ends all tasks of the client, on all disks.
+    fn reset_nexus(&mut self, clients: &mut [Client], who: usize) {
+        if !clients[who].is_full() {
+            return;
+        }
+        let mut ghosts = Vec::new();
+        for task in self.open_tasks(who) {
+            ghosts.extend(self.load.lose_one(who, task));
+            clients[who].forget(task);
+        }
+        let itt = clients[who].manage(TmfFunction::I_T_NEXUS_RESET, 0, u32::MAX);
         self.functions[who].push((itt, Function::Abort(ghosts)));
     }
 
@@ -156,7 +172,10 @@ impl Mob {
         let Some(at) = self.functions[who].iter().position(|(tag, _)| *tag == itt) else { return };
         self.answered += 1;
         match self.functions[who].swap_remove(at).1 {
-            Function::Abort(ghosts) => self.load.bury(ghosts),
+            Function::Abort(ghosts) => {
+                assert!([TmfResponse::COMPLETE, TmfResponse::TASK_DOES_NOT_EXIST].contains(&response));
+                self.load.bury(ghosts);
+            }
             Function::Reset(disk) => {
                 assert_eq!(response, TmfResponse::COMPLETE);
                 self.was_reset(clients, disk);

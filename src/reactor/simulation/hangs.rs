@@ -88,7 +88,12 @@ impl Scene {
 #[test]
 fn an_abort_is_answered_although_the_disk_hangs() {
     seeds(8, |seed| {
-        for function in [TmfFunction::ABORT_TASK, TmfFunction::ABORT_TASK_SET, TmfFunction::CLEAR_TASK_SET] {
+        for function in [
+            TmfFunction::ABORT_TASK,
+            TmfFunction::ABORT_TASK_SET,
+            TmfFunction::CLEAR_TASK_SET,
+            TmfFunction::I_T_NEXUS_RESET,
+        ] {
             let mut scene = Scene::new(seed);
             let task = if function == TmfFunction::ABORT_TASK { scene.task } else { u32::MAX };
             scene.is_managed(0, function, task);
@@ -122,6 +127,22 @@ fn a_login_takes_the_place_of_a_session_whose_disk_hangs() {
         scene.rig.until(&mut scene.clients, PATIENCE, "the login", |_, c| c[0].is_full());
         assert_eq!(run(&mut scene.rig, &mut scene.clients, 1, ready), status::GOOD, "nothing is reserved");
         old.into_iter().for_each(|fd| scene.rig.below.close(fd).expect("it was open"));
+        scene.stays_fenced();
+    });
+}
+
+#[test]
+fn a_nexus_reset_ends_what_was_reserved_although_the_disk_hangs() {
+    seeds(8, |seed| {
+        let mut scene = Scene::new(seed);
+        let reserve = reserve_6(&mut scene.clients[0]);
+        assert_eq!(status_of(&mut scene.rig, &mut scene.clients, 0, reserve), status::GOOD);
+        let change = write_through(&mut scene.clients[0]);
+        scene.rig.pass(&mut scene.clients, Duration::from_millis(50));
+        scene.is_managed(0, TmfFunction::I_T_NEXUS_RESET, u32::MAX);
+        scene.clients[0].forget(change);
+        // It was answered when nothing of it was left: whoever is quick must not meet the reservation any more.
+        assert_eq!(run(&mut scene.rig, &mut scene.clients, 1, ready), status::GOOD, "nothing is reserved");
         scene.stays_fenced();
     });
 }

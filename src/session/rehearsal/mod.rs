@@ -26,13 +26,13 @@ use self::requests::Initiator;
 use self::slots::Slots;
 use self::stage::{Stage, State};
 use super::host::{After, Host, Manage};
-use super::keys::Negotiated;
+use super::keys::{LEVEL_RFC7144, Negotiated};
 use super::login::Established;
 use super::order::TOO_MUCH_HELD;
 use super::tmf::{Aborted, Ending};
 use super::{Close, Session};
 use crate::ids::{BufId, LuId};
-use crate::scsi::{Asc, Failure, Sense};
+use crate::scsi::{Asc, Failure, Sense, SharedOp};
 use crate::target::{Auth, Catalog, Lun, Target, Tpg, TpgParams};
 
 /// Bytes of staging, as the reactor has it.
@@ -86,6 +86,7 @@ fn negotiated(dice: &mut Dice<'_>) -> Negotiated {
         initial_r2t: dice.once_in(2),
         immediate_data: !dice.once_in(4),
         max_outstanding_r2t: dice.pick(&[1, 2, 8, 100]),
+        protocol_level: LEVEL_RFC7144,
         ..Negotiated::default()
     }
 }
@@ -316,10 +317,18 @@ impl World {
         let (token, what) = self.stage.managing.remove(0);
         match what {
             Manage::Fence => {}
+            Manage::NexusReset(units) => units.iter().for_each(|lu| self.lose_nexus(*lu)),
             Manage::LuReset(lu) => self.reset(&[lu]),
             Manage::TargetReset { units, .. } => self.reset(&units),
         }
         self.session.managed(&mut self.stage, token);
+    }
+
+    fn lose_nexus(&mut self, lu: LuId) {
+        let nexus = self.session.nexus().clone();
+        let unit = &mut self.stage.units[lu.0 as usize].lu;
+        let next = unit.state.apply(&unit.facts, &SharedOp::NexusLoss, &nexus);
+        unit.state = Arc::new(next.expect("it cannot be refused").0);
     }
 
     fn reset(&mut self, units: &[LuId]) {

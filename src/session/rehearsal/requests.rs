@@ -244,10 +244,10 @@ impl Initiator {
         if (!immediate && (!self.may_send() || !self.gaps.is_empty())) || self.logging_out {
             return;
         }
-        let function = dice.pick(&[1, 1, 1, 1, 2, 5, 6, 7, 8, 9]);
+        let function = dice.pick(&[1, 1, 1, 1, 2, 5, 6, 7, 8, 9, 10, 11, 12, 13]);
         let waiting = self.asked.values().filter(|a| **a == Asked::Management).count();
         // More than a session lets wait: those are rejected.
-        if self.honest && (function > 6 || waiting >= 60) {
+        if self.honest && (function == 7 || waiting >= 60) {
             return;
         }
         let (number, unit, ..) = dice.pick(&LUNS);
@@ -259,14 +259,21 @@ impl Initiator {
         pdu.opcode |= if immediate { flags::IMMEDIATE } else { 0 };
         pdu.flags |= function;
         let open: Vec<u32> = self.commands.keys().copied().collect();
+        let mut unit = unit;
         if !open.is_empty() && !dice.once_in(8) {
-            pdu.ref_task_tag = U32::new(dice.pick(&open));
-        }
-        let of_unit = |c: &Command| function >= 6 || c.unit == Some(unit);
-        for (itt, command) in &mut self.commands {
-            if if function == 1 { *itt == pdu.ref_task_tag.get() } else { of_unit(command) } {
-                command.doomed = true;
+            let task = dice.pick(&open);
+            pdu.ref_task_tag = U32::new(task);
+            if let Some(of_task) = self.commands[&task].unit.filter(|_| [1, 9].contains(&function)) {
+                (unit, pdu.lun) = (of_task, lun::to_wire(of_task.0 as u16));
             }
+        }
+        for (itt, command) in &mut self.commands {
+            command.doomed |= match function {
+                1 => *itt == pdu.ref_task_tag.get() && command.unit == Some(unit),
+                2..=5 => command.unit == Some(unit),
+                6 | 7 | 11 => true,
+                _ => false,
+            };
         }
         self.put(dice, pdu.as_bhs(), &[]);
         self.asked.insert(pdu.itt.get(), Asked::Management);
