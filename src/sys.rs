@@ -114,6 +114,18 @@ pub fn fallocate(fd: BorrowedFd<'_>, mode: c_int, offset: u64, len: u64) -> io::
     }
 }
 
+/// `lseek`, for `SEEK_DATA` and `SEEK_HOLE`: where that is next from `from` on. It moves the file's position, which
+/// nothing of ours uses.
+///
+/// # Errors
+/// The kernel's; `ENXIO`: there is none any more.
+pub fn seek(fd: BorrowedFd<'_>, from: u64, whence: c_int) -> io::Result<u64> {
+    let from = to_off(from)?;
+    // SAFETY: no memory is passed.
+    let at = unsafe { libc::lseek(fd.as_raw_fd(), from, whence) };
+    u64::try_from(at).map_err(|_| io::Error::last_os_error())
+}
+
 fn to_off(n: u64) -> io::Result<libc::off_t> {
     libc::off_t::try_from(n).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))
 }

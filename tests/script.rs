@@ -89,6 +89,7 @@ rules! {
     i_t_nexus_reset_releases_reserve
     immediate_commands_take_no_number
     immediate_data_must_be_negotiated
+    loaded_medium_may_be_another
     log_sense_counts_commands
     login_after_login_closes
     login_answer_in_pieces
@@ -158,6 +159,7 @@ rules! {
     lun_reset_raises_unit_attention
     lun_reset_without_task_aborted
     lun_that_is_not_there
+    medium_removal_prevented
     naca_is_refused
     nop_echo_fits_the_initiator
     nop_is_echoed
@@ -219,6 +221,9 @@ rules! {
     unsolicited_data_beyond_first_burst_fails
     unsolicited_data_must_be_negotiated
     unsolicited_data_of_a_failed_command_passes
+    verify_names_the_byte_that_differs
+    verify_of_each_block_by_one
+    write_and_verify_reads_back
     write_before_its_turn_keeps_its_data
     write_buffer_echoes
     write_by_r2t

@@ -47,6 +47,7 @@ pub(super) fn stray_options(args: &Serve) -> Vec<Problem> {
         ("--chap-user", args.chap_user.is_some()),
         ("--block-size", args.block_size.is_some()),
         ("--read-only", args.read_only),
+        ("--removable", args.removable),
     ];
     let stray = given.into_iter().filter(|(_, given)| *given);
     stray
@@ -69,7 +70,10 @@ fn stores(args: &Serve, problems: &mut Vec<Problem>) -> Vec<StoreConfig> {
                 "two LUNs would overwrite each other's data",
                 "name it once",
             )),
-            Ok(store) => stores.push(StoreConfig { read_only: args.read_only, ..store }),
+            Ok(store) => {
+                let (read_only, removable) = (args.read_only, args.removable);
+                stores.push(StoreConfig { read_only, removable, ..store });
+            }
             Err(error) => {
                 problems.push(Problem::error(at(argument), error.what, error.reason, error.remedy));
             }

@@ -99,6 +99,10 @@ pub(super) struct Serve {
     #[arg(long)]
     pub(super) read_only: bool,
 
+    /// Show removable media, which initiators may eject and load again
+    #[arg(long)]
+    pub(super) removable: bool,
+
     /// Where identities and reservations are kept [default: /var/lib/ringtgt]
     ///
     /// For STOREs of users other than root the default is ~/.local/state/ringtgt.
@@ -146,7 +150,7 @@ mod tests {
     #[test]
     fn the_synopsis_is_understood() {
         let line = "ringtgt serve --listen 127.0.0.1:0 --listen [::1]:0 --reactors 0-1 --iqn iqn.2026-11.a:b \
-                    --allow iqn.2026-11.a:i --chap-user u --chap-secret-file f --block-size 4096 --read-only \
+                    --allow iqn.2026-11.a:i --chap-user u --chap-secret-file f --block-size 4096 --read-only --removable \
                     --state-dir d --poll-us 0 --buffer-memory 256M --kernel-level 5.10 --log debug a.img:1G ram:1M";
         let Command::Serve(serve) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
             panic!("not serve")

@@ -173,6 +173,11 @@ impl<D: Driver> Host for Desk<'_, D> {
         self.world.submit(Client::Task { conn: self.conn, task, part }, lu, op);
     }
 
+    fn flush_unwatched(&mut self, lu: LuId) {
+        let _inside = Inside;
+        self.world.submit(Client::Nobody, lu, DiskOp::Flush);
+    }
+
     fn abandon(&mut self, tasks: &[TaskId]) -> Held {
         let _inside = Inside;
         let held = self.world.abandon(self.conn, tasks);

@@ -5,9 +5,9 @@
 
 use crate::ids::{BufId, ConnId, LuId, TaskId};
 use crate::ring::{Driver, Op};
-use crate::scsi::{Asc, Failure, Sense, status};
-use crate::session::host::{DiskOp, Held};
-use crate::store::{BlockingJob, Direction, Fault, Progress, Span, Step, judge_plain};
+use crate::scsi::{Asc, Failure, Sense, Stretch, status};
+use crate::session::host::{DiskOp, Held, stretch_bytes};
+use crate::store::{BlockingJob, Direction, Fault, Mapping, Progress, Span, Step, judge_plain};
 
 use super::mail::{Fence, FenceId, Letter};
 use super::tag::Tag;
@@ -20,13 +20,15 @@ pub(super) enum Client {
     Task { conn: ConnId, task: TaskId, part: u8 },
     /// The owner of the logical unit, before a change is answered: its number.
     Owner { serial: u32 },
+    /// Nobody: a flush whose command is answered.
+    Nobody,
 }
 
 impl Client {
     pub(super) fn conn(self) -> Option<ConnId> {
         match self {
             Self::Task { conn, .. } => Some(conn),
-            Self::Owner { .. } => None,
+            Self::Owner { .. } | Self::Nobody => None,
         }
     }
 
@@ -34,7 +36,7 @@ impl Client {
     pub(super) fn is_same_task(self, other: Self) -> bool {
         let whole = |client| match client {
             Self::Task { conn, task, .. } => Self::Task { conn, task, part: 0 },
-            owner @ Self::Owner { .. } => owner,
+            other @ (Self::Owner { .. } | Self::Nobody) => other,
         };
         whole(self) == whole(other)
     }
@@ -62,6 +64,8 @@ pub(super) struct Job {
     /// Bytes that earlier, short transfers have moved.
     moved: u32,
     span: Option<Span>,
+    /// For [`DiskOp::Map`]: what the store says.
+    mapping: Option<Mapping>,
     state: State,
     serial: u32,
     /// Its own range is fenced until it ends.
@@ -109,7 +113,8 @@ impl<D: Driver> World<D> {
         let state = if fenced { State::Parked } else { State::Waiting };
         // A write can be durable by itself; what goes by pieces is flushed at its end.
         let through = span.is_some() && unit.lu.state.mode.current.write_through;
-        let job = Job { client, lu, op, moved: 0, span, state, serial, fence: None, pass, through };
+        let mapping = matches!(op, DiskOp::Map { .. }).then(Mapping::default);
+        let job = Job { client, lu, op, moved: 0, span, mapping, state, serial, fence: None, pass, through };
         let id = JobId { index: self.jobs.insert(job) as u32, serial };
         if fenced {
             self.counters.fenced += 1;
@@ -138,6 +143,10 @@ impl<D: Driver> World<D> {
         job.state = State::Waiting;
         let through = unit.lu.state.mode.current.write_through;
         let step = match (job.op, &job.span) {
+            (DiskOp::Map { offset, len, most, .. }, _) => match &job.mapping {
+                Some(mapping) => unit.store.map(offset, len, most, mapping),
+                None => return,
+            },
             (DiskOp::Read { buf, len, offset }, _) => {
                 let place = self.pool.place(buf).part(job.moved, len - job.moved);
                 unit.store.read(&mut self.memory, place, offset + u64::from(job.moved))
@@ -258,10 +267,23 @@ impl<D: Driver> World<D> {
     fn finish(&mut self, id: JobId, result: Result<(), Failure>) {
         let Some(job) = self.remove(id.index as usize) else { return };
         if job.state != State::Ghost {
+            if let (DiskOp::Map { buf, .. }, Some(said)) =
+                (job.op, job.mapping.as_ref().and_then(|m| m.get()))
+            {
+                self.put_stretches(buf, said);
+            }
             return self.finished.push_back((job.client, job.lu, result));
         }
         if let Some(buf) = job.op.buf() {
             self.pool.free(buf);
+        }
+    }
+
+    fn put_stretches(&mut self, buf: BufId, said: &[Stretch]) {
+        let slot = self.memory.get_mut(self.pool.place(buf));
+        let end = Stretch { len: 0, mapped: false };
+        for (room, stretch) in slot.as_chunks_mut().0.iter_mut().zip(said.iter().chain([&end])) {
+            *room = stretch_bytes(*stretch);
         }
     }
 

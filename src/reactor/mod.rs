@@ -246,6 +246,7 @@ impl<D: Driver> Reactor<D> {
     fn disk_ended(&mut self, client: Client, lu: LuId, result: Result<(), Failure>) {
         match client {
             Client::Owner { serial } => self.world.flushed(lu, serial, result),
+            Client::Nobody => {}
             Client::Task { conn, task, part } => {
                 #[cfg(test)]
                 self.world.heard.push((client, result));

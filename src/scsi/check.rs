@@ -1,6 +1,5 @@
 //! Checks that several commands share: is the field one we know, does the range lie in the medium.
 
-use super::cdb::Cdb;
 use super::{Asc, Context, Failure, Lu, LuFacts, Range, Sense};
 
 /// INVALID FIELD IN CDB, with a pointer to the field (its first byte and most significant bit).
@@ -25,12 +24,6 @@ pub(super) fn bad_length() -> Failure {
 #[cold]
 fn out_of_range() -> Failure {
     Sense::illegal(Asc::LBA_OUT_OF_RANGE).into()
-}
-
-/// RDPROTECT, WRPROTECT or VRPROTECT must be zero: there is no protection information.
-#[inline]
-pub(super) fn unprotected(cdb: &Cdb) -> Result<(), Failure> {
-    if cdb.u8::<1>() >> 5 == 0 { Ok(()) } else { Err(bad_field(1, 7)) }
 }
 
 /// The bytes of `blocks` blocks from `lba`, if the medium has them all. None is all right anywhere

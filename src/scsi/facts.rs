@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 /// The most that one WRITE SAME may cover on a logical unit that is not thin, in bytes: enough
-/// to zero a disk in few commands, little enough that one command does not hold a core for long.
-const WRITE_SAME_BYTES: u64 = 32 << 20;
+/// to zero a disk in few commands, little enough that a slow disk writes it within an initiator's patience.
+const WRITE_SAME_BYTES: u64 = 256 << 20;
 
 /// The facts of one logical unit.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub struct LuFacts {
     pub removable: bool,
     /// Whether what commands ask to be saved outlives the process.
     pub saves: bool,
+    /// Whether the medium is memory, so that every block is always at hand.
+    pub resident: bool,
 }
 
 /// How space is given back (SBC-4 section 4.7).

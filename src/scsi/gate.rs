@@ -71,10 +71,9 @@ fn admit(row: &Row, cdb: &Cdb, lu: &Lu, cx: &Context<'_>) -> Result<(), Failure>
     if !lu.state.drive.is_ready() {
         accessible(row, lu)?;
     }
-    let control = row.usage.len() - 1;
     // NACA asks for ACA, which the standard INQUIRY data says is not there (SAM-6 section 5.2).
-    if cdb.get(control) & 0x04 != 0 {
-        return Err(bad_field(control as u16, 2));
+    if cdb.get(usize::from(row.control)) & 0x04 != 0 {
+        return Err(bad_field(u16::from(row.control), 2));
     }
     Ok(())
 }
@@ -185,11 +184,12 @@ mod tests {
     #[test]
     fn unknown_opcodes_and_service_actions() {
         let mut rig = Rig::new(facts());
-        for opcode in [0x04, 0x7f, 0xc0, 0x89] {
+        for opcode in [0x04, 0xc0, 0x89] {
             let sense = rig.sense(&[opcode, 0, 0, 0, 0, 0]);
             assert_eq!(sense.asc, Asc::INVALID_OPCODE, "{opcode:#x}");
             assert_eq!(sense.field.map(|f| (f.in_cdb, f.byte)), Some((true, 0)));
         }
+        assert_eq!(rig.sense(&[0x7f; 16]), Sense::cdb_field(8, 7));
         assert_eq!(rig.sense(&[0x9e, 0x1f, 0, 0]), Sense::cdb_field(1, 4));
         assert_eq!(rig.sense(&[0x5e, 4, 0, 0, 0, 0, 0, 0, 8, 0]), Sense::cdb_field(1, 4));
     }

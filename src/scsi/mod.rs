@@ -26,11 +26,13 @@ mod copy;
 mod counters;
 mod diagnostic;
 mod drive;
+mod extent;
 mod facts;
 mod gate;
 mod inquiry;
 mod known;
 mod label;
+mod lists;
 mod log;
 mod medium;
 mod misc;
@@ -42,6 +44,7 @@ mod sense;
 mod space;
 mod state;
 mod table;
+mod verify;
 mod vpd;
 
 #[cfg(test)]
@@ -63,6 +66,7 @@ pub use facts::{Identity, LuFacts, Naa, Thin};
 pub use gate::{params, start};
 pub use known::REPORT_LUNS_LUN;
 pub use label::{Label, Labels};
+pub use lists::{Stretch, mapped};
 pub use log::LogBases;
 pub use mode::{ModePages, Settings};
 pub use nexus::{ItNexus, Port, TargetPort};
@@ -111,6 +115,8 @@ pub struct Context<'a> {
 pub enum Outcome {
     /// Status GOOD, no data.
     Good,
+    /// Status CONDITION MET, no data.
+    Met,
     /// Status GOOD; the data-in is `out[..n]`, already cut to the allocation length.
     Data(usize),
     /// It failed.
@@ -177,6 +183,19 @@ pub enum Io {
         /// What to compare with.
         range: Range,
     },
+    /// Data-out, one logical block, is compared with each block of the range; a difference is
+    /// [`Sense::miscompare`] with the offset in that block.
+    CompareEach {
+        /// What to compare with.
+        range: Range,
+    },
+    /// Data-out (`range.len` bytes) goes to the range, durably, and is read back.
+    WriteVerify {
+        /// Where to write.
+        range: Range,
+        /// Whether what is read must equal the data-out, as for [`Io::Compare`].
+        compare: bool,
+    },
     /// The range is read and must be readable; no data is transferred.
     Verify {
         /// What to read.
@@ -205,6 +224,13 @@ pub enum Io {
         range: Range,
         /// Whether the range may be given back instead.
         unmap: bool,
+    },
+    /// Which parts of the range take space; [`mapped`] makes the data-in of that.
+    Map {
+        /// What is asked about.
+        range: Range,
+        /// So many stretches, from the beginning, are enough; at least 1.
+        most: u32,
     },
 }
 

@@ -26,7 +26,8 @@ fn all(answer: &mut Answer<'_>, lu: &Lu, timeouts: bool) {
     answer.zeroes(4);
     for row in ROWS.iter().filter(|row| row.on(&lu.facts)) {
         let flags = u8::from(timeouts) << 1 | u8::from(row.action.is_some());
-        answer.put(&[row.opcode, 0, 0, row.action.unwrap_or(0), 0, flags, 0, row.usage.len() as u8]);
+        let [high, low] = row.action.unwrap_or(0).to_be_bytes();
+        answer.put(&[row.opcode, 0, high, low, 0, flags, 0, row.usage.len() as u8]);
         put_timeouts(answer, timeouts);
     }
     answer.close_u32(0, 4);
@@ -43,7 +44,7 @@ fn wanted(cdb: &Cdb, lu: &Lu, option: u8) -> Result<Option<&'static Row>, Failur
         _ => {}
     }
     let asked = if option == 1 { 0 } else { action };
-    Ok(rows.find(|row| u16::from(row.action.unwrap_or(0)) == asked))
+    Ok(rows.find(|row| row.action.unwrap_or(0) == asked))
 }
 
 /// SUPPORT 011b (as the standard says) with the CDB's usage data, or 001b (not supported).
@@ -121,7 +122,7 @@ mod tests {
     fn one_command_as_each_option_wants_it() {
         let mut rig = Rig::new(facts());
         for row in rows_of(&rig.lu.facts.clone()) {
-            let action = u16::from(row.action.unwrap_or(0));
+            let action = row.action.unwrap_or(0);
             let (right, wrong) = if row.action.is_some() { (2, 1) } else { (1, 2) };
             let want = [&[0, 3, 0, row.usage.len() as u8][..], row.usage].concat();
             assert_eq!(rig.data(&ask(right, row.opcode, action)), want);

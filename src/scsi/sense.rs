@@ -15,6 +15,8 @@ pub mod status {
     pub const GOOD: u8 = 0x00;
     /// Sense data says what happened.
     pub const CHECK_CONDITION: u8 = 0x02;
+    /// PRE-FETCH: all blocks are at hand.
+    pub const CONDITION_MET: u8 = 0x04;
     /// The logical unit cannot take the command now.
     pub const BUSY: u8 = 0x08;
     /// Another I_T nexus holds a reservation that forbids the command.

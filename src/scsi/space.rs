@@ -1,48 +1,66 @@
 //! Commands that fill the medium or give it back: WRITE SAME and UNMAP (SBC-4 sections 5.38, 5.51).
 
 use super::cdb::Cdb;
-use super::check::{bad_field, bad_length, range, unprotected};
-use super::{Answered, Context, Failure, Io, Lu, Outcome, Range, Sense, Thin};
+use super::check::{bad_field, bad_length, range};
+use super::extent::Extent;
+use super::{Answered, Asc, Context, Failure, Io, Lu, Outcome, Sense, Thin};
 
 /// Bytes of the UNMAP parameter list before the descriptors, and of each descriptor.
 const UNMAP_HEADER: usize = 8;
 const UNMAP_DESCRIPTOR: usize = 16;
 
 pub(super) fn write_same10(cdb: &Cdb, lu: &Lu, _: &mut Context<'_>, _: &mut [u8]) -> Answered {
-    let range = write_same(cdb, lu, u64::from(cdb.u32::<2>()), u64::from(cdb.u16::<7>()), 7)?;
-    Ok(Outcome::Io(Io::Fill { range, unmap: cdb.bit::<1>(UNMAP) }))
+    // Bit 0 is obsolete here.
+    write_same(lu, &Extent::of10(cdb), false)
 }
 
 pub(super) fn write_same16(cdb: &Cdb, lu: &Lu, _: &mut Context<'_>, _: &mut [u8]) -> Answered {
-    let range = write_same(cdb, lu, cdb.u64::<2>(), u64::from(cdb.u32::<10>()), 10)?;
-    let (unmap, no_data_out) = (cdb.bit::<1>(UNMAP), cdb.bit::<1>(0));
-    Ok(Outcome::Io(if no_data_out { Io::Zero { range, unmap } } else { Io::Fill { range, unmap } }))
+    let extent = Extent::of16(cdb);
+    write_same(lu, &extent, extent.flag(NDOB))
+}
+
+pub(super) fn write_same32(cdb: &Cdb, lu: &Lu, _: &mut Context<'_>, _: &mut [u8]) -> Answered {
+    let extent = Extent::of32(cdb);
+    write_same(lu, &extent, extent.flag(NDOB))
 }
 
 const ANCHOR: u8 = 4;
 const UNMAP: u8 = 3;
+const NDOB: u8 = 0;
 
-/// The rules of both WRITE SAMEs. A length of 0 would mean all the rest of the medium: the Block
-/// Limits page says that it is refused (WSNZ).
-fn write_same(cdb: &Cdb, lu: &Lu, lba: u64, blocks: u64, length_at: u16) -> Result<Range, Failure> {
-    unprotected(cdb)?;
-    if cdb.bit::<1>(ANCHOR) {
-        return Err(bad_field(1, ANCHOR));
+/// Without data-out zeroes are meant. A length of 0 means all the rest of the medium, as far as MAXIMUM WRITE SAME
+/// LENGTH lets one command go.
+fn write_same(lu: &Lu, extent: &Extent, no_data_out: bool) -> Answered {
+    allowed(lu, extent)?;
+    let rest = lu.facts.blocks.saturating_sub(extent.lba);
+    let blocks = if extent.blocks == 0 { rest } else { extent.blocks };
+    let range = range(&lu.facts, extent.lba, blocks)?;
+    if range.len == 0 {
+        return Err(Sense::illegal(Asc::LBA_OUT_OF_RANGE).into());
+    }
+    let limit = lu.facts.max_write_same_blocks();
+    if limit != 0 && blocks > limit {
+        return Err(bad_field(extent.length_at, 7));
+    }
+    let unmap = extent.flag(UNMAP);
+    Ok(Outcome::Io(if no_data_out { Io::Zero { range, unmap } } else { Io::Fill { range, unmap } }))
+}
+
+/// Whether the flags ask for what the unit can do.
+fn allowed(lu: &Lu, extent: &Extent) -> Result<(), Failure> {
+    extent.unprotected()?;
+    if extent.flag(ANCHOR) {
+        return Err(extent.bad_flag(ANCHOR));
     }
     // Of a read-only store it is not known whether it could give space back: it is refused as protected.
-    if cdb.bit::<1>(UNMAP) && lu.facts.thin.is_none() && !lu.facts.read_only {
-        return Err(bad_field(1, UNMAP));
+    if extent.flag(UNMAP) && lu.facts.thin.is_none() && !lu.facts.read_only {
+        return Err(extent.bad_flag(UNMAP));
     }
     // PBDATA and LBDATA, obsolete: they would change what is written.
-    if cdb.u8::<1>() & 0x06 != 0 {
-        return Err(bad_field(1, 2));
+    if extent.flag(2) || extent.flag(1) {
+        return Err(extent.bad_flag(2));
     }
-    let range = range(&lu.facts, lba, blocks)?;
-    let limit = lu.facts.max_write_same_blocks();
-    if blocks == 0 || (limit != 0 && blocks > limit) {
-        return Err(bad_field(length_at, 7));
-    }
-    Ok(range)
+    Ok(())
 }
 
 /// UNMAP with no parameter list at all is no error.
@@ -101,8 +119,8 @@ fn too_many(thin: &Thin, total: u64, index: usize) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Rig, facts};
-    use super::super::{Asc, LuFacts};
+    use super::super::testing::{Rig, block_cdb, facts};
+    use super::super::{LuFacts, Range};
     use super::*;
 
     fn same10(flags: u8, lba: u32, blocks: u16) -> Vec<u8> {
@@ -143,14 +161,35 @@ mod tests {
     }
 
     #[test]
+    fn a_length_of_zero_means_all_the_rest() {
+        let mut rig = Rig::new(facts());
+        let (lba, rest) = ((1 << 21) - 5, range((1 << 21) - 5, 5));
+        assert_eq!(rig.start(&same10(0, lba, 0)), Outcome::Io(Io::Fill { range: rest, unmap: false }));
+        assert_eq!(rig.start(&same16(9, lba.into(), 0)), Outcome::Io(Io::Zero { range: rest, unmap: true }));
+        assert_eq!(rig.sense(&same10(0, 0, 0)), Sense::cdb_field(7, 7), "the rest is too long");
+        assert_eq!(rig.sense(&same16(0, 0, 0)), Sense::cdb_field(10, 7));
+        assert_eq!(rig.sense(&same16(0, 1 << 21, 0)).asc, Asc::LBA_OUT_OF_RANGE, "there is no rest");
+        assert_eq!(rig.sense(&same16(0, (1 << 21) + 1, 0)).asc, Asc::LBA_OUT_OF_RANGE);
+    }
+
+    #[test]
+    fn the_long_form_is_no_different() {
+        let mut rig = Rig::new(facts());
+        let range = range(3, 4);
+        assert_eq!(rig.start(&block_cdb(0x6d, 8, 3, 4)), Outcome::Io(Io::Fill { range, unmap: true }));
+        assert_eq!(rig.start(&block_cdb(0x6d, 1, 3, 4)), Outcome::Io(Io::Zero { range, unmap: false }));
+        assert_eq!(rig.sense(&block_cdb(0x6d, 0x10, 3, 4)), Sense::cdb_field(10, 4));
+        assert_eq!(rig.sense(&block_cdb(0x6d, 0x04, 3, 4)), Sense::cdb_field(10, 2));
+        assert_eq!(rig.sense(&block_cdb(0x6d, 0, 3, (1 << 16) + 1)), Sense::cdb_field(28, 7));
+    }
+
+    #[test]
     fn write_same_refuses_what_it_does_not_offer() {
         let mut rig = Rig::new(facts());
         assert_eq!(rig.sense(&same10(0x10, 0, 1)), Sense::cdb_field(1, 4));
         assert_eq!(rig.sense(&same16(0x18, 0, 1)), Sense::cdb_field(1, 4));
         assert_eq!(rig.sense(&same16(0x20, 0, 1)), Sense::cdb_field(1, 7));
         assert_eq!(rig.sense(&same10(0x02, 0, 1)), Sense::cdb_field(1, 2));
-        assert_eq!(rig.sense(&same10(0, 0, 0)), Sense::cdb_field(7, 7));
-        assert_eq!(rig.sense(&same16(0, 0, 0)), Sense::cdb_field(10, 7));
         assert_eq!(rig.sense(&same16(0, 0, (1 << 16) + 1)), Sense::cdb_field(10, 7));
         assert_eq!(rig.sense(&same16(0, u64::MAX, 1)).asc, Asc::LBA_OUT_OF_RANGE);
         assert_eq!(rig.sense(&same10(0, (1 << 21) - 1, 2)).asc, Asc::LBA_OUT_OF_RANGE);

@@ -6,11 +6,14 @@
 
 use bitflags::bitflags;
 
-use super::cdb::Cdb;
+use super::cdb::{Cdb, VARIABLE};
 use super::check::{bad_field, unknown_opcode};
 use super::reserve::{self, Needs};
 use super::{Answered, Context, Failure, Lu, LuFacts};
-use super::{buffer, clock, copy, diagnostic, drive, inquiry, label, log, medium, misc, mode, rsoc, space};
+use super::{
+    buffer, clock, copy, diagnostic, drive, inquiry, label, lists, log, medium, misc, mode, rsoc, space,
+    verify,
+};
 
 pub(super) const TEST_UNIT_READY: u8 = 0x00;
 pub(super) const REQUEST_SENSE: u8 = 0x03;
@@ -51,10 +54,12 @@ pub(super) struct Row {
     /// The operation code.
     pub(super) opcode: u8,
     /// The service action, where the opcode has them.
-    pub(super) action: Option<u8>,
+    pub(super) action: Option<u16>,
     /// CDB usage data (SPC-5 section 6.35.3): the opcode, then a one for each bit that is looked at.
-    /// Its length is the CDB's; its last byte is CONTROL.
+    /// Its length is the CDB's.
     pub(super) usage: &'static [u8],
+    /// Where CONTROL is: the last byte, but byte 1 of a variable-length CDB.
+    pub(super) control: u8,
     /// What reservations must allow.
     pub(super) needs: Needs,
     pub(super) traits: Traits,
@@ -81,12 +86,13 @@ const UNMAPS: Traits = WRITES.union(Traits::THIN);
 const SAVES: Traits = Traits::SAVES;
 
 const fn row(usage: &'static [u8], needs: Needs, traits: Traits, start: Start) -> Row {
-    Row { opcode: usage[0], action: None, usage, needs, traits, start, params: None }
+    let control = if usage[0] == VARIABLE { 1 } else { usage.len() as u8 - 1 };
+    Row { opcode: usage[0], action: None, usage, control, needs, traits, start, params: None }
 }
 
 impl Row {
-    /// For that service action, which the usage data of byte 1 also gives.
-    const fn action(mut self, action: u8) -> Self {
+    /// For that service action, which the usage data also give.
+    const fn action(mut self, action: u16) -> Self {
         self.action = Some(action);
         self
     }
@@ -133,10 +139,16 @@ pub(super) static ROWS: &[Row] = &[
     row(&[0x28, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Reading, MEDIUM, medium::read10),
     // WRITE(10)
     row(&[0x2a, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Writing, WRITES, medium::write10),
+    // WRITE AND VERIFY(10)
+    row(&[0x2e, 0xf6, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Writing, WRITES, verify::write_verify10),
     // VERIFY(10)
-    row(&[0x2f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Reading, MEDIUM, medium::verify10),
+    row(&[0x2f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Reading, MEDIUM, verify::verify10),
+    // PRE-FETCH(10)
+    row(&[0x34, 2, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Reading, MEDIUM, medium::prefetch10),
     // SYNCHRONIZE CACHE(10)
     row(&[0x35, 2, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Writing, MEDIUM, medium::synchronize10),
+    // READ DEFECT DATA(10)
+    row(&[0x37, 0, 0x1f, 0, 0, 0, 0, 0xff, 0xff, 4], Reading, MEDIUM, lists::defects10),
     // WRITE BUFFER
     row(&[0x3b, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 4], Writing, NONE, buffer::write)
         .params(buffer::write_params),
@@ -175,6 +187,12 @@ pub(super) static ROWS: &[Row] = &[
     row(PR_OUT[6], Nothing, NONE, reserve::out).action(6).params(reserve::out_params),
     row(PR_OUT[7], Nothing, NONE, reserve::out).action(7).params(reserve::out_params),
     row(PR_OUT[8], Nothing, NONE, reserve::out).action(8).params(reserve::out_params),
+    // READ(32), VERIFY(32), WRITE(32), WRITE AND VERIFY(32), WRITE SAME(32)
+    row(&usage32(0x09, 0xf8), Reading, MEDIUM, medium::read32).action(0x09),
+    row(&usage32(0x0a, 0xf6), Reading, MEDIUM, verify::verify32).action(0x0a),
+    row(&usage32(0x0b, 0xf8), Writing, WRITES, medium::write32).action(0x0b),
+    row(&usage32(0x0c, 0xf6), Writing, WRITES, verify::write_verify32).action(0x0c),
+    row(&usage32(0x0d, 0xff), Writing, WRITES, space::write_same32).action(0x0d),
     // THIRD-PARTY COPY OUT: EXTENDED COPY(LID1), EXTENDED COPY(LID4), COPY OPERATION ABORT
     row(COPY_OUT[0], Writing, NONE, copy::extended).action(0).params(copy::extended_lid1),
     row(COPY_OUT[1], Writing, NONE, copy::extended).action(1).params(copy::extended_lid4),
@@ -190,8 +208,12 @@ pub(super) static ROWS: &[Row] = &[
     row(&usage16(0x88, 0xf8), Reading, MEDIUM, medium::read16),
     // WRITE(16)
     row(&usage16(0x8a, 0xf8), Writing, WRITES, medium::write16),
+    // WRITE AND VERIFY(16)
+    row(&usage16(0x8e, 0xf6), Writing, WRITES, verify::write_verify16),
     // VERIFY(16)
-    row(&usage16(0x8f, 0xf6), Reading, MEDIUM, medium::verify16),
+    row(&usage16(0x8f, 0xf6), Reading, MEDIUM, verify::verify16),
+    // PRE-FETCH(16)
+    row(&usage16(0x90, 2), Reading, MEDIUM, medium::prefetch16),
     // SYNCHRONIZE CACHE(16)
     row(&usage16(0x91, 2), Writing, MEDIUM, medium::synchronize16),
     // WRITE SAME(16)
@@ -211,6 +233,8 @@ pub(super) static ROWS: &[Row] = &[
         misc::capacity16,
     )
     .action(0x10),
+    // GET LBA STATUS(16)
+    row(&GET_LBA_STATUS, Reading, MEDIUM, lists::lba_status).action(0x12),
     // REPORT LUNS
     row(&[0xa0, 0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4], Nothing, EXEMPT, misc::report_luns),
     // REPORT IDENTIFYING INFORMATION
@@ -236,9 +260,25 @@ pub(super) static ROWS: &[Row] = &[
     row(&usage12(0xa8, 0xf8), Reading, MEDIUM, medium::read12),
     // WRITE(12)
     row(&usage12(0xaa, 0xf8), Writing, WRITES, medium::write12),
+    // WRITE AND VERIFY(12)
+    row(&usage12(0xae, 0xf6), Writing, WRITES, verify::write_verify12),
     // VERIFY(12)
-    row(&usage12(0xaf, 0xf6), Reading, MEDIUM, medium::verify12),
+    row(&usage12(0xaf, 0xf6), Reading, MEDIUM, verify::verify12),
+    // READ DEFECT DATA(12)
+    row(
+        &[0xb7, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 4],
+        Reading,
+        MEDIUM,
+        lists::defects12,
+    ),
 ];
+
+/// Usage data of GET LBA STATUS(16), whose last field is REPORT TYPE.
+const GET_LBA_STATUS: [u8; 16] = {
+    let mut usage = usage16(0x9e, 0x12);
+    usage[14] = 0xff;
+    usage
+};
 
 /// Usage data of the 12-byte commands with an LBA and a length.
 const fn usage12(opcode: u8, flags: u8) -> [u8; 12] {
@@ -249,6 +289,23 @@ const fn usage12(opcode: u8, flags: u8) -> [u8; 12] {
 const fn usage16(opcode: u8, flags: u8) -> [u8; 16] {
     let f = 0xff;
     [opcode, flags, f, f, f, f, f, f, f, f, f, f, f, f, 0, 4]
+}
+
+/// Usage data of the variable-length commands with an LBA and a length. The expected tags are not
+/// looked at where there is no protection information.
+const fn usage32(action: u8, flags: u8) -> [u8; 32] {
+    let mut usage = [0xff; 32];
+    let head = [VARIABLE, 4, 0, 0, 0, 0, 0, 0x18, 0, action, flags, 0];
+    let mut at = 0;
+    while at < usage.len() {
+        match at {
+            0..12 => usage[at] = head[at],
+            20..28 => usage[at] = 0,
+            _ => {}
+        }
+        at += 1;
+    }
+    usage
 }
 
 /// Usage data of PERSISTENT RESERVE IN by service action.
@@ -328,7 +385,13 @@ fn find_action(cdb: &Cdb, facts: &LuFacts) -> Result<&'static Row, Failure> {
     if known.peek().is_none() {
         return Err(unknown_opcode());
     }
-    known.find(|row| row.action == Some(cdb.action())).ok_or_else(|| bad_field(1, 4))
+    let (byte, bit) = if cdb.opcode() == VARIABLE { (8, 7) } else { (1, 4) };
+    let row =
+        known.find(|row| row.action == Some(cdb.service_action())).ok_or_else(|| bad_field(byte, bit))?;
+    // ADDITIONAL CDB LENGTH, and as much must have come.
+    let length = row.usage.len();
+    let whole = usize::from(cdb.u8::<7>()) + 8 == length && cdb.len() >= length;
+    if cdb.opcode() != VARIABLE || whole { Ok(row) } else { Err(bad_field(7, 7)) }
 }
 
 #[cfg(test)]
@@ -355,13 +418,14 @@ mod tests {
                 0 => 6,
                 1 | 2 => 10,
                 4 => 16,
+                3 => 32,
                 5 => 12,
                 group => panic!("group {group} has no fixed length"),
             };
             assert_eq!(row.usage.len(), want, "opcode {:#04x}", row.opcode);
-            assert_eq!(row.usage[want - 1], 4, "CONTROL: only NACA is looked at");
-            let action = row.action.unwrap_or(row.usage[1]);
-            assert_eq!(row.usage[1] & 0x1f, action & 0x1f, "opcode {:#04x}", row.opcode);
+            assert_eq!(row.usage[usize::from(row.control)], 4, "CONTROL: only NACA is looked at");
+            let used = Cdb::new(row.usage).service_action();
+            assert_eq!(used, row.action.unwrap_or(used), "opcode {:#04x}", row.opcode);
         }
     }
 }

@@ -47,7 +47,29 @@ pub(super) fn facts() -> LuFacts {
         rotational: false,
         removable: false,
         saves: true,
+        resident: false,
     }
+}
+
+/// A CDB of that opcode with LBA and length in the places of its group. 60h + n is the variable-length command with
+/// service action n.
+pub(super) fn block_cdb(opcode: u8, flags: u8, lba: u64, blocks: u32) -> Vec<u8> {
+    let (lba32, length) = ((lba as u32).to_be_bytes(), blocks.to_be_bytes());
+    match opcode >> 5 {
+        0 => vec![opcode, lba32[1] & 0x1f, lba32[2], lba32[3], length[3], 0],
+        1 | 2 => [&[opcode, flags][..], &lba32, &[0], &length[2..], &[0]].concat(),
+        3 => {
+            let head = [0x7f, 0, 0, 0, 0, 0, 0, 0x18, 0, opcode & 0x0f, flags, 0];
+            [&head[..], &lba.to_be_bytes(), &[0; 8], &length].concat()
+        }
+        5 => [&[opcode, flags][..], &lba32, &length, &[0, 0]].concat(),
+        _ => [&[opcode, flags][..], &lba.to_be_bytes(), &length, &[0, 0]].concat(),
+    }
+}
+
+/// Where [`block_cdb`] has put the flags.
+pub(super) fn flags_at(opcode: u8) -> u16 {
+    if opcode >> 5 == 3 { 10 } else { 1 }
 }
 
 /// A logical unit, what one initiator does to it, and what came of it.

@@ -135,8 +135,8 @@ fn ports(_: &Lu, cx: &Context<'_>, answer: &mut Answer<'_>) {
 fn limits(lu: &Lu, _: &Context<'_>, answer: &mut Answer<'_>) {
     let facts = &lu.facts;
     let granularity = 1u16 << facts.physical_exponent.min(15);
-    // WSNZ: a WRITE SAME of length 0 is refused. No COMPARE AND WRITE.
-    answer.put(&[0x01, 0x00]);
+    // Not WSNZ: a WRITE SAME of length 0 goes to the end. No COMPARE AND WRITE.
+    answer.put(&[0x00, 0x00]);
     answer.put(&granularity.to_be_bytes());
     answer.put(&facts.max_transfer_blocks.to_be_bytes());
     answer.put(&facts.optimal_transfer_blocks.to_be_bytes());
@@ -246,7 +246,7 @@ mod tests {
         let got = page(facts(), 0xb0);
         assert_eq!(got.len(), 64);
         let u32_at = |at: usize| u32::from_be_bytes([got[at], got[at + 1], got[at + 2], got[at + 3]]);
-        assert_eq!(got[4..8], [1, 0, 0, 8]);
+        assert_eq!(got[4..8], [0, 0, 0, 8]);
         assert_eq!((u32_at(8), u32_at(12), u32_at(16)), (1 << 16, 512, 0));
         assert_eq!((u32_at(20), u32_at(24), u32_at(28), u32_at(32)), (1 << 16, 16, 8, 1 << 31));
         assert_eq!((u32_at(36), u32_at(40)), (0, 1 << 16));

@@ -108,10 +108,7 @@ impl Session {
         let Some(task) = self.tasks.get(id) else { return planned };
         let sense = if planned.takes_data() && task.reads {
             INVALID_COMMAND_IU_FIELD
-        } else if planned.repeats_a_block()
-            && task.writes
-            && ![0, self.block_size(h, id)].contains(&task.edtl)
-        {
+        } else if planned.refuses(if task.writes { task.edtl } else { 0 }, self.block_size(h, id)) {
             Sense::illegal(Asc::INVALID_FIELD_IN_CDB)
         } else {
             return planned;
@@ -188,6 +185,7 @@ impl Session {
             Planned::Gone => {}
             Planned::Made(buf, len) => self.send_made(h, id, buf, len),
             Planned::Outcome(Outcome::Good | Outcome::Data(_)) => self.answer_good(h, id),
+            Planned::Outcome(Outcome::Met) => self.answer_met(h, id),
             Planned::Outcome(Outcome::Fail(failure)) => self.answer_failure(h, id, &failure),
             Planned::Outcome(Outcome::Io(io)) => self.start_io(h, id, io),
             Planned::Outcome(Outcome::Copy(command)) => self.copy_command(h, id, command),
@@ -217,8 +215,16 @@ impl Session {
                 let block = self.block_size(h, id);
                 self.start_taking(h, id, Use::Fill { range, unmap }, range.offset, block.into());
             }
+            Io::WriteVerify { range, compare } => {
+                self.start_taking(h, id, Use::WriteVerify { compare }, range.offset, range.len);
+            }
+            Io::CompareEach { range } => {
+                let block = self.block_size(h, id);
+                self.start_taking(h, id, Use::CompareEach { range }, range.offset, block.into());
+            }
             Io::Verify { range } => self.start_verifying(h, id, range),
-            Io::Flush { .. } => self.start_flushing(h, id),
+            Io::Flush { immediate, .. } => self.start_flushing(h, id, immediate),
+            Io::Map { range, most } => self.start_mapping(h, id, range, most),
             Io::Unmap(ranges) => self.start_clearing(h, id, ranges, false, true),
             Io::Zero { range, unmap } => self.start_clearing(h, id, vec![range], true, unmap),
         }
@@ -255,7 +261,16 @@ impl Planned {
     /// the command must not go on as if it had (RFC 7143 section 11.3.1). The other way round nothing is lost: of a
     /// READ with the W bit nothing is expected, which the residual says.
     fn takes_data(&self) -> bool {
-        let io = |io: &Io| matches!(io, Io::Write { .. } | Io::Compare { .. } | Io::Fill { .. });
+        let io = |io: &Io| {
+            matches!(
+                io,
+                Io::Write { .. }
+                    | Io::WriteVerify { .. }
+                    | Io::Compare { .. }
+                    | Io::CompareEach { .. }
+                    | Io::Fill { .. }
+            )
+        };
         match self {
             Self::Outcome(Outcome::Params(_)) => true,
             Self::Outcome(Outcome::Io(what)) => io(what),
@@ -263,9 +278,14 @@ impl Planned {
         }
     }
 
-    /// Whether it is a WRITE SAME that brings its block along.
-    fn repeats_a_block(&self) -> bool {
-        matches!(self, Self::Outcome(Outcome::Io(Io::Fill { .. })))
+    /// Whether it cannot be done with that many bytes of data-out, on blocks of `block` bytes. One block is one block;
+    /// of WRITE SAME none at all means zeroes.
+    fn refuses(&self, offered: u32, block: u32) -> bool {
+        match self {
+            Self::Outcome(Outcome::Io(Io::Fill { .. })) => ![0, block].contains(&offered),
+            Self::Outcome(Outcome::Io(Io::CompareEach { .. })) => offered != block,
+            _ => false,
+        }
     }
 }
 

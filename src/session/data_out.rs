@@ -11,8 +11,8 @@ use super::rx::Dest;
 use super::taking::{Burst, MAX_BURSTS, Step, Taking, Unasked, Use};
 use super::task::{MAX_SLOTS, Task, Work, split_transfer_tag, transfer_tag};
 use super::{Close, SEGMENT, Session};
-use crate::ids::{BufId, TaskId};
-use crate::scsi::{Asc, Failure, Range, Sense, status};
+use crate::ids::TaskId;
+use crate::scsi::{Asc, Failure, Sense, status};
 use crate::wire::bhs::{DataOut, R2t};
 use crate::wire::codes::TAG_NONE;
 
@@ -241,25 +241,21 @@ impl Session {
             let (offset, whole) = (base + u64::from(s.start), s.len - s.len % taking.block);
             match taking.usage {
                 // Less than a block: the initiator announced less than the command writes.
-                Use::Write { .. } | Use::Compare if whole == 0 => self.reuse_segment(h, id, part),
-                Use::Write { fua } => {
+                Use::Write { .. } | Use::WriteVerify { .. } | Use::Compare if whole == 0 => {
+                    self.reuse_segment(h, id, part);
+                }
+                Use::Write { .. } | Use::WriteVerify { .. } => {
+                    // What is verified is what the medium holds, not a cache of it.
+                    let fua = taking.usage != Use::Write { fua: false };
                     s.step = Step::Writing;
                     h.disk(id, part as u8, lu, DiskOp::Write { buf: s.buf, len: whole, offset, fua });
                 }
                 Use::Compare => self.read_back(h, id, part),
+                Use::CompareEach { range } => return self.start_comparing(h, id, range),
                 Use::Fill { range, unmap } => return self.start_filling(h, id, range, unmap),
                 Use::Params => return self.params_taken(h, id),
             }
         }
-    }
-
-    fn read_back<H: Host>(&mut self, h: &mut H, id: TaskId, part: usize) {
-        let Some(Task { lu, work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
-        let (Some(s), Some(buf)) = (taking.segments[part].as_mut(), taking.extra) else { return };
-        s.step = Step::ReadingBack;
-        let offset = taking.base + u64::from(s.start);
-        let len = s.len - s.len % taking.block;
-        h.disk(id, part as u8, *lu, DiskOp::Read { buf, len, offset });
     }
 
     /// Sends R2Ts for what has a place and was not asked for, as many as may be outstanding.
@@ -309,13 +305,10 @@ impl Session {
         let Some(Some(s)) = taking.segments.get(part).copied() else { return };
         match result {
             Err(failure) => taking.fail(failure),
-            Ok(()) if s.step == Step::ReadingBack => {
-                if let Some(at) =
-                    taking.extra.and_then(|extra| mismatch(h, s.buf, extra, s.len - s.len % taking.block))
-                {
-                    taking.fail(Failure::Check(Sense::miscompare(u64::from(s.start + at))));
-                }
+            Ok(()) if s.step == Step::Writing && matches!(taking.usage, Use::WriteVerify { .. }) => {
+                return self.read_back(h, id, part);
             }
+            Ok(()) if s.step == Step::ReadingBack => taking.compare(h, &s),
             Ok(()) => {}
         }
         self.reuse_segment(h, id, part);
@@ -351,7 +344,9 @@ impl Session {
             Use::Params => self.params_taken(h, id),
             // No block was announced: zeroes are meant.
             Use::Fill { range, unmap } => self.start_clearing(h, id, vec![range], true, unmap),
-            Use::Write { .. } | Use::Compare => self.answer_good(h, id),
+            Use::Write { .. } | Use::WriteVerify { .. } | Use::Compare | Use::CompareEach { .. } => {
+                self.answer_good(h, id);
+            }
         }
     }
 
@@ -366,40 +361,4 @@ impl Session {
         }
         self.follow(h, id, outcome);
     }
-
-    /// WRITE SAME: the block is there; repeats it over a large slot and writes that.
-    fn start_filling<H: Host>(&mut self, h: &mut H, id: TaskId, range: Range, unmap: bool) {
-        let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
-        let (Some(block), Some(extra)) = (taking.segments[0].take(), taking.extra.take()) else { return };
-        let pattern = block.len as usize;
-        if unmap && h.bytes(block.buf)[..pattern].iter().all(|b| *b == 0) {
-            h.free(block.buf);
-            h.free(extra);
-            return self.start_clearing(h, id, vec![range], true, true);
-        }
-        let chunk = repeat_pattern(h, block.buf, pattern, extra, range.len);
-        h.free(block.buf);
-        self.fill(h, id, range, extra, chunk);
-    }
-}
-
-/// Where two slots differ first.
-fn mismatch<H: Host>(h: &H, a: BufId, b: BufId, len: u32) -> Option<u32> {
-    let (a, b) = (&h.bytes(a)[..len as usize], &h.bytes(b)[..len as usize]);
-    if a == b {
-        return None;
-    }
-    a.iter().zip(b).position(|(x, y)| x != y).map(|at| at as u32)
-}
-
-/// Fills `to` with copies of the first `pattern` bytes of `from`, as far as `wanted` needs; returns the length.
-fn repeat_pattern<H: Host>(h: &mut H, from: BufId, pattern: usize, to: BufId, wanted: u64) -> u32 {
-    let block = h.bytes(from)[..pattern].to_vec();
-    let target = h.bytes_mut(to);
-    let len = (target.len().min(SEGMENT as usize) as u64).min(wanted) as usize;
-    let len = len - len % pattern.max(1);
-    for chunk in target[..len].chunks_exact_mut(pattern.max(1)) {
-        chunk.copy_from_slice(&block);
-    }
-    len as u32
 }

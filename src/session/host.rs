@@ -5,7 +5,7 @@
 //! requests and says when they are done. It is the reactor in the daemon and a recorder in tests.
 
 use crate::ids::{BufId, LuId, TaskId};
-use crate::scsi::{ItNexus, Lu, SharedOp};
+use crate::scsi::{ItNexus, Lu, SharedOp, Stretch};
 
 /// Bytes that a Data-In carries: where they lie, not what they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +104,17 @@ pub enum DiskOp {
     },
     /// Everything answered so far becomes durable.
     Flush,
+    /// Says into the slot how the range lies: [`stretches`] reads it from there.
+    Map {
+        /// The slot: has room for `most` stretches of [`STRETCH_BYTES`].
+        buf: BufId,
+        /// So many stretches are enough.
+        most: u32,
+        /// Byte offset on the medium.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+    },
     /// The range may be deallocated; what it reads as afterwards is the store's LBPRZ promise.
     Discard {
         /// Byte offset on the medium.
@@ -139,7 +150,9 @@ impl DiskOp {
         match *self {
             Self::Write { len, offset, .. } => Some((offset, u64::from(len))),
             Self::Discard { offset, len } | Self::Zero { offset, len, .. } => Some((offset, len)),
-            Self::Read { .. } | Self::Flush | Self::Enclose { .. } | Self::Disclose => None,
+            Self::Read { .. } | Self::Flush | Self::Map { .. } | Self::Enclose { .. } | Self::Disclose => {
+                None
+            }
         }
     }
 
@@ -154,7 +167,7 @@ impl DiskOp {
     /// The slot that is in use as long as this runs.
     pub fn buf(&self) -> Option<BufId> {
         match *self {
-            Self::Read { buf, .. } | Self::Write { buf, .. } => Some(buf),
+            Self::Read { buf, .. } | Self::Write { buf, .. } | Self::Map { buf, .. } => Some(buf),
             _ => None,
         }
     }
@@ -217,6 +230,8 @@ pub trait Host {
     /// Starts a disk request for part `part` of a task; [`Session::disk_done`](super::Session::disk_done) follows,
     /// unless the task is abandoned first.
     fn disk(&mut self, task: TaskId, part: u8, lu: LuId, op: DiskOp);
+    /// Everything answered so far is made durable, and nobody waits for that; a failure is only logged.
+    fn flush_unwatched(&mut self, lu: LuId);
     /// Forgets tasks: what is not yet with the kernel never will be; what is stays fenced until it ends, and its
     /// slots are freed then. Returns the slots that are held so: the session must not free them.
     fn abandon(&mut self, tasks: &[TaskId]) -> Held;
@@ -227,6 +242,28 @@ pub trait Host {
     fn manage(&mut self, token: u32, what: Manage, nexus: &ItNexus);
     /// This session has tasks that wait for slots; [`Session::resume`](super::Session::resume) follows when there are some.
     fn wants_slots(&mut self);
+}
+
+/// Bytes that one stretch takes in the slot of [`DiskOp::Map`].
+pub const STRETCH_BYTES: u32 = 16;
+
+/// How [`DiskOp::Map`] has stretches lie in its slot: length and whether mapped, both as 64 bits; a length of zero
+/// ends them.
+pub fn stretch_bytes(stretch: Stretch) -> [u8; STRETCH_BYTES as usize] {
+    let mut bytes = [0; STRETCH_BYTES as usize];
+    bytes[..8].copy_from_slice(&stretch.len.to_ne_bytes());
+    bytes[8..].copy_from_slice(&u64::from(stretch.mapped).to_ne_bytes());
+    bytes
+}
+
+/// The stretches in a slot.
+pub fn stretches(slot: &[u8]) -> impl Iterator<Item = Stretch> + '_ {
+    let read = |[len, mapped]: [[u8; 8]; 2]| Stretch {
+        len: u64::from_ne_bytes(len),
+        mapped: u64::from_ne_bytes(mapped) != 0,
+    };
+    let (pairs, _) = slot.as_chunks::<8>().0.as_chunks::<2>();
+    pairs.iter().map(move |pair| read(*pair)).take_while(|stretch| stretch.len > 0)
 }
 
 /// Slots that the kernel still uses, sorted.

@@ -1,10 +1,11 @@
-//! Work on the medium that moves nothing to or from the initiator: verifying, filling, clearing, flushing.
+//! Work on the medium that moves nothing to or from the initiator: verifying, filling, clearing, flushing, asking how
+//! it lies.
 
-use super::host::{Claim, DiskOp, Host};
+use super::host::{Claim, DiskOp, Host, STRETCH_BYTES, stretches};
 use super::task::{Task, Work};
 use super::{SEGMENT, Session};
 use crate::ids::{BufId, TaskId};
-use crate::scsi::{Failure, Range};
+use crate::scsi::{self, Failure, Outcome, Range, Stretch, status};
 
 impl Session {
     /// VERIFY without data: reads the range and forgets it.
@@ -46,6 +47,21 @@ impl Session {
         h.disk(id, 0, task.lu, DiskOp::Write { buf, len, offset: range.offset, fua: false });
     }
 
+    /// WRITE SAME: the block is there; repeats it over a large slot and writes that.
+    pub(super) fn start_filling<H: Host>(&mut self, h: &mut H, id: TaskId, range: Range, unmap: bool) {
+        let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
+        let (Some(block), Some(extra)) = (taking.segments[0].take(), taking.extra.take()) else { return };
+        let pattern = block.len as usize;
+        if unmap && h.bytes(block.buf)[..pattern].iter().all(|b| *b == 0) {
+            h.free(block.buf);
+            h.free(extra);
+            return self.start_clearing(h, id, vec![range], true, true);
+        }
+        let chunk = repeat_pattern(h, block.buf, pattern, extra, range.len);
+        h.free(block.buf);
+        self.fill(h, id, range, extra, chunk);
+    }
+
     /// Deallocates or zeroes ranges, one after the other.
     pub(super) fn start_clearing<H: Host>(
         &mut self,
@@ -74,11 +90,41 @@ impl Session {
         h.disk(id, 0, lu, op);
     }
 
-    /// SYNCHRONIZE CACHE.
-    pub(super) fn start_flushing<H: Host>(&mut self, h: &mut H, id: TaskId) {
+    /// SYNCHRONIZE CACHE. Flushing the whole medium flushes the range, too.
+    pub(super) fn start_flushing<H: Host>(&mut self, h: &mut H, id: TaskId, immediate: bool) {
         let Some(task) = self.tasks.get_mut(id) else { return };
+        if immediate {
+            h.flush_unwatched(task.lu);
+            return self.answer_good(h, id);
+        }
         task.work = Work::Flushing;
         h.disk(id, 0, task.lu, DiskOp::Flush);
+    }
+
+    /// GET LBA STATUS of a range.
+    pub(super) fn start_mapping<H: Host>(&mut self, h: &mut H, id: TaskId, range: Range, most: u32) {
+        let Some(buf) = h.alloc(most * STRETCH_BYTES, Claim::Urgent) else {
+            return self.answer_failure(h, id, &Failure::Status(status::BUSY));
+        };
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        task.work = Work::Mapping { buf, most };
+        let Range { offset, len } = range;
+        h.disk(id, 0, task.lu, DiskOp::Map { buf, most, offset, len });
+    }
+
+    /// The store has said how the range lies; the answer goes where it said so.
+    fn map_is_known<H: Host>(&mut self, h: &mut H, id: TaskId, buf: BufId, most: u32) {
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        task.work = Work::Fresh;
+        let stretches: Vec<Stretch> = stretches(h.bytes(buf)).take(most as usize).collect();
+        let mut scratch = h.take_scratch();
+        let outcome = h
+            .lu(task.lu)
+            .map_or(Outcome::Good, |lu| scsi::mapped(&task.cdb, &lu.facts, &stretches, &mut scratch));
+        h.free(buf);
+        let planned = Self::keep_outcome(h, outcome, &scratch);
+        h.give_scratch(scratch);
+        self.follow(h, id, planned);
     }
 
     /// A disk request ended.
@@ -111,6 +157,8 @@ impl Session {
                 None => self.answer_good(h, id),
             },
             Work::Clearing { .. } => self.clear_on(h, id),
+            Work::Comparing(comparing) => self.compared(h, id, comparing),
+            Work::Mapping { buf, most } => self.map_is_known(h, id, buf, most),
             Work::Flushing => self.answer_good(h, id),
             Work::Fresh
             | Work::Deferred(_)
@@ -124,8 +172,20 @@ impl Session {
 
 impl Range {
     /// What is left of it after the first `count` bytes.
-    fn after(self, count: u32) -> Option<Self> {
+    pub(super) fn after(self, count: u32) -> Option<Self> {
         let count = u64::from(count);
         (self.len > count).then(|| Self { offset: self.offset + count, len: self.len - count })
     }
+}
+
+/// Fills `to` with copies of the first `pattern` bytes of `from`, as far as `wanted` needs; returns the length.
+fn repeat_pattern<H: Host>(h: &mut H, from: BufId, pattern: usize, to: BufId, wanted: u64) -> u32 {
+    let block = h.bytes(from)[..pattern].to_vec();
+    let target = h.bytes_mut(to);
+    let len = (target.len().min(SEGMENT as usize) as u64).min(wanted) as usize;
+    let len = len - len % pattern.max(1);
+    for chunk in target[..len].chunks_exact_mut(pattern.max(1)) {
+        chunk.copy_from_slice(&block);
+    }
+    len as u32
 }

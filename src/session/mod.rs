@@ -13,6 +13,7 @@
 
 pub mod chap;
 mod command;
+mod compare;
 mod copy;
 mod data_in;
 mod data_out;

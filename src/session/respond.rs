@@ -113,6 +113,11 @@ impl Session {
         self.answer_status(h, id, status::GOOD, &[]);
     }
 
+    /// Ends a task with status CONDITION MET.
+    pub(super) fn answer_met<H: Host>(&mut self, h: &mut H, id: TaskId) {
+        self.answer_status(h, id, status::CONDITION_MET, &[]);
+    }
+
     /// Ends a task that failed. Nothing of it was transferred as far as the initiator is concerned.
     pub(super) fn answer_failure<H: Host>(&mut self, h: &mut H, id: TaskId, failure: &Failure) {
         if let Some(task) = self.tasks.get_mut(id) {

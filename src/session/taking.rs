@@ -24,8 +24,12 @@ const DATA_OFFSET_ERROR: Sense = Sense::aborted(Asc(0x4b, 0x05));
 pub(super) enum Use {
     /// To the medium.
     Write { fua: bool },
+    /// To the medium, and read back from there: that must be possible, or even equal.
+    WriteVerify { compare: bool },
     /// Compared with the medium.
     Compare,
+    /// One block, compared with each block of the range.
+    CompareEach { range: Range },
     /// One block, repeated over the range.
     Fill { range: Range, unmap: bool },
     /// A parameter list.
@@ -62,6 +66,7 @@ pub(super) struct Taking {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Segment {
     pub(super) buf: BufId,
+    /// Its first byte in the transfer.
     pub(super) start: u32,
     pub(super) len: u32,
     pub(super) received: u32,
@@ -123,7 +128,8 @@ impl Taking {
 
     pub(super) fn needs_extra(&self) -> Option<u32> {
         match self.usage {
-            Use::Compare => Some(self.total.min(SEGMENT)),
+            Use::Compare | Use::WriteVerify { .. } => Some(self.total.min(SEGMENT)),
+            Use::CompareEach { range } => Some(range.len.min(u64::from(SEGMENT)) as u32),
             Use::Fill { .. } => Some(SEGMENT),
             Use::Write { .. } | Use::Params => None,
         }

@@ -6,6 +6,7 @@
 use arrayvec::ArrayVec;
 
 use super::command::Planned;
+use super::compare::Comparing;
 use super::copy::Copying;
 use super::data_in::Reading;
 use super::taking::Taking;
@@ -81,6 +82,10 @@ pub(super) enum Work {
     Filling { range: Range, buf: BufId, chunk: u32 },
     /// Ranges are zeroed or deallocated, one after the other.
     Clearing { ranges: Vec<Range>, next: usize, zero: bool, unmap: bool },
+    /// One block is compared with a range.
+    Comparing(Comparing),
+    /// The store is asked how the medium lies.
+    Mapping { buf: BufId, most: u32 },
     /// A flush is under way.
     Flushing,
     /// Ranges are copied inside the target.
@@ -99,6 +104,8 @@ impl Work {
             Self::Filling { buf, .. } | Self::Deferred(Planned::Made(buf, _)) => {
                 std::iter::once(*buf).collect()
             }
+            Self::Comparing(c) => [c.pattern, c.buf].into_iter().collect(),
+            Self::Mapping { buf, .. } => std::iter::once(*buf).collect(),
             Self::Fresh | Self::Deferred(_) | Self::Clearing { .. } | Self::Flushing | Self::Shared => {
                 ArrayVec::new()
             }

@@ -104,6 +104,7 @@ impl Backing {
             rotational: self.rotational,
             removable: self.removable,
             saves,
+            resident: !matches!(self.medium, Medium::File(_)),
         }
     }
 }

@@ -16,6 +16,7 @@ mod fault;
 mod file;
 mod holder;
 mod identity;
+mod map;
 mod open;
 mod queue;
 mod ram;
@@ -33,7 +34,7 @@ pub use config::{IdentityOverride, StoreConfig, StoreKind};
 pub use fault::{Direction, Fault, Progress, judge, judge_plain};
 pub use open::{PATIENCE, open};
 pub use span::Span;
-pub use unit::{BlockingCall, Reach, Step, Store, ZEROES, zero_region};
+pub use unit::{BlockingCall, Mapping, Reach, Step, Store, ZEROES, zero_region};
 
 /// Why a store cannot be opened: where, what is wrong, and what to do about it.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -6,13 +6,15 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::backing::{Backing, FileMedium, Medium};
 use super::fault::{Direction, Fault, Progress, judge};
+use super::map;
 use super::span::Span;
 use crate::mem::{Memory, Pages, Place, Region, RegionId};
 use crate::ring::{File, Kind};
+use crate::scsi::Stretch;
 use crate::sys;
 
 /// The most zeroes that one place can show, bytes.
@@ -37,7 +39,20 @@ pub struct BlockingCall {
     backing: Arc<Backing>,
     offset: u64,
     len: u64,
+    work: BlockingWork,
 }
+
+/// What the call does with its range.
+#[derive(Debug)]
+enum BlockingWork {
+    /// Discards it.
+    Discard,
+    /// Asks how it lies.
+    Map { most: usize, answer: Mapping },
+}
+
+/// How a range lies, once the store has said so.
+pub type Mapping = Arc<OnceLock<Vec<Stretch>>>;
 
 /// The store as one reactor uses it.
 #[derive(Debug)]
@@ -155,6 +170,20 @@ impl Store {
         }
     }
 
+    /// Puts into `answer` how a range lies, in at most `most` stretches from its beginning. Only a file system says that;
+    /// of anything else all is taken for mapped.
+    pub fn map(&self, offset: u64, len: u64, most: u32, answer: &Mapping) -> Step {
+        if let Err(fault) = self.check(offset, len) {
+            return Step::Now(Err(fault));
+        }
+        if self.file_medium().is_some_and(|medium| !medium.is_block) {
+            let work = BlockingWork::Map { most: most as usize, answer: answer.clone() };
+            return self.blocking(offset, len, work);
+        }
+        answer.get_or_init(|| vec![Stretch { len, mapped: true }]);
+        Step::Now(Ok(()))
+    }
+
     /// Makes all completed writes durable.
     pub fn flush(&self) -> Step {
         match self.place {
@@ -237,8 +266,12 @@ impl Store {
     pub(super) fn forget(&self, offset: u64, len: u64) -> Step {
         match self.place {
             Location::File { file, .. } if self.discards => Step::Op(Kind::Discard { file, offset, len }),
-            _ => Step::Blocking(BlockingCall { backing: self.backing.clone(), offset, len }),
+            _ => self.blocking(offset, len, BlockingWork::Discard),
         }
+    }
+
+    fn blocking(&self, offset: u64, len: u64, work: BlockingWork) -> Step {
+        Step::Blocking(BlockingCall { backing: self.backing.clone(), offset, len, work })
     }
 
     /// Writes up to [`ZEROES`] zeroes.
@@ -262,13 +295,18 @@ impl Store {
 }
 
 impl BlockingCall {
-    /// Discards, and waits for it: zero, or a negative errno.
+    /// Makes the call, and waits for it: zero, or a negative errno.
     pub fn run(self) -> i32 {
         let Medium::File(medium) = &self.backing.medium else { return -libc::EOPNOTSUPP };
-        match sys::block_discard(medium.file.as_fd(), self.offset, self.len) {
-            Ok(()) => 0,
-            Err(e) => -e.raw_os_error().unwrap_or(libc::EIO),
-        }
+        let done = match self.work {
+            BlockingWork::Discard => sys::block_discard(medium.file.as_fd(), self.offset, self.len),
+            BlockingWork::Map { most, answer } => {
+                let block = u64::from(self.backing.block_size);
+                map::stretches(medium.file.as_fd(), self.offset, self.len, block, most)
+                    .map(|stretches| drop(answer.set(stretches)))
+            }
+        };
+        done.map_or_else(|e| -e.raw_os_error().unwrap_or(libc::EIO), |()| 0)
     }
 }
 

@@ -124,6 +124,7 @@ fn facts(number: usize, blocks: u64, write_cache: bool) -> LuFacts {
         rotational: false,
         removable: false,
         saves: true,
+        resident: false,
     }
 }
 

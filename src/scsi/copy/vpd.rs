@@ -39,7 +39,7 @@ fn commands(lu: &Lu, answer: &mut Answer<'_>) {
     for opcode in OPCODES {
         let actions = || table::rows(opcode, &lu.facts).filter_map(|row| row.action);
         answer.put(&[opcode, actions().count() as u8]);
-        actions().for_each(|action| answer.put(&[action]));
+        actions().for_each(|action| answer.put(&[action as u8]));
     }
     let length = answer.len() - start - 1;
     answer.patch(start, &[length as u8]);

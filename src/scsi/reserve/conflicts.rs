@@ -120,7 +120,7 @@ fn rule(opcode: u8, action: Option<u16>) -> Option<Rule> {
 #[test]
 fn every_command_conflicts_as_the_standards_say() {
     for row in ROWS {
-        let (opcode, action) = (row.opcode, row.action.map(u16::from));
+        let (opcode, action) = (row.opcode, row.action);
         let rule = rule(opcode, action).unwrap_or_else(|| panic!("{opcode:#04x}/{action:x?} is in no table"));
         assert!(rule == Handler || rule == Rule::of(row.needs), "{opcode:#04x}/{action:x?}: {rule:?}");
     }

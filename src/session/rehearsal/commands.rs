@@ -87,7 +87,7 @@ impl Initiator {
                 (Kind::Read { lu: unit, base, len }, len, true, false)
             }
             5..=9 => {
-                (cdb[0], cdb[1]) = (0x8a, dice.pick(&[0, 8]));
+                (cdb[0], cdb[1]) = dice.pick(&[(0x8a, 0), (0x8a, 8), (0x8e, 0)]);
                 (Kind::Write { lu: unit, base, len }, len, false, true)
             }
             10 => {
@@ -100,7 +100,7 @@ impl Initiator {
             }
             _ => {
                 let (edtl, reads, writes);
-                (cdb, list, edtl, reads, writes) = other(dice, cdb);
+                (cdb, list, edtl, reads, writes) = other(dice, cdb, block);
                 (Kind::Other, edtl, reads, writes)
             }
         };
@@ -268,13 +268,13 @@ impl Command {
 }
 
 /// A command that does not move the medium's bytes: CDB, parameter list, EDTL, R and W.
-fn other(dice: &mut Dice<'_>, io: [u8; 16]) -> ([u8; 16], Vec<u8>, u64, bool, bool) {
+fn other(dice: &mut Dice<'_>, io: [u8; 16], block: u64) -> ([u8; 16], Vec<u8>, u64, bool, bool) {
     let short = |bytes: &[u8]| {
         let mut cdb = [0; 16];
         cdb[..bytes.len()].copy_from_slice(bytes);
         cdb
     };
-    match dice.below(12) {
+    match dice.below(14) {
         0 => (short(&[0x12, 0, 0, 0, 96]), vec![], 96, true, false),
         1 => (short(&[0xa0, 0, 0, 0, 0, 0, 0, 0, 64, 0]), vec![], 64, true, false),
         2 => (short(&[0x1a, 0, 0x3f, 0, 255]), vec![], 255, true, false),
@@ -304,7 +304,13 @@ fn other(dice: &mut Dice<'_>, io: [u8; 16]) -> ([u8; 16], Vec<u8>, u64, bool, bo
             cdb[0] = 0x8f;
             (cdb, vec![], 0, false, false)
         }
-        10 => (short(&[dice.pick(&[0x1b, 0xe0, 0x04]), 0, 0, 0, 1]), vec![], 0, false, false),
+        10 => {
+            let mut cdb = io;
+            (cdb[0], cdb[1]) = (0x8f, 6);
+            (cdb, vec![FILLING; block as usize], block, false, true)
+        }
+        11 => (short(&[0x9e, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0]), vec![], 512, true, false),
+        12 => (short(&[dice.pick(&[0x1b, 0xe0, 0x04]), 0, 0, 0, 1]), vec![], 0, false, false),
         _ => (short(&[0]), vec![], 0, false, false),
     }
 }

@@ -96,5 +96,6 @@ fn facts(number: u8, block_size: u32, bytes: u64, thin: bool) -> LuFacts {
         rotational: false,
         removable: false,
         saves: true,
+        resident: false,
     }
 }

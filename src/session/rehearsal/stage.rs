@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use super::medium::{Content, FILLING, Unit};
 use super::slots::Slots;
 use crate::ids::{BufId, LuId, TaskId};
-use crate::scsi::{ItNexus, Lu, SharedOp};
-use crate::session::host::{After, Body, Claim, DiskOp, Held, Host, Manage};
+use crate::scsi::{ItNexus, Lu, SharedOp, Stretch};
+use crate::session::host::{After, Body, Claim, DiskOp, Held, Host, Manage, STRETCH_BYTES, stretch_bytes};
 
 /// Headers that may wait at most, whatever an initiator does: the limit at which requests are left unread, and what
 /// the commands that are open then may still add.
@@ -135,6 +135,14 @@ impl Stage {
                 }
                 self.slots.end_filling(buf);
             }
+            DiskOp::Map { buf, len, .. } => {
+                if well {
+                    let all = stretch_bytes(Stretch { len, mapped: true });
+                    self.slots.fill(buf)[..all.len()].copy_from_slice(&all);
+                    self.slots.fill(buf)[all.len()..].fill(0);
+                }
+                self.slots.end_filling(buf);
+            }
             DiskOp::Write { buf, len, offset, .. } => {
                 self.slots.end_reading(buf);
                 if well {
@@ -256,11 +264,17 @@ impl Host for Stage {
                 assert!(len as usize <= self.slots.read(buf).len());
                 self.slots.begin_filling(buf);
             }
+            DiskOp::Map { buf, most, .. } => {
+                assert!((most * STRETCH_BYTES) as usize <= self.slots.read(buf).len());
+                self.slots.begin_filling(buf);
+            }
             DiskOp::Write { buf, .. } => self.slots.begin_reading(buf),
             _ => {}
         }
         self.jobs.push(Job { task, part, lu, op, state: State::Waiting });
     }
+
+    fn flush_unwatched(&mut self, _: LuId) {}
 
     fn abandon(&mut self, tasks: &[TaskId]) -> Held {
         let mut held = Held::new();
@@ -276,7 +290,9 @@ impl Host for Stage {
                     return true;
                 }
                 (State::Ghost, _) => return true,
-                (State::Waiting, DiskOp::Read { buf, .. }) => self.slots.end_filling(buf),
+                (State::Waiting, DiskOp::Read { buf, .. } | DiskOp::Map { buf, .. }) => {
+                    self.slots.end_filling(buf);
+                }
                 (State::Waiting, DiskOp::Write { buf, .. }) => self.slots.end_reading(buf),
                 _ => {}
             }

@@ -116,6 +116,7 @@ fn facts(u: &mut Unstructured<'_>) -> Result<LuFacts> {
         rotational: u.arbitrary()?,
         removable: u.arbitrary()?,
         saves: u.arbitrary()?,
+        resident: u.arbitrary()?,
     })
 }
 
@@ -319,9 +320,11 @@ impl Rig {
             Io::Unmap(ranges) => (ranges, true),
             Io::Read { range, .. }
             | Io::Compare { range }
+            | Io::CompareEach { range }
+            | Io::Map { range, .. }
             | Io::Verify { range }
             | Io::Flush { range, .. } => (std::slice::from_ref(range), false),
-            Io::Write { range, .. } | Io::Fill { range, .. } | Io::Zero { range, .. } => {
+            Io::Write { range, .. } | Io::WriteVerify { range, .. } | Io::Fill { range, .. } | Io::Zero { range, .. } => {
                 (std::slice::from_ref(range), true)
             }
         };
