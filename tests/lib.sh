@@ -107,8 +107,9 @@ serve() {
 serve_ringtgt() {
 	local log=$WORK/target.log
 	: >"$log"
-	"$RINGTGT" serve --listen 127.0.0.1:0 --state-dir "$WORK/state" \
-		${KERNEL_LEVEL:+--kernel-level "$KERNEL_LEVEL"} --iqn "$@" >"$log" 2>&1 &
+	# A configuration says name and address itself.
+	if [ "$2" = --config ]; then set -- "${@:2}"; else set -- --listen 127.0.0.1:0 --iqn "$@"; fi
+	"$RINGTGT" serve --state-dir "$WORK/state" ${KERNEL_LEVEL:+--kernel-level "$KERNEL_LEVEL"} "$@" >"$log" 2>&1 &
 	TARGET_PID=$!
 	wait_line "$log" '^ready$' "$TARGET_PID" 40 || {
 		say "ringtgt did not get ready:"

@@ -45,6 +45,8 @@ rules! {
     cmdsn_survives_the_wrap
     command_before_its_turn_waits
     command_that_is_unknown
+    compare_and_write_swaps
+    compare_and_write_takes_all_of_its_data
     copy_in_the_background
     copy_list_that_is_cut_off
     copy_moves_blocks
@@ -165,6 +167,7 @@ rules! {
     nop_is_echoed
     nop_without_tag_is_not_answered
     one_r2t_is_outstanding
+    orwrite_adds_bits
     persistent_reserve_out_of_wrong_length
     preempt_and_abort_ends_tasks
     preempt_removes_registrations

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 /// to zero a disk in few commands, little enough that a slow disk writes it within an initiator's patience.
 const WRITE_SAME_BYTES: u64 = 256 << 20;
 
+/// The most data-out of a command that must be there as a whole before it can begin, in bytes.
+pub const WHOLE: u32 = 256 << 10;
+
 /// The facts of one logical unit.
 #[derive(Clone, Debug)]
 pub struct LuFacts {
@@ -40,6 +43,8 @@ pub struct LuFacts {
     pub saves: bool,
     /// Whether the medium is memory, so that every block is always at hand.
     pub resident: bool,
+    /// What can be written so that it is there as a whole or not at all, if anything.
+    pub atomic: Option<Atomic>,
 }
 
 /// How space is given back (SBC-4 section 4.7).
@@ -57,6 +62,19 @@ pub struct Thin {
     pub lbprz: bool,
     /// Blocks that one WRITE SAME may cover; 0: no limit.
     pub max_write_same_blocks: u64,
+}
+
+/// Atomic writes (SBC-4 section 4.29), in blocks; 0: no such limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Atomic {
+    /// The longest; never 0, at most [`WHOLE`] bytes.
+    pub max_blocks: u32,
+    /// LBAs must be multiples of this.
+    pub alignment_blocks: u32,
+    /// And lengths of this.
+    pub granularity_blocks: u32,
+    /// Lengths must be powers of two, and LBAs multiples of the length, as Linux has it.
+    pub natural: bool,
 }
 
 /// A locally or globally assigned NAA designator (SPC-5 section 7.7.6.6).
@@ -99,6 +117,11 @@ impl LuFacts {
     /// Capacity in bytes.
     pub fn bytes(&self) -> u64 {
         self.blocks.saturating_mul(u64::from(self.block_size))
+    }
+
+    /// MAXIMUM COMPARE AND WRITE LENGTH: what is compared and what is written are there together.
+    pub fn max_compare_and_write_blocks(&self) -> u8 {
+        u8::try_from(WHOLE / 2 / self.block_size.max(1)).unwrap_or(u8::MAX)
     }
 
     /// MAXIMUM WRITE SAME LENGTH in blocks; 0: no limit.

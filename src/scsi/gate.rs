@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn unknown_opcodes_and_service_actions() {
         let mut rig = Rig::new(facts());
-        for opcode in [0x04, 0xc0, 0x89] {
+        for opcode in [0x04, 0xc0, 0x9c] {
             let sense = rig.sense(&[opcode, 0, 0, 0, 0, 0]);
             assert_eq!(sense.asc, Asc::INVALID_OPCODE, "{opcode:#x}");
             assert_eq!(sense.field.map(|f| (f.in_cdb, f.byte)), Some((true, 0)));

@@ -46,6 +46,7 @@ mod state;
 mod table;
 mod verify;
 mod vpd;
+mod whole;
 
 #[cfg(test)]
 mod props;
@@ -62,7 +63,7 @@ pub use copy::{
 };
 pub use counters::{Count, Counters, Totals};
 pub use drive::{Drive, DriveOp, Power};
-pub use facts::{Identity, LuFacts, Naa, Thin};
+pub use facts::{Atomic, Identity, LuFacts, Naa, Thin, WHOLE};
 pub use gate::{params, start};
 pub use known::REPORT_LUNS_LUN;
 pub use label::{Label, Labels};
@@ -160,7 +161,8 @@ pub struct Range {
     pub len: u64,
 }
 
-/// What is to be done with the medium. No range is empty, except that [`Io::Unmap`] may have none.
+/// What is to be done with the medium. No range is empty, except that of [`Io::CompareAndWrite`], and
+/// that [`Io::Unmap`] may have none.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Io {
     /// Data-in: the range.
@@ -224,6 +226,29 @@ pub enum Io {
         range: Range,
         /// Whether the range may be given back instead.
         unmap: bool,
+    },
+    /// The first half of the data-out (of `2 * range.len` bytes) is compared with the range; if it is
+    /// equal, the second half is written there. Nothing else changes the range in between. A
+    /// difference is as for [`Io::Compare`].
+    CompareAndWrite {
+        /// What to compare with, and where to write.
+        range: Range,
+        /// As for [`Io::Write`].
+        fua: bool,
+    },
+    /// Data-out (`range.len` bytes) is ORed into the range. Nothing else changes a block in between.
+    Or {
+        /// Where to write.
+        range: Range,
+        /// As for [`Io::Write`].
+        fua: bool,
+    },
+    /// Data-out (`range.len` bytes, at most [`WHOLE`]) goes to the range, all of it or nothing.
+    WriteAtomic {
+        /// Where to write.
+        range: Range,
+        /// As for [`Io::Write`].
+        fua: bool,
     },
     /// Which parts of the range take space; [`mapped`] makes the data-in of that.
     Map {

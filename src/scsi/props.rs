@@ -64,6 +64,12 @@ fn some_facts() -> impl Strategy<Value = LuFacts> {
                 write_cache: cache,
                 thin: facts().thin.filter(|_| thin),
                 max_transfer_blocks: if limited { 128 } else { 0 },
+                atomic: limited.then_some(Atomic {
+                    max_blocks: 64,
+                    alignment_blocks: 8,
+                    granularity_blocks: 8,
+                    natural: cache,
+                }),
                 ..facts()
             }
         },
@@ -79,6 +85,9 @@ fn ranges(io: &Io) -> Vec<Range> {
         | Io::CompareEach { range }
         | Io::WriteVerify { range, .. }
         | Io::Map { range, .. }
+        | Io::CompareAndWrite { range, .. }
+        | Io::Or { range, .. }
+        | Io::WriteAtomic { range, .. }
         | Io::Verify { range }
         | Io::Flush { range, .. }
         | Io::Fill { range, .. }
@@ -106,7 +115,8 @@ fn check(rig: &mut Rig, number: u16, outcome: Outcome) {
             let (size, facts) = (u64::from(rig.lu.facts.block_size), &rig.lu.facts);
             for range in ranges(&io) {
                 let end = range.offset.checked_add(range.len).expect("no overflow");
-                assert!(range.len > 0 && end <= facts.bytes(), "{io:?}");
+                let some = range.len > 0 || matches!(io, Io::CompareAndWrite { .. });
+                assert!(some && end <= facts.bytes(), "{io:?}");
                 assert!(range.offset % size == 0 && range.len % size == 0, "{io:?}");
             }
         }

@@ -12,7 +12,7 @@ use super::reserve::{self, Needs};
 use super::{Answered, Context, Failure, Lu, LuFacts};
 use super::{
     buffer, clock, copy, diagnostic, drive, inquiry, label, lists, log, medium, misc, mode, rsoc, space,
-    verify,
+    verify, whole,
 };
 
 pub(super) const TEST_UNIT_READY: u8 = 0x00;
@@ -38,6 +38,8 @@ bitflags! {
         const LOADED = 16;
         /// It exists only on logical units with removable medium.
         const REMOVABLE = 32;
+        /// It exists only on logical units that write atomically.
+        const ATOMIC = 128;
         /// It exists only where what it sets can be saved.
         const SAVES = 64;
     }
@@ -73,6 +75,7 @@ impl Row {
     pub(super) fn on(&self, facts: &LuFacts) -> bool {
         (!self.traits.contains(Traits::THIN) || facts.thin.is_some())
             && (!self.traits.contains(Traits::REMOVABLE) || facts.removable)
+            && (!self.traits.contains(Traits::ATOMIC) || facts.atomic.is_some())
             && (!self.traits.contains(Traits::SAVES) || facts.saves)
     }
 }
@@ -82,6 +85,7 @@ const EXEMPT: Traits = Traits::PASSES_ATTENTION;
 const LOADED: Traits = Traits::LOADED;
 const MEDIUM: Traits = Traits::MEDIUM;
 const WRITES: Traits = Traits::MEDIUM.union(Traits::WRITES);
+const ATOMIC: Traits = WRITES.union(Traits::ATOMIC);
 const UNMAPS: Traits = WRITES.union(Traits::THIN);
 const SAVES: Traits = Traits::SAVES;
 
@@ -206,8 +210,12 @@ pub(super) static ROWS: &[Row] = &[
     row(COPY_IN[4], NoLegacy, NONE, copy::status_lid4).action(5),
     // READ(16)
     row(&usage16(0x88, 0xf8), Reading, MEDIUM, medium::read16),
+    // COMPARE AND WRITE
+    row(&COMPARE_AND_WRITE, Writing, WRITES, whole::compare_and_write),
     // WRITE(16)
     row(&usage16(0x8a, 0xf8), Writing, WRITES, medium::write16),
+    // ORWRITE(16)
+    row(&usage16(0x8b, 0xf8), Writing, WRITES, whole::or_write),
     // WRITE AND VERIFY(16)
     row(&usage16(0x8e, 0xf6), Writing, WRITES, verify::write_verify16),
     // VERIFY(16)
@@ -225,6 +233,8 @@ pub(super) static ROWS: &[Row] = &[
         NONE,
         buffer::read,
     ),
+    // WRITE ATOMIC(16)
+    row(&usage16(0x9c, 0xf8), Writing, ATOMIC, whole::write_atomic),
     // READ CAPACITY(16)
     row(
         &[0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4],
@@ -272,6 +282,12 @@ pub(super) static ROWS: &[Row] = &[
         lists::defects12,
     ),
 ];
+
+/// Usage data of COMPARE AND WRITE, whose length is one byte.
+const COMPARE_AND_WRITE: [u8; 16] = {
+    let f = 0xff;
+    [0x89, 0xf8, f, f, f, f, f, f, f, f, 0, 0, 0, f, 0, 4]
+};
 
 /// Usage data of GET LBA STATUS(16), whose last field is REPORT TYPE.
 const GET_LBA_STATUS: [u8; 16] = {

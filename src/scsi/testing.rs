@@ -48,6 +48,7 @@ pub(super) fn facts() -> LuFacts {
         removable: false,
         saves: true,
         resident: false,
+        atomic: None,
     }
 }
 

@@ -135,8 +135,8 @@ fn ports(_: &Lu, cx: &Context<'_>, answer: &mut Answer<'_>) {
 fn limits(lu: &Lu, _: &Context<'_>, answer: &mut Answer<'_>) {
     let facts = &lu.facts;
     let granularity = 1u16 << facts.physical_exponent.min(15);
-    // Not WSNZ: a WRITE SAME of length 0 goes to the end. No COMPARE AND WRITE.
-    answer.put(&[0x00, 0x00]);
+    // Not WSNZ: a WRITE SAME of length 0 goes to the end.
+    answer.put(&[0x00, facts.max_compare_and_write_blocks()]);
     answer.put(&granularity.to_be_bytes());
     answer.put(&facts.max_transfer_blocks.to_be_bytes());
     answer.put(&facts.optimal_transfer_blocks.to_be_bytes());
@@ -152,7 +152,12 @@ fn limits(lu: &Lu, _: &Context<'_>, answer: &mut Answer<'_>) {
         None => answer.zeroes(16),
     }
     answer.put(&facts.max_write_same_blocks().to_be_bytes());
-    answer.zeroes(20);
+    if let Some(atomic) = &facts.atomic {
+        answer.put(&atomic.max_blocks.to_be_bytes());
+        answer.put(&atomic.alignment_blocks.to_be_bytes());
+        answer.put(&atomic.granularity_blocks.to_be_bytes());
+    }
+    answer.zeroes(64 - answer.len());
 }
 
 /// B1h: Block Device Characteristics.
@@ -246,7 +251,7 @@ mod tests {
         let got = page(facts(), 0xb0);
         assert_eq!(got.len(), 64);
         let u32_at = |at: usize| u32::from_be_bytes([got[at], got[at + 1], got[at + 2], got[at + 3]]);
-        assert_eq!(got[4..8], [0, 0, 0, 8]);
+        assert_eq!(got[4..8], [0, 255, 0, 8]);
         assert_eq!((u32_at(8), u32_at(12), u32_at(16)), (1 << 16, 512, 0));
         assert_eq!((u32_at(20), u32_at(24), u32_at(28), u32_at(32)), (1 << 16, 16, 8, 1 << 31));
         assert_eq!((u32_at(36), u32_at(40)), (0, 1 << 16));

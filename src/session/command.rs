@@ -2,6 +2,7 @@
 
 use arrayvec::ArrayVec;
 
+use super::enclosed::Whole;
 use super::host::{Claim, Host};
 use super::keys::LEVEL_RFC7144;
 use super::rx::Dest;
@@ -218,6 +219,18 @@ impl Session {
             Io::WriteVerify { range, compare } => {
                 self.start_taking(h, id, Use::WriteVerify { compare }, range.offset, range.len);
             }
+            Io::CompareAndWrite { range, fua } => {
+                let usage = Use::Whole { whole: Whole::CompareAndWrite, fua };
+                self.start_taking(h, id, usage, range.offset, 2 * range.len);
+            }
+            Io::WriteAtomic { range, fua } => {
+                let usage = Use::Whole { whole: Whole::Write, fua };
+                self.start_taking(h, id, usage, range.offset, range.len);
+            }
+            Io::Or { range, fua } => {
+                let usage = Use::Whole { whole: Whole::Or, fua };
+                self.start_taking(h, id, usage, range.offset, range.len);
+            }
             Io::CompareEach { range } => {
                 let block = self.block_size(h, id);
                 self.start_taking(h, id, Use::CompareEach { range }, range.offset, block.into());
@@ -268,6 +281,9 @@ impl Planned {
                     | Io::WriteVerify { .. }
                     | Io::Compare { .. }
                     | Io::CompareEach { .. }
+                    | Io::CompareAndWrite { .. }
+                    | Io::Or { .. }
+                    | Io::WriteAtomic { .. }
                     | Io::Fill { .. }
             )
         };
@@ -279,11 +295,15 @@ impl Planned {
     }
 
     /// Whether it cannot be done with that many bytes of data-out, on blocks of `block` bytes. One block is one block;
-    /// of WRITE SAME none at all means zeroes.
+    /// of WRITE SAME none at all means zeroes. What happens as a whole is not done in part.
     fn refuses(&self, offered: u32, block: u32) -> bool {
         match self {
             Self::Outcome(Outcome::Io(Io::Fill { .. })) => ![0, block].contains(&offered),
             Self::Outcome(Outcome::Io(Io::CompareEach { .. })) => offered != block,
+            Self::Outcome(Outcome::Io(Io::CompareAndWrite { range, .. })) => {
+                u64::from(offered) != 2 * range.len
+            }
+            Self::Outcome(Outcome::Io(Io::WriteAtomic { range, .. })) => u64::from(offered) != range.len,
             _ => false,
         }
     }

@@ -44,10 +44,9 @@ impl Session {
     /// Reads what the medium has where a segment belongs.
     pub(super) fn read_back<H: Host>(&mut self, h: &mut H, id: TaskId, part: usize) {
         let Some(Task { lu, work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
-        let (Some(s), Some(buf)) = (taking.segments[part].as_mut(), taking.extra) else { return };
-        s.step = Step::ReadingBack;
-        let offset = taking.base + u64::from(s.start);
-        let len = s.len - s.len % taking.block;
+        let (Some(s), Some(buf)) = (taking.segments[part], taking.extra) else { return };
+        taking.segments[part] = Some(Segment { step: Step::ReadingBack, ..s });
+        let (offset, len) = taking.place_of(&s);
         h.disk(id, part as u8, *lu, DiskOp::Read { buf, len, offset });
     }
 
@@ -84,7 +83,7 @@ impl Session {
 }
 
 /// Where two equally long stretches differ first.
-fn mismatch(a: &[u8], b: &[u8]) -> Option<u32> {
+pub(super) fn mismatch(a: &[u8], b: &[u8]) -> Option<u32> {
     if a == b {
         return None;
     }

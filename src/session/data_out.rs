@@ -241,9 +241,12 @@ impl Session {
             let (offset, whole) = (base + u64::from(s.start), s.len - s.len % taking.block);
             match taking.usage {
                 // Less than a block: the initiator announced less than the command writes.
-                Use::Write { .. } | Use::WriteVerify { .. } | Use::Compare if whole == 0 => {
+                Use::Write { .. } | Use::WriteVerify { .. } | Use::Compare | Use::Whole { .. }
+                    if whole == 0 =>
+                {
                     self.reuse_segment(h, id, part);
                 }
+                Use::Whole { .. } => self.enclose(h, id, part),
                 Use::Write { .. } | Use::WriteVerify { .. } => {
                     // What is verified is what the medium holds, not a cache of it.
                     let fua = taking.usage != Use::Write { fua: false };
@@ -304,6 +307,11 @@ impl Session {
         let part = usize::from(part);
         let Some(Some(s)) = taking.segments.get(part).copied() else { return };
         match result {
+            _ if taking.whole().is_some() => {
+                if !self.enclosed_step(h, id, part, result) {
+                    return;
+                }
+            }
             Err(failure) => taking.fail(failure),
             Ok(()) if s.step == Step::Writing && matches!(taking.usage, Use::WriteVerify { .. }) => {
                 return self.read_back(h, id, part);
@@ -344,9 +352,7 @@ impl Session {
             Use::Params => self.params_taken(h, id),
             // No block was announced: zeroes are meant.
             Use::Fill { range, unmap } => self.start_clearing(h, id, vec![range], true, unmap),
-            Use::Write { .. } | Use::WriteVerify { .. } | Use::Compare | Use::CompareEach { .. } => {
-                self.answer_good(h, id);
-            }
+            _ => self.answer_good(h, id),
         }
     }
 

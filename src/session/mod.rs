@@ -18,6 +18,7 @@ mod copy;
 mod data_in;
 mod data_out;
 pub mod discovery;
+mod enclosed;
 pub mod host;
 pub mod keys;
 pub mod login;
@@ -59,6 +60,8 @@ use crate::wire::sn::Sn;
 /// The largest slot, and so the longest stretch of a transfer that is in one place, bytes. FirstBurstLength and
 /// MaxRecvDataSegmentLength are never larger, so that unsolicited data has one place too.
 pub const SEGMENT: u32 = 256 << 10;
+
+const _: () = assert!(SEGMENT >= crate::scsi::WHOLE);
 
 /// The most commands that a session may have outstanding: half of what transfer tags can name.
 pub const MAX_COMMAND_WINDOW: u32 = 2048;

@@ -3,6 +3,7 @@
 use arrayvec::ArrayVec;
 
 use super::SEGMENT;
+use super::enclosed::Whole;
 use super::pace::Pace;
 use super::task::MAX_SLOTS;
 use crate::ids::BufId;
@@ -30,6 +31,8 @@ pub(super) enum Use {
     Compare,
     /// One block, compared with each block of the range.
     CompareEach { range: Range },
+    /// What is done with it happens as a whole to everybody else.
+    Whole { whole: Whole, fua: bool },
     /// One block, repeated over the range.
     Fill { range: Range, unmap: bool },
     /// A parameter list.
@@ -79,6 +82,10 @@ pub(super) enum Step {
     Receiving,
     Writing,
     ReadingBack,
+    /// The range is asked for.
+    Enclosing,
+    /// The range is given back.
+    Disclosing,
 }
 
 /// A sequence of Data-Out PDUs: the unsolicited one, or the answer to one R2T.
@@ -129,9 +136,11 @@ impl Taking {
     pub(super) fn needs_extra(&self) -> Option<u32> {
         match self.usage {
             Use::Compare | Use::WriteVerify { .. } => Some(self.total.min(SEGMENT)),
+            Use::Whole { whole: Whole::CompareAndWrite, .. } => Some(self.total / 2),
+            Use::Whole { whole: Whole::Or, .. } => Some(self.total.min(SEGMENT)),
             Use::CompareEach { range } => Some(range.len.min(u64::from(SEGMENT)) as u32),
             Use::Fill { .. } => Some(SEGMENT),
-            Use::Write { .. } | Use::Params => None,
+            Use::Write { .. } | Use::Whole { whole: Whole::Write, .. } | Use::Params => None,
         }
     }
 

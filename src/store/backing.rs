@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use super::StoreKind;
 use crate::mem::Region;
-use crate::scsi::{Identity, LuFacts, Thin};
+use crate::scsi::{Atomic, Identity, LuFacts, Thin, WHOLE};
 
 /// The transfer that is fastest: one slot of the largest class, so one operation on the disk.
 const OPTIMAL_TRANSFER: u32 = 256 << 10;
 /// The longest READ or WRITE: what the Linux initiator sends at most. Longer ones would hold a task for too long.
 const MAX_TRANSFER: u32 = 32 << 20;
+
+/// The unit in which nothing takes atomic writes: the largest logical block, and what devices have.
+const PAGE: u32 = 4096;
 
 /// One store, opened once per process and shared by all reactors; it is let go of when the last
 /// holder, the kernel included, has ended.
@@ -88,6 +91,19 @@ impl Backing {
         self.blocks * u64::from(self.block_size)
     }
 
+    /// What is written to nothing vanishes as a whole; it does so by pages, to be like a device. Of no other medium is it
+    /// known what a write leaves that is cut off.
+    fn atomic(&self) -> Option<Atomic> {
+        let page = PAGE / self.block_size;
+        let by_pages = Atomic {
+            max_blocks: WHOLE / self.block_size,
+            alignment_blocks: page,
+            granularity_blocks: page,
+            natural: false,
+        };
+        matches!(self.medium, Medium::Null).then_some(by_pages)
+    }
+
     /// What the SCSI side is to know of it. `saves`: there is a place for what must outlive the process.
     pub fn facts(&self, identity: Identity, saves: bool) -> LuFacts {
         LuFacts {
@@ -105,6 +121,7 @@ impl Backing {
             removable: self.removable,
             saves,
             resident: !matches!(self.medium, Medium::File(_)),
+            atomic: self.atomic(),
         }
     }
 }

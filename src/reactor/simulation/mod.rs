@@ -39,6 +39,7 @@ mod post;
 mod pressure;
 mod reservations;
 mod rig;
+mod swaps;
 
 /// Runs `test` with `usual` seeds, or as many as the environment says.
 fn seeds(usual: u64, test: impl Fn(u64)) {

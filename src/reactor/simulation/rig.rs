@@ -125,6 +125,7 @@ fn facts(number: usize, blocks: u64, write_cache: bool) -> LuFacts {
         removable: false,
         saves: true,
         resident: false,
+        atomic: None,
     }
 }
 

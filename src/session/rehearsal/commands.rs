@@ -98,6 +98,13 @@ impl Initiator {
                 (cdb[0], cdb[1]) = (0x93, if number == 1 { 0 } else { dice.pick(&[0, 8]) });
                 (Kind::Same, block, false, true)
             }
+            12 => {
+                let len = (count.min(32) * block) as usize;
+                cdb[0] = 0x89;
+                cdb[10..14].copy_from_slice(&(count.min(32) as u32).to_be_bytes());
+                list = [Content::Old, Content::New].map(|c| c.bytes(unit, base, len)).concat();
+                (Kind::Other, 2 * len as u64, false, true)
+            }
             _ => {
                 let (edtl, reads, writes);
                 (cdb, list, edtl, reads, writes) = other(dice, cdb, block);

@@ -97,5 +97,6 @@ fn facts(number: u8, block_size: u32, bytes: u64, thin: bool) -> LuFacts {
         removable: false,
         saves: true,
         resident: false,
+        atomic: None,
     }
 }

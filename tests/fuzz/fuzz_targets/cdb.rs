@@ -117,6 +117,7 @@ fn facts(u: &mut Unstructured<'_>) -> Result<LuFacts> {
         removable: u.arbitrary()?,
         saves: u.arbitrary()?,
         resident: u.arbitrary()?,
+        atomic: None,
     })
 }
 
@@ -324,7 +325,12 @@ impl Rig {
             | Io::Map { range, .. }
             | Io::Verify { range }
             | Io::Flush { range, .. } => (std::slice::from_ref(range), false),
-            Io::Write { range, .. } | Io::WriteVerify { range, .. } | Io::Fill { range, .. } | Io::Zero { range, .. } => {
+            Io::Write { range, .. }
+            | Io::WriteVerify { range, .. }
+            | Io::CompareAndWrite { range, .. }
+            | Io::Or { range, .. }
+            | Io::WriteAtomic { range, .. }
+            | Io::Fill { range, .. } | Io::Zero { range, .. } => {
                 (std::slice::from_ref(range), true)
             }
         };
