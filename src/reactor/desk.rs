@@ -194,7 +194,7 @@ impl<D: Driver> Host for Desk<'_, D> {
     fn shared(&mut self, task: TaskId, lu: LuId, mut op: SharedOp, nexus: &ItNexus) {
         let _inside = Inside;
         if let SharedOp::Persistent(out) = &mut op {
-            out.name_ports(|initiator| self.world.registry.isids_of(initiator));
+            out.name_ports(|initiator| self.world.registry.isids_of(initiator, &nexus.target));
         }
         *self.asks += 1;
         let gate = self.world.gates.shut(1, Then::Shared { conn: self.conn, task, lu });

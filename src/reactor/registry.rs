@@ -84,10 +84,10 @@ impl Registry {
         inner.sessions.iter().any(|(k, h)| h.tsih == tsih && k.isid == isid && k.initiator == initiator)
     }
 
-    /// The ISIDs with which that initiator is logged in, wherever.
-    pub(super) fn isids_of(&self, initiator: &str) -> Vec<[u8; 6]> {
+    /// The ISIDs with which that initiator is logged in to that target, each once. (A discovery session is with none.)
+    pub(super) fn isids_of(&self, initiator: &str, target: &str) -> Vec<[u8; 6]> {
         let inner = self.lock();
-        let own = inner.sessions.keys().filter(|k| k.initiator == initiator);
+        let own = inner.sessions.keys().filter(|k| k.initiator == initiator && k.target == target);
         let mut isids: Vec<[u8; 6]> = own.map(|k| k.isid).collect();
         isids.sort_unstable();
         isids.dedup();
@@ -194,11 +194,12 @@ mod tests {
         let r = Registry::new(1);
         let elsewhere = SessionKey { tpg_tag: 2, ..key(1) };
         let other = SessionKey { initiator: "iqn.b".into(), ..key(3) };
-        for (n, key) in [key(2), key(1), elsewhere, other].into_iter().enumerate() {
+        let discovery = SessionKey { target: "192.0.2.1:4711".into(), tpg_tag: 0, ..key(4) };
+        for (n, key) in [key(2), key(1), elsewhere, other, discovery].into_iter().enumerate() {
             r.enter(key, CoreId(0), conn(n as u32));
         }
-        assert_eq!(r.isids_of("iqn.a"), [[1; 6], [2; 6]]);
-        assert!(r.isids_of("iqn.c").is_empty());
+        assert_eq!(r.isids_of("iqn.a", "iqn.t"), [[1; 6], [2; 6]]);
+        assert!(r.isids_of("iqn.c", "iqn.t").is_empty());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! What can be judged without the state is judged here; the rest by the owner of the logical unit.
 
+use std::collections::HashSet;
+
 use super::super::cdb::Cdb;
 use super::super::check::{bad_field, bad_length};
 use super::super::{Answered, Asc, Context, Failure, Lu, MAX_PARAMS, Outcome, Sense, SharedOp, TargetPort};
@@ -103,22 +105,30 @@ impl PrOut {
     }
 
     /// Puts the ports that `known` tells of an initiator in the place of those that are named by the
-    /// initiator alone. One of which none is known stays, and is refused in the end.
+    /// initiator alone, each once. One of which none is known stays, and is refused in the end. The
+    /// list ends where it is certain to be refused: with such a one, or with one more than there may
+    /// be registrations.
     pub fn name_ports(&mut self, known: impl Fn(&str) -> Vec<[u8; 6]>) {
         let Some(ids) = &mut self.initiators else { return };
-        if ids.iter().all(|id| id.isid.is_some()) {
-            return;
+        let (mut ports, mut seen, mut asked) = (Vec::new(), HashSet::new(), HashSet::new());
+        for id in std::mem::take(ids) {
+            let isids = match id.isid {
+                Some(isid) => vec![isid],
+                None if !asked.insert(id.name.clone()) => continue,
+                None => known(&id.name),
+            };
+            if isids.is_empty() {
+                ports.push(id);
+                break;
+            }
+            let named = isids.into_iter().map(|isid| TransportId { isid: Some(isid), ..id.clone() });
+            let fresh = named.filter(|id| seen.insert((id.name.clone(), id.isid)));
+            ports.extend(fresh.take(MAX_REGISTRANTS + 1 - ports.len()));
+            if ports.len() > MAX_REGISTRANTS {
+                break;
+            }
         }
-        let named = |id: TransportId| match id.isid {
-            Some(_) => vec![id],
-            None => match known(&id.name) {
-                isids if isids.is_empty() => vec![id],
-                isids => {
-                    isids.into_iter().map(|isid| TransportId { isid: Some(isid), ..id.clone() }).collect()
-                }
-            },
-        };
-        *ids = std::mem::take(ids).into_iter().flat_map(named).collect();
+        *ids = ports;
     }
 }
 

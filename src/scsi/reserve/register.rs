@@ -275,6 +275,35 @@ mod tests {
     }
 
     #[test]
+    fn naming_ports_looks_each_name_up_once_and_ends_when_the_outcome_is_known() {
+        let asked = std::cell::Cell::new(0);
+        let everywhere = |_: &str| {
+            asked.set(asked.get() + 1);
+            (0..1000u16).map(|n| [0, 0, 0, 0, (n >> 8) as u8, n as u8]).collect::<Vec<_>>()
+        };
+        let nameless = |n: u16| TransportId { name: format!("iqn.h:{n}"), isid: None, at: 28 };
+        let named = |ids: Vec<TransportId>| PrOut { initiators: Some(ids), ..out(PrAction::Register, 0, A) };
+        let mut repeats = named((0..500).map(|at| TransportId { at, ..nameless(1) }).collect());
+        repeats.name_ports(everywhere);
+        assert_eq!((asked.replace(0), repeats.initiators.as_ref().map(Vec::len)), (1, Some(1000)));
+        Reservations::default().persistent_out(&repeats, &nexus(1)).unwrap();
+        let mut many = named((0..500).map(nameless).collect());
+        many.name_ports(everywhere);
+        assert_eq!(
+            (asked.replace(0), many.initiators.as_ref().map(Vec::len)),
+            (2, Some(MAX_REGISTRANTS + 1))
+        );
+        assert_eq!(Reservations::default().persistent_out(&many, &nexus(1)), Err(full()));
+        let mut strangers = named((0..500).map(nameless).collect());
+        strangers.name_ports(|_| {
+            asked.set(asked.get() + 1);
+            vec![]
+        });
+        assert_eq!(asked.get(), 1, "the first unknown one is the end");
+        assert_eq!(Reservations::default().persistent_out(&strangers, &nexus(1)), parameter(28, 7));
+    }
+
+    #[test]
     fn all_target_ports_are_registered_changed_and_left_together() {
         let all = |key, action_key| PrOut { all_ports: true, ..out(PrAction::Register, key, action_key) };
         let mut state = registered(&[(2, B)]);
