@@ -99,7 +99,7 @@ impl<D: Driver> Reactor<D> {
         let result = match outcome {
             Some(Ok(input)) => {
                 recv.consume(input.used);
-                Ok(input.read_on || closing)
+                Ok((input.read_on || closing, input.used > 0))
             }
             Some(Err(why)) => Err(Why::Session(why)),
             None => Err(Why::Broken),
@@ -107,9 +107,11 @@ impl<D: Driver> Reactor<D> {
         conn.recv = Some(recv);
         self.mark_dirty(id);
         match result {
-            Ok(read_on) => {
+            Ok((read_on, moved)) => {
                 if let Some(conn) = self.conns.get_mut(id) {
-                    conn.paused = (!read_on).then(|| self.world.driver.now());
+                    // What lies unread since then goes on to do so, however often it is looked at.
+                    let since = conn.paused.filter(|_| !moved);
+                    conn.paused = (!read_on).then(|| since.unwrap_or_else(|| self.world.driver.now()));
                 }
             }
             Err(why) => self.close(id, why),

@@ -144,7 +144,7 @@ impl<D: Driver> Reactor<D> {
     /// Answers have left: what was left unread for them is read.
     fn resume_reading(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        if conn.paused.take().is_some() || matches!(conn.phase, Phase::Login(_)) {
+        if conn.paused.is_some() || matches!(conn.phase, Phase::Login(_)) {
             self.use_staged(id);
         }
     }
