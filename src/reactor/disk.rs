@@ -135,7 +135,8 @@ impl<D: Driver> World<D> {
         };
         let Some(unit) = self.units.get(job.lu.0 as usize) else { return };
         // Whether it may change the medium is asked when it is about to (SPC-5 section 5.14.1).
-        if let Some(failure) = unit.bar(job.client.conn()).filter(|_| job.op.changes().is_some()) {
+        let bar = job.op.changes().and_then(|_| unit.bar(job.client.conn()));
+        if let Some(failure) = bar {
             let begun = Failure::Check(Sense::aborted(Asc::NONE));
             let failure = if job.has_begun() { begun } else { failure };
             return self.finish(id, Err(failure));
@@ -290,6 +291,12 @@ impl<D: Driver> World<D> {
     /// A request is no more: those who wait for that go on.
     fn remove(&mut self, index: usize) -> Option<Job> {
         let job = self.jobs.try_remove(index)?;
+        self.let_go(index, &job);
+        Some(job)
+    }
+
+    /// Gives back what a request that is no more in the table kept others from.
+    fn let_go(&mut self, index: usize, job: &Job) {
         if let Some(fence) = job.fence {
             self.lift_everywhere(fence, job.lu);
         }
@@ -299,7 +306,6 @@ impl<D: Driver> World<D> {
         if !self.drains.is_empty() {
             self.drained(JobId { index: index as u32, serial: job.serial });
         }
-        Some(job)
     }
 
     /// The request behind a fence of this reactor has ended.
@@ -353,13 +359,17 @@ impl<D: Driver> World<D> {
     pub(super) fn forget(&mut self, which: impl Fn(Client, LuId) -> bool) -> Held {
         let is_mine = |j: &Job| j.state != State::Ghost && which(j.client, j.lu);
         let mine: Vec<usize> = self.jobs.iter().filter(|(_, j)| is_mine(j)).map(|(i, _)| i).collect();
-        let mut held = Held::new();
+        let (mut held, mut gone) = (Held::new(), Vec::new());
         for index in mine {
             if self.jobs[index].state == State::InFlight {
                 held.extend(self.haunt(index));
             } else {
-                self.remove(index);
+                gone.push((index, self.jobs.remove(index)));
             }
+        }
+        // Only now, as it may begin what waited for a range of these: none of that is to be forgotten any more.
+        for (index, job) in gone {
+            self.let_go(index, &job);
         }
         self.finished.retain(|(client, lu, _)| !which(*client, *lu));
         held.sort_unstable();
