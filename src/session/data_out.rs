@@ -143,10 +143,13 @@ impl Session {
         let problem = burst.problem(pdu);
         burst.data_sn = burst.data_sn.wrapping_add(1);
         burst.next = burst.next.saturating_add(len);
-        taking.announced += u64::from(len);
         if let Some(sense) = problem {
             taking.fail(Failure::Check(sense));
             return Dest::Discard;
+        }
+        // What is dropped is no progress, or a peer could keep the slots of a lost transfer by it.
+        if taking.failed.is_none() {
+            taking.announced += u64::from(len);
         }
         Self::dest_at(id, taking, offset, len)
     }

@@ -335,6 +335,21 @@ impl Client {
         self.gagged = true;
     }
 
+    /// For all data that is asked for, and that it keeps back, it sends some that nobody asked for.
+    pub(super) fn babble(&mut self) {
+        self.bursts.retain(|b| self.open.contains_key(&b.itt));
+        let wrong = |b: &Burst| {
+            let mut pdu = DataOut { itt: U32::new(b.itt), ttt: U32::new(b.ttt), ..DataOut::default() };
+            pdu.buffer_offset = U32::new(b.end);
+            pdu
+        };
+        for mut pdu in self.bursts.iter().map(wrong).collect::<Vec<_>>() {
+            let data = vec![0x55; self.manner.piece as usize];
+            pdu.set_data_len(data.len());
+            self.put(pdu.as_bhs(), &data);
+        }
+    }
+
     /// One that is deaf reads so many bytes all the same.
     pub(super) fn sip(&self, count: usize) {
         let Some(fd) = self.fd else { return };

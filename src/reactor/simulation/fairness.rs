@@ -125,6 +125,18 @@ fn silent_writers_cannot_keep_every_slot() {
 }
 
 #[test]
+fn data_that_nobody_asked_for_is_no_progress() {
+    seeds(4, |seed| {
+        let (mut rig, mut clients) = silence(seed);
+        let babble = |_: &mut Rig, bad: &mut [Client]| {
+            bad.iter_mut().filter(|c| c.is_full() && !c.is_sending()).for_each(Client::babble);
+        };
+        victim_finishes(&mut rig, &mut clients, 10, SOON, babble);
+        rig.finish(&mut clients);
+    });
+}
+
+#[test]
 fn silent_writers_that_come_again_and_again_gain_nothing() {
     seeds(4, |seed| {
         let (mut rig, mut clients) = silence(seed);
