@@ -129,7 +129,8 @@ impl<D: Driver> Reactor<D> {
         }
         if let Some(mut session) = conn.remains.take() {
             let (mut desk, _) = desk(&mut self.world, &mut conn);
-            session.finish(&mut desk);
+            // The connection is gone already: what a panic leaves behind stays with it.
+            let _ = guarded(|| session.finish(&mut desk));
         }
         if conn.placed {
             self.registry.unplace(self.world.mail.core);
@@ -169,9 +170,13 @@ impl<D: Driver> Reactor<D> {
             conn.hungry = false;
             let (mut desk, phase) = desk(&mut self.world, conn);
             let Phase::Full(session) = phase else { continue };
-            let fed = session.resume(&mut desk);
-            if !fed {
-                desk.wants_slots();
+            match guarded(|| session.resume(&mut desk)) {
+                Some(true) => {}
+                Some(false) => desk.wants_slots(),
+                None => {
+                    self.close(id, Why::Broken);
+                    continue;
+                }
             }
             self.mark_dirty(id);
         }

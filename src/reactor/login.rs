@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 use std::sync::Once;
 
 use super::conn::{Conn, Finishing, Phase};
-use super::desk::desk;
+use super::desk::{desk, guarded};
 use super::gates::Then;
 use super::mail::{Letter, Moving};
 use super::registry::SessionKey;
@@ -281,8 +281,11 @@ impl<D: Driver> Reactor<D> {
         let Some(conn) = self.conns.get_mut(id) else { return };
         match desk(&mut self.world, conn) {
             (mut desk, Phase::Full(session)) => {
-                session.request_logout(&mut desk, left.min(u64::from(u16::MAX)) as u16);
-                self.mark_dirty(id);
+                let left = left.min(u64::from(u16::MAX)) as u16;
+                match guarded(|| session.request_logout(&mut desk, left)) {
+                    Some(()) => self.mark_dirty(id),
+                    None => self.close(id, Why::Broken),
+                }
             }
             _ => self.close(id, Why::Stopping),
         }

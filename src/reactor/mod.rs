@@ -35,7 +35,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use self::conn::{Conns, Phase};
-use self::desk::{desk, guarded};
+use self::desk::{Desk, desk, guarded};
 use self::disk::Client;
 use self::gates::Then;
 use self::login::Listener;
@@ -51,7 +51,7 @@ use crate::ids::{ConnId, LuId};
 use crate::ring::{Done, Driver, SendOp, SocketOptions, Wait};
 use crate::scsi::{Asc, Failure};
 use crate::session;
-use crate::session::tmf::Aborted;
+use crate::session::tmf::{Aborted, Ending};
 use crate::target::Catalog;
 
 /// How often the time of connections is looked at, nanoseconds.
@@ -157,6 +157,29 @@ struct Reactor<D> {
     draining: Option<u64>,
 }
 
+/// What a change of a logical unit means for a session here: the tasks that it ends, and what there is to be told.
+fn heed<D: Driver>(
+    session: &mut session::Session,
+    desk: &mut Desk<'_, D>,
+    change: &Change,
+    tas: bool,
+) -> Vec<Ending> {
+    let lu = change.lu;
+    let mut endings = Vec::new();
+    if change.reset || change.effects.abort.contains(session.nexus()) {
+        endings.extend(session.abort_copies(desk, lu));
+        match session.abort_for_another(desk, lu, tas) {
+            Aborted::ToBeTold(ending) => endings.push(ending),
+            Aborted::Silently if !change.reset => session.attention(lu, Asc::COMMANDS_CLEARED),
+            Aborted::Silently | Aborted::Nothing => {}
+        }
+    }
+    for asc in change.attentions_for(session.nexus()) {
+        session.attention(lu, asc);
+    }
+    endings
+}
+
 impl<D: Driver> Reactor<D> {
     /// One turn: one system call, then everything that came of it.
     fn turn(&mut self) {
@@ -255,7 +278,7 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    fn with_session(&mut self, id: ConnId, call: impl FnOnce(&mut session::Session, &mut desk::Desk<'_, D>)) {
+    fn with_session(&mut self, id: ConnId, call: impl FnOnce(&mut session::Session, &mut Desk<'_, D>)) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         if let (mut desk, Phase::Full(session)) = desk(&mut self.world, conn) {
             match guarded(|| call(session, &mut desk)) {
@@ -337,21 +360,14 @@ impl<D: Driver> Reactor<D> {
         // The change itself may be a reset, which puts the mode pages back.
         let tas = unit.lu.state.tells_aborted();
         unit.lu.state = change.state.clone();
-        let (mut told, mut barred) = (Vec::new(), Vec::new());
+        let (mut told, mut barred, mut broken) = (Vec::new(), Vec::new(), Vec::new());
         for id in self.conns.ids() {
             let Some(conn) = self.conns.get_mut(id) else { continue };
             let (mut desk, phase) = desk(&mut self.world, conn);
             let Phase::Full(session) = phase else { continue };
-            if change.reset || change.effects.abort.contains(session.nexus()) {
-                told.extend(session.abort_copies(&mut desk, lu).map(|ending| (id, ending)));
-                match session.abort_for_another(&mut desk, lu, tas) {
-                    Aborted::ToBeTold(ending) => told.push((id, ending)),
-                    Aborted::Silently if !change.reset => session.attention(lu, Asc::COMMANDS_CLEARED),
-                    Aborted::Silently | Aborted::Nothing => {}
-                }
-            }
-            for asc in change.attentions_for(session.nexus()) {
-                session.attention(lu, asc);
+            match guarded(|| heed(session, &mut desk, change, tas)) {
+                Some(endings) => told.extend(endings.into_iter().map(|ending| (id, ending))),
+                None => broken.push(id),
             }
             barred.extend(change.state.bars_writing(session.nexus()).map(|failure| (id, failure)));
             self.mark_dirty(id);
@@ -361,6 +377,9 @@ impl<D: Driver> Reactor<D> {
         }
         let then = Then::Applied { to: change.owner, gate: change.gate, told };
         self.world.drain_barred(lu, barred, then);
+        for id in broken {
+            self.close(id, Why::Broken);
+        }
     }
 
     /// The daemon stops: no new connections; initiators are asked to go.
@@ -415,12 +434,12 @@ impl<D: Driver> Reactor<D> {
         match phase {
             Phase::Login(_) | Phase::Reinstating(_) => (now >= deadline).then_some(Why::LoginTimeout),
             Phase::Full(session) => {
-                let result = session.tick(&mut desk);
+                let result = guarded(|| session.tick(&mut desk));
                 // Most have nothing to say: thousands of idle connections must cost little.
                 if !conn.tx.is_empty() {
                     self.mark_dirty(id);
                 }
-                result.err().map(Why::Session)
+                result.map_or(Some(Why::Broken), |r| r.err().map(Why::Session))
             }
             Phase::Closing => None,
         }

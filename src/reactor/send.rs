@@ -1,7 +1,7 @@
 //! The sending side: one send per connection and turn, with everything that is ready.
 
 use super::conn::{Conn, Phase};
-use super::desk::desk;
+use super::desk::{desk, guarded};
 use super::tag::Tag;
 use super::tx::HOLD;
 use super::{Reactor, Why};
@@ -109,6 +109,7 @@ impl<D: Driver> Reactor<D> {
     fn after_send(&mut self, id: ConnId, mut afters: Vec<After>) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let mut close = conn.close_when_sent && conn.tx.is_empty();
+        let mut broken = false;
         for after in afters.drain(..) {
             match after {
                 After::Keep => {}
@@ -119,19 +120,24 @@ impl<D: Driver> Reactor<D> {
                 After::Close => close = true,
                 After::Proceed(task) => {
                     if let (mut desk, Phase::Full(session)) = desk(&mut self.world, conn) {
-                        session.proceed(&mut desk, task);
+                        broken |= guarded(|| session.proceed(&mut desk, task)).is_none();
                     }
                 }
                 After::Tell(task, buf) => {
                     let (mut desk, phase) = desk(&mut self.world, conn);
                     match phase {
-                        Phase::Full(session) => session.sent(&mut desk, task, buf),
+                        Phase::Full(session) => {
+                            broken |= guarded(|| session.sent(&mut desk, task, buf)).is_none();
+                        }
                         _ => self.world.pool.free(buf),
                     }
                 }
             }
         }
         conn.tx.keep(afters);
+        if broken {
+            return self.close(id, Why::Broken);
+        }
         if close {
             return self.close(id, Why::Said);
         }
