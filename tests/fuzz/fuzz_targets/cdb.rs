@@ -9,7 +9,7 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use ringtgt::scsi::{
     self, Attentions, Context, Counters, Echo, Failure, Identity, Io, ItNexus, Lu, LuFacts, LuState, MAX_PARAMS, MAX_SENSE,
-    Naa, Outcome, PrType, Range, SharedOp, Thin,
+    Naa, Outcome, Power, PrType, Range, SharedOp, Thin,
 };
 
 /// Opcodes of the commands that exist, with their lengths.
@@ -275,6 +275,7 @@ impl Rig {
             well_known: false,
             ports: &[],
             echo: &mut self.echo,
+            queries: true,
             now: 0,
         };
         match list {
@@ -285,7 +286,7 @@ impl Rig {
 
     fn follow(&mut self, from: usize, cdb: &[u8], outcome: Outcome) {
         match outcome {
-            Outcome::Good | Outcome::Fail(Failure::Status(_)) | Outcome::Params(_) => {}
+            Outcome::Good | Outcome::Met | Outcome::Fail(Failure::Status(_)) | Outcome::Params(_) => {}
             Outcome::Data(n) => assert!(n <= self.out.len()),
             Outcome::Fail(Failure::Check(sense)) => {
                 let mut bytes = [0; MAX_SENSE];
@@ -343,7 +344,8 @@ impl Rig {
                 "{cdb:02x?}: {io:?}"
             );
         }
-        assert!(!self.lu.state.stopped, "{cdb:02x?} on a stopped unit");
+        assert!(self.lu.state.drive.power != Power::Stopped, "{cdb:02x?} on a stopped unit");
+        assert!(!self.lu.state.drive.ejected, "{cdb:02x?} without a medium");
         assert!(!writes || !(facts.read_only || self.read_only_map), "{cdb:02x?} on what is read-only");
         assert!(!writes || self.may_write(from), "{cdb:02x?} through a reservation");
     }
