@@ -102,7 +102,7 @@ impl Holding {
 pub enum Share {
     /// As many as it likes; once the class is low, one part in so many.
     OneIn(u32),
-    /// [`LEAST_SHARE`], whether the class is low or not.
+    /// Two, what one step of a command takes at once, whether the class is low or not.
     Least,
 }
 
