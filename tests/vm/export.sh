@@ -6,10 +6,15 @@
 #   thin     for file systems that give back what they no longer use
 #   io       plain, 512-byte blocks
 #   b4k      4 KiB blocks
+#   thick    keeps all its space
+#   void     keeps nothing, and says that it writes atomically
+#   tools    for the commands that people send by hand; its LUN 1 is the disk lun1, with a removable medium
+# All let $EXPORT_INITIATOR in; io and tools $EXPORT_OTHER, too.
 EXPORT_IQN=iqn.2023-03.sample.ec2
 EXPORT_INITIATOR=$EXPORT_IQN:sample-initiator
+EXPORT_OTHER=$EXPORT_IQN:other-initiator
 # name:size:block size
-EXPORT_DISKS=(sample:10G:512 mutual:256M:512 thin:2G:512 io:1G:512 b4k:1G:4096)
+EXPORT_DISKS=(sample:10G:512 mutual:256M:512 thin:2G:512 io:1G:512 b4k:1G:4096 thick:64M:512 void:1G:512 tools:64M:512)
 
 export_start() {
 	case $TARGET in
@@ -24,11 +29,14 @@ export_config() {
 	echo "control_socket = \"$WORK/control.sock\""
 	for d in "${EXPORT_DISKS[@]}"; do
 		IFS=: read -r name size block <<<"$d"
+		echo '[[backstore]]'
+		case $name in
+		void) echo 'kind = "null"' ;;
+		*) printf 'kind = "fileio"\npath = "%s"\n' "$WORK/$name.img" ;;
+		esac
+		[ "$name" != thick ] || echo 'thin = false'
 		cat <<-TOML
-			[[backstore]]
-			kind = "fileio"
 			name = "$name-bs"
-			path = "$WORK/$name.img"
 			size = "$size"
 			block_size = $block
 			[[target]]
@@ -43,6 +51,7 @@ export_config() {
 			initiator = "$EXPORT_INITIATOR"
 		TOML
 		case $name in
+		io | tools) printf '[[target.tpg.acl]]\ninitiator = "%s"\n' "$EXPORT_OTHER" ;;
 		sample) echo 'chap = { user = "sample-user", secret = "supersecret" }' ;;
 		mutual)
 			echo 'chap = { user = "sample-user", secret = "supersecret" }'
@@ -50,6 +59,18 @@ export_config() {
 			;;
 		esac
 	done
+	cat <<-TOML
+		[[target.tpg.lun]]
+		lun = 1
+		backstore = "lun1-bs"
+		[[backstore]]
+		kind = "fileio"
+		name = "lun1-bs"
+		path = "$WORK/lun1.img"
+		size = "64M"
+		block_size = 512
+		removable = true
+	TOML
 }
 export_ringtgt() {
 	export_config >"$WORK/ringtgt.toml"
@@ -88,6 +109,7 @@ export_tgt() {
 			;;
 		esac
 		tgt target bind --tid $tid -Q "$EXPORT_INITIATOR"
+		tgt target bind --tid $tid -Q "$EXPORT_OTHER"
 	done
 	tgt portal new --param portal=0.0.0.0:3260
 	tgt portal new --param 'portal=[::]:3260'

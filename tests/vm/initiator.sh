@@ -2,12 +2,15 @@
 # initiator.sh - in the guest: what the scenarios share. Source it.
 #
 # What a scenario saw:   pass WHAT, fail WHAT, check WHAT COMMAND...  print one line each, PASS or FAIL.
+#   each COMMAND...               each of these words, a command with its arguments, until one fails
 # The kernel's iSCSI initiator:
 #   initiator_up                  load the modules, start udevd and iscsid
 #   node IQN PORTAL ARG...        iscsiadm on that node record, which is made when absent
 #   set_node IQN PORTAL KEY VALUE [KEY VALUE]...
 #   login IQN PORTAL              log in; sets DEV to the disk and HCTL_HOST to the session's number
 #   logout IQN PORTAL
+#   another_initiator             makes one of another name; `IFACE=other` before node, login and logout means it
+#   paths_up N, map_removed       of the multipath map of $wwid
 #   initiator_clean               log out of everything and forget it
 # The host is asked by `host VERB ARG...` (see verbs.sh).
 
@@ -29,6 +32,11 @@ check() {
 	fi
 }
 
+each() {
+	local c
+	for c in "$@"; do $c || { echo "$c: status $?" && return 1; }; done
+}
+
 initiator_up() {
 	modprobe -a iscsi_tcp sd_mod sg
 	modprobe crc32c-intel 2>/dev/null || modprobe crc32c_generic 2>/dev/null || : # for digests
@@ -41,7 +49,7 @@ initiator_up() {
 }
 
 node() {
-	local at=(iscsiadm -m node -T "$1" -p "$2")
+	local at=(iscsiadm -m node -T "$1" -p "$2" -I "${IFACE-default}")
 	shift 2
 	"${at[@]}" >/dev/null 2>&1 || "${at[@]}" -o new >/dev/null
 	"${at[@]}" "$@"
@@ -55,11 +63,12 @@ set_node() {
 	done
 }
 
-# session_disk IQN ADDRESS: the disk of the session to that address.
+# session_disk IQN ADDRESS: the disk of the session (of the initiator $IFACE) to that address.
 session_disk() {
 	local s d
 	for s in /sys/class/iscsi_session/session*; do
 		[ "$(cat "$s/targetname" 2>/dev/null)" = "$1" ] || continue
+		[ "$(cat "$s/ifacename")" = "${IFACE-default}" ] || continue
 		[ "$(cat "$s"/device/connection*/iscsi_connection/*/persistent_address)" = "$2" ] || continue
 		for d in "$s"/device/target*/*:*/block/sd*; do
 			if [ -e "$d" ]; then
@@ -90,9 +99,33 @@ login() {
 	return 1
 }
 logout() { node "$1" "$2" --logout >/dev/null; }
+another_initiator() {
+	iscsiadm -m iface -I other -o new && iscsiadm -m iface -I other -o update -n iface.initiatorname -v "$IQN:other-initiator"
+}
+
+# paths_up N: within 30 s the map has N paths that work.
+paths_up() {
+	local n
+	for ((n = 0; n < 60; n++)); do
+		[ "$(multipathd show paths raw format '%w %t' 2>/dev/null | grep -c "^${wwid:?} .*active")" != "$1" ] || return 0
+		sleep 0.5
+	done
+	multipathd show paths
+	return 1
+}
+# map_removed: within 10 s, for udev may still be looking at it.
+map_removed() {
+	local n
+	for n in $(seq 50); do
+		[ ! -e "/dev/mapper/$wwid" ] || multipath -f "$wwid" >/dev/null && return
+		sleep 0.2
+	done
+	return 1
+}
 initiator_clean() {
 	iscsiadm -m node --logoutall=all >/dev/null 2>&1 || :
 	iscsiadm -m node -o delete >/dev/null 2>&1 || :
+	iscsiadm -m iface -I other -o delete >/dev/null 2>&1 || :
 	iscsiadm -m discoverydb -o delete >/dev/null 2>&1 || :
 }
 
