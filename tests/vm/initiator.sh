@@ -2,6 +2,7 @@
 # initiator.sh - in the guest: what the scenarios share. Source it.
 #
 # What a scenario saw:   pass WHAT, fail WHAT, check WHAT COMMAND...  print one line each, PASS or FAIL.
+#   within TURNS COMMAND...       its output and status; it is ended when it says nothing for so long
 #   each COMMAND...               each of these words, a command with its arguments, until one fails
 # The kernel's iSCSI initiator:
 #   initiator_up                  load the modules, start udevd and iscsid
@@ -35,6 +36,32 @@ check() {
 each() {
 	local c
 	for c in "$@"; do $c || { echo "$c: status $?" && return 1; }; done
+}
+
+# within TURNS COMMAND...: its output and its status. It is ended when it has said nothing for that many turns of a
+# second or longer: time in which the machine stands still is none.
+within() {
+	local limit=$1 quiet=0 size=0 now pid tail
+	shift
+	: >/tmp/said
+	setsid "$@" >/tmp/said 2>&1 &
+	pid=$!
+	tail -f -n +1 -s 0.2 --pid=$pid /tmp/said &
+	tail=$!
+	while kill -0 $pid 2>/dev/null; do
+		sleep 1
+		now=$(stat -c %s /tmp/said)
+		[ "$now" = "$size" ] || quiet=0
+		size=$now
+		[ $((quiet += 1)) -le "$limit" ] || {
+			echo "     silent for too long: ended"
+			kill -TERM -- -$pid
+			sleep 5
+			kill -KILL -- -$pid
+		} 2>/dev/null
+	done
+	wait $tail
+	wait $pid
 }
 
 initiator_up() {

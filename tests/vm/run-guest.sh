@@ -3,7 +3,8 @@
 #
 #   run-guest.sh [options] 'shell script'        run-guest.sh [options] -f script.sh [arg...]
 #
-#   -t SECONDS   hard limit for the whole run (default 300; then the exit status is 124)
+#   -t SECONDS   the guest is ended when its job has said nothing for so long (default 300; then the exit status is
+#                124); time in which this machine stands still is not counted
 #   -s DIR|FILE  also put this into the guest, under /lab/job/ by its own name (may be repeated).
 #                It is copied in at start: nothing the guest does changes the host's files.
 #   -x FILE      source FILE; its functions verb_NAME are what the guest may ask of the host: in the
@@ -23,7 +24,7 @@
 # ACCEL picks QEMU's accelerator (default tcg,thread=multi); CPU its processor model (default
 # Nehalem: has SSE4.2's crc32, and no AVX, which TCG emulates slowly. So a program that is to run
 # in the guest must not be built with target-cpu=native).
-# Exit status: the script's; 124 at the time limit; 125 if the guest died (panic, no status).
+# Exit status: the script's; 124 after too long a silence; 125 if the guest died (panic, no status).
 set -euo pipefail
 
 : "${LAB_CACHE:=${XDG_CACHE_HOME:-$HOME/.cache}/ringtgt-lab}"
@@ -200,15 +201,15 @@ cat "$kdir/initrd.cpio" "$work/job.cpio" >"$work/initrd"
 touch "$work/status"
 mkfifo "$work/ctl.in" "$work/ctl.out"
 console=${LAB_CONSOLE:-$work/console}
-# timeout(1) is the hard limit: it ends QEMU, and QEMU ends the guest, whatever state that is in.
-timeout -k 3 "$limit" qemu-system-x86_64 \
+# When QEMU is ended, so is the guest, whatever state that is in.
+qemu-system-x86_64 \
 	-accel "$ACCEL" -machine q35,graphics=off -cpu "$CPU" -smp "$cpus" -m "$mem" \
 	-nodefaults -no-user-config -display none -no-reboot \
 	-kernel "$kdir/vmlinux" -initrd "$work/initrd" \
 	-append 'console=ttyS0 quiet panic=-1 no_timer_check mitigations=off nokaslr random.trust_cpu=on' \
 	-drive "file=$LAB_CACHE/rootfs.ext4,format=raw,if=none,id=root,snapshot=on,cache=unsafe" -device virtio-blk-pci,drive=root \
 	-device virtio-rng-pci \
-	-serial "file:$console" -chardev stdio,id=job,signal=off -serial chardev:job -serial "file:$work/status" \
+	-serial "file:$console" -chardev "stdio,id=job,signal=off,logfile=$work/said" -serial chardev:job -serial "file:$work/status" \
 	-chardev "pipe,id=ctl,path=$work/ctl" -serial chardev:ctl \
 	${qargs[@]+"${qargs[@]}"} </dev/null &
 qemu=$!
@@ -231,8 +232,16 @@ if [ -n "$verbs" ]; then
 	# shellcheck source=/dev/null
 	. "$verbs"
 fi
-line=''
+# Seconds are counted as far as this loop has seen them.
+line='' quiet=0 seen=$SECONDS size=0 stopped=''
 while kill -0 "$qemu" 2>/dev/null; do
+	if [ "$SECONDS" != "$seen" ]; then
+		now=$(stat -c %s "$work/said" 2>/dev/null) || now=0
+		[ "$now" = "$size" ] || quiet=0
+		seen=$SECONDS size=$now
+		[ $((quiet += 1)) -le "$limit" ] || stopped=1
+		[ -z "$stopped" ] || kill -KILL "$qemu"
+	fi
 	part=''
 	if IFS= read -r -t 0.5 -u 8 part; then
 		read -ra words <<<"$line$part"
@@ -247,8 +256,8 @@ qrc=0
 wait "$qemu" || qrc=$?
 qemu=''
 [ -z "$verbose" ] || cat "$console" >&2
-if [ "$qrc" = 124 ] || [ "$qrc" = 137 ]; then
-	echo "run-guest: stopped after $limit s; the console's end:" >&2
+if [ -n "$stopped" ]; then
+	echo "run-guest: stopped after $limit s of silence; the console's end:" >&2
 	tail -n 15 "$console" >&2
 	exit 124
 fi
