@@ -30,6 +30,8 @@ config() {
 			backstore = "$name"
 			[[target.tpg.acl]]
 			initiator = "$IQN:sample-initiator"
+			[[target.tpg.acl]]
+			initiator = "$IQN:other-initiator"
 		TOML
 	done
 }
