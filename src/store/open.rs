@@ -17,7 +17,7 @@ const MAX_UNMAP: u64 = 512 << 20;
 /// Descriptors that one UNMAP may carry: as many as fit in a parameter list of 4096 bytes.
 const MAX_UNMAP_DESCRIPTORS: u32 = 255;
 /// Bytes that one WRITE SAME may cover: it may have to be written out.
-const MAX_WRITE_SAME: u64 = 256 << 20;
+const MAX_WRITE_SAME: u64 = 128 << 20;
 
 /// Opens a store: exclusively, or when `config.read_only` shared with other readers. Waits up to
 /// `patience` (see [`PATIENCE`]) while another process holds it.
