@@ -18,7 +18,7 @@ pub struct BufId(pub u32);
 pub struct LuId(pub u32);
 
 /// A connection of one reactor.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct ConnId {
     /// Index in the reactor's table.
     pub index: u32,

@@ -400,7 +400,9 @@ impl<D: Driver> World<D> {
 
     /// What those sessions have begun to write, and is neither ended nor fenced.
     pub(super) fn jobs_of(&self, lu: LuId, barred: &[(ConnId, Failure)]) -> Vec<JobId> {
-        let is_barred = |j: &Job| barred.iter().any(|(conn, _)| Some(*conn) == j.client.conn());
+        let is_barred = |j: &Job| {
+            j.client.conn().is_some_and(|conn| barred.binary_search_by_key(&conn, |(b, _)| *b).is_ok())
+        };
         self.begun(lu, |j| j.op.changes().is_some() && j.fence.is_none() && is_barred(j))
     }
 

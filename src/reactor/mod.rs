@@ -369,7 +369,10 @@ impl<D: Driver> Reactor<D> {
                 Some(endings) => told.extend(endings.into_iter().map(|ending| (id, ending))),
                 None => broken.push(id),
             }
-            barred.extend(change.state.bars_writing(session.nexus()).map(|failure| (id, failure)));
+            // Tasks that begin from now on are checked when they do.
+            if session.open_tasks() > 0 {
+                barred.extend(change.state.bars_writing(session.nexus()).map(|failure| (id, failure)));
+            }
             self.mark_dirty(id);
         }
         if change.effects.flush {

@@ -75,7 +75,8 @@ impl Unit {
         if self.barred.is_empty() {
             return None;
         }
-        self.barred.iter().find(|(barred, _)| Some(*barred) == conn).map(|(_, failure)| *failure)
+        let at = self.barred.binary_search_by_key(&conn?, |(barred, _)| *barred);
+        at.ok().map(|at| self.barred[at].1)
     }
 
     pub(super) fn lift(&mut self, id: FenceId) {
