@@ -258,10 +258,12 @@ impl<D: Driver> World<D> {
     fn fail(&mut self, id: JobId, fault: Fault) {
         let Some(job) = self.job(id) else { return };
         let (lu, at) = (job.lu, job.op.touches().map_or(0, |(offset, _)| offset) + u64::from(job.moved));
-        let Some(unit) = self.units.get(lu.0 as usize) else { return };
+        let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
         let block = at / u64::from(unit.lu.facts.block_size.max(1));
         let fault = unit.store.cause(fault);
-        tracing::warn!(store = unit.lu.facts.name, lba = block, ?fault, "a disk request failed");
+        if let Some(others) = unit.complaints.one_more(self.driver.now()) {
+            tracing::warn!(store = unit.lu.facts.name, lba = block, ?fault, others, "a disk request failed");
+        }
         self.finish(id, Err(failure_of(fault, block)));
     }
 

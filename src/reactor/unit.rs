@@ -33,6 +33,8 @@ pub(super) struct Unit {
     pub(super) changes: u32,
     /// Ranges that clients have to themselves or wait for, in the order in which they asked. Only on the owner.
     pub(super) claims: Vec<Claim>,
+    /// What is logged of its failures.
+    pub(super) complaints: Complaints,
 }
 
 /// A change under way.
@@ -73,6 +75,7 @@ impl Unit {
     #[inline]
     pub(super) fn bar(&self, conn: Option<ConnId>) -> Option<Failure> {
         if self.barred.is_empty() {
+            complaints: Complaints::default(),
             return None;
         }
         let at = self.barred.binary_search_by_key(&conn?, |(barred, _)| *barred);
@@ -99,8 +102,46 @@ pub(super) fn owner_of(lu: LuId, reactors: usize) -> CoreId {
 /// What a reactor is given of a logical unit at start.
 #[derive(Debug, Clone)]
 pub struct UnitSeed {
+/// How often the failures of a disk are logged, nanoseconds: one that has gone fails thousands of requests a second.
+const COMPLAINT_NS: u64 = 10_000_000_000;
+
+/// Failures that are to be logged, now and then.
+#[derive(Debug, Default)]
+pub(super) struct Complaints {
+    /// When the next may be logged.
+    next: u64,
+    /// How many were not.
+    unsaid: u64,
+}
+
+impl Complaints {
+    /// Something has failed. If it is to be logged: how many others were not since the last one that was.
+    pub(super) fn one_more(&mut self, now: u64) -> Option<u64> {
+        if now < self.next {
+            self.unsaid += 1;
+            return None;
+        }
+        self.next = now + COMPLAINT_NS;
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
     /// Facts and first state.
     pub lu: Lu,
     /// What it sits on.
     pub backing: Arc<crate::store::Backing>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_logged_now_and_then_and_none_is_forgotten() {
+        let mut complaints = Complaints::default();
+        assert_eq!(complaints.one_more(5), Some(0));
+        assert!((6..1000).all(|now| complaints.one_more(now).is_none()));
+        assert_eq!(complaints.one_more(5 + COMPLAINT_NS), Some(994));
+        assert_eq!(complaints.one_more(6 + COMPLAINT_NS), None);
+    }
 }
