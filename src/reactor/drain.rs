@@ -32,10 +32,8 @@ pub(super) struct Drain {
 }
 
 impl<D: Driver> World<D> {
-    /// A change holds here: `barred` may not write any more. What they have with the disk is waited for.
+    /// A change holds here: `barred`, sorted, may not write any more. What they have with the disk is waited for.
     pub(super) fn drain_barred(&mut self, lu: LuId, barred: Vec<(ConnId, Failure)>, then: Then) {
-        // An earlier change that still waits has been cut short, or this one would not be here.
-        self.stop_draining(Reason::Change(lu));
         let jobs = if barred.is_empty() { Vec::new() } else { self.jobs_of(lu, &barred) };
         if let Some(unit) = self.units.get_mut(lu.0 as usize) {
             unit.barred = barred;
@@ -66,20 +64,24 @@ impl<D: Driver> World<D> {
     /// Those that have waited long enough: what is still with the disk is fenced.
     pub(super) fn expire_drains(&mut self) {
         let now = self.driver.now();
-        let is_over = |d: &Drain| d.deadline.is_some_and(|deadline| deadline <= now);
+        self.fence_drains(|d| d.deadline.is_some_and(|deadline| deadline <= now));
+    }
+
+    /// The change under way must not wait for the disk any longer: likewise.
+    pub(super) fn hurry_drain(&mut self, lu: LuId) {
+        self.fence_drains(|d| d.reason == Reason::Change(lu));
+    }
+
+    fn fence_drains(&mut self, which: impl Fn(&Drain) -> bool) {
         let late: Vec<JobId> =
-            self.drains.iter().filter(|d| is_over(d)).flat_map(|d| d.jobs.iter().copied()).collect();
+            self.drains.iter().filter(|d| which(d)).flat_map(|d| d.jobs.iter().copied()).collect();
         late.into_iter().for_each(|id| self.fence_off(id));
-        self.finish_drains(is_over);
+        self.finish_drains(which);
     }
 
     /// The range is not to be enclosed any more.
     pub(super) fn stop_enclosing(&mut self, fence: FenceId) {
-        self.stop_draining(Reason::Enclosing(fence));
-    }
-
-    fn stop_draining(&mut self, reason: Reason) {
-        self.finish_drains(|d| d.reason == reason);
+        self.finish_drains(|d| d.reason == Reason::Enclosing(fence));
     }
 
     fn finish_drains(&mut self, which: impl Fn(&Drain) -> bool) {

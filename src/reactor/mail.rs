@@ -54,6 +54,8 @@ pub(super) struct Ask {
     pub(super) nexus: ItNexus,
     pub(super) from: CoreId,
     pub(super) gate: GateId,
+    /// What it makes of the state is on disk already.
+    pub(super) saved: bool,
 }
 
 /// A request to the owner of a logical unit for a range of it, and where its answer goes: to the reactor that named
@@ -84,6 +86,8 @@ pub(super) enum Letter {
     Answer { gate: GateId, result: Result<(), Failure> },
     /// From the owner: the state is now this. Acknowledge when it holds here.
     Change(Box<Change>),
+    /// From the owner: the change under way is to wait for no disk here any longer.
+    Hurry(LuId),
     /// These ranges are fenced. Acknowledge.
     Fences { from: CoreId, gate: GateId, fences: Arc<[Fence]> },
     /// A ghost has ended, or the client of an enclosed range is done.

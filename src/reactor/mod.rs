@@ -331,6 +331,7 @@ impl<D: Driver> Reactor<D> {
             Letter::Disclose(fence, lu) => self.world.take_disclose(fence, lu),
             Letter::Answer { gate, result } => self.world.acknowledged(gate, result),
             Letter::Change(change) => self.take_change(&change),
+            Letter::Hurry(lu) => self.world.hurry_drain(lu),
             Letter::Fences { from, gate, fences } => {
                 self.world.take_fences(&fences);
                 self.world.mail.post(from, Letter::Ack(gate));

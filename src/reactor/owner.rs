@@ -6,8 +6,10 @@
 //! ```
 //!
 //! The state comes first and the flush last: what is written after the state holds is durable by itself, and what was
-//! before is made so. A flush holds up only the answer, not the next change; a disk that hangs holds up neither resets
-//! nor lost nexuses, which go before commands.
+//! before is made so. A flush holds up only the answer, not the next change. Resets and lost nexuses go before commands,
+//! and nothing holds them up for long: neither a disk that hangs, whose ranges are fenced instead, nor a state
+//! directory that does. The same goes for the abort of a command that asked for a change: a change that anybody has
+//! been told of always comes to hold everywhere, and one that nobody has been told of never does.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use std::sync::Arc;
 use super::disk::Client;
 use super::gates::{GateId, Then};
 use super::mail::{Ask, Change, Letter};
-use super::unit::{Pending, owner_of};
+use super::unit::{Pending, Saving, owner_of};
 use super::world::World;
 use crate::ids::{ConnId, CoreId, LuId, TaskId};
 use crate::ring::Driver;
@@ -25,12 +27,6 @@ use crate::store::BlockingJob;
 
 /// The answer to a request whose task is gone.
 const RECALLED: Result<(), Failure> = Err(Failure::Status(status::BUSY));
-
-/// A change that took effect.
-struct Ended {
-    reset: bool,
-    effects: Arc<Effects>,
-}
 
 impl Ask {
     /// Whether a command asks for it, not an event.
@@ -52,7 +48,8 @@ impl<D: Driver> World<D> {
     /// Asks the owner of a logical unit for a change; `gate` gets the answer.
     pub(super) fn ask(&mut self, lu: LuId, op: SharedOp, nexus: ItNexus, gate: GateId) {
         let from = self.mail.core;
-        self.mail.post(self.owner(lu), Letter::Ask(Box::new(Ask { lu, op, nexus, from, gate })));
+        let ask = Ask { lu, op, nexus, from, gate, saved: false };
+        self.mail.post(self.owner(lu), Letter::Ask(Box::new(ask)));
     }
 
     /// Tasks that may have asked for changes are forgotten; how many answers are still to come.
@@ -65,47 +62,53 @@ impl<D: Driver> World<D> {
         recalled.len() as u32
     }
 
-    /// The owner: a request has come. One change at a time.
+    /// The owner: a request has come. One change at a time; events go before commands.
     pub(super) fn take_ask(&mut self, ask: Ask) {
         let lu = ask.lu;
         let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
-        let (idle, resets) = (unit.asks.is_empty(), ask.op == SharedOp::Reset);
-        if idle || ask.is_of_task() {
+        let resets = ask.op == SharedOp::Reset;
+        if ask.is_of_task() {
             unit.asks.push_back(ask);
         } else {
-            unit.asks.insert(1, ask);
+            unit.asks.insert(usize::from(unit.next.is_some()), ask);
         }
-        if idle {
+        if unit.next.is_none() {
             self.begin_changes(lu);
         } else if resets {
-            self.cut_short(lu);
+            self.hurry_change(lu);
         }
     }
 
-    /// The owner: a request is not wanted any more. Either it has no effect, or its effect holds at least as early as
-    /// that of any later request.
+    /// The owner: a request is not wanted any more. Either it has no effect, or its effect holds on every reactor
+    /// before this is answered.
     pub(super) fn take_recall(&mut self, lu: LuId, from: CoreId, gate: GateId) {
         let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
         if let Some(at) = unit.flushing.iter().position(|(_, a)| a.is(from, gate)) {
             let (serial, ask) = unit.flushing.swap_remove(at);
             return self.forget_flush(lu, serial, &ask);
         }
-        match unit.asks.iter().position(|a| a.is(from, gate)) {
-            Some(0) => self.cut_short(lu),
-            Some(at) => {
-                unit.asks.remove(at);
-                self.mail.post(from, Letter::Answer { gate, result: RECALLED });
+        let at = unit.asks.iter().position(|a| a.is(from, gate));
+        match (&mut unit.next, at) {
+            (Some(pending), Some(0)) => {
+                pending.recalled = true;
+                self.hurry_change(lu);
             }
-            None => {}
+            (_, Some(at)) => {
+                let ask = unit.asks.remove(at);
+                ask.into_iter().for_each(|ask| self.refuse(&ask, RECALLED));
+            }
+            (_, None) => self.recall_saving(lu, |a| a.is(from, gate)),
         }
     }
 
-    /// Nobody waits for the effect of the change under way any more; once all are told of it nothing else has to.
-    fn cut_short(&mut self, lu: LuId) {
-        let Some(unit) = self.units.get(lu.0 as usize) else { return };
-        let of_task = unit.asks.front().is_some_and(Ask::is_of_task);
-        if of_task && unit.next.as_ref().is_some_and(|p| p.spread) {
-            self.end_change(lu, RECALLED);
+    /// Somebody waits for the end of the change under way who must not wait for a disk: what is drained for it is
+    /// fenced instead, everywhere. (Letters keep their order: this one comes after the change and before the next.)
+    fn hurry_change(&mut self, lu: LuId) {
+        let Some(pending) = self.units.get_mut(lu.0 as usize).and_then(|u| u.next.as_mut()) else { return };
+        if !std::mem::replace(&mut pending.hurried, true) {
+            for core in self.mail.everybody() {
+                self.mail.post(core, Letter::Hurry(lu));
+            }
         }
     }
 
@@ -114,30 +117,49 @@ impl<D: Driver> World<D> {
         self.mail.post(ask.from, Letter::Answer { gate: ask.gate, result: RECALLED });
     }
 
-    /// Begins the next change; those that are refused are answered on the way (a loop: a peer can queue thousands).
-    fn begin_changes(&mut self, lu: LuId) {
-        while let Some(Err(failure)) = self.begin_change(lu) {
-            self.answer_ask(lu, Err(failure));
+    /// A request that has no effect is answered. What it has put on disk already does not stay there.
+    fn refuse(&mut self, ask: &Ask, result: Result<(), Failure>) {
+        self.mail.post(ask.from, Letter::Answer { gate: ask.gate, result });
+        if ask.saved {
+            self.put_back(ask.lu);
         }
     }
 
-    /// Works out the next state. What must be on disk before it holds is put there first. `None`: nothing is asked.
+    /// Begins the next change; those that are refused are answered on the way (a loop: a peer can queue thousands).
+    fn begin_changes(&mut self, lu: LuId) {
+        while let Some(Err(failure)) = self.begin_change(lu) {
+            let ask = self.units.get_mut(lu.0 as usize).and_then(|u| u.asks.pop_front());
+            ask.into_iter().for_each(|ask| self.refuse(&ask, Err(failure)));
+        }
+    }
+
+    /// Works out the next state. What must be on disk before it holds is put there first: other commands wait for
+    /// that, events do not, as none of them changes what is saved. `None`: nothing can begin.
     fn begin_change(&mut self, lu: LuId) -> Option<Result<(), Failure>> {
-        let unit = self.units.get_mut(lu.0 as usize)?;
-        let ask = unit.asks.front()?;
+        let unit = self.units.get_mut(lu.0 as usize).filter(|u| u.next.is_none())?;
+        let ask = unit.asks.front().filter(|a| unit.saving.is_none() || !a.is_of_task())?;
         let (state, effects) = match unit.told.apply(&unit.lu.facts, &ask.op, &ask.nexus) {
             Err(failure) => return Some(Err(failure)),
             Ok(change) => change,
         };
-        unit.changes = unit.changes.wrapping_add(1);
-        let (persist, state) = (effects.persist, Arc::new(state));
-        let effects = Arc::new(effects);
-        unit.next = Some(Pending { serial: unit.changes, spread: false, state: state.clone(), effects });
-        if persist {
-            return Some(self.save(lu, state));
+        if effects.persist && !ask.saved {
+            return Some(self.save_first(lu, Arc::new(state)));
         }
-        self.broadcast_change(lu);
+        unit.changes = unit.changes.wrapping_add(1);
+        let (serial, state, effects) = (unit.changes, Arc::new(state), Arc::new(effects));
+        unit.next = Some(Pending { serial, hurried: false, recalled: false, effects: effects.clone() });
+        unit.told = state.clone();
+        self.broadcast_change(lu, serial, state, effects);
         Some(Ok(()))
+    }
+
+    /// The next request waits until its state is on disk.
+    fn save_first(&mut self, lu: LuId, state: Arc<LuState>) -> Result<(), Failure> {
+        self.save(lu, state)?;
+        if let Some(unit) = self.units.get_mut(lu.0 as usize) {
+            unit.saving = unit.asks.pop_front().map(Saving::Asked);
+        }
+        Ok(())
     }
 
     fn save(&self, lu: LuId, state: Arc<LuState>) -> Result<(), Failure> {
@@ -149,31 +171,52 @@ impl<D: Driver> World<D> {
 
     /// The owner: the state is on disk, or could not be put there.
     pub(super) fn saved(&mut self, lu: LuId, result: i32) {
-        if result == 0 {
-            return self.broadcast_change(lu);
+        if result != 0 {
+            tracing::error!(?lu, errno = -result, "cannot save the state of a logical unit");
         }
-        tracing::error!(?lu, errno = -result, "cannot save the state of a logical unit; the command fails");
-        self.end_change(lu, Err(Failure::Check(Sense::target_failure())));
+        let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
+        match unit.saving.take() {
+            Some(Saving::Asked(ask)) if result == 0 => {
+                unit.asks.insert(usize::from(unit.next.is_some()), Ask { saved: true, ..ask });
+            }
+            Some(Saving::Asked(ask)) => self.refuse(&ask, Err(Failure::Check(Sense::target_failure()))),
+            Some(Saving::Recalled) if result == 0 => self.put_back(lu),
+            Some(Saving::Recalled | Saving::PutBack) | None => {}
+        }
+        self.begin_changes(lu);
+    }
+
+    /// What is on disk was never to hold: what holds is put there again, before the next command.
+    fn put_back(&mut self, lu: LuId) {
+        let Some(unit) = self.units.get(lu.0 as usize) else { return };
+        let begun = self.save(lu, unit.told.clone());
+        if begun.is_err() {
+            tracing::error!(
+                ?lu,
+                "too much state waits to be saved: what is on disk is that of an aborted command"
+            );
+        } else if let Some(unit) = self.units.get_mut(lu.0 as usize) {
+            unit.saving = Some(Saving::PutBack);
+        }
+    }
+
+    /// A request that waits for its state to be on disk is not wanted any more: it never holds.
+    fn recall_saving(&mut self, lu: LuId, which: impl Fn(&Ask) -> bool) {
+        let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
+        let is_it = |s: &mut Saving| matches!(s, Saving::Asked(ask) if which(ask));
+        if let Some(Saving::Asked(ask)) = unit.saving.take_if(is_it) {
+            unit.saving = Some(Saving::Recalled);
+            self.refuse(&ask, RECALLED);
+        }
     }
 
     /// The owner: tells everybody; the change holds when all have acknowledged.
-    fn broadcast_change(&mut self, lu: LuId) {
+    fn broadcast_change(&mut self, lu: LuId, serial: u32, state: Arc<LuState>, effects: Arc<Effects>) {
         let everybody = self.mail.everybody();
-        let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
-        let (Some(pending), Some(ask)) = (&mut unit.next, unit.asks.front()) else { return };
-        let then = Then::Changed { lu, serial: pending.serial };
-        let gate = self.gates.shut(everybody.clone().count(), then);
-        pending.spread = true;
-        unit.told = pending.state.clone();
-        let change = Change {
-            lu,
-            state: pending.state.clone(),
-            effects: pending.effects.clone(),
-            caller: ask.nexus.clone(),
-            reset: ask.op == SharedOp::Reset,
-            owner: self.mail.core,
-            gate,
-        };
+        let gate = self.gates.shut(everybody.clone().count(), Then::Changed { lu, serial });
+        let Some(ask) = self.units.get(lu.0 as usize).and_then(|u| u.asks.front()) else { return };
+        let (caller, reset) = (ask.nexus.clone(), ask.op == SharedOp::Reset);
+        let change = Change { lu, state, effects, caller, reset, owner: self.mail.core, gate };
         for core in everybody {
             self.mail.post(core, Letter::Change(Box::new(change.clone())));
         }
@@ -182,14 +225,15 @@ impl<D: Driver> World<D> {
     /// The owner: the change holds everywhere.
     pub(super) fn change_holds(&mut self, lu: LuId, serial: u32, result: Result<(), Failure>) {
         let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
-        // One that was cut short has been answered.
-        let Some(pending) = unit.next.as_ref().filter(|p| p.serial == serial) else { return };
-        if result.is_err() || !pending.effects.flush {
-            return self.end_change(lu, result);
+        let Some(pending) = unit.next.take_if(|p| p.serial == serial) else { return };
+        let Some(ask) = unit.asks.pop_front() else { return };
+        if result.is_ok() && pending.effects.flush && !pending.recalled {
+            unit.flushing.push((serial, ask));
+            self.submit(Client::Owner { serial }, lu, DiskOp::Flush);
+        } else {
+            self.mail.post(ask.from, Letter::Answer { gate: ask.gate, result });
+            self.refuse_aborted(lu, ask.op == SharedOp::Reset, &pending.effects);
         }
-        unit.next = None;
-        unit.flushing.extend(unit.asks.pop_front().map(|ask| (serial, ask)));
-        self.submit(Client::Owner { serial }, lu, DiskOp::Flush);
         self.begin_changes(lu);
     }
 
@@ -201,37 +245,17 @@ impl<D: Driver> World<D> {
         self.mail.post(ask.from, Letter::Answer { gate: ask.gate, result });
     }
 
-    /// The owner: answers the request under way and goes on with the next.
-    fn end_change(&mut self, lu: LuId, result: Result<(), Failure>) {
-        if let Some(ended) = self.answer_ask(lu, result) {
-            self.refuse_aborted(lu, &ended);
-        }
-        self.begin_changes(lu);
-    }
-
-    /// Answers the request under way; returns what it changed, if anybody has been told.
-    fn answer_ask(&mut self, lu: LuId, result: Result<(), Failure>) -> Option<Ended> {
-        let unit = self.units.get_mut(lu.0 as usize)?;
-        let effects = unit.next.take().filter(|p| p.spread).map(|p| p.effects);
-        let ask = unit.asks.pop_front()?;
-        self.mail.post(ask.from, Letter::Answer { gate: ask.gate, result });
-        Some(Ended { reset: ask.op == SharedOp::Reset, effects: effects? })
-    }
-
-    /// Requests of tasks that the change has aborted must not happen any more. They are all here: a reactor sends
+    /// Requests of tasks that a change has aborted must not happen any more. They are all here: a reactor sends
     /// its acknowledgement after them. A younger one of the same nexus may be tried again.
-    fn refuse_aborted(&mut self, lu: LuId, ended: &Ended) {
+    fn refuse_aborted(&mut self, lu: LuId, reset: bool, effects: &Effects) {
         let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
-        let aborted = |a: &Ask| a.is_of_task() && (ended.reset || ended.effects.abort.contains(&a.nexus));
+        let aborted = |a: &Ask| a.is_of_task() && (reset || effects.abort.contains(&a.nexus));
         let (refused, stay): (VecDeque<Ask>, _) =
             std::mem::take(&mut unit.asks).into_iter().partition(aborted);
         unit.asks = stay;
         let flushing: Vec<_> = unit.flushing.extract_if(.., |(_, a)| aborted(a)).collect();
-        for ask in refused {
-            self.mail.post(ask.from, Letter::Answer { gate: ask.gate, result: RECALLED });
-        }
-        for (serial, ask) in flushing {
-            self.forget_flush(lu, serial, &ask);
-        }
+        refused.iter().for_each(|ask| self.refuse(ask, RECALLED));
+        flushing.iter().for_each(|(serial, ask)| self.forget_flush(lu, *serial, ask));
+        self.recall_saving(lu, aborted);
     }
 }

@@ -15,36 +15,50 @@ use crate::store::Store;
 pub(super) struct Unit {
     pub(super) lu: Lu,
     pub(super) store: Store,
-    /// Sessions that may not write any more, though tasks of theirs began when they might.
+    /// Sessions that may not write any more, though tasks of theirs began when they might; sorted.
     pub(super) barred: Vec<(ConnId, Failure)>,
     /// Ranges that ghosts may still write to, or that some client has to itself.
     pub(super) fences: Vec<Fence>,
     /// Disk requests that wait for a fence, in order.
     pub(super) parked: VecDeque<JobId>,
-    /// Changes that wait for their turn; the first is under way. Only on the owner.
+    /// Changes that wait for their turn; while there is a [`Pending`] the first is under way. Only on the owner.
     pub(super) asks: VecDeque<Ask>,
-    /// What the change under way will have made of the state.
+    /// The change under way.
     pub(super) next: Option<Pending>,
+    /// State on its way to the disk. Only on the owner.
+    pub(super) saving: Option<Saving>,
     /// Changes that hold everywhere and are answered after a flush, by their numbers.
     pub(super) flushing: Vec<(u32, Ask)>,
     /// The state that was told last: the next change is a change of this one. Only the owner's is kept up.
     pub(super) told: Arc<LuState>,
     /// The number of the last change.
     pub(super) changes: u32,
-    /// Ranges that clients have to themselves or wait for, in the order in which they asked. Only on the owner.
-    pub(super) claims: Vec<Claim>,
     /// What is logged of its failures.
     pub(super) complaints: Complaints,
+    /// Ranges that clients have to themselves or wait for, in the order in which they asked. Only on the owner.
+    pub(super) claims: Vec<Claim>,
 }
 
-/// A change under way.
+/// A change under way: everybody has been told.
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) serial: u32,
-    /// Everybody has been told.
-    pub(super) spread: bool,
-    pub(super) state: Arc<LuState>,
+    /// Nobody waits for disks on its account any more.
+    pub(super) hurried: bool,
+    /// Whoever asked for it is gone.
+    pub(super) recalled: bool,
     pub(super) effects: Arc<crate::scsi::Effects>,
+}
+
+/// For what state is being saved.
+#[derive(Debug)]
+pub(super) enum Saving {
+    /// For a request that nobody has been told of yet.
+    Asked(Ask),
+    /// For one that is not wanted any more.
+    Recalled,
+    /// What holds, where that of a request stood that was not wanted any more.
+    PutBack,
 }
 
 impl Unit {
@@ -58,8 +72,10 @@ impl Unit {
             parked: VecDeque::new(),
             asks: VecDeque::new(),
             next: None,
+            saving: None,
             flushing: Vec::new(),
             changes: 0,
+            complaints: Complaints::default(),
             claims: Vec::new(),
         }
     }
@@ -75,7 +91,6 @@ impl Unit {
     #[inline]
     pub(super) fn bar(&self, conn: Option<ConnId>) -> Option<Failure> {
         if self.barred.is_empty() {
-            complaints: Complaints::default(),
             return None;
         }
         let at = self.barred.binary_search_by_key(&conn?, |(barred, _)| *barred);
@@ -87,21 +102,6 @@ impl Unit {
     }
 }
 
-impl Fence {
-    /// Whether it has bytes in common with (offset, length).
-    pub(super) fn meets(&self, (offset, len): (u64, u64)) -> bool {
-        self.offset < offset.saturating_add(len) && offset < self.offset.saturating_add(self.len)
-    }
-}
-
-/// The reactor that owns a logical unit: all agree without asking.
-pub(super) fn owner_of(lu: LuId, reactors: usize) -> CoreId {
-    CoreId((lu.0 as usize % reactors.max(1)) as u16)
-}
-
-/// What a reactor is given of a logical unit at start.
-#[derive(Debug, Clone)]
-pub struct UnitSeed {
 /// How often the failures of a disk are logged, nanoseconds: one that has gone fails thousands of requests a second.
 const COMPLAINT_NS: u64 = 10_000_000_000;
 
@@ -126,6 +126,21 @@ impl Complaints {
     }
 }
 
+impl Fence {
+    /// Whether it has bytes in common with (offset, length).
+    pub(super) fn meets(&self, (offset, len): (u64, u64)) -> bool {
+        self.offset < offset.saturating_add(len) && offset < self.offset.saturating_add(self.len)
+    }
+}
+
+/// The reactor that owns a logical unit: all agree without asking.
+pub(super) fn owner_of(lu: LuId, reactors: usize) -> CoreId {
+    CoreId((lu.0 as usize % reactors.max(1)) as u16)
+}
+
+/// What a reactor is given of a logical unit at start.
+#[derive(Debug, Clone)]
+pub struct UnitSeed {
     /// Facts and first state.
     pub lu: Lu,
     /// What it sits on.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::changes::write_through;
 use super::client::{Client, Event, Manner};
 use super::load::{Load, lun};
-use super::reservations::{ready, reserve_6, reserve_out, run, status_of};
+use super::reservations::{ready, release_6, reserve_6, reserve_for_good, reserve_out, run, status_of};
 use super::rig::{Plan, Rig, TARGET};
 use super::seeds;
 use crate::ring::sim::Faults;
@@ -27,8 +27,11 @@ struct Scene {
 
 impl Scene {
     fn new(seed: u64) -> Self {
-        let reactors = 1 + seed as usize % 4;
-        let plan = Plan { reactors, disks: vec![8, 8], faults: Faults::none(), ..Plan::default() };
+        Self::on(seed, Plan { reactors: 1 + seed as usize % 4, ..Plan::default() })
+    }
+
+    fn on(seed: u64, plan: Plan) -> Self {
+        let plan = Plan { disks: vec![8, 8], faults: Faults::none(), ..plan };
         let mut rig = Rig::new(seed, &plan);
         let mut load = Load::new(2, 8);
         let mut clients: Vec<Client> = (0..4).map(|n| rig.client("host", n, Manner::default())).collect();
@@ -176,30 +179,171 @@ fn changes_that_wait_for_a_hanging_disk_can_be_aborted_and_reset() {
     seeds(8, |seed| changes_are_let_go(seed, TmfFunction::LOGICAL_UNIT_RESET));
 }
 
+/// Of two that have registered the first, which has a write under way, holds the reservation.
+fn reserve_for_two(scene: &mut Scene) {
+    // Registered with the disk at hand, which is no medium access.
+    for who in 0..2 {
+        let key = who as u64 + 1;
+        let itt = reserve_out(&mut scene.clients[who], 0, 0, key);
+        assert_eq!(status_of(&mut scene.rig, &mut scene.clients, who, itt), status::GOOD);
+    }
+    let hold = reserve_out(&mut scene.clients[0], 1, 1, 0);
+    assert_eq!(status_of(&mut scene.rig, &mut scene.clients, 0, hold), status::GOOD);
+}
+
+/// The winner reads what the loser may still write when it has been written.
+fn the_winner_waits_for_the_loser(mut scene: Scene) {
+    let fenced: usize = scene.rig.alive().map(|r| r.world.units[0].fences.len()).sum();
+    assert_eq!(fenced, scene.rig.alive().count(), "what the loser may still write is fenced everywhere");
+    scene.load.send_read(&mut scene.clients[1], 1, 0, (0, 2));
+    scene.rig.pass(&mut scene.clients, Duration::from_secs(1));
+    assert!(scene.clients[1].events.is_empty());
+    scene.rig.below.hang(scene.rig.disks[0], false);
+    scene.load.settle(&mut scene.rig, &mut scene.clients);
+    scene.load.check();
+    scene.rig.finish(&mut scene.clients);
+}
+
 #[test]
 fn preempt_is_answered_although_the_losers_disk_hangs() {
     seeds(8, |seed| {
         let mut scene = Scene::new(seed);
-        // Registered with the disk at hand, which is no medium access.
-        for who in 0..2 {
-            let key = who as u64 + 1;
-            let itt = reserve_out(&mut scene.clients[who], 0, 0, key);
-            assert_eq!(status_of(&mut scene.rig, &mut scene.clients, who, itt), status::GOOD);
-        }
-        let hold = reserve_out(&mut scene.clients[0], 1, 1, 0);
-        assert_eq!(status_of(&mut scene.rig, &mut scene.clients, 0, hold), status::GOOD);
+        reserve_for_two(&mut scene);
         let preempt = reserve_out(&mut scene.clients[1], 4, 2, 1);
         assert_eq!(status_of(&mut scene.rig, &mut scene.clients, 1, preempt), status::GOOD);
-        let fenced: usize = scene.rig.alive().map(|r| r.world.units[0].fences.len()).sum();
-        assert_eq!(fenced, scene.rig.alive().count(), "what the loser may still write is fenced everywhere");
-        // The winner reads what the loser may still write when it has been written.
-        scene.load.send_read(&mut scene.clients[1], 1, 0, (0, 2));
-        scene.rig.pass(&mut scene.clients, Duration::from_secs(1));
-        assert!(scene.clients[1].events.is_empty());
-        scene.rig.below.hang(scene.rig.disks[0], false);
-        scene.load.settle(&mut scene.rig, &mut scene.clients);
-        scene.load.check();
-        scene.rig.finish(&mut scene.clients);
+        the_winner_waits_for_the_loser(scene);
+    });
+}
+
+#[test]
+fn a_preempt_that_is_aborted_holds_on_all_cores_before_the_abort_is_answered() {
+    seeds(40, |seed| {
+        let plan = Plan { reactors: 3 + seed as usize % 2, mail: 0..20_000_000, ..Plan::default() };
+        let mut scene = Scene::on(seed, plan);
+        reserve_for_two(&mut scene);
+        let preempt = reserve_out(&mut scene.clients[1], 4, 2, 1);
+        scene.rig.pass(&mut scene.clients, Duration::from_millis(1 + seed));
+        let begin = scene.rig.below.now();
+        scene.is_managed(1, TmfFunction::ABORT_TASK, preempt);
+        scene.clients[1].forget(preempt);
+        assert!(scene.rig.below.now() - begin < 1_000_000_000, "it has not waited for the disk");
+        let registered = scene.rig.alive().map(|r| r.world.units[0].lu.state.reservations.registrants.len());
+        let registered: Vec<usize> = registered.collect();
+        // Either it never happened, or no core takes the loser's writes any more.
+        assert!(registered.iter().all(|n| *n == registered[0]), "{registered:?}");
+        if registered[0] == 1 {
+            the_winner_waits_for_the_loser(scene);
+        }
+    });
+}
+
+#[test]
+fn a_reset_hurries_a_preempt_that_waits_for_a_hanging_disk() {
+    seeds(8, |seed| {
+        let mut scene = Scene::new(seed);
+        reserve_for_two(&mut scene);
+        reserve_out(&mut scene.clients[1], 4, 2, 1);
+        scene.rig.pass(&mut scene.clients, Duration::from_millis(20));
+        let begin = scene.rig.below.now();
+        scene.is_managed(3, TmfFunction::LOGICAL_UNIT_RESET, u32::MAX);
+        assert!(scene.rig.below.now() - begin < 1_000_000_000, "it has not waited for the disk");
+        scene.rig.pass(&mut scene.clients, Duration::from_millis(100));
+        scene.stays_fenced();
+    });
+}
+
+/// A registration that waits for a state directory that hangs.
+fn registering(seed: u64) -> (Scene, u32) {
+    let mut scene = Scene::new(seed);
+    scene.rig.below.hang(scene.rig.disks[0], false);
+    scene.load.settle(&mut scene.rig, &mut scene.clients);
+    let reserve = reserve_6(&mut scene.clients[2]);
+    assert_eq!(status_of(&mut scene.rig, &mut scene.clients, 2, reserve), status::GOOD);
+    let release = release_6(&mut scene.clients[2]);
+    assert_eq!(status_of(&mut scene.rig, &mut scene.clients, 2, release), status::GOOD);
+    scene.rig.saving_hangs = true;
+    let itt = reserve_for_good(&mut scene.clients[0], 0, 0, 7);
+    scene.rig.pass(&mut scene.clients, Duration::from_millis(100));
+    assert!(scene.clients[0].events.is_empty(), "it waits to be saved");
+    (scene, itt)
+}
+
+/// The state directory is well again: what it has is what holds, and that is so many registrations.
+fn is_saved_as_it_holds(mut scene: Scene, registrations: usize) {
+    scene.clients.iter_mut().for_each(|c| c.events.clear());
+    scene.rig.saving_hangs = false;
+    scene.rig.until(&mut scene.clients, 6 * PATIENCE, "all is saved", |rig, _| {
+        rig.alive().all(|r| r.world.units[0].asks.is_empty() && r.world.units[0].saving.is_none())
+    });
+    scene.rig.pass(&mut scene.clients, Duration::from_millis(100));
+    let saved = scene.rig.saved.lock().unwrap().last().cloned().expect("something was saved").1;
+    for reactor in scene.rig.alive() {
+        let state = &reactor.world.units[0].lu.state;
+        assert_eq!(state.persistent(), saved);
+        assert_eq!(state.reservations.registrants.len(), registrations);
+    }
+    scene.clients.iter_mut().for_each(|c| c.events.clear());
+    assert_eq!(run(&mut scene.rig, &mut scene.clients, 1, ready), status::GOOD);
+    let itt = reserve_for_good(&mut scene.clients[1], 0, 0, 8);
+    assert_eq!(status_of(&mut scene.rig, &mut scene.clients, 1, itt), status::GOOD, "and goes on");
+    scene.rig.finish(&mut scene.clients);
+}
+
+#[test]
+fn functions_are_answered_although_the_state_directory_hangs() {
+    seeds(8, |seed| {
+        for function in [
+            TmfFunction::ABORT_TASK,
+            TmfFunction::LOGICAL_UNIT_RESET,
+            TmfFunction::TARGET_WARM_RESET,
+            TmfFunction::I_T_NEXUS_RESET,
+        ] {
+            let (mut scene, itt) = registering(seed);
+            scene.is_managed(0, function, itt);
+            scene.clients[0].forget(itt);
+            is_saved_as_it_holds(scene, 0);
+        }
+    });
+}
+
+#[test]
+fn a_reset_by_another_ends_what_waits_for_the_state_directory() {
+    seeds(8, |seed| {
+        let (mut scene, itt) = registering(seed);
+        scene.is_managed(3, TmfFunction::LOGICAL_UNIT_RESET, u32::MAX);
+        scene.rig.pass(&mut scene.clients, Duration::from_millis(100));
+        let aborted =
+            Event::Answer { itt, status: status::TASK_ABORTED, sense: Vec::new(), data: Vec::new() };
+        assert_eq!(scene.clients[0].events.pop_front(), Some(aborted));
+        is_saved_as_it_holds(scene, 0);
+    });
+}
+
+#[test]
+fn a_login_takes_the_place_of_a_session_that_waits_for_the_state_directory() {
+    seeds(8, |seed| {
+        let (mut scene, _) = registering(seed);
+        let old = scene.clients[0].leave();
+        scene.clients[0].login(scene.rig.address, TARGET);
+        scene.rig.until(&mut scene.clients, PATIENCE, "the login", |_, c| c[0].is_full());
+        old.into_iter().for_each(|fd| scene.rig.below.close(fd).expect("it was open"));
+        is_saved_as_it_holds(scene, 0);
+    });
+}
+
+#[test]
+fn what_a_nexus_kept_goes_with_it_although_the_state_directory_hangs() {
+    seeds(8, |seed| {
+        let (mut scene, itt) = registering(seed);
+        // This one waits behind the other.
+        let reserve = reserve_6(&mut scene.clients[2]);
+        scene.rig.pass(&mut scene.clients, Duration::from_millis(100));
+        assert!(scene.clients[2].events.is_empty());
+        scene.is_managed(2, TmfFunction::I_T_NEXUS_RESET, u32::MAX);
+        scene.clients[2].forget(reserve);
+        scene.rig.saving_hangs = false;
+        assert_eq!(status_of(&mut scene.rig, &mut scene.clients, 0, itt), status::GOOD);
+        is_saved_as_it_holds(scene, 1);
     });
 }
 

@@ -24,7 +24,16 @@ fn key(who: usize) -> u64 {
 
 /// PERSISTENT RESERVE OUT; returns its tag.
 pub(super) fn reserve_out(c: &mut Client, action: u8, key: u64, action_key: u64) -> u32 {
-    let list = [&key.to_be_bytes()[..], &action_key.to_be_bytes(), &[0; 8]].concat();
+    reserve_with(c, action, key, action_key, 0)
+}
+
+/// As [`reserve_out`], so that it outlives a power loss: it has to be saved before it holds.
+pub(super) fn reserve_for_good(c: &mut Client, action: u8, key: u64, action_key: u64) -> u32 {
+    reserve_with(c, action, key, action_key, 1)
+}
+
+fn reserve_with(c: &mut Client, action: u8, key: u64, action_key: u64, aptpl: u8) -> u32 {
+    let list = [&key.to_be_bytes()[..], &action_key.to_be_bytes(), &[0, 0, 0, 0, aptpl, 0, 0, 0]].concat();
     c.command(lun(0), &[0x5f, action, KIND, 0, 0, 0, 0, 0, 24, 0], list, 0)
 }
 
@@ -66,6 +75,10 @@ pub(super) fn ready(c: &mut Client) -> u32 {
 
 pub(super) fn reserve_6(c: &mut Client) -> u32 {
     c.command(lun(0), &[0x16, 0, 0, 0, 0, 0], Vec::new(), 0)
+}
+
+pub(super) fn release_6(c: &mut Client) -> u32 {
+    c.command(lun(0), &[0x17, 0, 0, 0, 0, 0], Vec::new(), 0)
 }
 
 fn set_the_scene(rig: &mut Rig, clients: &mut [Client]) {
@@ -288,7 +301,7 @@ fn thousands_of_requests_that_are_refused_may_wait_for_their_owner() {
     let ask = |action, through_power_loss| {
         let out = PrOut { scope_type: KIND, action_key: 1, through_power_loss, ..PrOut::new(action) };
         let (op, from, gate) = (SharedOp::Persistent(Box::new(out)), CoreId(0), GateId(u32::MAX));
-        Ask { lu: LuId(0), op, nexus: nexus.clone(), from, gate }
+        Ask { lu: LuId(0), op, nexus: nexus.clone(), from, gate, saved: false }
     };
     let world = &mut rig.alive().next().unwrap().world;
     // This one has to be put on disk first.

@@ -20,7 +20,7 @@ use crate::ids::{CoreId, LuId};
 use crate::mem::{Memory, Pages, Pool, PoolConfig, Region, RegionId};
 use crate::ring::sim::{DiskConfig, Faults, Sim, World as Below};
 use crate::ring::{Driver, SocketOptions};
-use crate::scsi::{Counters, Identity, Lu, LuFacts, LuState, Naa, Thin};
+use crate::scsi::{Counters, Identity, Lu, LuFacts, LuState, Naa, Persistent, Thin};
 use crate::store::{
     Backing, BlockingPool, DiscardMethod, FileMedium, Jobs, Medium, Reach, Store, StoreKind, zero_region,
 };
@@ -28,6 +28,9 @@ use crate::target::{Auth, Catalog, Lun, Target, Tpg, TpgParams};
 
 /// The name of the one target.
 pub(super) const TARGET: &str = "iqn.2026-01.org.example:target";
+
+/// What a saver was given.
+type Saved = Arc<Mutex<Vec<(LuId, Persistent)>>>;
 
 /// What every reactor's own region has, bytes. Regions are never unmapped, so tests use them again.
 const REGION: u64 = 8 << 20;
@@ -74,7 +77,9 @@ pub(super) struct Rig {
     pub(super) address: SocketAddr,
     pub(super) disks: Vec<RawFd>,
     /// What the saver was given, by logical unit.
-    pub(super) saved: Arc<Mutex<Vec<LuId>>>,
+    pub(super) saved: Saved,
+    /// The state directory hangs.
+    pub(super) saving_hangs: bool,
     /// Reactors may end with something in flight: a disk hangs.
     pub(super) abandons: bool,
     jobs: Jobs,
@@ -173,10 +178,10 @@ fn catalog(address: SocketAddr, plan: &Plan) -> Arc<Catalog> {
     Arc::new(Catalog { targets: vec![Arc::new(target)], discovery_auth: Auth::default() })
 }
 
-fn setup(catalog: Arc<Catalog>, plan: &Plan, saved: &Arc<Mutex<Vec<LuId>>>) -> Arc<Setup> {
+fn setup(catalog: Arc<Catalog>, plan: &Plan, saved: &Saved) -> Arc<Setup> {
     let saved = saved.clone();
-    let saver: Saver = Arc::new(move |lu, _: &LuState| {
-        saved.lock().unwrap().push(lu);
+    let saver: Saver = Arc::new(move |lu, state: &LuState| {
+        saved.lock().unwrap().push((lu, state.persistent()));
         Ok(())
     });
     Arc::new(Setup {
@@ -217,7 +222,7 @@ impl Rig {
             .collect();
         let (post, doors) = Post::new(plan.reactors, plan.mail.clone());
         let (blocking, jobs) = BlockingPool::by_hand();
-        let saved = Arc::new(Mutex::new(Vec::new()));
+        let saved = Saved::default();
         let setup = setup(catalog(address, plan), plan, &saved);
         let registry = Arc::new(Registry::new(plan.reactors));
         let mut reactors = Vec::new();
@@ -242,7 +247,19 @@ impl Rig {
             reactor.arm_listeners();
             reactors.push(Some(reactor));
         }
-        Self { below, reactors, post, address, disks, saved, abandons: false, jobs, turns: 0, end: None }
+        Self {
+            below,
+            reactors,
+            post,
+            address,
+            disks,
+            saved,
+            saving_hangs: false,
+            abandons: false,
+            jobs,
+            turns: 0,
+            end: None,
+        }
     }
 
     pub(super) fn client(&self, name: &str, number: u8, manner: Manner) -> Client {
@@ -261,7 +278,7 @@ impl Rig {
     pub(super) fn round(&mut self, clients: &mut [Client]) {
         self.turns += 1;
         let mut moved = self.post.work(&self.below);
-        if self.below.chance(4) == 0 {
+        if !self.saving_hangs && self.below.chance(4) == 0 {
             moved |= self.jobs.run_one();
         }
         let reactors = self.reactors.len();
@@ -418,7 +435,8 @@ fn add_unit(world: &mut World<Sim>, lu: &Lu, backing: &Arc<Backing>, fd: RawFd) 
 
 impl Unit {
     fn is_at_rest(&self) -> bool {
-        let asked = self.asks.is_empty() && self.next.is_none() && self.flushing.is_empty();
+        let asked =
+            self.asks.is_empty() && self.next.is_none() && self.saving.is_none() && self.flushing.is_empty();
         asked && self.fences.is_empty() && self.parked.is_empty() && self.claims.is_empty()
     }
 }
