@@ -129,7 +129,7 @@ impl Session {
     }
 
     /// A Data-Out header: where its payload goes.
-    pub(super) fn data_out(&mut self, pdu: &DataOut) -> Dest {
+    pub(super) fn data_out<H: Host>(&mut self, h: &mut H, pdu: &DataOut) -> Dest {
         let Some((id, solicited)) = self.data_out_task(pdu) else { return Dest::Discard };
         let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else {
             return Dest::Discard;
@@ -145,6 +145,7 @@ impl Session {
         burst.next = burst.next.saturating_add(len);
         if let Some(sense) = problem {
             taking.fail(Failure::Check(sense));
+            self.let_go_of_slots(h, id);
             return Dest::Discard;
         }
         // What is dropped is no progress, or a peer could keep the slots of a lost transfer by it.
@@ -335,11 +336,22 @@ impl Session {
         }
     }
 
+    /// A transfer has failed: what neither the disk uses nor a payload is on its way into goes back at once, though the
+    /// rest of the data is still to come, and is dropped.
+    fn let_go_of_slots<H: Host>(&mut self, h: &mut H, id: TaskId) {
+        let receiving = self.rx.place_of(id);
+        let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
+        if taking.failed.is_some() {
+            taking.take_idle_slots(receiving).into_iter().for_each(|buf| h.free(buf));
+        }
+    }
+
     /// Answers when everything is done, or when it failed and nothing moves any more.
     fn settle_taking<H: Host>(&mut self, h: &mut H, id: TaskId) {
         if self.is_unproven(id) {
             return;
         }
+        self.let_go_of_slots(h, id);
         let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
         if !taking.is_idle() || self.rx.places_for(id) {
             return;

@@ -236,7 +236,7 @@ impl Session {
     fn begin<H: Host>(&mut self, h: &mut H, bhs: &Bhs, ahs: &[u8]) -> Result<Dest, Close> {
         match bhs.opcode() {
             Opcode::SCSI_COMMAND => self.scsi_command(h, bhs, ahs),
-            Opcode::DATA_OUT => Ok(self.data_out(DataOut::from_bhs(bhs.as_bhs()))),
+            Opcode::DATA_OUT => Ok(self.data_out(h, DataOut::from_bhs(bhs.as_bhs()))),
             Opcode::NOP_OUT | Opcode::TEXT_REQUEST => self.gather(bhs.data_len()),
             Opcode::LOGIN_REQUEST => self.give_up("Login Request in full feature phase"),
             _ => Ok(Dest::Discard),

@@ -68,7 +68,15 @@ pub(super) struct Rx {
 impl Rx {
     /// Whether payload for that task is on its way into a slot of it.
     pub(super) fn places_for(&self, id: TaskId) -> bool {
-        matches!(&self.open, Some(Open { dest: Dest::Slot { task: Some(task), .. }, .. }) if *task == id)
+        self.place_of(id).is_some()
+    }
+
+    /// That slot.
+    pub(super) fn place_of(&self, id: TaskId) -> Option<BufId> {
+        match &self.open {
+            Some(Open { dest: Dest::Slot { task: Some(task), buf, .. }, .. }) if *task == id => Some(*buf),
+            _ => None,
+        }
     }
 
     /// The task is gone: if payload is on its way into one of its slots, that slot stays until the payload

@@ -124,6 +124,18 @@ impl Taking {
         self.segments.iter().flatten().map(|s| s.buf).chain(self.extra).take(MAX_SLOTS).collect()
     }
 
+    /// Takes out the slots that nothing moves into or out of, but for that one.
+    pub(super) fn take_idle_slots(&mut self, but: Option<BufId>) -> ArrayVec<BufId, MAX_SLOTS> {
+        let idle = |s: &mut Segment| s.step == Step::Receiving && Some(s.buf) != but;
+        let mut slots: ArrayVec<BufId, MAX_SLOTS> =
+            self.segments.iter_mut().filter_map(|s| s.take_if(idle)).map(|s| s.buf).collect();
+        // The other slot goes with the segment that it is for.
+        if self.segments.iter().all(Option::is_none) {
+            slots.extend(self.extra.take());
+        }
+        slots
+    }
+
     pub(super) fn holds_slots(&self) -> bool {
         self.extra.is_some() || self.segments.iter().any(Option::is_some)
     }
