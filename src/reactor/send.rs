@@ -135,6 +135,11 @@ impl<D: Driver> Reactor<D> {
             }
         }
         conn.tx.keep(afters);
+        if let (mut desk, Phase::Full(session)) = desk(&mut self.world, conn)
+            && session.holds_data_back()
+        {
+            broken |= guarded(|| session.send_on(&mut desk)).is_none();
+        }
         if broken {
             return self.close(id, Why::Broken);
         }

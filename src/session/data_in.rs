@@ -2,12 +2,14 @@
 //!
 //! A read takes one slot, or two of the largest class when it is longer than a segment: the disk fills
 //! one while the other is sent. Segments leave in order. Memory media need no slot at all; they are cut into PDUs by the
-//! segment too, two at a time: an initiator that takes 512 bytes a PDU has more headers than anybody should store.
+//! segment too, two at a time. An initiator that takes 512 bytes a PDU has more headers than anybody should store: what
+//! is ready is cut up when others have left.
 
 use arrayvec::ArrayVec;
 use zerocopy::big_endian::{U32, U64};
 
 use super::host::{After, Body, Claim, DiskOp, Host};
+use super::rx::MAX_BACKLOG;
 use super::task::{MAX_SLOTS, Task, Work};
 use super::{SEGMENT, Session};
 use crate::ids::{BufId, TaskId};
@@ -81,6 +83,17 @@ impl Reading {
         Some((index as u8, DiskOp::Read { buf, len: len.next_multiple_of(self.block), offset }))
     }
 
+    /// Everything is in `buf` already.
+    fn made(total: u32, buf: BufId) -> Self {
+        let part = Part { buf, start: 0, len: total, ready: true };
+        Self { issued: total, parts: [Some(part), None], ..Self::new(0, total, 1) }
+    }
+
+    /// Whether it comes through slots, not out of memory.
+    fn uses_slots(&self) -> bool {
+        self.issued > 0
+    }
+
     /// Takes out the segment that is to leave next, if the disk has filled it.
     fn take_ready(&mut self) -> Option<Part> {
         let next = self.sent;
@@ -141,6 +154,9 @@ impl Session {
 
     /// The next segment of a medium that is memory, if any is left; the one after it follows when this has been sent.
     pub fn proceed<H: Host>(&mut self, h: &mut H, id: TaskId) {
+        if h.backlog() > MAX_BACKLOG {
+            return self.unsent.push_back(id);
+        }
         let Some(Task { lu, work: Work::Reading(reading), .. }) = self.tasks.get(id) else { return };
         let start = reading.sent;
         let len = (reading.total - start).min(SEGMENT);
@@ -154,13 +170,30 @@ impl Session {
         let Some(task) = self.tasks.get_mut(id) else { return h.free(buf) };
         task.actual = u64::from(made);
         let total = if task.reads { made.min(task.edtl) } else { 0 };
-        task.work = Work::Reading(Reading::new(0, total, 1));
         if total == 0 {
+            task.work = Work::Reading(Reading::new(0, 0, 1));
             h.free(buf);
             return self.answer_good(h, id);
         }
-        let body = Body::Slot { buf, at: 0, len: total };
-        self.send_stretch(h, &Stretch { task: id, body, start: 0, after: After::Free(buf) });
+        task.work = Work::Reading(Reading::made(total, buf));
+        self.send_ready(h, id);
+    }
+
+    /// Whether data is held back until answers have left.
+    #[inline]
+    pub fn holds_data_back(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// Answers have left: data that was held back follows, first come first served.
+    pub fn send_on<H: Host>(&mut self, h: &mut H) {
+        while h.backlog() <= MAX_BACKLOG {
+            let Some(id) = self.unsent.pop_front() else { return };
+            match self.tasks.get(id).map(|t| &t.work) {
+                Some(Work::Reading(reading)) if reading.uses_slots() => self.send_ready(h, id),
+                _ => self.proceed(h, id),
+            }
+        }
     }
 
     /// A disk read of a task ended.
@@ -196,6 +229,9 @@ impl Session {
 
     fn send_ready<H: Host>(&mut self, h: &mut H, id: TaskId) {
         while let Some(Task { work: Work::Reading(reading), .. }) = self.tasks.get_mut(id) {
+            if h.backlog() > MAX_BACKLOG {
+                return self.unsent.push_back(id);
+            }
             let Some(part) = reading.take_ready() else { return };
             let more_to_read = reading.issued < reading.total;
             let after = if more_to_read { After::Tell(id, part.buf) } else { After::Free(part.buf) };

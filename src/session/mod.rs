@@ -118,6 +118,8 @@ pub struct Session {
     tasks: Tasks,
     /// Tasks that wait for slots, first come first served.
     parked: VecDeque<TaskId>,
+    /// Reads with data that is ready, which waits for answers to leave first.
+    unsent: VecDeque<TaskId>,
     managing: Managing,
     copies: Copies,
     text: Text,
@@ -181,6 +183,7 @@ impl Session {
             held: Held::default(),
             tasks: Tasks::default(),
             parked: VecDeque::new(),
+            unsent: VecDeque::new(),
             managing: Managing::default(),
             copies: Copies::default(),
             text: Text::default(),

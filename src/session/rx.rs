@@ -7,20 +7,43 @@
 use super::host::Host;
 use super::order::{Turn, Whole};
 use super::pace::Pace;
-use super::{Close, Session};
+use super::taking::MAX_BURSTS;
+use super::{Close, SEGMENT, Session};
 use crate::ids::{BufId, TaskId};
+use crate::scsi::MAX_SENSE;
 use crate::wire::bhs::{BHS_LEN, Bhs, padding};
 use crate::wire::digest::{self, Crc, DIGEST_LEN};
 
 /// The longest that headers get: a basic header, the longest AHS, and their digest. Staging must hold it.
 pub const MAX_HEADERS: usize = BHS_LEN + 255 * 4 + DIGEST_LEN;
 
-/// Answers to the initiator that may wait to be sent before its requests are left unread, bytes of headers.
-const MAX_BACKLOG: usize = 64 << 10;
+/// Answers to the initiator that may wait to be sent before its requests are left unread, and before more data is cut
+/// into PDUs for it, bytes of headers.
+pub(super) const MAX_BACKLOG: usize = 64 << 10;
 
-/// The same where requests must be read on all the same: what data was asked for must come through, and task management
-/// too. The answers to a full window and to all its R2Ts are a quarter of this; whoever makes more wait asks for it.
-const MOST_BACKLOG: usize = 1 << 20;
+/// The same where requests must be read on all the same, for all answers but those to commands: what data was asked for
+/// must come through, and task management too. It holds the longest ping and the headers of a segment cut small; who
+/// makes more wait than this asks for it.
+const MOST_CHATTER: usize = 512 << 10;
+
+/// What a command adds to what waits, beside data: its R2Ts, and its status with sense data; bytes.
+const MOST_OF_COMMAND: usize = MAX_BURSTS * (BHS_LEN + DIGEST_LEN)
+    + (BHS_LEN + DIGEST_LEN)
+    + (2 + MAX_SENSE).next_multiple_of(4)
+    + DIGEST_LEN;
+
+// A stretch of data is cut up whole as soon as less than MAX_BACKLOG waits, and one ping of the longest comes behind it.
+const _: () = assert!(
+    MAX_BACKLOG
+        + SEGMENT as usize / SMALLEST_SEGMENT * (BHS_LEN + 2 * DIGEST_LEN)
+        + SEGMENT as usize
+        + BHS_LEN
+        + 2 * DIGEST_LEN
+        < MOST_CHATTER
+);
+
+/// The least MaxRecvDataSegmentLength (RFC 7143 section 13.12), bytes.
+const SMALLEST_SEGMENT: usize = 512;
 
 /// Where the payload of the PDU at hand goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,10 +201,16 @@ impl Session {
 
     /// Whether the next request is left unread until answers have left. Not while data is awaited: it may be next.
     fn holds_off(&self, backlog: usize) -> Result<bool, Close> {
-        if backlog > MOST_BACKLOG {
+        if backlog > MAX_BACKLOG && backlog > self.most_backlog() {
             return Err(Close::Unread);
         }
         Ok(backlog > MAX_BACKLOG && !self.insisted && !self.awaits_data())
+    }
+
+    /// What an initiator that keeps to its window can make wait at the very most: a window of commands that are answered
+    /// and one of those that are not.
+    fn most_backlog(&self) -> usize {
+        MOST_CHATTER + 2 * self.command_window as usize * MOST_OF_COMMAND
     }
 
     /// A header, if it is all there; returns the bytes it took.

@@ -209,6 +209,7 @@ impl Session {
         }
         let tasks = &self.tasks;
         self.parked.retain(|parked| tasks.get(*parked).is_some());
+        self.unsent.retain(|unsent| tasks.get(*unsent).is_some());
     }
 
     /// Aborts the tasks of a logical unit because of a reset, or of what another nexus did. If the Control mode page

@@ -233,7 +233,7 @@ impl World {
                 assert!(self.staging.len() < STAGING || self.paused, "staging is full and nothing is taken");
             }
             Err(why) => {
-                let excused = why == Close::Unread || (!self.initiator.honest && why == TOO_MUCH_HELD);
+                let excused = !self.initiator.honest && (why == Close::Unread || why == TOO_MUCH_HELD);
                 let broken = self.initiator.ruined || self.staging.is_empty() || excused;
                 assert!(broken, "{why:?} for an initiator that did nothing to deserve it");
                 return self.close();
@@ -291,6 +291,7 @@ impl World {
                 After::Close => return self.close(),
             }
         }
+        self.session.send_on(&mut self.stage);
         if std::mem::take(&mut self.paused) {
             self.use_staged();
         }

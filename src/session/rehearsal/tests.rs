@@ -10,7 +10,7 @@ use crate::ids::LuId;
 use crate::session::SEGMENT;
 use crate::session::host::{After, Host};
 use crate::session::tmf::Aborted;
-use crate::wire::bhs::{BHS_LEN, Bhs, DataIn, ScsiCommand, ScsiResponse};
+use crate::wire::bhs::{BHS_LEN, Bhs, DataIn, DataOut, R2t, ScsiCommand, ScsiResponse};
 use crate::wire::codes::Opcode;
 use crate::wire::{flags, lun};
 
@@ -44,6 +44,114 @@ fn read(world: &mut World, itt: u32, unit: u16, blocks: u32) {
     pdu.cdb[10..14].copy_from_slice(&blocks.to_be_bytes());
     let input = world.session.input(&mut world.stage, pdu.as_bhs()).expect("a legal command");
     assert_eq!(input.used, BHS_LEN);
+}
+
+/// WRITE(16) of `blocks` blocks to the start, with an immediate command that brings no data; the R2T.
+fn write(world: &mut World, itt: u32, unit: u16, blocks: u32) -> R2t {
+    let mut pdu = ScsiCommand { itt: U32::new(itt), lun: lun::to_wire(unit), ..ScsiCommand::default() };
+    pdu.opcode |= flags::IMMEDIATE;
+    pdu.flags = flags::FINAL | flags::WRITE;
+    let block = world.stage.units[usize::from(unit)].lu.facts.block_size;
+    pdu.expected_data_transfer_length = U32::new(blocks * block);
+    pdu.cdb[0] = 0x8a;
+    pdu.cdb[10..14].copy_from_slice(&blocks.to_be_bytes());
+    world.session.input(&mut world.stage, pdu.as_bhs()).expect("a legal command");
+    let (asked, _) = world.stage.send().expect("an R2T");
+    *R2t::from_bhs(asked.first_chunk().expect("a header"))
+}
+
+/// The header of a Data-Out for that R2T, without a payload yet.
+fn data_out(r2t: &R2t, data_sn: u32, offset: u32, len: usize, bits: u8) -> DataOut {
+    let mut pdu = DataOut { itt: r2t.itt, ttt: r2t.ttt, flags: bits, ..DataOut::default() };
+    (pdu.data_sn, pdu.buffer_offset) = (U32::new(data_sn), U32::new(offset));
+    pdu.set_data_len(len);
+    pdu
+}
+
+#[test]
+fn a_failed_transfer_holds_no_slots_while_the_rest_of_its_data_passes() {
+    let mut world = scene(8192);
+    let r2t = write(&mut world, 10, 0, 1024);
+    assert!(world.stage.slots.taken() > 1);
+    // The wrong offset, and much is still to come, of this PDU and of others.
+    let wrong = data_out(&r2t, 0, 512, 512, 0);
+    world.session.input(&mut world.stage, wrong.as_bhs()).expect("an error of the command only");
+    assert_eq!((world.stage.slots.taken(), world.session.open_tasks()), (0, 1));
+    world.session.input(&mut world.stage, &[0; 512]).expect("payload");
+    assert!(world.stage.send().is_none(), "it is answered at its end");
+    let last = data_out(&r2t, 1, 1024, 512, flags::FINAL);
+    world.session.input(&mut world.stage, &[last.as_bhs().as_slice(), &[0; 512]].concat()).expect("data");
+    let (answer, _) = world.stage.send().expect("an answer");
+    let answer = ScsiResponse::from_bhs(answer.first_chunk().expect("a header"));
+    assert_eq!((answer.itt.get(), answer.status), (10, crate::scsi::status::CHECK_CONDITION));
+    assert_eq!((world.stage.slots.taken(), world.session.open_tasks()), (0, 0));
+    assert!(world.stage.jobs.is_empty() && world.stage.written.is_empty());
+}
+
+#[test]
+fn a_transfer_that_fails_while_a_payload_comes_keeps_that_slot_only() {
+    let mut world = scene(8192);
+    world.session.negotiated.max_outstanding_r2t = 2;
+    let first = write(&mut world, 10, 0, 1024);
+    let all = world.stage.slots.taken();
+    // The first segment is on the medium; that fails while payload for the second is on its way.
+    let whole = data_out(&first, 0, 0, SEGMENT as usize, flags::FINAL);
+    world.session.negotiated.max_recv_data_segment_length = SEGMENT;
+    let (asked, _) = world.stage.send().expect("the other R2T");
+    let second = *R2t::from_bhs(asked.first_chunk().expect("a header"));
+    let data = super::medium::Content::New.bytes(LuId(0), 0, SEGMENT as usize);
+    world.session.input(&mut world.stage, &[whole.as_bhs().as_slice(), &data].concat()).expect("data");
+    let part = data_out(&second, 0, SEGMENT, 1024, 0);
+    let data = super::medium::Content::New.bytes(LuId(0), SEGMENT.into(), 1024);
+    world.session.input(&mut world.stage, &[part.as_bhs().as_slice(), &data[..512]].concat()).expect("data");
+    assert_eq!((all, world.stage.slots.taken(), world.stage.jobs.len()), (2, 2, 1));
+    world.stage.submit(0);
+    world.end_job(0, false, false);
+    assert_eq!(world.stage.slots.taken(), 1, "what the rest of the payload goes into");
+    world.session.input(&mut world.stage, &data[512..]).expect("data");
+    assert_eq!((world.stage.slots.taken(), world.session.open_tasks()), (0, 1));
+}
+
+#[test]
+fn an_initiator_that_takes_small_segments_is_not_closed_while_it_owes_data() {
+    for unit in [0, 2] {
+        let mut world = scene(512);
+        world.stage = super::Stage::new(super::Slots::new(64 << 20, 1), super::units());
+        let r2t = write(&mut world, 9, 0, 8);
+        // All of these are read, because the data of the write comes behind them.
+        let reads = 10..60;
+        for itt in reads.clone() {
+            read(&mut world, itt, unit, 2048);
+            while !world.stage.jobs.is_empty() {
+                world.stage.submit(0);
+                world.end_job(0, true, false);
+            }
+            assert!(world.stage.backlog() < 256 << 10, "{} bytes of headers wait", world.stage.backlog());
+        }
+        let mut got = 0;
+        while let Some((pdu, after)) = world.stage.send() {
+            let header = Bhs::from_bhs(pdu.first_chunk().expect("a header"));
+            assert_eq!(header.opcode(), Opcode::DATA_IN);
+            got += header.data_len();
+            match after {
+                After::Keep => {}
+                After::Free(buf) => world.stage.slots.free(buf),
+                After::Tell(task, buf) => world.session.sent(&mut world.stage, task, buf),
+                After::Proceed(task) => world.session.proceed(&mut world.stage, task),
+                After::Close => panic!("closed"),
+            }
+            while !world.stage.jobs.is_empty() {
+                world.stage.submit(0);
+                world.end_job(0, true, false);
+            }
+            world.session.send_on(&mut world.stage);
+        }
+        assert_eq!((got, world.session.open_tasks()), (reads.len() << 20, 1));
+        let data = super::medium::Content::New.bytes(LuId(0), 0, 4096);
+        let last = data_out(&r2t, 0, 0, 4096, flags::FINAL);
+        world.session.input(&mut world.stage, &[last.as_bhs().as_slice(), &data].concat()).expect("data");
+        assert_eq!(world.stage.jobs.len(), 1, "the write");
+    }
 }
 
 #[test]
