@@ -60,8 +60,9 @@ impl<D: Driver> Reactor<D> {
         }
         if let (desk, Phase::Full(session)) = desk(&mut self.world, conn)
             && placed > 0
+            && guarded(|| session.placed(&desk, placed)).is_none()
         {
-            session.placed(&desk, placed);
+            return self.close(id, Why::Broken);
         }
         self.use_staged(id);
     }
