@@ -13,11 +13,11 @@ pub(super) const HOLD: u32 = 32;
 /// Parts of a send before its vectors grow: 32 answers with payload.
 const USUAL_PARTS: usize = 64;
 
-/// Header bytes that a send keeps room for; what a burst made it grow beyond is given back.
+/// Header bytes that a send keeps room for.
 const USUAL_HEADERS: usize = 16 << 10;
 
-/// Parts that a busy connection keeps room for: more do not leave in one send. Beyond it, room is given back when a
-/// send needs only a small part of it, so that steady bursts do not shrink and grow the vector in turn.
+/// Parts that a busy connection keeps room for: more do not leave in one send. Beyond these, room is given back when a
+/// send needs only a small part of it, so that steady bursts do not shrink and grow the vectors in turn.
 const MOST_PARTS: usize = SendOp::MOST_PARTS;
 
 /// The sending side of a connection.
@@ -127,9 +127,11 @@ impl Tx {
     /// The send under way is over; what is to be done now. Give the list back with [`Tx::keep`].
     pub(super) fn landed(&mut self, mut op: Box<SendOp>) -> Vec<After> {
         self.busy = false;
-        let overgrown = op.parts() < op.room_for_parts() / 4;
+        let most = |used: usize, room: usize, most| if used < room / 4 { most } else { usize::MAX };
+        let headers = most(op.headers(), op.room_for_headers(), USUAL_HEADERS);
+        let parts = most(op.parts(), op.room_for_parts(), MOST_PARTS);
         op.clear();
-        op.shrink(USUAL_HEADERS, if overgrown { MOST_PARTS } else { usize::MAX });
+        op.shrink(headers, parts);
         self.spare = Some(op);
         std::mem::take(&mut self.flying)
     }
@@ -167,6 +169,27 @@ mod tests {
         let op = tx.take(1).expect("something to send");
         tx.landed(op);
         tx.spare.as_ref().map_or(0, |op| op.room_for_parts())
+    }
+
+    /// Likewise with so many bytes of headers.
+    fn answers(tx: &mut Tx, bytes: usize) -> usize {
+        tx.put(&vec![0; bytes]);
+        tx.end(After::Keep, 1);
+        let op = tx.take(1).expect("something to send");
+        tx.landed(op);
+        tx.spare.as_ref().map_or(0, |op| op.room_for_headers())
+    }
+
+    #[test]
+    fn the_room_for_headers_does_not_shrink_and_grow_in_turn() {
+        let mut tx = Tx::new(3);
+        let deep = answers(&mut tx, 4 * USUAL_HEADERS);
+        assert!(deep >= 4 * USUAL_HEADERS);
+        assert_eq!(answers(&mut tx, 3 * USUAL_HEADERS), deep, "steady bursts");
+        assert!(answers(&mut tx, 48) <= USUAL_HEADERS, "it was a single burst");
+        answers(&mut tx, 4 * USUAL_HEADERS);
+        tx.rest();
+        assert!(answers(&mut tx, 48) <= USUAL_HEADERS, "nothing was to be sent");
     }
 
     #[test]

@@ -287,6 +287,11 @@ impl SendOp {
         self.parts.len()
     }
 
+    /// Bytes of headers for which it keeps room.
+    pub fn room_for_headers(&self) -> usize {
+        self.headers.capacity()
+    }
+
     /// Parts for which it keeps room.
     pub fn room_for_parts(&self) -> usize {
         self.parts.capacity().max(self.message.slices.capacity())
