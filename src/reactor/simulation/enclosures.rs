@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use super::super::Reactor;
 use super::super::disk::Client as Who;
+use super::super::tag::Tag;
 use super::rig::{Plan, Rig};
 use super::seeds;
 use crate::ids::{BufId, ConnId, LuId, TaskId};
 use crate::ring::sim::{Faults, Sim};
+use crate::ring::{Done, Driver, Wait};
+use crate::scsi::{Failure, status};
 use crate::session::host::DiskOp;
 
 const LU: LuId = LuId(0);
@@ -168,6 +171,42 @@ fn counters(seed: u64, plan: &Plan, forgetful: bool) {
         let found = u64::from_le_bytes(*block.first_chunk().expect("a block"));
         assert!((least..=most).contains(&found), "block {lba}: {found} of {least} to {most}");
     }
+}
+
+#[test]
+fn what_waits_for_a_forgotten_request_and_is_forgotten_with_it_never_begins() {
+    let mut rig =
+        Rig::new(0, &Plan { reactors: 2, operations: 1, faults: Faults::none(), ..Plan::default() });
+    // The second reactor has no listener, so that its ring is empty.
+    let Rig { reactors, below, .. } = &mut rig;
+    let world = &mut reactors[1].as_mut().expect("it runs").world;
+    let conn = ConnId { index: 9000, generation: 0 };
+    let [other, first, second] = [0, 1, 2].map(|index| TaskId { index, generation: 0 });
+    let bufs = [other, first, second].map(|task| {
+        let buf = world.pool.alloc(BLOCK).expect("a slot");
+        let op = DiskOp::Write { buf, len: BLOCK, offset: u64::from(task == other) * 4096, fua: false };
+        // The ring is full when the second write comes; its range is fenced before the third, which meets it.
+        world.submit(Who::Task { conn, task, part: 0 }, LU, op);
+        if task == first {
+            let waiting = world.jobs_of(LU, &[(conn, Failure::Status(status::BUSY))]);
+            world.fence_off(waiting[1]);
+        }
+        buf
+    });
+    let mut done = Vec::new();
+    while done.is_empty() {
+        below.step_until(None);
+        world.driver.turn(Wait::Forever, &mut world.memory, &mut done);
+    }
+    for Done { op, result, .. } in done {
+        let Tag::Disk(index) = Tag::unpack(op.tag) else { panic!("only the disk has something") };
+        world.disk_completed(index, result);
+    }
+    assert_eq!((world.jobs.len(), world.driver.in_flight()), (2, 0), "two wait, and there is room");
+    assert!(world.abandon(conn, &[first, second]).is_empty());
+    assert_eq!((world.jobs.len(), world.driver.in_flight()), (0, 0), "nothing has begun after its end");
+    bufs.into_iter().for_each(|buf| world.pool.free(buf));
+    rig.finish(&mut []);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::super::conn::Phase;
 use super::client::{Client, Event, Manner};
 use super::history::BLOCK;
 use super::load::{Load, cdb10, lun};
+use super::reservations::{ready, run};
 use super::rig::{Plan, Rig, TARGET};
 use super::seeds;
 use crate::mem::PoolConfig;
@@ -121,6 +122,52 @@ fn scene(seed: u64, window: u32) -> (Rig, Vec<Client>) {
     let mut clients: Vec<Client> = (0..4).map(|n| rig.client("host", n, slow_manner())).collect();
     load.log_in(&mut rig, &mut clients);
     (rig, clients)
+}
+
+/// Bytes that the only connection of the rig has received and its session leaves unread.
+fn left_unread(rig: &mut Rig) -> usize {
+    let Some(reactor) = rig.alive().next() else { return 0 };
+    let Some(&id) = reactor.conns.ids().first() else { return 0 };
+    let conn = reactor.conns.get_mut(id).filter(|c| c.paused.is_some());
+    conn.and_then(|c| c.recv.as_ref()).map_or(0, |recv| recv.staged().len())
+}
+
+#[test]
+fn no_request_is_left_unread_for_longer_however_often_answers_leave() {
+    seeds(2, |seed| {
+        let pool = PoolConfig { data: [16, 16, 16, 16], reserve: [2; 4] };
+        let params = TpgParams { command_window: 64, nop_interval: Duration::ZERO, ..TpgParams::default() };
+        let plan = Plan { reactors: 1, pool, params, disks: vec![LONG * 2], ..Plan::default() };
+        let mut rig = Rig::new(seed, &plan);
+        let load = Load::new(1, LONG * 2);
+        let mut clients = vec![rig.client("host", 0, Manner { segment: 512, ..slow_manner() })];
+        load.log_in(&mut rig, &mut clients);
+        assert_eq!(run(&mut rig, &mut clients, 0, ready), status::GOOD);
+        for _ in 0..30 {
+            clients[0].command(lun(0), &cdb10(0x28, 0, 0, LONG), Vec::new(), LONG as u32 * BLOCK as u32);
+        }
+        // It reads 12 KiB every 5 ms, so that sends end several times a second.
+        let (mut since, mut looks, mut before) = (rig.below.now(), 0, 0);
+        while clients[0].outstanding() > 0 {
+            clients[0].deaf = false;
+            rig.round(&mut clients);
+            clients[0].deaf = true;
+            rig.pass(&mut clients, Duration::from_millis(5));
+            let unread = left_unread(&mut rig);
+            if unread == 0 || unread != before {
+                since = rig.below.now();
+            }
+            (before, looks) = (unread, looks + u32::from(unread > 0));
+            let waited = rig.below.now() - since;
+            assert!(waited < PATIENCE + 300_000_000, "a request was left unread for {waited} ns");
+            if unread == 0 && looks < 1_000 {
+                clients[0].ping();
+            }
+        }
+        assert!(looks > 10, "requests were left unread {looks} times");
+        clients[0].deaf = false;
+        rig.finish(&mut clients);
+    });
 }
 
 #[test]
