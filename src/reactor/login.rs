@@ -162,9 +162,12 @@ impl<D: Driver> Reactor<D> {
         let bhs = LoginRequest::from_bhs(&request.bhs);
         let data = &recv.staging[request.data.clone()];
         let Phase::Login(login) = &mut conn.phase else { return };
-        let reply = login.request(bhs, data, &mut self.entropy);
+        let reply = guarded(|| login.request(bhs, data, &mut self.entropy));
         recv.consume(request.whole);
-        self.follow_login(id, reply);
+        match reply {
+            Some(reply) => self.follow_login(id, reply),
+            None => self.close(id, Why::Broken),
+        }
     }
 
     fn follow_login(&mut self, id: ConnId, reply: LoginReply) {
