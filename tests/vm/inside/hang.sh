@@ -15,9 +15,13 @@ one=$DEV
 check "another initiator" another_initiator
 IFACE=other check "login of the other" login "$iqn" "$V4"
 other=$DEV
+# What is sent by hand goes by the generic nodes: when a block device that could be written is closed, udev reads it, and
+# that read would wait for the disk, too.
+generic() { echo "/dev/$(ls "/sys/block/${1#/dev/}/device/scsi_generic")"; }
+sg=$(generic "$one") other_sg=$(generic "$other")
 
 pattern() { head -c 65536 /dev/zero | tr '\0' "$1"; }
-# send SECONDS DISK BYTE: WRITE(10) of the first 64 KiB, by hand, so that the kernel does not repeat it; it waits so long.
+# send SECONDS NODE BYTE: WRITE(10) of the first 64 KiB, by hand, so that the kernel does not repeat it; it waits so long.
 send() { pattern "$3" >/tmp/sent && sg_raw -t "$1" -s 65536 -i /tmp/sent "$2" 2a 0 0 0 0 0 0 0 80 0; }
 put() { pattern "$2" | dd of="$1" bs=64k count=1 oflag=direct iflag=fullblock conv=notrunc status=none; }
 holds() { pattern "$1" >/tmp/wanted && dd if="$2" bs=64k count=1 iflag=direct status=none | cmp - /tmp/wanted; }
@@ -34,15 +38,22 @@ inside() { [ "$(in_disk)" = "$1" ]; } # that many writes are in the disk
 in_disk() { host writes | xargs; }
 ended() { ! kill -0 "$1" 2>/dev/null; }
 
+ready() { # and no attention is left to be told
+	local d
+	for d in "$sg" "$other_sg"; do until_true 60 sg_turs "$d" >/dev/null 2>&1 || return; done
+	udevadm settle --timeout=60 # nor anybody who looks at what was written
+}
+
 # hang WHAT CONNECTION COMMAND...: what ends the write is that command, or its own time limit when there is none; after
 # which the connections are the same or new ones.
 hang() {
 	local what=$1 connections=$2 limit=600 before old new
 	shift 2
 	[ $# -gt 0 ] || limit=5
+	check "$what: both are ready" ready
 	before=$(connection)
 	host hold
-	send $limit "$one" A >/tmp/old 2>&1 &
+	send $limit "$sg" A >/tmp/old 2>&1 &
 	old=$!
 	check "$what: a write is in the disk, which hangs" until_true 60 inside 1
 	[ $# -eq 0 ] || check "$what: it is answered" "$@"
@@ -65,17 +76,9 @@ hang() {
 	check "$what: what was written last is on the medium" holds B "$device"
 	check "$what: and both read it" eval "until_true 60 holds B $one && holds B $other"
 }
-in_turn() { # what each next one needs: no attention left to be told
-	local d
-	udevadm settle --timeout=60 # nor anybody who looks at what was written
-	for d in "$one" "$other"; do until_true 60 sg_turs "$d" >/dev/null 2>&1 || return; done
-}
-check "both are ready" in_turn
 hang "abort of a command that is out of time" same
-hang "reset of the logical unit" same sg_reset -d -N "$one"
-check "both are ready" in_turn
-hang "reset of the target" same sg_reset -t -N "$one"
-check "both are ready" in_turn
+hang "reset of the logical unit" same sg_reset -d -N "$sg"
+hang "reset of the target" same sg_reset -t -N "$sg"
 disconnect() { # all, under the kernel's feet: by the descriptors that iscsid keeps of them
 	local daemons
 	pgrep -x iscsid >/tmp/iscsid
@@ -96,10 +99,9 @@ disconnect() { # all, under the kernel's feet: by the descriptors that iscsid ke
 	PY
 }
 hang "loss of the connections" new disconnect
-check "both are ready" in_turn
-registered() { sg_persist -o -G -S 0xa "$one" && sg_persist -o -G -S 0xb "$other"; }
+registered() { sg_persist -o -G -S 0xa "$sg" && sg_persist -o -G -S 0xb "$other_sg"; }
 check "both register" registered
-hang "PREEMPT AND ABORT by the other" same sg_persist -o -A -K 0xb -S 0xa -T 5 "$other"
+hang "PREEMPT AND ABORT by the other" same sg_persist -o -A -K 0xb -S 0xa -T 5 "$other_sg"
 logout "$iqn" "$V4"
 IFACE=other logout "$iqn" "$V4"
 
@@ -107,10 +109,10 @@ IFACE=other logout "$iqn" "$V4"
 iqn=$IQN:delayed
 check "login to a slow device" login "$iqn" "$V4"
 busy_writes() { [ "$(awk '{ print $2 }' /sys/block/dm-0/inflight)" -ge 1 ]; }
-send 600 "$DEV" A >/tmp/old 2>&1 &
+send 600 "$(generic "$DEV")" A >/tmp/old 2>&1 &
 old=$!
 check "a write is in it" until_true 60 busy_writes
-check "reset of the logical unit is answered" sg_reset -d -N "$DEV"
+check "reset of the logical unit is answered" sg_reset -d -N "$(generic "$DEV")"
 check "while it still has it" busy_writes
 check "the write has ended with an error" eval "! wait $old"
 check "the same blocks are written anew" put "$DEV" B
