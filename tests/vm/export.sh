@@ -8,13 +8,14 @@
 #   b4k      4 KiB blocks
 #   thick    keeps all its space
 #   void     keeps nothing, and says that it writes atomically
+#   elastic  is as large as its file
 #   tools    for the commands that people send by hand; its LUN 1 is the disk lun1, with a removable medium
 # All let $EXPORT_INITIATOR in; io and tools $EXPORT_OTHER, too.
 EXPORT_IQN=iqn.2023-03.sample.ec2
 EXPORT_INITIATOR=$EXPORT_IQN:sample-initiator
 EXPORT_OTHER=$EXPORT_IQN:other-initiator
 # name:size:block size
-EXPORT_DISKS=(sample:10G:512 mutual:256M:512 thin:2G:512 io:1G:512 b4k:1G:4096 thick:64M:512 void:1G:512 tools:64M:512)
+EXPORT_DISKS=(sample:10G:512 mutual:256M:512 thin:2G:512 io:1G:512 b4k:1G:4096 thick:64M:512 void:1G:512 elastic:64M:512 tools:64M:512)
 
 export_start() {
 	case $TARGET in
@@ -29,6 +30,7 @@ export_config() {
 	echo "control_socket = \"$WORK/control.sock\""
 	for d in "${EXPORT_DISKS[@]}"; do
 		IFS=: read -r name size block <<<"$d"
+		[ "$name" != elastic ] || [ -e "$WORK/elastic.img" ] || truncate -s "$size" "$WORK/elastic.img"
 		echo '[[backstore]]'
 		case $name in
 		void) echo 'kind = "null"' ;;
@@ -37,7 +39,7 @@ export_config() {
 		[ "$name" != thick ] || echo 'thin = false'
 		cat <<-TOML
 			name = "$name-bs"
-			size = "$size"
+			$([ "$name" = elastic ] || echo "size = \"$size\"")
 			block_size = $block
 			[[target]]
 			iqn = "$EXPORT_IQN:$name"
@@ -51,7 +53,21 @@ export_config() {
 			initiator = "$EXPORT_INITIATOR"
 		TOML
 		case $name in
-		io | tools) printf '[[target.tpg.acl]]\ninitiator = "%s"\n' "$EXPORT_OTHER" ;;
+		io | tools) printf '[[target.tpg.acl]]\ninitiator = "%s"\n' "$EXPORT_OTHER" ;;&
+		tools)
+			cat <<-TOML
+				[[target.tpg.lun]]
+				lun = 1
+				backstore = "lun1-bs"
+				[[backstore]]
+				kind = "fileio"
+				name = "lun1-bs"
+				path = "$WORK/lun1.img"
+				size = "64M"
+				block_size = 512
+				removable = true
+			TOML
+			;;
 		sample) echo 'chap = { user = "sample-user", secret = "supersecret" }' ;;
 		mutual)
 			echo 'chap = { user = "sample-user", secret = "supersecret" }'
@@ -59,18 +75,6 @@ export_config() {
 			;;
 		esac
 	done
-	cat <<-TOML
-		[[target.tpg.lun]]
-		lun = 1
-		backstore = "lun1-bs"
-		[[backstore]]
-		kind = "fileio"
-		name = "lun1-bs"
-		path = "$WORK/lun1.img"
-		size = "64M"
-		block_size = 512
-		removable = true
-	TOML
 }
 export_ringtgt() {
 	export_config >"$WORK/ringtgt.toml"

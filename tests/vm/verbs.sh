@@ -20,6 +20,7 @@ verb_term() {
 verb_alive() { kill -0 "$TARGET_PID"; }
 # allocated NAME: bytes that the disk's file really holds on the host.
 verb_allocated() { echo $(($(stat -c %b "$WORK/$1.img") * 512)); }
+verb_resize() { truncate -s "$2" "$WORK/$1.img"; }
 # cut / mend: the host's IPv6 address vanishes from the wire, with no reset and no word: what was sent to
 # it is lost, what it sends never leaves.
 verb_cut() { ip -6 addr del "$1/64" dev "$(tap_device)"; }
