@@ -1,7 +1,7 @@
 //! The few system calls that std has no safe door to.
 //!
-//! Owns: block device ioctls, `fallocate`, the direct-I/O part of `statx`, socket options, the
-//! listener that takes both address families, and the open-file limit. Promises: safe
+//! Owns: block device ioctls, `fallocate`, the direct-I/O part of `statx`, the kernel's announcements, socket options,
+//! the listener that takes both address families, and the open-file limit. Promises: safe
 //! functions with `io::Result`s, each one system call, no policy. Refuses to know: io_uring (the
 //! ring has its own), and why anybody asks.
 #![allow(unsafe_code)]
@@ -11,6 +11,8 @@ use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use std::time::Duration;
 
 use libc::{c_int, c_ulong, c_void, socklen_t};
 
@@ -196,6 +198,74 @@ pub fn listen(addr: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     Ok(TcpListener::from(socket))
 }
 
+/// What the kernel announces of devices: a netlink socket of its `kobject_uevent` group. Only the network namespace in
+/// which the system was started gets any.
+#[derive(Debug)]
+pub struct Uevents(OwnedFd);
+
+/// The longest announcement; the kernel's own limit is 2 KiB of variables and a path.
+const UEVENT: usize = 8192;
+
+impl Uevents {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// The kernel's, where such sockets are forbidden.
+    pub fn new() -> io::Result<Self> {
+        let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        // SAFETY: no memory is passed.
+        let fd = check(unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_KOBJECT_UEVENT) })?;
+        // SAFETY: the kernel has just made this descriptor and nobody else knows it.
+        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        // SAFETY: all-zero bytes are a valid address (integers only).
+        let mut name: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+        (name.nl_family, name.nl_groups) = (libc::AF_NETLINK as libc::sa_family_t, 1);
+        // SAFETY: the address is only read, during the call, and is as long as said.
+        check(unsafe {
+            libc::bind(fd, (&raw const name).cast(), size_of::<libc::sockaddr_nl>() as socklen_t)
+        })?;
+        Ok(Self(socket))
+    }
+
+    /// Waits until a block device has changed, and whether one has; other announcements end the wait too. Takes all
+    /// that there are. When some were lost, one may have.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn block_device_changed(&self, within: Duration) -> io::Result<bool> {
+        let mut wanted = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let millis = c_int::try_from(within.as_millis()).unwrap_or(c_int::MAX);
+        // SAFETY: the struct lives until the call returns.
+        match check(unsafe { libc::poll(&mut wanted, 1, millis) }) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(false),
+            polled => polled?,
+        };
+        let (mut any, mut text) = (false, [0; UEVENT]);
+        loop {
+            match self.receive(&mut text) {
+                Ok(len) => any |= is_block_change(&text[..len]),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(any),
+                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => any = true,
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    fn receive(&self, text: &mut [u8; UEVENT]) -> io::Result<usize> {
+        // SAFETY: the buffer is as long as said and lives until the call returns.
+        let len = unsafe { libc::recv(self.0.as_raw_fd(), text.as_mut_ptr().cast(), text.len(), 0) };
+        usize::try_from(len).map_err(|_| io::Error::last_os_error())
+    }
+}
+
+/// Whether an announcement, which is `action@path` and variables, each ended by a NUL, is of a block device that is
+/// there with another size or other media. Anybody in the group can send one: it only leads to a look at the devices.
+fn is_block_change(announcement: &[u8]) -> bool {
+    let mut words = announcement.split(|byte| *byte == 0);
+    let changed = words.next().is_some_and(|head| head.starts_with(b"change@") || head.starts_with(b"add@"));
+    changed && words.any(|word| word == b"SUBSYSTEM=block")
+}
+
 fn check(rc: c_int) -> io::Result<c_int> {
     if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(rc) }
 }
@@ -232,6 +302,22 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         assert_eq!(block_len(file.as_fd()).unwrap_err().raw_os_error(), Some(libc::ENOTTY));
         assert!(block_discard(file.as_fd(), 0, 512).is_err());
+    }
+
+    #[test]
+    fn changes_of_block_devices_are_told_from_the_rest() {
+        let change = b"change@/devices/virtual/block/loop0\0ACTION=change\0SUBSYSTEM=block\0RESIZE=1\0";
+        assert!(is_block_change(change));
+        assert!(!is_block_change(b"change@/devices/x\0SUBSYSTEM=net\0"));
+        assert!(!is_block_change(b"remove@/devices/x\0SUBSYSTEM=block\0"));
+        assert!(!is_block_change(b"libudev\0SUBSYSTEM=block\0"));
+        assert!(!is_block_change(b""));
+    }
+
+    #[test]
+    fn listening_for_announcements_ends_in_time() {
+        let uevents = Uevents::new().unwrap();
+        uevents.block_device_changed(Duration::from_millis(1)).unwrap();
     }
 
     #[test]

@@ -285,20 +285,72 @@ fn a_full_file_system_is_told_as_such() {
 }
 
 #[test]
-fn what_lies_beyond_a_shrunken_file_is_a_medium_error() {
+fn what_lies_beyond_a_shrunken_file_is_out_of_range() {
     let (_dir, path) = scratch_file(16 * MIB);
     let daemon = Daemon::serve(&[path.to_str().expect("text")]);
     let mut initiator = login(&daemon, options(1));
     fs::File::options().write(true).open(&path).and_then(|f| f.set_len(MIB)).expect("a shorter file");
-    let done = initiator.read(0, 8 * MIB / 512, 8, 4096).expect("an answer");
-    assert_eq!(done.sense_code(), Some((3, 0x11, 0)), "MEDIUM ERROR, unrecovered read error");
-    assert!(initiator.read(0, 0, 8, 4096).expect("a read").is_good(), "what is there is there");
+    // Whether or not it is noticed in the course of this, which a unit attention says.
+    let mut read = |lba, blocks: u32| loop {
+        let done = initiator.read(0, lba, blocks, blocks as usize * 512).expect("an answer");
+        match done.sense_code() {
+            Some((6, 0x2a, 9)) => {}
+            told => return told,
+        }
+    };
+    assert_eq!(read(8 * MIB / 512, 8), Some((5, 0x21, 0)), "ILLEGAL REQUEST, LBA out of range");
+    assert_eq!(read(0, 8), None, "what is there is there");
     // Part of this one is there, and may have been sent before the rest fails.
     let start = MIB - 512 * 1024;
     for _ in 0..20 {
-        let done = initiator.read(0, start / 512, 4096, 2 * MIB as usize).expect("an answer");
-        assert_eq!(done.sense_code(), Some((3, 0x11, 0)));
+        assert_eq!(read(start / 512, 4096), Some((5, 0x21, 0)));
     }
+}
+
+/// Sends TEST UNIT READY until it brings a unit attention, and what that says and after how long.
+fn attention(initiator: &mut Initiator, lun: u16) -> (Option<(u8, u8, u8)>, Duration) {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        let done =
+            initiator.execute(lun, cdb::TEST_UNIT_READY, Direction::None, Vec::new()).expect("an answer");
+        if !done.is_good() {
+            return (done.sense_code(), start.elapsed());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    (None, start.elapsed())
+}
+
+#[test]
+fn a_file_that_grows_and_shrinks_is_noticed() {
+    let (_dir, path) = scratch_file(16 * MIB);
+    let daemon = Daemon::serve(&["--reactors", "3", path.to_str().expect("text")]);
+    let mut initiators: Vec<Initiator> = (1..=4).map(|n| login(&daemon, options(n))).collect();
+    for size in [32 * MIB, 24 * MIB + 100] {
+        fs::File::options().write(true).open(&path).and_then(|f| f.set_len(size)).expect("another length");
+        for initiator in &mut initiators {
+            assert_eq!(attention(initiator, 0).0, Some((6, 0x2a, 9)), "CAPACITY DATA HAS CHANGED");
+            let (blocks, block) = initiator.capacity(0).expect("a capacity");
+            assert_eq!(blocks, size / u64::from(block), "whole blocks");
+            let last = initiator.write(0, blocks - 1, 1, fill(size, block as usize)).expect("an answer");
+            assert!(last.is_good(), "{:?}", last.sense_code());
+            let beyond = initiator.read(0, blocks, 1, block as usize).expect("an answer");
+            assert_eq!(beyond.sense_code(), Some((5, 0x21, 0)));
+        }
+    }
+}
+
+#[test]
+fn a_device_that_grows_is_noticed_at_once() {
+    let device = LoopDevice::new(Path::new("."), 16 * MIB);
+    let daemon = Daemon::serve(&[device.path()]);
+    let mut initiator = login(&daemon, options(1));
+    let (before, block) = initiator.capacity(0).expect("a capacity");
+    device.resize(48 * MIB);
+    let (told, after) = attention(&mut initiator, 0);
+    assert_eq!(told, Some((6, 0x2a, 9)));
+    println!("noticed after {after:?}");
+    assert_eq!(initiator.capacity(0).expect("a capacity"), (before * 3, block));
 }
 
 /// Kills the daemon amid deep writes, starts another on the same file at once, and overwrites the same blocks,

@@ -101,7 +101,7 @@ fn a_device_is_read_written_and_flushed() {
     disk.flush().unwrap();
     assert_eq!(disk.read(512, MIB as u32).unwrap(), pattern);
     assert_eq!(disk.read(4 * MIB, 1024).unwrap()[510..514], [pattern[510], pattern[511], 0, 0]);
-    assert_eq!(disk.read(8 * MIB, 512), Err(Fault::Other(libc::EINVAL)));
+    assert_eq!(disk.read(8 * MIB, 512), Err(Fault::Beyond));
 }
 
 #[test]
@@ -234,11 +234,11 @@ fn bytes_that_are_gone_are_a_read_error() {
 fn a_device_without_its_length_is_gone() {
     let device = Loop::new(8 * MIB, &[]);
     let mut disk = Disk::new(open_free(&device.config()));
-    assert_eq!(disk.store.cause(Fault::NoSpace), Fault::NoSpace, "a thin device may be full");
+    assert_eq!(disk.store.cause(Fault::NoSpace, 4096), Fault::NoSpace, "a thin device may be full");
     fs::File::options().write(true).open(device.file()).unwrap().set_len(0).unwrap();
     run("losetup", &["--set-capacity", device.path.to_str().unwrap()]).unwrap();
     for fault in [disk.write(0, &[1; 4096], false).unwrap_err(), disk.read(0, 4096).unwrap_err()] {
-        assert_eq!(disk.store.cause(fault), Fault::Gone, "the kernel calls it {fault:?}");
+        assert_eq!(disk.store.cause(fault, 4096), Fault::Gone, "the kernel calls it {fault:?}");
     }
 }
 

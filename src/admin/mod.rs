@@ -16,3 +16,4 @@ pub mod run;
 pub mod secret;
 pub mod size;
 pub mod state;
+mod watch;

@@ -18,6 +18,7 @@ use super::config::{Config, ServerConfig};
 use super::listen;
 use super::notify::Notify;
 use super::state::StateDir;
+use super::watch;
 use crate::ids::LuId;
 use crate::reactor::{Control, Limits, Saver, Setup, UnitSeed, start};
 use crate::ring::{SocketOptions, monotonic_ns};
@@ -60,10 +61,11 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
         entropy,
     };
     let control = start(setup)?;
+    watch::start(&units, control.messenger()).context("cannot watch the stores")?;
     announce(&banner::render(&catalog, &config.stores, &opened(&units)));
     let notify = Notify;
     notify.ready(&format!("serving {} logical units", units.len()));
-    watch(&control, &signals, &notify);
+    attend(&control, &signals, &notify);
     finish(control, &units, &notify, config.server.drain_timeout)
 }
 
@@ -257,7 +259,7 @@ fn announce(lines: &str) {
 }
 
 /// Waits until told to stop; meanwhile tells the service manager that all is well, as long as it is.
-fn watch(control: &Control, signals: &Receiver<i32>, notify: &Notify) {
+fn attend(control: &Control, signals: &Receiver<i32>, notify: &Notify) {
     let watchdog = notify.watchdog_interval();
     loop {
         match signals.recv_timeout(watchdog.unwrap_or(PACE)) {

@@ -257,10 +257,11 @@ impl<D: Driver> World<D> {
 
     fn fail(&mut self, id: JobId, fault: Fault) {
         let Some(job) = self.job(id) else { return };
-        let (lu, at) = (job.lu, job.op.touches().map_or(0, |(offset, _)| offset) + u64::from(job.moved));
+        let (offset, len) = job.op.touches().unwrap_or_default();
+        let (lu, at) = (job.lu, offset + u64::from(job.moved));
         let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
         let block = at / u64::from(unit.lu.facts.block_size.max(1));
-        let fault = unit.store.cause(fault);
+        let fault = unit.store.cause(fault, offset.saturating_add(len));
         if let Some(others) = unit.complaints.one_more(self.driver.now()) {
             tracing::warn!(store = unit.lu.facts.name, lba = block, ?fault, others, "a disk request failed");
         }
@@ -433,6 +434,7 @@ fn failure_of(fault: Fault, lba: u64) -> Failure {
         Fault::Read => Sense::read_error(lba),
         Fault::Write => Sense::write_error(lba),
         Fault::NoSpace => Sense::no_space(),
+        Fault::Beyond => Sense::illegal(Asc::LBA_OUT_OF_RANGE),
         Fault::Gone => Sense::not_ready(Asc::NOT_READY),
         Fault::Protected => Sense::write_protected(),
         Fault::Reserved => return Failure::Status(status::RESERVATION_CONFLICT),

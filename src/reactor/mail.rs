@@ -105,6 +105,8 @@ pub(super) enum Letter {
     Saved { lu: LuId, result: i32 },
     /// Ask initiators to log out; stop at that time at the latest.
     Drain { deadline: u64 },
+    /// To the owner of a logical unit: that has happened to it.
+    Notice { lu: LuId, op: SharedOp },
     /// Say how you are.
     Report(Sender<Snapshot>),
 }

@@ -41,7 +41,7 @@ use self::gates::Then;
 use self::login::Listener;
 use self::mail::{Change, Letter};
 use self::registry::Registry;
-pub use self::start::{Control, Limits, Setup, start};
+pub use self::start::{Control, Limits, Messenger, Setup, start};
 pub use self::stats::{Counters, Snapshot};
 use self::tag::Tag;
 pub use self::unit::UnitSeed;
@@ -346,6 +346,7 @@ impl<D: Driver> Reactor<D> {
             Letter::Blocked { id, result } => self.world.stepped(id, result),
             Letter::Saved { lu, result } => self.world.saved(lu, result),
             Letter::Drain { deadline } => self.drain(deadline),
+            Letter::Notice { lu, op } => self.world.notice(lu, op),
             Letter::Report(to) => {
                 // Whoever asked may have gone.
                 let _ = to.send(self.snapshot());
@@ -361,6 +362,9 @@ impl<D: Driver> Reactor<D> {
         // The change itself may be a reset, which puts the mode pages back.
         let tas = unit.lu.state.tells_aborted();
         unit.lu.state = change.state.clone();
+        if let Some(blocks) = change.effects.capacity {
+            unit.resize(blocks);
+        }
         let (mut told, mut barred, mut broken) = (Vec::new(), Vec::new(), Vec::new());
         for id in self.conns.ids() {
             let Some(conn) = self.conns.get_mut(id) else { continue };

@@ -31,7 +31,7 @@ const RECALLED: Result<(), Failure> = Err(Failure::Status(status::BUSY));
 impl Ask {
     /// Whether a command asks for it, not an event.
     fn is_of_task(&self) -> bool {
-        !matches!(self.op, SharedOp::Reset | SharedOp::NexusLoss)
+        !self.op.is_event()
     }
 
     fn is(&self, from: CoreId, gate: GateId) -> bool {
@@ -52,6 +52,12 @@ impl<D: Driver> World<D> {
         self.mail.post(self.owner(lu), Letter::Ask(Box::new(ask)));
     }
 
+    /// The owner: something has happened to a logical unit that no nexus has done. Nobody waits for the answer.
+    pub(super) fn notice(&mut self, lu: LuId, op: SharedOp) {
+        let gate = self.gates.shut(1, Then::Nothing);
+        self.ask(lu, op, ItNexus::nobody(), gate);
+    }
+
     /// Tasks that may have asked for changes are forgotten; how many answers are still to come.
     pub(super) fn recall(&mut self, conn: ConnId, tasks: &[TaskId]) -> u32 {
         let recalled = self.gates.recall(conn, tasks);
@@ -70,7 +76,10 @@ impl<D: Driver> World<D> {
         if ask.is_of_task() {
             unit.asks.push_back(ask);
         } else {
-            unit.asks.insert(usize::from(unit.next.is_some()), ask);
+            // Before all tasks, but behind earlier events: the last one that says how it is must be right.
+            let begun = usize::from(unit.next.is_some());
+            let events = unit.asks.iter().skip(begun).take_while(|a| !a.is_of_task()).count();
+            unit.asks.insert(begun + events, ask);
         }
         if unit.next.is_none() {
             self.begin_changes(lu);

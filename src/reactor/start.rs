@@ -19,13 +19,13 @@ use super::login::Listener;
 use super::mail::{Address, Letter, Mail, mailboxes};
 use super::registry::Registry;
 use super::stats::{Counters, Snapshot};
-use super::unit::{Unit, UnitSeed};
+use super::unit::{Unit, UnitSeed, owner_of};
 use super::world::{Saver, World};
 use super::{Reactor, TICK_NS};
-use crate::ids::CoreId;
+use crate::ids::{CoreId, LuId};
 use crate::mem::{Memory, Needs, Pages, Pool, PoolConfig, Region, RegionId};
 use crate::ring::{Bell, Driver, KernelLevel, Ring, RingConfig, SocketOptions, monotonic_ns};
-use crate::scsi::{self, Lu};
+use crate::scsi::{self, Lu, SharedOp};
 use crate::store::{BlockingPool, Medium, Reach, Store, zero_region};
 use crate::target::Catalog;
 
@@ -63,7 +63,7 @@ pub struct Setup {
     pub cores: Vec<Option<usize>>,
     /// What is exported.
     pub catalog: Arc<Catalog>,
-    /// The logical units, by [`LuId`](crate::ids::LuId).
+    /// The logical units, by [`LuId`].
     pub units: Vec<UnitSeed>,
     /// Bound and listening.
     pub listeners: Vec<TcpListener>,
@@ -279,7 +279,26 @@ impl<D: Driver> World<D> {
     }
 }
 
+/// Tells the reactors what happens to logical units.
+#[derive(Clone, Debug)]
+pub struct Messenger {
+    addresses: Vec<Address>,
+}
+
+impl Messenger {
+    /// Something has happened to a logical unit that no initiator has done. Waits while the owner's mailbox is full.
+    pub fn tell(&self, lu: LuId, op: SharedOp) {
+        let owner = owner_of(lu, self.addresses.len());
+        self.addresses[usize::from(owner.0)].post_blocking(Letter::Notice { lu, op });
+    }
+}
+
 impl Control {
+    /// For whoever notices what happens to logical units.
+    pub fn messenger(&self) -> Messenger {
+        Messenger { addresses: self.addresses.clone() }
+    }
+
     /// Stops listening, asks initiators to log out and waits until they have, or until `within` has passed.
     pub fn drain(self, within: Duration) -> thread::Result<()> {
         let deadline = monotonic_ns() + within.as_nanos() as u64;

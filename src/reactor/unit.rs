@@ -97,6 +97,12 @@ impl Unit {
         at.ok().map(|at| self.barred[at].1)
     }
 
+    /// The medium has another capacity: commands and requests are judged by it from now on.
+    pub(super) fn resize(&mut self, blocks: u64) {
+        Arc::make_mut(&mut self.lu.facts).blocks = blocks;
+        self.store.resize(blocks);
+    }
+
     pub(super) fn lift(&mut self, id: FenceId) {
         self.fences.retain(|f| f.id != id);
     }

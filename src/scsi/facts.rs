@@ -1,4 +1,5 @@
-//! What a logical unit is: the facts that do not change while it is exported.
+//! What a logical unit is: the facts that no command changes while it is exported. Of these only the capacity
+//! can change by itself.
 //!
 //! Owns geometry, capabilities and identity, as the store and the configuration give them, and
 //! the few numbers that follow from them. State that commands can change is in `state`.

@@ -45,6 +45,11 @@ pub struct TargetPort {
 }
 
 impl ItNexus {
+    /// The cause of what no nexus has caused. It equals none that can log in.
+    pub fn nobody() -> Self {
+        Self { initiator: String::new(), isid: [0; 6], target: String::new(), tpg_tag: 0, relative_port: 0 }
+    }
+
     /// The nexus of an initiator port and a target port.
     pub(super) fn between(initiator: &str, isid: [u8; 6], port: &TargetPort) -> Self {
         Self {

@@ -74,6 +74,18 @@ pub enum SharedOp {
     Reset,
     /// The I_T nexus has gone (logout, connection lost, session reinstated): not a command.
     NexusLoss,
+    /// The medium has that many blocks now: not a command, and no nexus is its cause.
+    Resize {
+        /// The new capacity.
+        blocks: u64,
+    },
+}
+
+impl SharedOp {
+    /// Whether it is an event, not what a command asks for: no abort takes it back.
+    pub fn is_event(&self) -> bool {
+        matches!(self, Self::Reset | Self::NexusLoss | Self::Resize { .. })
+    }
 }
 
 /// What else must happen when a change takes effect.
@@ -89,6 +101,8 @@ pub struct Effects {
     pub persist: bool,
     /// Whether the write cache must be flushed before the answer, when the state holds.
     pub flush: bool,
+    /// The new capacity in blocks: it changes [`LuFacts`], which every reactor has its own of.
+    pub capacity: Option<u64>,
 }
 
 impl Effects {
@@ -175,6 +189,8 @@ impl LuState {
                 return Ok(Effects::attention_others(Asc::DEVICE_IDENTIFIER_CHANGED));
             }
             SharedOp::Reset => return Ok(self.reset(nexus)),
+            SharedOp::Resize { blocks } if *blocks != facts.blocks => return Ok(resize(*blocks)),
+            SharedOp::Resize { .. } => {}
             SharedOp::NexusLoss => {
                 self.reservations.nexus_lost(nexus);
                 self.drive.nexus_lost(nexus);
@@ -206,6 +222,11 @@ impl LuState {
         self.drive.reset();
         Effects::attention_all(Asc::DEVICE_RESET, caller)
     }
+}
+
+/// Every nexus is told, and judged by the new capacity from now on (SBC-4 section 4.7.2).
+fn resize(blocks: u64) -> Effects {
+    Effects { capacity: Some(blocks), ..Effects::attention_others(Asc::CAPACITY_CHANGED) }
 }
 
 #[cfg(test)]
@@ -302,6 +323,18 @@ mod tests {
         let (state, _) = apply(&LuState::default(), register(0, 1, false), 1);
         let (after, _) = apply(&state, SharedOp::Reset, 2);
         assert_eq!(after, state);
+    }
+
+    #[test]
+    fn another_capacity_is_told_to_all() {
+        let nobody = ItNexus::nobody();
+        let resize =
+            |blocks| LuState::default().apply(&facts(), &SharedOp::Resize { blocks }, &nobody).unwrap();
+        let (state, effects) = resize(facts().blocks + 1);
+        assert_eq!(state, LuState::default(), "it is no state of what commands change");
+        assert_eq!((effects.capacity, effects.persist), (Some(facts().blocks + 1), false));
+        assert_eq!(effects.attention_others, Some(Asc(0x2a, 0x09)), "and nobody is the caller");
+        assert_eq!(resize(facts().blocks).1, Effects::default(), "nothing new");
     }
 
     #[test]

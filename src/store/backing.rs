@@ -26,8 +26,12 @@ pub struct Backing {
     pub kind: StoreKind,
     /// The device or file, if it has one.
     pub path: Option<PathBuf>,
-    /// Capacity in logical blocks.
+    /// Capacity in logical blocks, when it was opened.
     pub blocks: u64,
+    /// Bytes beyond which it is not to grow while it is served, because its configuration gives them.
+    pub fixed: Option<u64>,
+    /// All of its space is allocated.
+    pub allocated: bool,
     /// Bytes of a logical block.
     pub block_size: u32,
     /// A physical block is 2 to this power logical blocks.
@@ -86,7 +90,7 @@ pub enum DiscardMethod {
 }
 
 impl Backing {
-    /// Capacity in bytes.
+    /// Capacity in bytes, when it was opened.
     pub fn bytes(&self) -> u64 {
         self.blocks * u64::from(self.block_size)
     }

@@ -23,6 +23,8 @@ pub enum Fault {
     Write,
     /// No space behind a thin store: DATA PROTECT, space allocation failed (27h/07h).
     NoSpace,
+    /// The range, or a part of it, lies beyond the end: ILLEGAL REQUEST, LBA out of range (21h/00h).
+    Beyond,
     /// The device or the file's server went away: NOT READY.
     Gone,
     /// The store is, or became, read-only: DATA PROTECT, write protected (27h/00h).
@@ -117,6 +119,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Read => "unrecovered read error",
+            Self::Beyond => "beyond the end",
             Self::Write => "write error",
             Self::NoSpace => "no space left",
             Self::Gone => "the device is gone",

@@ -45,6 +45,8 @@ pub(super) fn base(config: &StoreConfig, len: u64, block_size: u32, medium: Medi
         path: config.path.clone(),
         blocks: len / u64::from(block_size),
         block_size,
+        fixed: config.size,
+        allocated: config.thin == Some(false) && !config.read_only,
         physical_exponent: 0,
         read_only: config.read_only,
         write_cache: false,

@@ -58,6 +58,8 @@ pub type Mapping = Arc<OnceLock<Vec<Stretch>>>;
 #[derive(Debug)]
 pub struct Store {
     backing: Arc<Backing>,
+    /// How long the medium is now, as far as this reactor has been told.
+    bytes: u64,
     place: Location,
     zeroes: Place,
     discards: bool,
@@ -104,12 +106,17 @@ impl Store {
             (Medium::Null, Reach::Nothing) => Location::Null,
             (medium, reach) => panic!("{medium:?} is not reached by {reach:?}"),
         };
-        Self { backing, place, zeroes: Place::in_region(zeroes, 0, ZEROES), discards }
+        Self { bytes: backing.bytes(), backing, place, zeroes: Place::in_region(zeroes, 0, ZEROES), discards }
     }
 
     /// What is shared with the other reactors.
     pub fn backing(&self) -> &Arc<Backing> {
         &self.backing
+    }
+
+    /// The medium has another capacity.
+    pub fn resize(&mut self, blocks: u64) {
+        self.bytes = blocks.saturating_mul(self.backing.block_size.into());
     }
 
     /// Whether the medium is a ramdisk's memory, from which bytes can leave without being read into a slot.
@@ -220,23 +227,25 @@ impl Store {
         judge(direction, result, wanted, self.backing.block_size)
     }
 
-    /// What really happened when an operation failed with `fault`. The kernel gives a device that was pulled out no
-    /// length any more, and then reads end before they begin and writes find no space. Not for the way of every I/O:
-    /// it asks the device.
-    pub fn cause(&self, fault: Fault) -> Fault {
-        let Some(medium) = self.file_medium().filter(|medium| medium.is_block) else { return fault };
-        match sys::block_len(medium.file.as_fd()) {
-            Ok(len) if len >= self.backing.bytes() => fault,
-            _ => Fault::Gone,
+    /// What really happened when an operation whose range ends at `end` failed with `fault`. Of a medium that became
+    /// shorter the rest is missing, which nobody may have noticed yet: reads end before they begin, writes find no
+    /// space. A device that was pulled out has no length at all any more. Not for the way of every I/O: it asks
+    /// the kernel.
+    pub fn cause(&self, fault: Fault, end: u64) -> Fault {
+        let Some(medium) = self.file_medium() else { return fault };
+        match medium.len() {
+            Ok(0) if medium.is_block => Fault::Gone,
+            Ok(len) if end <= len.min(self.bytes) => fault,
+            Ok(_) => Fault::Beyond,
+            Err(_) => Fault::Gone,
         }
     }
 
-    /// Refuses what lies outside: writing there would make a file longer. Addresses of commands
-    /// are checked long before; this is the last gate.
+    /// Refuses what lies outside: writing there would make a file longer. Addresses of commands are checked long
+    /// before; this is the last gate, and the one for what began before the medium became shorter.
     #[inline]
     fn check(&self, offset: u64, len: u64) -> Result<(), Fault> {
-        let bytes = self.backing.bytes();
-        if offset <= bytes && len <= bytes - offset { Ok(()) } else { Err(Fault::Other(libc::EINVAL)) }
+        if offset <= self.bytes && len <= self.bytes - offset { Ok(()) } else { Err(Fault::Beyond) }
     }
 
     #[inline]

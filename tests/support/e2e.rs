@@ -221,6 +221,7 @@ impl Drop for SmallFs {
 /// A loop device over a sparse file of its own; both are gone with the test. Needs root.
 pub(crate) struct LoopDevice {
     path: String,
+    file: PathBuf,
     _dir: tempfile::TempDir,
 }
 
@@ -233,11 +234,18 @@ impl LoopDevice {
             Command::new("losetup").args(["--find", "--show"]).arg(&file).output().expect("losetup runs");
         assert!(output.status.success(), "this test needs root and loop devices");
         let path = String::from_utf8(output.stdout).expect("a path").trim().to_owned();
-        Self { path, _dir: dir }
+        Self { path, file, _dir: dir }
     }
 
     pub(crate) fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Makes it that long, open or not.
+    pub(crate) fn resize(&self, size: u64) {
+        fs::File::options().write(true).open(&self.file).and_then(|f| f.set_len(size)).expect("a length");
+        let status = Command::new("losetup").args(["--set-capacity", &self.path]).status();
+        assert!(status.expect("losetup runs").success());
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `copies` | a third-party copy moves what is there, and writes nothing once its end was answered |
 //! | `fences` | what was aborted never overwrites what was written afterwards |
 //! | `hangs` | a disk that never finishes holds up no function, login, PREEMPT or stop |
+//! | `resizing` | a new capacity is the same on every core, and told once |
 //! | `reservations` | after PREEMPT no core takes the loser's writes; what a nexus held goes with it |
 //! | `pressure` | too few slots and bad peers: the others go on |
 //! | `fairness` | whoever holds what others wait for must use it |
@@ -38,6 +39,7 @@ mod load;
 mod post;
 mod pressure;
 mod reservations;
+mod resizing;
 mod rig;
 mod swaps;
 

@@ -37,6 +37,12 @@ const REGION: u64 = 8 << 20;
 
 thread_local! {
     static MEMORIES: RefCell<Vec<Memory>> = const { RefCell::new(Vec::new()) };
+    /// Longer than any simulated disk.
+    static ENDLESS: std::fs::File = {
+        let file = tempfile::tempfile().expect("a file");
+        file.set_len(1 << 40).expect("a sparse one");
+        file
+    };
     static ZEROES: RefCell<Option<Arc<Region>>> = const { RefCell::new(None) };
 }
 
@@ -135,8 +141,8 @@ fn facts(number: usize, blocks: u64, write_cache: bool) -> LuFacts {
 }
 
 fn backing(facts: &LuFacts) -> Arc<Backing> {
-    // The simulated disk is reached by its own descriptor; this file is never used.
-    let file = std::fs::File::open("/dev/null").expect("/dev/null");
+    // The simulated disk is reached by its own descriptor; of this file only the length is looked at.
+    let file = ENDLESS.with(|file| file.try_clone().expect("a descriptor"));
     let medium = FileMedium {
         file,
         direct: true,
@@ -150,6 +156,8 @@ fn backing(facts: &LuFacts) -> Arc<Backing> {
         path: None,
         blocks: facts.blocks,
         block_size: facts.block_size,
+        fixed: None,
+        allocated: false,
         physical_exponent: 0,
         read_only: false,
         write_cache: facts.write_cache,
