@@ -26,12 +26,14 @@ rules! {
     abort_of_a_task_on_another_lun
     abort_of_a_task_plugs_the_gap
     abort_of_a_task_that_waits_for_its_turn
+    abort_of_a_task_that_waits_in_its_set
     abort_of_a_task_to_come
     abort_of_no_task
     abort_task_in_the_middle_of_its_data
     abort_task_set
     abort_task_set_before_their_turn
     abort_task_that_waits_for_data
+    aca_attribute_without_aca
     another_isid_is_another_session
     another_pdu_before_login_closes
     another_pdu_during_login_closes
@@ -70,6 +72,7 @@ rules! {
     data_in_carries_the_status
     data_in_fits_the_initiator
     data_in_sequences_end_at_max_burst
+    data_of_a_waiting_command_must_follow
     data_segment_beyond_the_limit_closes
     data_that_ends_early_fails
     datasn_must_follow
@@ -84,6 +87,7 @@ rules! {
     first_command_sees_power_on
     functions_of_rfc_7144_need_their_level
     half_a_pdu_and_then_nothing
+    head_of_queue_passes
     header_digest_error_closes
     i_t_nexus_reset_before_their_turn
     i_t_nexus_reset_ends_tasks
@@ -156,6 +160,7 @@ rules! {
     logout_of_the_session
     logout_while_data_is_awaited
     lun_in_flat_addressing
+    lun_reset_ends_waiting_tasks
     lun_reset_of_no_lun
     lun_reset_on_several_reactors
     lun_reset_raises_unit_attention
@@ -167,11 +172,16 @@ rules! {
     nop_is_echoed
     nop_without_tag_is_not_answered
     one_r2t_is_outstanding
+    ordered_waits_for_all_before
+    ordered_writes_keep_their_data
     orwrite_adds_bits
     persistent_reserve_out_of_wrong_length
     preempt_and_abort_ends_tasks
     preempt_removes_registrations
     preempt_tells_whom_it_concerns
+    qerr_00b_ends_nobody
+    qerr_11b_aborts_the_others
+    qerr_aborts_the_others
     query_asynchronous_event
     query_asynchronous_event_of_several
     query_task_names_the_lun
@@ -196,15 +206,18 @@ rules! {
     reserve_10_ends_with_lun_reset
     reserve_6_beside_registrations
     reserve_6_ends_with_the_session
+    restricted_reordering_keeps_the_order
     send_targets_by_name
     send_targets_of_a_stranger
     send_targets_of_another_in_a_normal_session
     session_reinstatement
     several_r2t_are_outstanding
+    simple_waits_for_head_of_queue
     snack_is_rejected
     spec_i_pt_registers_other_ports
     target_cold_reset
     target_warm_reset
+    task_attributes_are_claimed
     task_reassign_is_not_supported
     text_answer_in_pieces
     text_begins_anew
@@ -218,6 +231,7 @@ rules! {
     text_that_is_none_is_rejected
     text_without_final_stays_open
     too_much_behind_a_gap_closes
+    too_much_data_of_waiting_commands
     transport_id_of_an_initiator_means_its_ports
     unknown_opcode_is_rejected
     unknown_task_management_is_not_supported

@@ -107,8 +107,8 @@ fn name(answer: &mut Answer<'_>, name: &str) {
 /// 86h: Extended INQUIRY Data.
 fn extended(lu: &Lu, _: &Context<'_>, answer: &mut Answer<'_>) {
     answer.zeroes(60);
-    // Task attributes HEAD OF QUEUE and SIMPLE: every command begins when it comes. ORDERED is not kept.
-    answer.patch(5, &[0x05]);
+    // Task attributes HEAD OF QUEUE, ORDERED and SIMPLE.
+    answer.patch(5, &[0x07]);
     // V_SUP: there is a volatile cache.
     answer.patch(6, &[u8::from(lu.facts.write_cache)]);
     // Sense data is never longer.
@@ -274,6 +274,6 @@ mod tests {
     #[test]
     fn extended_data() {
         let got = page(facts(), 0x86);
-        assert_eq!((got.len(), got[5], got[6], got[13]), (64, 5, 1, 40));
+        assert_eq!((got.len(), got[5], got[6], got[13]), (64, 7, 1, 40));
     }
 }

@@ -6,6 +6,7 @@ use super::enclosed::Whole;
 use super::host::{Claim, Host};
 use super::keys::LEVEL_RFC7144;
 use super::rx::Dest;
+use super::set::Attribute;
 use super::taking::{Unasked, Use};
 use super::task::{MAX_CDB, Task, Work};
 use super::{Close, SEGMENT, Session};
@@ -55,7 +56,9 @@ impl Session {
         if !self.unproven {
             self.take_number(bhs);
         }
-        self.start_task(h, id);
+        if let Some(waits) = self.line_up(h, id) {
+            return Ok(waits);
+        }
         Ok(if pdu.data_len() > 0 { self.immediate_dest(id, pdu.data_len() as u32) } else { Dest::Discard })
     }
 
@@ -71,6 +74,7 @@ impl Session {
             reads: pdu.flags & flags::READ != 0,
             writes: pdu.flags & flags::WRITE != 0,
             cdb,
+            attribute: Attribute::of(pdu.flags),
             doomed: false,
             begun: false,
             background: false,
@@ -78,7 +82,8 @@ impl Session {
         }
     }
 
-    fn start_task<H: Host>(&mut self, h: &mut H, id: TaskId) {
+    /// A command begins.
+    pub(super) fn start_task<H: Host>(&mut self, h: &mut H, id: TaskId) {
         let planned = if self.tasks.get(id).is_some_and(|t| t.reads && t.writes) {
             // Bidirectional commands: SBC has none that anybody sends, and none is in our table.
             Planned::Outcome(Outcome::Fail(Failure::Check(INVALID_COMMAND_IU_FIELD)))
@@ -86,6 +91,11 @@ impl Session {
             let planned = self.plan(h, id, None);
             self.refuse_by_header(h, id, planned)
         };
+        self.begin_with(h, id, planned);
+    }
+
+    /// A command begins, and it is known already what is to become of it.
+    pub(super) fn begin_with<H: Host>(&mut self, h: &mut H, id: TaskId, planned: Planned) {
         self.opened = Some(id);
         match self.tasks.get_mut(id) {
             Some(task) if self.unproven && !planned.takes_data() => task.work = Work::Deferred(planned),

@@ -115,7 +115,7 @@ impl Session {
         }
     }
 
-    fn dest_at(id: TaskId, taking: &mut Taking, offset: u32, len: u32) -> Dest {
+    pub(super) fn dest_at(id: TaskId, taking: &mut Taking, offset: u32, len: u32) -> Dest {
         if taking.failed.is_some() {
             return Dest::Discard;
         }
@@ -132,7 +132,7 @@ impl Session {
     pub(super) fn data_out<H: Host>(&mut self, h: &mut H, pdu: &DataOut) -> Dest {
         let Some((id, solicited)) = self.data_out_task(pdu) else { return Dest::Discard };
         let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else {
-            return Dest::Discard;
+            return self.data_for_dormant(id, pdu);
         };
         let burst = match solicited {
             Some(number) => taking.bursts.iter_mut().find(|b| b.number == number),
@@ -178,7 +178,9 @@ impl Session {
 
     /// A PDU of a transfer is done with; `fin` is its F bit.
     pub(super) fn data_out_done<H: Host>(&mut self, h: &mut H, id: TaskId, solicited: Option<u8>, fin: bool) {
-        let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
+        let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else {
+            return self.dormant_data_done(h, id, fin);
+        };
         if fin {
             let ended = match solicited {
                 Some(number) => {
@@ -196,8 +198,11 @@ impl Session {
 
     /// Payload that failed its digest: the command fails once its data has all passed (RFC 7143 section 7.8).
     pub(super) fn data_spoilt(&mut self, id: TaskId) {
-        if let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) {
-            taking.fail(Failure::Check(Sense::aborted(Asc::PROTOCOL_SERVICE_CRC_ERROR)));
+        let spoilt = Sense::aborted(Asc::PROTOCOL_SERVICE_CRC_ERROR);
+        match self.tasks.get_mut(id).map(|t| &mut t.work) {
+            Some(Work::Taking(taking)) => taking.fail(Failure::Check(spoilt)),
+            Some(Work::Dormant(dormant)) => dormant.spoil(spoilt),
+            _ => {}
         }
     }
 

@@ -161,6 +161,7 @@ impl Session {
             Work::Mapping { buf, most } => self.map_is_known(h, id, buf, most),
             Work::Flushing => self.answer_good(h, id),
             Work::Fresh
+            | Work::Dormant(_)
             | Work::Deferred(_)
             | Work::Reading(_)
             | Work::Taking(_)

@@ -31,6 +31,7 @@ pub mod rehearsal;
 mod respond;
 pub mod rx;
 mod service;
+mod set;
 mod taking;
 mod task;
 pub mod tmf;
@@ -46,6 +47,7 @@ use self::order::Held;
 use self::pace::Pace;
 use self::rx::{Dest, Rx};
 use self::service::Text;
+use self::set::Sets;
 use self::taking::Unasked;
 use self::task::{Task, Tasks, Work};
 use self::tmf::Managing;
@@ -116,6 +118,8 @@ pub struct Session {
     /// Requests whose turn has not come.
     held: Held,
     tasks: Tasks,
+    /// Task sets in which not all is SIMPLE.
+    sets: Sets,
     /// Tasks that wait for slots, first come first served.
     parked: VecDeque<TaskId>,
     /// Reads with data that is ready, which waits for answers to leave first.
@@ -182,6 +186,7 @@ impl Session {
             command_window: window,
             held: Held::default(),
             tasks: Tasks::default(),
+            sets: Sets::default(),
             parked: VecDeque::new(),
             unsent: VecDeque::new(),
             managing: Managing::default(),
@@ -326,7 +331,7 @@ impl Session {
 
     /// There are slots again: tasks go on as far as these reach. Returns whether none waits any more.
     pub fn resume<H: Host>(&mut self, h: &mut H) -> bool {
-        while let Some(&id) = self.parked.front() {
+        while let Some(id) = self.parked.pop_front() {
             let served = match self.tasks.get(id) {
                 Some(Task { work: Work::Reading(_), .. }) => self.start_disk_reads(h, id),
                 Some(Task { work: Work::Taking(_), .. }) => self.retry_taking(h, id),
@@ -335,9 +340,9 @@ impl Session {
                 _ => true,
             };
             if !served {
+                self.parked.push_front(id);
                 return false;
             }
-            self.parked.pop_front();
         }
         true
     }
@@ -345,12 +350,14 @@ impl Session {
     /// Takes an answered task out of the table; its slots go back.
     fn close_task<H: Host>(&mut self, h: &mut H, id: TaskId) {
         let Some(task) = self.tasks.close(id) else { return };
+        self.leave_set(id, &task);
         let receiving = self.rx.orphan(id);
         for buf in task.work.slots() {
             if Some(buf) != receiving {
                 h.free(buf);
             }
         }
+        self.advance(h);
     }
 
     /// The connection is gone and nothing of it is in flight: everything that is still held goes back. Tasks must

@@ -46,7 +46,11 @@ impl Session {
 
     /// Whether some transfer waits for data.
     pub(super) fn awaits_data(&self) -> bool {
-        self.tasks.iter().any(|(_, t)| matches!(&t.work, Work::Taking(taking) if taking.is_owed()))
+        self.tasks.iter().any(|(_, t)| match &t.work {
+            Work::Taking(taking) => taking.is_owed(),
+            Work::Dormant(dormant) => dormant.is_owed(),
+            _ => false,
+        })
     }
 
     /// Transfers that hold slots and wait for data.

@@ -1,9 +1,10 @@
 //! PDUs to the initiator: sequence numbers, residuals, status and sense, padding and digests.
 
 use arrayvec::ArrayVec;
-use zerocopy::big_endian::U32;
+use zerocopy::big_endian::{U16, U32};
 
 use super::host::{After, Body, Host};
+use super::keys::LEVEL_RFC7144;
 use super::task::{Task, Work};
 use super::{Close, Session};
 use crate::ids::TaskId;
@@ -12,6 +13,9 @@ use crate::wire::bhs::{BHS_LEN, Bhs, Reject, ScsiResponse, padding};
 use crate::wire::codes::{RejectReason, ServiceResponse};
 use crate::wire::digest::{self, Crc, DIGEST_LEN};
 use crate::wire::flags;
+
+/// What BUSY and TASK SET FULL tell about when to try again (SAM-5 section 5.3.2): this I_T_L nexus, in 100 ms.
+const RETRY_SOON: u16 = 1;
 
 /// A residual and the flag that says which way (RFC 7143 section 11.4.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -110,12 +114,12 @@ impl Session {
 
     /// Ends a task with status GOOD.
     pub(super) fn answer_good<H: Host>(&mut self, h: &mut H, id: TaskId) {
-        self.answer_status(h, id, status::GOOD, &[]);
+        self.answer_status(h, id, status::GOOD, 0, &[]);
     }
 
     /// Ends a task with status CONDITION MET.
     pub(super) fn answer_met<H: Host>(&mut self, h: &mut H, id: TaskId) {
-        self.answer_status(h, id, status::CONDITION_MET, &[]);
+        self.answer_status(h, id, status::CONDITION_MET, 0, &[]);
     }
 
     /// Ends a task that failed. Nothing of it was transferred as far as the initiator is concerned.
@@ -125,14 +129,22 @@ impl Session {
         }
         match failure {
             Failure::Check(sense) => {
+                let Some(lu) = self.tasks.get(id).map(|task| task.lu) else { return };
                 self.count_failure(h, id, sense);
                 let descriptor = self.descriptor_sense(h, id);
                 let mut bytes = [0; MAX_SENSE];
                 let len = sense.encode(descriptor, &mut bytes);
-                self.answer_status(h, id, status::CHECK_CONDITION, &bytes[..len]);
+                self.answer_status(h, id, status::CHECK_CONDITION, 0, &bytes[..len]);
+                self.end_with_error(h, lu);
             }
-            Failure::Status(status) => self.answer_status(h, id, *status, &[]),
+            Failure::Status(status) => self.answer_status(h, id, *status, self.qualifier(*status), &[]),
         }
+    }
+
+    /// The status qualifier, which an initiator knows that speaks RFC 7144.
+    fn qualifier(&self, status: u8) -> u16 {
+        let passes = [status::BUSY, status::TASK_SET_FULL].contains(&status);
+        if passes && self.negotiated.protocol_level >= LEVEL_RFC7144 { RETRY_SOON } else { 0 }
     }
 
     fn count_failure<H: Host>(&self, h: &H, id: TaskId, sense: &Sense) {
@@ -148,12 +160,13 @@ impl Session {
         self.tasks.get(id).and_then(|t| h.lu(t.lu)).is_some_and(|lu| lu.state.descriptor_sense())
     }
 
-    fn answer_status<H: Host>(&mut self, h: &mut H, id: TaskId, status: u8, sense: &[u8]) {
+    fn answer_status<H: Host>(&mut self, h: &mut H, id: TaskId, status: u8, qualifier: u16, sense: &[u8]) {
         let Some(task) = self.tasks.get(id) else { return };
         let residual = task.residual();
         let mut pdu = ScsiResponse { itt: U32::new(task.itt), ..ScsiResponse::default() };
         pdu.response = ServiceResponse::COMPLETED.0;
         pdu.status = status;
+        pdu.status_qualifier = U16::new(qualifier);
         pdu.flags |= residual.flags;
         pdu.residual_count = U32::new(residual.count);
         // A read may fail after part of it has left (RFC 7143 section 11.4.8).

@@ -9,6 +9,7 @@ use super::command::Planned;
 use super::compare::Comparing;
 use super::copy::Copying;
 use super::data_in::Reading;
+use super::set::{Attribute, Dormant};
 use super::taking::Taking;
 use crate::ids::{BufId, LuId, TaskId};
 use crate::scsi::{Asc, Failure, Range, Sense, status};
@@ -39,6 +40,7 @@ pub(super) struct Task {
     pub(super) reads: bool,
     pub(super) writes: bool,
     pub(super) cdb: ArrayVec<u8, MAX_CDB>,
+    pub(super) attribute: Attribute,
     /// A reset that this very session asked for will end it, without an answer.
     pub(super) doomed: bool,
     /// Some of its disk requests have succeeded.
@@ -56,6 +58,11 @@ impl Task {
         if conflict && self.begun { Failure::Check(Sense::aborted(Asc::NONE)) } else { failure }
     }
 
+    /// Whether it is in the task set of that logical unit.
+    pub(super) fn is_in_set(&self, lu: LuId) -> bool {
+        self.lu == lu && self.map.is_some() && !self.background
+    }
+
     /// Whether it was sent to that logical unit, or works on it.
     pub(super) fn uses(&self, lu: LuId) -> bool {
         self.lu == lu || matches!(&self.work, Work::Copying(copying) if copying.uses(lu))
@@ -70,6 +77,8 @@ impl Task {
 pub(super) enum Work {
     /// Just opened.
     Fresh,
+    /// It waits for others of its task set.
+    Dormant(Dormant),
     /// It begins when its immediate data, which it does not take, has proved right.
     Deferred(Planned),
     /// Data goes to the initiator.
@@ -106,9 +115,12 @@ impl Work {
             }
             Self::Comparing(c) => [c.pattern, c.buf].into_iter().collect(),
             Self::Mapping { buf, .. } => std::iter::once(*buf).collect(),
-            Self::Fresh | Self::Deferred(_) | Self::Clearing { .. } | Self::Flushing | Self::Shared => {
-                ArrayVec::new()
-            }
+            Self::Fresh
+            | Self::Dormant(_)
+            | Self::Deferred(_)
+            | Self::Clearing { .. }
+            | Self::Flushing
+            | Self::Shared => ArrayVec::new(),
             Self::Copying(c) => c.slots(),
         }
     }
@@ -214,6 +226,7 @@ mod tests {
             cdb: ArrayVec::new(),
             doomed: false,
             begun: false,
+            attribute: Attribute::Simple,
             background: false,
             work: Work::Fresh,
         }

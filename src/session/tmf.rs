@@ -145,7 +145,7 @@ impl Session {
         let there = match function {
             TmfFunction::QUERY_ASYNCHRONOUS_EVENT => return event(&unit.attentions),
             TmfFunction::QUERY_TASK => self.open_task(tag, unit.lu).is_some() || self.holds(tag, unit.lu),
-            _ => self.tasks.iter().any(|(_, t)| t.map.is_some() && t.lu == unit.lu && !t.background),
+            _ => self.tasks.iter().any(|(_, t)| t.is_in_set(unit.lu)),
         };
         there.then_some([0; 3])
     }
@@ -200,6 +200,7 @@ impl Session {
         let held = h.abandon(ids);
         for &id in ids {
             let Some(task) = self.tasks.close(id) else { continue };
+            self.leave_set(id, &task);
             let receiving = self.rx.orphan(id);
             for buf in task.work.slots() {
                 if held.binary_search(&buf).is_err() && Some(buf) != receiving {
@@ -210,6 +211,7 @@ impl Session {
         let tasks = &self.tasks;
         self.parked.retain(|parked| tasks.get(*parked).is_some());
         self.unsent.retain(|unsent| tasks.get(*unsent).is_some());
+        self.advance(h);
     }
 
     /// Aborts the tasks of a logical unit because of a reset, or of what another nexus did. If the Control mode page

@@ -192,8 +192,10 @@ headers! {
         total_ahs_len: u8,
         /// Length of sense and response data.
         data_segment_len: [u8; 3],
+        /// What SAM-5 has besides the status, at iSCSIProtocolLevel 2 (RFC 7144); else reserved.
+        status_qualifier: U16,
         /// Reserved.
-        reserved8: U64,
+        reserved10: [u8; 6],
         /// Initiator Task Tag of the command.
         itt: U32,
         /// SNACK Tag of a resent response; else reserved.
@@ -715,6 +717,7 @@ mod tests {
 
     #[test]
     fn fields_lie_where_the_standard_draws_them() {
+        assert_eq!(offset_of!(ScsiResponse, status_qualifier), 8);
         assert_eq!(offset_of!(ScsiResponse, residual_count), 44);
         assert_eq!(offset_of!(ScsiResponse, exp_data_sn), 36);
         assert_eq!(offset_of!(TaskMgmtRequest, ref_cmd_sn), 32);

@@ -43,13 +43,13 @@ macro_rules! shapes {
 pub(crate) fn shapes() -> Vec<Shape> {
     shapes! {
         ScsiCommand: flags lun itt expected_data_transfer_length cmd_sn exp_stat_sn cdb;
-        ScsiResponse: flags response status itt stat_sn exp_cmd_sn max_cmd_sn exp_data_sn residual_count;
+        ScsiResponse: flags response status status_qualifier itt stat_sn exp_cmd_sn max_cmd_sn exp_data_sn residual_count;
         TaskMgmtRequest: flags lun itt ref_task_tag cmd_sn exp_stat_sn ref_cmd_sn exp_data_sn;
         TaskMgmtResponse: flags response additional_response itt stat_sn exp_cmd_sn max_cmd_sn;
         DataOut: flags lun itt ttt exp_stat_sn data_sn buffer_offset;
         DataIn: flags status lun itt ttt stat_sn exp_cmd_sn max_cmd_sn data_sn buffer_offset residual_count;
         R2t: flags lun itt ttt stat_sn exp_cmd_sn max_cmd_sn r2t_sn buffer_offset desired_data_transfer_length;
-        AsyncMessage: flags lun stat_sn exp_cmd_sn max_cmd_sn async_event async_v_code parameter1 parameter2 parameter3;
+        AsyncMessage: flags lun itt stat_sn exp_cmd_sn max_cmd_sn async_event async_v_code parameter1 parameter2 parameter3;
         TextRequest: flags lun itt ttt cmd_sn exp_stat_sn;
         TextResponse: flags lun itt ttt stat_sn exp_cmd_sn max_cmd_sn;
         LoginRequest: flags version_max version_min isid tsih itt cid cmd_sn exp_stat_sn;

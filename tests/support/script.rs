@@ -35,7 +35,7 @@ use crate::pdus::{Shape, shapes};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Bits by the letters of the standard. One letter may mean different things in different PDUs, never two in one.
-const BITS: [(&str, u64); 9] = [
+const BITS: [(&str, u64); 11] = [
     ("F", flags::FINAL as u64),
     ("T", flags::TRANSIT as u64),
     ("C", flags::CONTINUE as u64),
@@ -45,6 +45,8 @@ const BITS: [(&str, u64); 9] = [
     ("U", flags::UNDERFLOW as u64),
     ("S", flags::STATUS as u64),
     ("SIMPLE", flags::ATTR_SIMPLE as u64),
+    ("ORDERED", flags::ATTR_ORDERED as u64),
+    ("HEAD", flags::ATTR_HEAD_OF_QUEUE as u64),
 ];
 
 /// One connection of a conversation.

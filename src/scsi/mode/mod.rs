@@ -27,12 +27,26 @@ pub struct Settings {
     pub write_through: bool,
     /// TAS of the Control page cleared: tasks that another nexus aborts are not answered.
     pub silent_aborts: bool,
+    /// QUEUE ALGORITHM MODIFIER 0h of the Control page: SIMPLE commands are kept in order.
+    pub restricted_reordering: bool,
+    /// QERR 01b or 11b of the Control page: a command that ends with CHECK CONDITION aborts the others of its
+    /// task set.
+    pub abort_on_error: bool,
+    /// QERR 11b. As each nexus has its own task set, there is no difference but the value itself.
+    pub abort_own_on_error: bool,
 }
 
 impl Settings {
     /// The default values.
-    pub(super) const DEFAULTS: Self =
-        Self { descriptor_sense: false, write_protect: false, write_through: false, silent_aborts: false };
+    pub(super) const DEFAULTS: Self = Self {
+        descriptor_sense: false,
+        write_protect: false,
+        write_through: false,
+        silent_aborts: false,
+        restricted_reordering: false,
+        abort_on_error: false,
+        abort_own_on_error: false,
+    };
 
     /// WCE as it is in effect.
     #[inline]
@@ -166,7 +180,7 @@ mod tests {
     fn the_control_page() {
         let mut rig = Rig::new(facts());
         assert_eq!(page(&mut rig, 0, 0x0a)[..6], [0x8a, 0x0a, 0x22, 0x10, 0, 0x40]);
-        assert_eq!(page(&mut rig, 1, 0x0a), [0x8a, 0x0a, 4, 0, 8, 0x40, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(page(&mut rig, 1, 0x0a), [0x8a, 0x0a, 4, 0x16, 8, 0x40, 0, 0, 0, 0, 0, 0]);
     }
 
     #[test]
@@ -207,6 +221,22 @@ mod tests {
         rig.run_from(1, &select(0x10, 16), &list(&control)).unwrap();
         assert!(!rig.lu.state.tells_aborted());
         assert_eq!(page(&mut rig, 0, 0x0a), control);
+    }
+
+    #[test]
+    fn the_order_of_commands_and_what_an_error_ends_can_be_set() {
+        let mut rig = Rig::new(facts());
+        let mut control = page(&mut rig, 0, 0x0a);
+        for (byte, restricted, abort, own) in
+            [(0x00, true, false, false), (0x12, false, true, false), (0x06, true, true, true)]
+        {
+            control[3] = byte;
+            rig.run_from(1, &select(0x10, 16), &list(&control)).unwrap();
+            let got = rig.lu.state.mode.current;
+            let want = (restricted, abort, own);
+            assert_eq!((got.restricted_reordering, got.abort_on_error, got.abort_own_on_error), want);
+            assert_eq!(page(&mut rig, 0, 0x0a), control);
+        }
     }
 
     #[test]
@@ -265,9 +295,11 @@ mod tests {
         assert_eq!(rig.sense(&select(0x12, 16)), Sense::cdb_field(1, 1), "RTD");
         assert_eq!(rig.start(&select(0x10, 0)), Outcome::Good);
         let mut other = control.clone();
-        other[3] = 0;
+        other[3] = 0x20;
         let at = |byte| Outcome::Fail(Sense::parameter_field(byte, 7).into());
         assert_eq!(rig.send(&select(0x10, 16), &list(&other)), at(7), "not changeable");
+        other[3] = 0x14;
+        assert_eq!(rig.send(&select(0x10, 16), &list(&other)), at(7), "QERR 10b");
         let mut longer = control.clone();
         longer[1] = 11;
         assert_eq!(rig.send(&select(0x10, 16), &list(&longer)), at(5), "page length");

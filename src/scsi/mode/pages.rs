@@ -14,6 +14,8 @@ pub(super) struct Page {
     knobs: &'static [Knob],
     /// Whether the logical unit has the page.
     on: fn(&LuFacts) -> bool,
+    /// The byte, if any, whose settable bits together say what is reserved.
+    reserved: fn(&[u8]) -> Option<usize>,
 }
 
 /// One bit that can be set.
@@ -51,7 +53,7 @@ pub(super) fn pages(facts: &LuFacts) -> impl Iterator<Item = &'static Page> {
 
 /// A page that every logical unit has, and on which nothing can be set.
 const fn page(fixed: &'static [u8]) -> Page {
-    Page { fixed, fill: |_, _| {}, knobs: &[], on: |_| true }
+    Page { fixed, fill: |_, _| {}, knobs: &[], on: |_| true, reserved: |_| None }
 }
 
 /// 01h, Read-Write Error Recovery (SBC-4 section 6.5.10): nothing is promised.
@@ -99,8 +101,8 @@ const CACHING: Page = Page {
 };
 
 /// 0Ah, Control (SPC-5 section 7.5.13). TST 001b: each I_T nexus has its own task set. GLTSD: no
-/// log parameters are saved. Unrestricted reordering. QERR 00b: a failed command ends no other.
-/// TAS: whoever loses tasks by another's doing is told by the status TASK ABORTED, unless that is
+/// log parameters are saved. QUEUE ALGORITHM MODIFIER 1h: SIMPLE commands may be reordered; 0h: they are not. QERR 00b:
+/// a failed command ends no other; 01b and 11b, which are the same here: it ends those of its nexus. TAS: whoever loses tasks by another's doing is told by the status TASK ABORTED, unless that is
 /// switched off; then a unit attention tells it.
 const CONTROL: Page = Page {
     knobs: &[
@@ -109,6 +111,27 @@ const CONTROL: Page = Page {
             mask: 0x04,
             get: |settings, _| settings.descriptor_sense,
             set: |settings, on| settings.descriptor_sense = on,
+            changeable: |_| true,
+        },
+        Knob {
+            byte: 3,
+            mask: 0x10,
+            get: |settings, _| !settings.restricted_reordering,
+            set: |settings, on| settings.restricted_reordering = !on,
+            changeable: |_| true,
+        },
+        Knob {
+            byte: 3,
+            mask: 0x02,
+            get: |settings, _| settings.abort_on_error,
+            set: |settings, on| settings.abort_on_error = on,
+            changeable: |_| true,
+        },
+        Knob {
+            byte: 3,
+            mask: 0x04,
+            get: |settings, _| settings.abort_own_on_error,
+            set: |settings, on| settings.abort_own_on_error = on,
             changeable: |_| true,
         },
         Knob {
@@ -126,7 +149,8 @@ const CONTROL: Page = Page {
             changeable: |_| true,
         },
     ],
-    ..page(&[0x0a, 0x0a, 0x22, 0x10, 0, 0, 0, 0, 0, 0, 0, 0])
+    reserved: |page| (page[3] & 0x06 == 0x04).then_some(3),
+    ..page(&[0x0a, 0x0a, 0x22, 0, 0, 0, 0, 0, 0, 0, 0, 0])
 };
 
 /// 0Ah/01h, Control Extension (SPC-5 section 7.5.14). TCMOS: the clock is set when the target starts; SCSIP: what
@@ -244,6 +268,9 @@ impl Page {
             if (new ^ old) & !free != 0 {
                 return Err(at);
             }
+        }
+        if let Some(at) = (self.reserved)(bytes) {
+            return Err(at);
         }
         for knob in self.knobs.iter().filter(|knob| (knob.changeable)(facts)) {
             (knob.set)(settings, bytes.get(knob.byte).is_some_and(|b| b & knob.mask != 0));

@@ -94,6 +94,9 @@ impl Initiator {
         self.command_of(pdu.itt.get());
         let command = self.commands.remove(&pdu.itt.get()).expect("looked up before");
         assert_eq!(pdu.response, 0);
+        if [GOOD, CHECK_CONDITION].contains(&pdu.status) {
+            self.is_its_turn(&command);
+        }
         match pdu.status {
             GOOD => {
                 assert!(sense.is_empty());
@@ -108,6 +111,10 @@ impl Initiator {
                 let expected = matches!(command.kind, Kind::Compare { differs: true, .. }) && key == 0x0e;
                 let excused = command.odd || self.excused || command.kind == Kind::Other;
                 assert!(expected || excused || key == 6, "{command:?} fails with {sense:02x?}");
+                if self.errors_end {
+                    let set = self.commands.values_mut().filter(|c| c.unit == command.unit);
+                    set.for_each(|c| c.doomed = true);
+                }
             }
             _ => {}
         }
@@ -135,7 +142,16 @@ impl Initiator {
         if status {
             assert_eq!(pdu.status, GOOD);
             command.is_good(pdu.flags, pdu.residual_count.get());
-            self.commands.remove(&itt);
+            if let Some(command) = self.commands.remove(&itt) {
+                self.is_its_turn(&command);
+            }
+        }
+    }
+
+    /// A command is answered: nothing that it had to wait for is open.
+    fn is_its_turn(&self, command: &Command) {
+        if let Some(older) = self.commands.values().find(|older| command.overtakes(older)) {
+            panic!("{command:?} is answered before {older:?}");
         }
     }
 

@@ -9,6 +9,7 @@ use crate::ids::LuId;
 use crate::session::order::HELD_MAX;
 use crate::wire::bhs::{DataOut, ScsiCommand};
 use crate::wire::codes::TAG_NONE;
+use crate::wire::sn::Sn;
 use crate::wire::{flags, lun};
 
 /// Lengths of transfers in blocks.
@@ -58,6 +59,12 @@ pub(super) struct Command {
     pub(super) doomed: bool,
     /// Whether something about it is not as it should be, so that it may well fail.
     pub(super) odd: bool,
+    /// Its task attribute.
+    attribute: u8,
+    /// Its place among the others, if it has one.
+    number: Option<Sn>,
+    /// Another nexus may have ended it: it is told when the fences stand.
+    pub(super) told_late: bool,
 }
 
 impl Initiator {
@@ -125,7 +132,11 @@ impl Initiator {
             since: self.log,
             doomed: false,
             odd: false,
+            attribute: 0,
+            number: None,
+            told_late: false,
         };
+        self.errors_end |= command.ends_others_on_error(&cdb);
         let mut wire_lun = lun::to_wire(number);
         if self.slips(dice) {
             command.odd = true;
@@ -161,7 +172,9 @@ impl Initiator {
         let itt = self.itt();
         let mut pdu = ScsiCommand { itt, lun: wire_lun, cdb, ..ScsiCommand::default() };
         pdu.opcode |= if immediate { flags::IMMEDIATE } else { 0 };
-        pdu.flags = flags::FINAL | dice.pick(&[1, 0, 2, 3]);
+        command.attribute = dice.pick(&[1, 0, 2, 3]);
+        command.number = (!immediate).then_some(Sn(number.get()));
+        pdu.flags = flags::FINAL | command.attribute;
         pdu.flags |=
             if command.reads { flags::READ } else { 0 } | if command.writes { flags::WRITE } else { 0 };
         pdu.expected_data_transfer_length = U32::new(command.edtl);
@@ -252,6 +265,25 @@ impl Initiator {
 }
 
 impl Command {
+    /// MODE SELECT with QERR other than zero.
+    fn ends_others_on_error(&self, cdb: &[u8; 16]) -> bool {
+        cdb[0] == 0x15 && self.list.get(7).is_some_and(|byte| byte & 6 != 0)
+    }
+
+    /// Whether this one has been answered before `older`, which it had to wait for (SAM-5 section 8).
+    pub(super) fn overtakes(&self, older: &Self) -> bool {
+        let judged = |c: &Self| !c.doomed && !c.odd && !c.told_late;
+        let (Some(own), Some(first)) = (self.number, older.number) else { return false };
+        let waits = self.attribute == flags::ATTR_ORDERED
+            || [flags::ATTR_ORDERED, flags::ATTR_HEAD_OF_QUEUE].contains(&older.attribute);
+        judged(self)
+            && judged(older)
+            && self.unit == older.unit
+            && first.precedes(own)
+            && self.attribute != flags::ATTR_HEAD_OF_QUEUE
+            && waits
+    }
+
     /// The bytes at `offset` of the transfer.
     fn payload(&self, offset: u64, len: usize) -> Vec<u8> {
         match self.kind {
@@ -298,7 +330,7 @@ fn other(dice: &mut Dice<'_>, io: [u8; 16], block: u64) -> ([u8; 16], Vec<u8>, u
         }
         7 => {
             let settings =
-                [0, 0, 0, 0, 0x0a, 0x0a, 0x22 | dice.pick(&[0, 4]), 0x10, 0, 0x40, 0, 0, 0, 0, 0, 0];
+                [0, 0, 0, 0, 0x0a, 0x0a, 0x22 | dice.pick(&[0, 4]), order(dice), 0, 0x40, 0, 0, 0, 0, 0, 0];
             (short(&[0x15, 0x10, 0, 0, 16]), settings.to_vec(), 16, false, true)
         }
         8 => {
@@ -320,4 +352,9 @@ fn other(dice: &mut Dice<'_>, io: [u8; 16], block: u64) -> ([u8; 16], Vec<u8>, u
         12 => (short(&[dice.pick(&[0x1b, 0xe0, 0x04]), 0, 0, 0, 1]), vec![], 0, false, false),
         _ => (short(&[0]), vec![], 0, false, false),
     }
+}
+
+/// QUEUE ALGORITHM MODIFIER and QERR, mostly as they are by default.
+fn order(dice: &mut Dice<'_>) -> u8 {
+    dice.pick(&[0x10, 0x10, 0x00, 0x12, 0x06])
 }

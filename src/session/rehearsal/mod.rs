@@ -341,6 +341,8 @@ impl World {
 
     /// Every command that this ends has an answer, TASK ABORTED, once the fences stand.
     fn abort_for_another(&mut self, lu: LuId) {
+        let ended = self.initiator.commands.values_mut().filter(|c| c.unit == Some(lu));
+        ended.for_each(|c| c.told_late = true);
         if let Aborted::ToBeTold(ending) = self.session.abort_for_another(&mut self.stage, lu, true) {
             self.untold.push(ending);
         }

@@ -55,6 +55,8 @@ pub(super) struct Initiator {
     /// A header with a wrong digest is on its way: nothing behind it counts.
     pub(super) ruined: bool,
     pub(super) logging_out: bool,
+    /// A command that fails may end others without an answer.
+    pub(super) errors_end: bool,
     next_itt: u32,
     pub(super) log: usize,
 }
@@ -79,6 +81,7 @@ impl Initiator {
             excused: false,
             ruined: false,
             logging_out: false,
+            errors_end: false,
             next_itt: 0,
             log: 0,
         }
