@@ -4,7 +4,8 @@
 # nobody else does; and when the disk goes on, what was written last stands.
 device=/dev/$(grep -lx slow /sys/block/vd*/serial | cut -d/ -f4)
 modprobe dm-delay
-echo "0 131072 delay /dev/ram1 0 0 /dev/ram1 0 8000" | dmsetup create delayed # writes take 8 s
+delay() { echo "0 131072 delay /dev/ram1 0 0 /dev/ram1 0 $1"; } # of writes, in milliseconds
+delay 600000 | dmsetup create delayed
 config "slow=block:$device" delayed=block:/dev/mapper/delayed >/tmp/ringtgt.toml
 chmod 600 /tmp/ringtgt.toml
 target_begin
@@ -105,17 +106,28 @@ hang "PREEMPT AND ABORT by the other" same sg_persist -o -A -K 0xb -S 0xa -T 5 "
 logout "$iqn" "$V4"
 IFACE=other logout "$iqn" "$V4"
 
-# The same with a mapped device that is slow by itself.
+# The same with a mapped device that is slow by itself, until it is told not to be.
 iqn=$IQN:delayed
 check "login to a slow device" login "$iqn" "$V4"
-busy_writes() { [ "$(awk '{ print $2 }' /sys/block/dm-0/inflight)" -ge 1 ]; }
-send 600 "$(generic "$DEV")" A >/tmp/old 2>&1 &
+node=$(generic "$DEV")
+has_it() { # by the daemon's own account, which it gives for each of its cores
+	kill -USR1 "$TARGET_PID"
+	sleep 0.2
+	grep ' disk requests ' /tmp/target.log | tail -n "$(nproc)" | grep '(1 now' && ! holds A /dev/ram1
+}
+send 900 "$node" A >/tmp/old 2>&1 &
 old=$!
-check "a write is in it" until_true 60 busy_writes
-check "reset of the logical unit is answered" sg_reset -d -N "$(generic "$DEV")"
-check "while it still has it" busy_writes
+check "a write is in it" until_true 60 has_it
+check "reset of the logical unit is answered" sg_reset -d -N "$node"
+check "while it still has it" has_it
 check "the write has ended with an error" eval "! wait $old"
-check "the same blocks are written anew" put "$DEV" B
+put "$DEV" B &
+new=$!
+check "who writes the same blocks waits" eval "sleep 1 && kill -0 $new"
+delay 0 >/tmp/fast
+fast() { dmsetup load delayed </tmp/fast && dmsetup suspend delayed && dmsetup resume delayed; }
+check "the device is told to be fast" fast
+check "he goes on" wait $new
 check "what was written last is on the medium" holds B /dev/ram1
 logout "$iqn" "$V4"
 no_panic() { ! grep -i panicked /tmp/target.log && ! dmesg | grep -E 'BUG:|Oops'; }
