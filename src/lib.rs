@@ -66,9 +66,10 @@
 //!    unasked data may use the reserve, and is dropped and answered TASK SET FULL when that is empty too; a connection
 //!    whose initiator owes data is read on, and none is left unread for a second. While some session waits for slots,
 //!    the others must use theirs: a transfer whose data does not come fails, a peer that reads too slowly is dropped.
-//! 7. **One owner decides.** The state of a logical unit (reservations, mode pages) is a snapshot on every reactor; the
-//!    owner makes the next one, and the command is answered when all reactors have it and what it forbids has ended or
-//!    is fenced. A client that must be alone in a range of the medium gets it from the same owner.
+//! 7. **One owner decides.** The state of a logical unit (reservations, mode pages, access states) is a snapshot on
+//!    every reactor; the owner makes the next one, and the command is answered when all reactors have it and what it
+//!    forbids has ended or is fenced. A client that must be alone in a range of the medium gets it from the same
+//!    owner.
 //! 8. **A store is open once**, exclusively, and nobody logs in before it is held: queued writes of a killed
 //!    predecessor hold it until they have landed.
 //! 9. **A panic** in the pure core closes one connection; one anywhere below ends the process.

@@ -12,6 +12,7 @@ pub mod listen;
 pub mod log;
 pub mod notify;
 pub mod period;
+mod ports;
 pub mod run;
 pub mod secret;
 pub mod size;

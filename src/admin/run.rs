@@ -17,12 +17,13 @@ use super::banner::{self, Opened};
 use super::config::{Config, ServerConfig};
 use super::listen;
 use super::notify::Notify;
+use super::ports::Ports;
 use super::state::StateDir;
 use super::watch;
 use crate::ids::LuId;
 use crate::reactor::{Control, Limits, Saver, Setup, UnitSeed, start};
 use crate::ring::{SocketOptions, monotonic_ns};
-use crate::scsi::{Clock, Counters, Identity, Lu, LuState, Persistent, TargetPort};
+use crate::scsi::{Clock, Counters, Groups, Identity, Lu, LuState, Persistent, TargetPort};
 use crate::store::{self, Backing, Medium, PATIENCE, StoreConfig};
 use crate::sys;
 use crate::target::{Catalog, TpgParams};
@@ -79,6 +80,7 @@ struct Prepared {
 
 fn prepare(mut config: Config) -> anyhow::Result<Prepared> {
     let state = open_state(&config.server)?;
+    number_ports(&mut config, state.as_ref())?;
     let units = open_units(&config, state.as_ref())?;
     let listeners = listen(&mut config)?;
     Ok(Prepared { config, state, units, listeners })
@@ -132,10 +134,29 @@ fn open_state(server: &ServerConfig) -> anyhow::Result<Option<StateDir>> {
     }
 }
 
+/// Gives every port its relative identifier; what is served from the command line keeps none.
+fn number_ports(config: &mut Config, state: Option<&StateDir>) -> anyhow::Result<()> {
+    match state {
+        Some(state) if !config.server.ad_hoc => state.number_ports(&mut config.targets)?,
+        _ => Ports::default().number(&mut config.targets),
+    }
+    Ok(())
+}
+
 fn open_units(config: &Config, state: Option<&StateDir>) -> anyhow::Result<Vec<UnitSeed>> {
     let ports = |lu| config.targets.iter().flat_map(|t| t.ports_of(LuId(lu))).collect::<Vec<_>>();
     let numbered = (0..).zip(&config.stores);
-    numbered.map(|(n, store)| open_unit(store, &config.server, state, &ports(n))).collect()
+    numbered
+        .map(|(n, store)| open_unit(store, &config.server, state, &ports(n), groups(config, store, LuId(n))))
+        .collect()
+}
+
+/// The target port groups of a logical unit with their ports.
+fn groups(config: &Config, store: &StoreConfig, lu: LuId) -> Groups {
+    let mut groups = store.groups.clone();
+    let members = config.targets.iter().flat_map(|t| t.members_of(lu));
+    members.for_each(|(group, port)| groups.join(group, port));
+    groups
 }
 
 fn open_unit(
@@ -143,6 +164,7 @@ fn open_unit(
     server: &ServerConfig,
     state: Option<&StateDir>,
     ports: &[TargetPort],
+    groups: Groups,
 ) -> anyhow::Result<UnitSeed> {
     let backing = store::open(config, PATIENCE)?;
     for warning in &backing.warnings {
@@ -152,11 +174,12 @@ fn open_unit(
         Some(state) if !server.ad_hoc => state.identity(config)?,
         _ => Identity::derived(config).with_context(|| format!("cannot identify {}", config.name))?,
     };
-    let saved = match state {
+    let mut saved = match state {
         Some(state) => restored(state, &config.name, &identity.serial, ports)?,
         None => LuState::default(),
     };
-    let facts = Arc::new(backing.facts(identity, state.is_some()));
+    saved.configure(&groups);
+    let facts = Arc::new(backing.facts(identity, groups, state.is_some()));
     let lu =
         Lu { facts, state: Arc::new(LuState { clock: clock(), ..saved }), counters: Counters::default() };
     Ok(UnitSeed { lu, backing: Arc::new(backing) })
@@ -199,7 +222,7 @@ fn saver(state: Option<StateDir>, units: &[UnitSeed]) -> Saver {
         let serial = serials.get(lu.0 as usize).ok_or_else(gone)?;
         state.save_unit(serial, &next.persistent()).map_err(|error| {
             // The reactor knows numbers only; here is the file and what to do about it.
-            tracing::error!(%error, "reservations and mode pages are not saved");
+            tracing::error!(%error, "the state of a logical unit is not saved");
             std::io::Error::other(error)
         })
     })

@@ -3,7 +3,8 @@
 //! ```text
 //!   /var/lib/ringtgt/version               the layout, as a number
 //!                    identity/NAME.json    one per configured store
-//!                    unit/SERIAL.json      reservations and mode pages that were asked to survive
+//!                    unit/SERIAL.json      reservations, mode pages and access states that were asked to survive
+//!                    ports.json            the relative identifier of each target port
 //! ```
 //!
 //! Promises: a file is either the old one or the new one, whenever the power goes; an identity that
@@ -21,9 +22,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::ports::Ports;
 use crate::scsi::Identity;
 use crate::store::StoreConfig;
 use crate::sys;
+use crate::target::Target;
 use crate::wire::digest::crc32c;
 
 /// The layout that this version writes and reads.
@@ -150,6 +153,22 @@ impl StateDir {
     /// When it cannot be removed.
     pub fn forget_identity(&self, name: &str) -> Result<(), StateError> {
         remove(&self.file("identity", name))
+    }
+
+    /// Gives every port of `targets` that has no relative identifier the one that it had before, or a new one, which
+    /// is saved before anybody sees it.
+    ///
+    /// # Errors
+    /// When they cannot be read or saved.
+    pub fn number_ports(&self, targets: &mut [Target]) -> Result<(), StateError> {
+        let path = self.root.join("ports.json");
+        let saved = load::<Ports>(&path)?.unwrap_or_default();
+        let mut ports = saved.clone();
+        ports.number(targets);
+        if ports == saved {
+            return Ok(());
+        }
+        replace(&path, &encode(&ports)).map_err(|e| failed(&path, "cannot be written", &e))
     }
 
     /// What was saved for the unit of that serial number.

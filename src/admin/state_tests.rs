@@ -28,6 +28,32 @@ fn an_identity_is_kept() {
 }
 
 #[test]
+fn ports_keep_their_numbers() {
+    use crate::target::{Auth, Target, Tpg, TpgParams};
+    let (_dir, state) = state();
+    let number = |tags: &[u16]| {
+        let tpg = |&tag: &u16| Tpg {
+            tag,
+            relative_port: 0,
+            portals: vec![],
+            params: TpgParams::default(),
+            luns: vec![],
+            acls: vec![],
+            open: true,
+            auth: Auth::default(),
+        };
+        let tpgs = tags.iter().map(tpg).collect();
+        let mut targets = [Target { iqn: "iqn.t".into(), alias: None, tpgs }];
+        state.number_ports(&mut targets).unwrap();
+        targets[0].tpgs.iter().map(|g| g.relative_port).collect::<Vec<_>>()
+    };
+    assert_eq!(number(&[1, 2]), [1, 2]);
+    assert_eq!(number(&[3, 2]), [3, 2]);
+    fs::write(state.path().join("ports.json"), "{").unwrap();
+    assert!(state.number_ports(&mut []).unwrap_err().damaged);
+}
+
+#[test]
 fn what_is_chosen_wins_and_is_not_saved() {
     let (_dir, state) = state();
     let serial = Some("chosen".to_owned());

@@ -118,7 +118,12 @@ fn target(args: &Serve, hostname: &str, stores: usize, problems: &mut Vec<Proble
 fn luns(stores: usize) -> Vec<Lun> {
     (0..stores)
         .filter_map(|n| {
-            Some(Lun { lun: u16::try_from(n).ok()?, lu: LuId(u32::try_from(n).ok()?), read_only: false })
+            Some(Lun {
+                lun: u16::try_from(n).ok()?,
+                lu: LuId(u32::try_from(n).ok()?),
+                read_only: false,
+                group: 0,
+            })
         })
         .collect()
 }

@@ -1,5 +1,6 @@
 //! Things that go on when others have acknowledged.
 
+use crossbeam_channel::Sender;
 use slab::Slab;
 
 use super::disk::Client;
@@ -23,6 +24,8 @@ pub(super) enum Then {
     Shared { conn: ConnId, task: TaskId, lu: LuId },
     /// As before, of a task that is forgotten: what it asked for cannot happen any more.
     Recalled { conn: ConnId },
+    /// The control thread is told what the owner of a logical unit decided.
+    Ordered { to: Sender<Result<(), Failure>> },
     /// A change holds here, what it took rights from is drained, and what it aborted is fenced: those sessions may
     /// tell, and the owner's gate gets its acknowledgement.
     Applied { to: CoreId, gate: GateId, told: Vec<(ConnId, Ending)> },

@@ -73,6 +73,8 @@ pub(super) enum Letter {
     Adopt(Box<Moving>),
     /// To the owner of a logical unit.
     Ask(Box<Ask>),
+    /// To the owner, from the control thread: make that change of a logical unit, and say there what came of it.
+    Order { lu: LuId, op: Box<SharedOp>, to: Sender<Result<(), Failure>> },
     /// To the owner: whoever asked for that does not want it any more.
     Recall { lu: LuId, from: CoreId, gate: GateId },
     /// To the owner: the client of a task wants that range to itself.

@@ -297,6 +297,8 @@ impl<D: Driver> Reactor<D> {
                 self.with_session(conn, |s, desk| s.shared_done(desk, task, result));
                 self.ask_answered(conn, false);
             }
+            // Whoever asked may have lost patience.
+            Then::Ordered { to } => drop(to.send(result)),
             Then::Recalled { conn } => self.ask_answered(conn, true),
             Then::Applied { to, gate, told } => {
                 for (conn, ending) in told {
@@ -325,6 +327,7 @@ impl<D: Driver> Reactor<D> {
         match letter {
             Letter::Adopt(moving) => self.adopt(*moving),
             Letter::Ask(ask) => self.world.take_ask(*ask),
+            Letter::Order { lu, op, to } => self.world.take_order(lu, *op, to),
             Letter::Recall { lu, from, gate } => self.world.take_recall(lu, from, gate),
             Letter::Enclose(asked) => self.world.take_enclose(asked),
             Letter::Close { owner, gate, fence } => self.world.take_close(owner, gate, fence),
@@ -365,6 +368,7 @@ impl<D: Driver> Reactor<D> {
         if let Some(blocks) = change.effects.capacity {
             unit.resize(blocks);
         }
+        let facts = unit.lu.facts.clone();
         let (mut told, mut barred, mut broken) = (Vec::new(), Vec::new(), Vec::new());
         for id in self.conns.ids() {
             let Some(conn) = self.conns.get_mut(id) else { continue };
@@ -376,7 +380,8 @@ impl<D: Driver> Reactor<D> {
             }
             // Tasks that begin from now on are checked when they do.
             if session.open_tasks() > 0 {
-                barred.extend(change.state.bars_writing(session.nexus()).map(|failure| (id, failure)));
+                barred
+                    .extend(change.state.bars_writing(&facts, session.nexus()).map(|failure| (id, failure)));
             }
             self.mark_dirty(id);
         }

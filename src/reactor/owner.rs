@@ -14,6 +14,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crossbeam_channel::Sender;
+
 use super::disk::Client;
 use super::gates::{GateId, Then};
 use super::mail::{Ask, Change, Letter};
@@ -21,7 +23,7 @@ use super::unit::{Pending, Saving, owner_of};
 use super::world::World;
 use crate::ids::{ConnId, CoreId, LuId, TaskId};
 use crate::ring::Driver;
-use crate::scsi::{Effects, Failure, ItNexus, LuState, Sense, SharedOp, status};
+use crate::scsi::{Effects, Failure, ItNexus, LuState, SharedOp, status};
 use crate::session::host::DiskOp;
 use crate::store::BlockingJob;
 
@@ -56,6 +58,14 @@ impl<D: Driver> World<D> {
     pub(super) fn notice(&mut self, lu: LuId, op: SharedOp) {
         let gate = self.gates.shut(1, Then::Nothing);
         self.ask(lu, op, ItNexus::nobody(), gate);
+    }
+
+    /// The owner: an administrator wants a change; `to` gets the answer, or is dropped when there is no such unit.
+    pub(super) fn take_order(&mut self, lu: LuId, op: SharedOp, to: Sender<Result<(), Failure>>) {
+        if self.units.get(lu.0 as usize).is_some() {
+            let gate = self.gates.shut(1, Then::Ordered { to });
+            self.ask(lu, op, ItNexus::nobody(), gate);
+        }
     }
 
     /// Tasks that may have asked for changes are forgotten; how many answers are still to come.
@@ -188,11 +198,19 @@ impl<D: Driver> World<D> {
             Some(Saving::Asked(ask)) if result == 0 => {
                 unit.asks.insert(usize::from(unit.next.is_some()), Ask { saved: true, ..ask });
             }
-            Some(Saving::Asked(ask)) => self.refuse(&ask, Err(Failure::Check(Sense::target_failure()))),
+            Some(Saving::Asked(ask)) => self.save_failed(&ask),
             Some(Saving::Recalled) if result == 0 => self.put_back(lu),
             Some(Saving::Recalled | Saving::PutBack) | None => {}
         }
         self.begin_changes(lu);
+    }
+
+    /// What a request asks for cannot be saved, so it does not happen. Some have to be told of even so.
+    fn save_failed(&mut self, ask: &Ask) {
+        self.refuse(ask, Err(ask.op.unsaved()));
+        if let Some(told) = ask.op.after_failure() {
+            self.notice(ask.lu, told);
+        }
     }
 
     /// What is on disk was never to hold: what holds is put there again, before the next command.

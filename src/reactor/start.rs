@@ -25,7 +25,7 @@ use super::{Reactor, TICK_NS};
 use crate::ids::{CoreId, LuId};
 use crate::mem::{Memory, Needs, Pages, Pool, PoolConfig, Region, RegionId};
 use crate::ring::{Bell, Driver, KernelLevel, Ring, RingConfig, SocketOptions, monotonic_ns};
-use crate::scsi::{self, Lu, SharedOp};
+use crate::scsi::{self, AccessChange, AccessState, ChangedBy, Failure, Lu, SharedOp, status};
 use crate::store::{BlockingPool, Medium, Reach, Store, zero_region};
 use crate::target::Catalog;
 
@@ -34,6 +34,9 @@ const ZEROES: RegionId = RegionId(1);
 
 /// Answers that are made, not read, are made here: the longest parameter data there is.
 const SCRATCH: usize = 64 << 10;
+
+/// How long a change of a logical unit may take: longer than what is under way is waited for, and its state saved.
+const ORDER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a reactor may take to answer the control thread before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -306,6 +309,21 @@ impl Control {
             address.post_blocking(Letter::Drain { deadline });
         }
         self.threads.into_iter().try_for_each(JoinHandle::join)
+    }
+
+    /// Changes the states of target port groups of a logical unit, as an administrator does; to initiators it happens
+    /// by itself. When this returns `Ok`, no reactor takes a write through a port whose group is no longer active, and
+    /// what was under way has ended or is fenced.
+    ///
+    /// # Errors
+    /// When there is no such group, or it may not be in that state, or not by such a change; when the new states
+    /// cannot be saved; BUSY when there is no such logical unit, or its owner does not answer.
+    pub fn set_access(&self, lu: LuId, to: Vec<(u16, AccessState)>) -> Result<(), Failure> {
+        let op = Box::new(SharedOp::Access(AccessChange { to, by: ChangedBy::Administrator }));
+        let (tell, told) = bounded(1);
+        let owner = owner_of(lu, self.addresses.len());
+        self.addresses[usize::from(owner.0)].post_blocking(Letter::Order { lu, op, to: tell });
+        told.recv_timeout(ORDER_PATIENCE).unwrap_or(Err(Failure::Status(status::BUSY)))
     }
 
     /// The counters of every reactor that answers in time.

@@ -19,6 +19,12 @@ const DESCRIPTOR: u8 = 0x03;
 const ECHO: u8 = 0x0a;
 const ECHO_DESCRIPTOR: u8 = 0x0b;
 
+/// Whether it is one of these commands, and about more than the echo buffer: ports that are not active serve only that.
+pub(super) fn needs_more_than_echo(cdb: &Cdb) -> bool {
+    let buffer = [table::WRITE_BUFFER, table::READ_BUFFER10, table::READ_BUFFER16].contains(&cdb.opcode());
+    buffer && ![ECHO, ECHO_DESCRIPTOR].contains(&Request::of(cdb).mode)
+}
+
 /// What one I_T nexus has written by WRITE BUFFER, and for which logical unit.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Echo {

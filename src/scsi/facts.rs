@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Groups;
+
 /// The most that one WRITE SAME may cover on a logical unit that is not thin, in bytes: enough
 /// to zero a disk in few commands, little enough that a slow disk writes it within an initiator's patience.
 const WRITE_SAME_BYTES: u64 = 256 << 20;
@@ -44,6 +46,8 @@ pub struct LuFacts {
     pub saves: bool,
     /// Whether the medium is memory, so that every block is always at hand.
     pub resident: bool,
+    /// By which ports it is reached, and how well.
+    pub groups: Groups,
     /// What can be written so that it is there as a whole or not at all, if anything.
     pub atomic: Option<Atomic>,
 }

@@ -2,13 +2,13 @@
 //! and SPC, then the handler of its row.
 //!
 //! 1. Is there such a logical unit? 2. Is there a unit attention to report? 3. Do we know the
-//!    command? 4. Does a reservation forbid it? 5. Is the medium accessible? 6. The CDB's fields.
-//! 7. May the medium be written?
+//!    command? 4. Does the port that it came by serve it? 5. Does a reservation forbid it? 6. Is the
+//!    medium accessible? 7. The CDB's fields. 8. May the medium be written?
 
 use super::cdb::Cdb;
 use super::check::{bad_field, write_protection};
 use super::table::{self, Row};
-use super::{Answered, Asc, Context, Failure, Lu, Outcome, Sense, inquiry, known, misc};
+use super::{Answered, Asc, Context, Failure, Lu, Outcome, Sense, alua, inquiry, known, misc};
 
 /// Starts a command. `out` takes data-in that is at hand (answers longer than `out` are cut).
 pub fn start(cdb: &[u8], cx: &mut Context<'_>, out: &mut [u8]) -> Outcome {
@@ -67,6 +67,9 @@ fn attention(row: Option<&&'static Row>, cx: &mut Context<'_>) -> Result<(), Fai
 
 #[inline]
 fn admit(row: &Row, cdb: &Cdb, lu: &Lu, cx: &Context<'_>) -> Result<(), Failure> {
+    if !lu.is_open() {
+        alua::admit(row, cdb, lu, cx.nexus)?;
+    }
     lu.state.reservations.admit(cx.nexus, row.needs, cdb)?;
     if !lu.state.drive.is_ready() {
         accessible(row, lu)?;

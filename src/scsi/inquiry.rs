@@ -23,7 +23,8 @@ pub(super) fn inquiry(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, out: &mut [u8]) 
     if !pages_asked(cdb)? {
         let identity = &lu.facts.identity;
         let names = [&*identity.vendor, &identity.product, &identity.revision];
-        standard(&mut answer, 0, lu.facts.removable, names);
+        let tpgs = lu.facts.groups.of_port(cx.nexus.relative_port).tpgs();
+        standard(&mut answer, 0, lu.facts.removable, tpgs, names);
     } else {
         vpd::page(cdb.u8::<2>(), lu, cx, &mut answer)?;
     }
@@ -36,7 +37,7 @@ pub(super) fn absent(cdb: &Cdb, out: &mut [u8]) -> Answered {
         return Err(bad_field(2, 7));
     }
     let mut answer = Answer::new(out, usize::from(cdb.u16::<3>()));
-    standard(&mut answer, NOT_THERE, false, ["ringtgt", "", ""]);
+    standard(&mut answer, NOT_THERE, false, 0, ["ringtgt", "", ""]);
     Ok::<Outcome, _>(answer.finish())
 }
 
@@ -52,12 +53,13 @@ pub(super) fn pages_asked(cdb: &Cdb) -> Result<bool, super::Failure> {
     Ok(evpd)
 }
 
-pub(super) fn standard(answer: &mut Answer<'_>, peripheral: u8, removable: bool, names: [&str; 3]) {
+/// `tpgs` says what changes how well this port reaches the logical unit.
+pub(super) fn standard(answer: &mut Answer<'_>, peripheral: u8, removable: bool, tpgs: u8, names: [&str; 3]) {
     let [vendor, product, revision] = names;
     // RMB; HISUP: 64-bit LUNs; response data format 2.
     answer.put(&[peripheral, u8::from(removable) << 7, VERSION, 0x12, (STANDARD_LENGTH - 5) as u8]);
-    // No SCC, ALUA or protection, but 3PC: third-party copy; MULTIP: several ports; CMDQUE: a task set.
-    answer.put(&[0x08, 0x10, 0x02]);
+    // No SCC or protection, but TPGS; 3PC: third-party copy; MULTIP: several ports; CMDQUE: a task set.
+    answer.put(&[tpgs << 4 | 0x08, 0x10, 0x02]);
     answer.put_ascii(vendor, 8);
     answer.put_ascii(product, 16);
     answer.put_ascii(revision, 4);

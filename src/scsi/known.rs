@@ -38,7 +38,7 @@ fn inquiry(cdb: &Cdb, cx: &Context<'_>, out: &mut [u8]) -> Answered {
     if inquiry::pages_asked(cdb)? {
         page(cdb.u8::<2>(), cx, &mut answer)?;
     } else {
-        inquiry::standard(&mut answer, DEVICE_TYPE, false, ["RINGTGT", "REPORT LUNS", ""]);
+        inquiry::standard(&mut answer, DEVICE_TYPE, false, 0, ["RINGTGT", "REPORT LUNS", ""]);
     }
     Ok(answer.finish())
 }
@@ -49,7 +49,7 @@ fn page(code: u8, cx: &Context<'_>, answer: &mut Answer<'_>) -> Result<(), super
         0x00 => answer.put(&[DEVICE_TYPE, 0x00, 0, 2, 0x00, 0x83]),
         0x83 => {
             answer.put(&[DEVICE_TYPE, 0x83, 0, 0]);
-            vpd::port_designators(cx, answer);
+            vpd::port_designators(None, cx, answer);
             answer.close_u16(2);
         }
         _ => return Err(bad_field(2, 7)),

@@ -16,6 +16,7 @@
 //! What it knows of a command stands in one row of the table in `table`: from it come dispatch,
 //! the rules that hold for all commands, and REPORT SUPPORTED OPERATION CODES.
 
+mod alua;
 mod answer;
 mod attention;
 mod buffer;
@@ -55,6 +56,10 @@ mod testing;
 
 use std::sync::Arc;
 
+pub use alua::{
+    AccessChange, AccessState, Accesses, ChangedBy, DEFAULT_GROUP, Group, Groups, MAX_GROUP_PORTS,
+    MAX_GROUPS, Supported,
+};
 pub use attention::Attentions;
 pub use buffer::Echo;
 pub use clock::Clock;

@@ -69,6 +69,12 @@ impl Asc {
     pub const NOT_READY: Self = Self(0x04, 0x00);
     /// 04/02: stopped; START STOP UNIT with START one makes it ready
     pub const INITIALIZING_COMMAND_REQUIRED: Self = Self(0x04, 0x02);
+    /// 04/0A: the port's target port group changes its state
+    pub const ACCESS_STATE_TRANSITION: Self = Self(0x04, 0x0a);
+    /// 04/0B
+    pub const TARGET_PORT_IN_STANDBY: Self = Self(0x04, 0x0b);
+    /// 04/0C
+    pub const TARGET_PORT_UNAVAILABLE: Self = Self(0x04, 0x0c);
     /// 08/04: a segment descriptor names no CSCD descriptor, or a null device
     pub const UNREACHABLE_COPY_TARGET: Self = Self(0x08, 0x04);
     /// 0C/00
@@ -137,6 +143,10 @@ impl Asc {
     pub const RESERVATIONS_RELEASED: Self = Self(0x2a, 0x04);
     /// 2A/05
     pub const REGISTRATIONS_PREEMPTED: Self = Self(0x2a, 0x05);
+    /// 2A/06: of a target port group
+    pub const ACCESS_STATE_CHANGED: Self = Self(0x2a, 0x06);
+    /// 2A/07: a change that no initiator asked for
+    pub const IMPLICIT_ACCESS_CHANGE_FAILED: Self = Self(0x2a, 0x07);
     /// 2A/09
     pub const CAPACITY_CHANGED: Self = Self(0x2a, 0x09);
     /// 2A/10
@@ -171,6 +181,8 @@ impl Asc {
     pub const INSUFFICIENT_RESOURCES: Self = Self(0x55, 0x03);
     /// 55/04
     pub const INSUFFICIENT_REGISTRATION_RESOURCES: Self = Self(0x55, 0x04);
+    /// 67/0A
+    pub const SET_TARGET_PORT_GROUPS_FAILED: Self = Self(0x67, 0x0a);
     /// 5E/03 (key NO SENSE)
     pub const IDLE_BY_COMMAND: Self = Self(0x5e, 0x03);
     /// 5E/04 (key NO SENSE)

@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::drive::{Drive, DriveOp};
 use super::mode::{ModePages, Settings};
 use super::reserve::{Needs, PrOut, Reservations};
-use super::{Asc, Clock, Failure, ItNexus, Label, Labels, LogBases, LuFacts, Sense, TargetPort};
+use super::{
+    AccessChange, Accesses, Asc, ChangedBy, Clock, Failure, Groups, ItNexus, Label, Labels, LogBases,
+    LuFacts, Sense, SenseKey, TargetPort,
+};
 
 /// The state of one logical unit that commands and resets change.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -25,6 +28,8 @@ pub struct LuState {
     pub labels: Labels,
     /// What its counters were when LOG SELECT set them back.
     pub log_bases: LogBases,
+    /// What was changed of how well its ports reach it.
+    pub accesses: Accesses,
 }
 
 /// The part of the state that outlives a power loss.
@@ -39,6 +44,9 @@ pub struct Persistent {
     /// Identifying information.
     #[serde(default)]
     pub labels: Labels,
+    /// States of target port groups that were changed.
+    #[serde(default)]
+    pub accesses: Accesses,
 }
 
 /// A change of the state, asked for by a command or an event.
@@ -70,6 +78,10 @@ pub enum SharedOp {
         /// What it becomes; empty: none.
         to: Vec<u8>,
     },
+    /// SET TARGET PORT GROUPS, or the same by an administrator.
+    Access(AccessChange),
+    /// What an administrator would have changed could not be: not a command.
+    AccessFailed,
     /// A reset of the logical unit (LOGICAL UNIT RESET, target resets): not a command.
     Reset,
     /// The I_T nexus has gone (logout, connection lost, session reinstated): not a command.
@@ -84,7 +96,27 @@ pub enum SharedOp {
 impl SharedOp {
     /// Whether it is an event, not what a command asks for: no abort takes it back.
     pub fn is_event(&self) -> bool {
-        matches!(self, Self::Reset | Self::NexusLoss | Self::Resize { .. })
+        match self {
+            Self::Reset | Self::NexusLoss | Self::Resize { .. } | Self::AccessFailed => true,
+            Self::Access(change) => change.by == ChangedBy::Administrator,
+            _ => false,
+        }
+    }
+
+    /// Why it fails when what it makes of the state cannot be saved.
+    pub fn unsaved(&self) -> Failure {
+        match self {
+            Self::Access(_) => {
+                Sense::new(SenseKey::HARDWARE_ERROR, Asc::SET_TARGET_PORT_GROUPS_FAILED).into()
+            }
+            _ => Sense::target_failure().into(),
+        }
+    }
+
+    /// What happens instead when it has failed, if initiators are to know: of a change that none of them asked for.
+    pub fn after_failure(&self) -> Option<Self> {
+        let told = matches!(self, Self::Access(change) if change.by == ChangedBy::Administrator);
+        told.then_some(Self::AccessFailed)
     }
 }
 
@@ -106,7 +138,7 @@ pub struct Effects {
 }
 
 impl Effects {
-    fn attention_others(asc: Asc) -> Self {
+    pub(super) fn attention_others(asc: Asc) -> Self {
         Self { attention_others: Some(asc), ..Self::default() }
     }
 
@@ -119,7 +151,8 @@ impl LuState {
     /// The state after power on.
     pub fn restored(saved: Persistent) -> Self {
         let mode = ModePages::powered_on(saved.mode);
-        Self { reservations: saved.reservations, mode, labels: saved.labels, ..Self::default() }
+        let Persistent { reservations, labels, accesses, .. } = saved;
+        Self { reservations, mode, labels, accesses, ..Self::default() }
     }
 
     /// The state after power on, when what was saved cannot be read: nothing is allowed that a
@@ -134,10 +167,17 @@ impl LuState {
         self.reservations.renumber(ports);
     }
 
+    /// Takes the target port groups from the configuration as it is now: what it says anew counts more than what
+    /// was saved.
+    pub fn configure(&mut self, groups: &Groups) {
+        self.accesses.configure(groups);
+    }
+
     /// What must outlive a power loss.
     pub fn persistent(&self) -> Persistent {
         let (mode, labels) = (self.mode.saved, self.labels.clone());
-        Persistent { mode, reservations: self.reservations.persistent(), labels }
+        let (reservations, accesses) = (self.reservations.persistent(), self.accesses.persistent());
+        Persistent { mode, reservations, labels, accesses }
     }
 
     /// Whether sense data is to be in descriptor format (D_SENSE, SPC-5 section 7.5.13).
@@ -152,7 +192,10 @@ impl LuState {
 
     /// Why a command of `nexus` that began when it might must not change the medium any more, if so: it is checked
     /// again when it is about to (SPC-5 section 5.14.1).
-    pub fn bars_writing(&self, nexus: &ItNexus) -> Option<Failure> {
+    pub fn bars_writing(&self, facts: &LuFacts, nexus: &ItNexus) -> Option<Failure> {
+        if let Some(asc) = self.accesses.at_port(&facts.groups, nexus.relative_port).barrier() {
+            return Some(Sense::not_ready(asc).into());
+        }
         let reserved = self.reservations.check(nexus, Needs::Writing);
         let refused = reserved.and_then(|()| self.drive.check(true)).err();
         refused.or_else(|| {
@@ -165,7 +208,7 @@ impl LuState {
     pub fn apply(&self, facts: &LuFacts, op: &SharedOp, nexus: &ItNexus) -> Result<(Self, Effects), Failure> {
         let mut next = self.clone();
         let mut effects = next.change(facts, op, nexus)?;
-        effects.persist = next.persistent() != self.persistent();
+        effects.persist = facts.saves && next.persistent() != self.persistent();
         Ok((next, effects))
     }
 
@@ -188,6 +231,10 @@ impl LuState {
                 self.labels.set(*label, to.clone());
                 return Ok(Effects::attention_others(Asc::DEVICE_IDENTIFIER_CHANGED));
             }
+            SharedOp::AccessFailed => {
+                return Ok(Effects::attention_others(Asc::IMPLICIT_ACCESS_CHANGE_FAILED));
+            }
+            SharedOp::Access(change) => return self.accesses.apply(&facts.groups, change),
             SharedOp::Reset => return Ok(self.reset(nexus)),
             SharedOp::Resize { blocks } if *blocks != facts.blocks => return Ok(resize(*blocks)),
             SharedOp::Resize { .. } => {}

@@ -11,14 +11,16 @@ use super::check::{bad_field, unknown_opcode};
 use super::reserve::{self, Needs};
 use super::{Answered, Context, Failure, Lu, LuFacts};
 use super::{
-    buffer, clock, copy, diagnostic, drive, inquiry, label, lists, log, medium, misc, mode, rsoc, space,
-    verify, whole,
+    alua, buffer, clock, copy, diagnostic, drive, inquiry, label, lists, log, medium, misc, mode, rsoc,
+    space, verify, whole,
 };
 
 pub(super) const TEST_UNIT_READY: u8 = 0x00;
 pub(super) const REQUEST_SENSE: u8 = 0x03;
 pub(super) const INQUIRY: u8 = 0x12;
 pub(super) const MODE_SELECT6: u8 = 0x15;
+pub(super) const WRITE_BUFFER: u8 = 0x3b;
+pub(super) const READ_BUFFER10: u8 = 0x3c;
 pub(super) const READ_BUFFER16: u8 = 0x9b;
 pub(super) const REPORT_LUNS: u8 = 0xa0;
 
@@ -42,6 +44,14 @@ bitflags! {
         const ATOMIC = 128;
         /// It exists only where what it sets can be saved.
         const SAVES = 64;
+        /// A port in the standby state serves it (SPC-5 section 5.17.2.4).
+        const STANDBY = 256;
+        /// A port in the unavailable state serves it.
+        const UNAVAILABLE = 512;
+        /// A port whose state changes serves it.
+        const TRANSITIONING = 1024;
+        /// It exists only where initiators may change the state of some target port group.
+        const EXPLICIT = 2048;
     }
 }
 
@@ -77,17 +87,22 @@ impl Row {
             && (!self.traits.contains(Traits::REMOVABLE) || facts.removable)
             && (!self.traits.contains(Traits::ATOMIC) || facts.atomic.is_some())
             && (!self.traits.contains(Traits::SAVES) || facts.saves)
+            && (!self.traits.contains(Traits::EXPLICIT) || facts.groups.any_explicit())
     }
 }
 
 const NONE: Traits = Traits::empty();
-const EXEMPT: Traits = Traits::PASSES_ATTENTION;
-const LOADED: Traits = Traits::LOADED;
+const STANDBY: Traits = Traits::STANDBY;
+const EVERY_STATE: Traits = STANDBY.union(Traits::UNAVAILABLE).union(Traits::TRANSITIONING);
+const EXEMPT: Traits = Traits::PASSES_ATTENTION.union(EVERY_STATE);
+/// Without the capacity, an initiator that finds a port in standby could not make a disk of it.
+const CAPACITY: Traits = Traits::LOADED.union(STANDBY);
 const MEDIUM: Traits = Traits::MEDIUM;
 const WRITES: Traits = Traits::MEDIUM.union(Traits::WRITES);
 const ATOMIC: Traits = WRITES.union(Traits::ATOMIC);
 const UNMAPS: Traits = WRITES.union(Traits::THIN);
 const SAVES: Traits = Traits::SAVES;
+const SET_GROUPS: Traits = Traits::EXPLICIT.union(STANDBY).union(Traits::UNAVAILABLE);
 
 const fn row(usage: &'static [u8], needs: Needs, traits: Traits, start: Start) -> Row {
     let control = if usage[0] == VARIABLE { 1 } else { usage.len() as u8 - 1 };
@@ -122,23 +137,23 @@ pub(super) static ROWS: &[Row] = &[
     // INQUIRY
     row(&[0x12, 1, 0xff, 0xff, 0xff, 4], Nothing, EXEMPT, inquiry::inquiry),
     // MODE SELECT(6)
-    row(&[0x15, 0x13, 0, 0, 0xff, 4], Writing, NONE, mode::select).params(mode::select_params),
+    row(&[0x15, 0x13, 0, 0, 0xff, 4], Writing, STANDBY, mode::select).params(mode::select_params),
     // RESERVE(6)
     row(&[0x16, 0x11, 0, 0, 0, 4], NoLegacy, NONE, reserve::reserve6),
     // RELEASE(6)
     row(&[0x17, 0x11, 0, 0, 0, 4], Nothing, NONE, reserve::release6),
     // MODE SENSE(6)
-    row(&[0x1a, 0x08, 0xff, 0xff, 0xff, 4], Reading, NONE, mode::sense6),
+    row(&[0x1a, 0x08, 0xff, 0xff, 0xff, 4], Reading, STANDBY, mode::sense6),
     // START STOP UNIT
     row(&[0x1b, 1, 0, 0x0f, 0xf7, 4], NoLegacy, NONE, drive::start_stop),
     // RECEIVE DIAGNOSTIC RESULTS
-    row(&[0x1c, 1, 0xff, 0xff, 0xff, 4], Reading, NONE, diagnostic::receive),
+    row(&[0x1c, 1, 0xff, 0xff, 0xff, 4], Reading, STANDBY, diagnostic::receive),
     // SEND DIAGNOSTIC
-    row(&[0x1d, 0xf4, 0, 0xff, 0xff, 4], Writing, NONE, diagnostic::send).params(diagnostic::send_params),
+    row(&[0x1d, 0xf4, 0, 0xff, 0xff, 4], Writing, STANDBY, diagnostic::send).params(diagnostic::send_params),
     // PREVENT ALLOW MEDIUM REMOVAL
     row(&[0x1e, 0, 0, 0, 3, 4], NoLegacy, Traits::REMOVABLE, drive::prevent_allow),
     // READ CAPACITY(10)
-    row(&[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 4], NoLegacy, LOADED, misc::capacity10),
+    row(&[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 4], NoLegacy, CAPACITY, misc::capacity10),
     // READ(10)
     row(&[0x28, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Reading, MEDIUM, medium::read10),
     // WRITE(10)
@@ -154,43 +169,44 @@ pub(super) static ROWS: &[Row] = &[
     // READ DEFECT DATA(10)
     row(&[0x37, 0, 0x1f, 0, 0, 0, 0, 0xff, 0xff, 4], Reading, MEDIUM, lists::defects10),
     // WRITE BUFFER
-    row(&[0x3b, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 4], Writing, NONE, buffer::write)
+    row(&[0x3b, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 4], Writing, EVERY_STATE, buffer::write)
         .params(buffer::write_params),
     // READ BUFFER(10)
-    row(&[0x3c, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 4], Reading, NONE, buffer::read),
+    row(&[0x3c, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 4], Reading, EVERY_STATE, buffer::read),
     // WRITE SAME(10)
     row(&[0x41, 0xfe, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Writing, WRITES, space::write_same10),
     // UNMAP
     row(&[0x42, 1, 0, 0, 0, 0, 0, 0xff, 0xff, 4], Writing, UNMAPS, space::unmap).params(space::unmap_params),
     // LOG SELECT
-    row(&[0x4c, 3, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 4], Writing, NONE, log::select)
+    row(&[0x4c, 3, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 4], Writing, STANDBY, log::select)
         .params(log::select_params),
     // LOG SENSE
-    row(&[0x4d, 3, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, 4], NoLegacy, NONE, log::sense),
+    row(&[0x4d, 3, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, 4], NoLegacy, STANDBY, log::sense),
     // MODE SELECT(10)
-    row(&[0x55, 0x13, 0, 0, 0, 0, 0, 0xff, 0xff, 4], Writing, NONE, mode::select).params(mode::select_params),
+    row(&[0x55, 0x13, 0, 0, 0, 0, 0, 0xff, 0xff, 4], Writing, STANDBY, mode::select)
+        .params(mode::select_params),
     // RESERVE(10)
     row(&[0x56, 0x12, 0, 0, 0, 0, 0, 0, 0, 4], NoLegacy, NONE, reserve::reserve10),
     // RELEASE(10)
     row(&[0x57, 0x12, 0, 0, 0, 0, 0, 0, 0, 4], Nothing, NONE, reserve::release10),
     // MODE SENSE(10)
-    row(&[0x5a, 0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 4], Reading, NONE, mode::sense10),
+    row(&[0x5a, 0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 4], Reading, STANDBY, mode::sense10),
     // PERSISTENT RESERVE IN: READ KEYS, READ RESERVATION, REPORT CAPABILITIES, READ FULL STATUS
-    row(PR_IN[0], Nothing, NONE, reserve::read_keys).action(0),
-    row(PR_IN[1], Nothing, NONE, reserve::read_reservation).action(1),
-    row(PR_IN[2], Nothing, NONE, reserve::report_capabilities).action(2),
-    row(PR_IN[3], Nothing, NONE, reserve::read_full_status).action(3),
+    row(PR_IN[0], Nothing, STANDBY, reserve::read_keys).action(0),
+    row(PR_IN[1], Nothing, STANDBY, reserve::read_reservation).action(1),
+    row(PR_IN[2], Nothing, STANDBY, reserve::report_capabilities).action(2),
+    row(PR_IN[3], Nothing, STANDBY, reserve::read_full_status).action(3),
     // PERSISTENT RESERVE OUT: REGISTER, RESERVE, RELEASE, CLEAR, PREEMPT, PREEMPT AND ABORT,
     // REGISTER AND IGNORE EXISTING KEY, REGISTER AND MOVE, REPLACE LOST RESERVATION
-    row(PR_OUT[0], Nothing, NONE, reserve::out).action(0).params(reserve::out_params),
-    row(PR_OUT[1], Nothing, NONE, reserve::out).action(1).params(reserve::out_params),
-    row(PR_OUT[2], Nothing, NONE, reserve::out).action(2).params(reserve::out_params),
-    row(PR_OUT[3], Nothing, NONE, reserve::out).action(3).params(reserve::out_params),
-    row(PR_OUT[4], Nothing, NONE, reserve::out).action(4).params(reserve::out_params),
-    row(PR_OUT[5], Nothing, NONE, reserve::out).action(5).params(reserve::out_params),
-    row(PR_OUT[6], Nothing, NONE, reserve::out).action(6).params(reserve::out_params),
-    row(PR_OUT[7], Nothing, NONE, reserve::out).action(7).params(reserve::out_params),
-    row(PR_OUT[8], Nothing, NONE, reserve::out).action(8).params(reserve::out_params),
+    row(PR_OUT[0], Nothing, STANDBY, reserve::out).action(0).params(reserve::out_params),
+    row(PR_OUT[1], Nothing, STANDBY, reserve::out).action(1).params(reserve::out_params),
+    row(PR_OUT[2], Nothing, STANDBY, reserve::out).action(2).params(reserve::out_params),
+    row(PR_OUT[3], Nothing, STANDBY, reserve::out).action(3).params(reserve::out_params),
+    row(PR_OUT[4], Nothing, STANDBY, reserve::out).action(4).params(reserve::out_params),
+    row(PR_OUT[5], Nothing, STANDBY, reserve::out).action(5).params(reserve::out_params),
+    row(PR_OUT[6], Nothing, STANDBY, reserve::out).action(6).params(reserve::out_params),
+    row(PR_OUT[7], Nothing, STANDBY, reserve::out).action(7).params(reserve::out_params),
+    row(PR_OUT[8], Nothing, STANDBY, reserve::out).action(8).params(reserve::out_params),
     // READ(32), VERIFY(32), WRITE(32), WRITE AND VERIFY(32), WRITE SAME(32)
     row(&usage32(0x09, 0xf8), Reading, MEDIUM, medium::read32).action(0x09),
     row(&usage32(0x0a, 0xf6), Reading, MEDIUM, verify::verify32).action(0x0a),
@@ -230,7 +246,7 @@ pub(super) static ROWS: &[Row] = &[
     row(
         &[0x9b, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 4],
         Reading,
-        NONE,
+        EVERY_STATE,
         buffer::read,
     ),
     // WRITE ATOMIC(16)
@@ -239,7 +255,7 @@ pub(super) static ROWS: &[Row] = &[
     row(
         &[0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4],
         NoLegacy,
-        LOADED,
+        CAPACITY,
         misc::capacity16,
     )
     .action(0x10),
@@ -250,6 +266,9 @@ pub(super) static ROWS: &[Row] = &[
     // REPORT IDENTIFYING INFORMATION
     row(&[0xa3, 0x05, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xfe, 4], NoLegacy, NONE, label::report)
         .action(0x05),
+    // REPORT TARGET PORT GROUPS
+    row(&[0xa3, 0xea, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4], NoLegacy, EVERY_STATE, alua::report)
+        .action(0x0a),
     // REPORT SUPPORTED OPERATION CODES
     row(&[0xa3, 0x0c, 0x87, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 4], Reading, NONE, rsoc::opcodes)
         .action(0x0c),
@@ -262,6 +281,10 @@ pub(super) static ROWS: &[Row] = &[
     row(&[0xa4, 0x06, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xfe, 4], Writing, SAVES, label::set)
         .action(0x06)
         .params(label::set_params),
+    // SET TARGET PORT GROUPS
+    row(&[0xa4, 0x0a, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4], Writing, SET_GROUPS, alua::set)
+        .action(0x0a)
+        .params(alua::set_params),
     // SET TIMESTAMP
     row(&[0xa4, 0x0f, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4], Writing, NONE, clock::set)
         .action(0x0f)

@@ -48,6 +48,7 @@ pub(super) fn facts() -> LuFacts {
         removable: false,
         saves: true,
         resident: false,
+        groups: Groups::default(),
         atomic: None,
     }
 }
@@ -78,6 +79,8 @@ pub(super) fn flags_at(opcode: u8) -> u16 {
 pub(super) struct Rig {
     pub(super) lu: Lu,
     pub(super) attentions: Attentions,
+    /// The port that all nexuses come through, by tag and by relative identifier.
+    pub(super) port: u16,
     pub(super) read_only_map: bool,
     pub(super) echo: Echo,
     pub(super) queries: bool,
@@ -90,7 +93,7 @@ impl Rig {
         let lu = Lu { facts: Arc::new(facts), state: Arc::default(), counters: Counters::default() };
         let out = vec![0xee; 4096];
         let (attentions, echo) = (Attentions::new(), Echo::default());
-        Self { lu, attentions, read_only_map: false, echo, queries: false, now: 0, out }
+        Self { lu, attentions, port: 1, read_only_map: false, echo, queries: false, now: 0, out }
     }
 
     /// Sends a command from nexus 1.
@@ -107,16 +110,21 @@ impl Rig {
         self.with(1, true, |cx, out| start(cdb, cx, out))
     }
 
+    fn nexus(&self, number: u16) -> ItNexus {
+        ItNexus { tpg_tag: self.port, relative_port: self.port, ..nexus(number) }
+    }
+
     fn with<R>(
         &mut self,
         number: u16,
         known: bool,
         call: impl FnOnce(&mut Context<'_>, &mut [u8]) -> R,
     ) -> R {
+        let me = self.nexus(number);
         let mut cx = Context {
             lu: (!known).then_some(&self.lu),
             well_known: known,
-            nexus: &nexus(number),
+            nexus: &me,
             luns: &[0, 1, 300],
             read_only_map: self.read_only_map,
             attentions: &mut self.attentions,
@@ -152,7 +160,8 @@ impl Rig {
     pub(super) fn run_from(&mut self, number: u16, cdb: &[u8], data: &[u8]) -> Result<Effects, Failure> {
         match self.send_from(number, cdb, data) {
             Outcome::Shared(op) => {
-                let (state, effects) = self.lu.state.apply(&self.lu.facts, &op, &nexus(number))?;
+                let me = self.nexus(number);
+                let (state, effects) = self.lu.state.apply(&self.lu.facts, &op, &me)?;
                 self.lu.state = Arc::new(state);
                 Ok(effects)
             }

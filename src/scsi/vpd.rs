@@ -56,15 +56,17 @@ fn identification(lu: &Lu, cx: &Context<'_>, answer: &mut Answer<'_>) {
         // The whole designator is held to 64 bytes, however long the serial number is.
         a.put_ascii(&identity.serial, identity.serial.len().min(56));
     });
-    port_designators(cx, answer);
+    port_designators(Some(lu), cx, answer);
 }
 
-/// The names of the port that the nexus came through, and of the target.
-pub(super) fn port_designators(cx: &Context<'_>, answer: &mut Answer<'_>) {
+/// The names of the port that the nexus came through, of its target port group, and of the target.
+pub(super) fn port_designators(lu: Option<&Lu>, cx: &Context<'_>, answer: &mut Answer<'_>) {
     let port = cx.nexus.relative_port.to_be_bytes();
     designator(answer, PORT, BINARY, 0x04, |a| a.put(&[0, 0, port[0], port[1]]));
-    // All ports are in one target port group: none is better than another.
-    designator(answer, PORT, BINARY, 0x05, |a| a.put(&[0, 0, 0, 1]));
+    if let Some(lu) = lu {
+        let group = lu.facts.groups.of_port(cx.nexus.relative_port).id.to_be_bytes();
+        designator(answer, PORT, BINARY, 0x05, |a| a.put(&[0, 0, group[0], group[1]]));
+    }
     designator(answer, PORT, UTF8, 0x08, |a| name(a, &cx.nexus.port_name(cx.nexus.tpg_tag)));
     designator(answer, DEVICE, UTF8, 0x08, |a| name(a, &cx.nexus.target));
 }
@@ -224,7 +226,7 @@ mod tests {
         assert_eq!(list[1], (1, 0x0a, [vec![0x10, 0], vec![7; 16]].concat()));
         assert_eq!(list[2], (2, 1, b"RINGTGT 0123456789abcdef".to_vec()));
         assert_eq!(list[3], (0x51, 0x94, vec![0, 0, 0, 1]));
-        assert_eq!(list[4], (0x51, 0x95, vec![0, 0, 0, 1]));
+        assert_eq!(list[4], (0x51, 0x95, vec![0, 0, 0, 0]), "the default target port group");
         let port = b"iqn.2026-01.org.example:disk,t,0x0001\0\0\0".to_vec();
         assert_eq!(list[5], (0x53, 0x98, port));
         assert_eq!(list[6], (0x53, 0xa8, b"iqn.2026-01.org.example:disk\0\0\0\0".to_vec()));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::StoreKind;
 use crate::mem::Region;
-use crate::scsi::{Atomic, Identity, LuFacts, Thin, WHOLE};
+use crate::scsi::{Atomic, Groups, Identity, LuFacts, Thin, WHOLE};
 
 /// The transfer that is fastest: one slot of the largest class, so one operation on the disk.
 const OPTIMAL_TRANSFER: u32 = 256 << 10;
@@ -109,7 +109,7 @@ impl Backing {
     }
 
     /// What the SCSI side is to know of it. `saves`: there is a place for what must outlive the process.
-    pub fn facts(&self, identity: Identity, saves: bool) -> LuFacts {
+    pub fn facts(&self, identity: Identity, groups: Groups, saves: bool) -> LuFacts {
         LuFacts {
             name: self.name.clone(),
             block_size: self.block_size,
@@ -125,6 +125,7 @@ impl Backing {
             removable: self.removable,
             saves,
             resident: !matches!(self.medium, Medium::File(_)),
+            groups,
             atomic: self.atomic(),
         }
     }

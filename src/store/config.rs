@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::scsi::Groups;
+
 /// What a store is made of.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum StoreKind {
@@ -40,6 +42,8 @@ pub struct StoreConfig {
     pub thin: Option<bool>,
     /// Parts of its identity that the administrator chose.
     pub identity: IdentityOverride,
+    /// Its target port groups, to which no port belongs yet.
+    pub groups: Groups,
 }
 
 /// The parts of an identity that a configuration may set; the others are saved or derived.
@@ -67,6 +71,7 @@ impl StoreConfig {
             removable: false,
             thin: None,
             identity: IdentityOverride::default(),
+            groups: Groups::default(),
         }
     }
 }

@@ -39,7 +39,8 @@ pub struct Target {
 pub struct Tpg {
     /// Target portal group tag (RFC 7143 section 13.9).
     pub tag: u16,
-    /// The relative target port identifier of this group's iSCSI target port (SPC), unique in the catalogue.
+    /// The relative target port identifier of this group's iSCSI target port (SPC), unique in the catalogue; 0 as long
+    /// as it has none.
     pub relative_port: u16,
     /// Where it listens. A wildcard address stands for every local address of its family.
     pub portals: Vec<SocketAddr>,
@@ -64,6 +65,9 @@ pub struct Lun {
     pub lu: LuId,
     /// Whether this map forbids writing, whatever the logical unit allows.
     pub read_only: bool,
+    /// The target port group of the logical unit that this port is in: one of its
+    /// [`Groups`](crate::scsi::Groups).
+    pub group: u16,
 }
 
 /// An initiator that may log in.
@@ -175,6 +179,12 @@ impl Target {
             |g: &Tpg| TargetPort { target: self.iqn.clone(), tpg_tag: g.tag, relative_port: g.relative_port };
         self.tpgs.iter().filter(move |g| g.shows(lu)).map(port)
     }
+
+    /// The same by the number of their target port group and their relative identifier.
+    pub fn members_of(&self, lu: LuId) -> impl Iterator<Item = (u16, u16)> + '_ {
+        let group = move |g: &Tpg| g.luns.iter().find(|l| l.lu == lu).map_or(0, |l| l.group);
+        self.tpgs.iter().filter(move |g| g.shows(lu)).map(move |g| (group(g), g.relative_port))
+    }
 }
 
 impl Tpg {
@@ -221,7 +231,7 @@ mod tests {
             relative_port: 1,
             portals: vec!["0.0.0.0:3260".parse().unwrap()],
             params: TpgParams::default(),
-            luns: vec![Lun { lun: 0, lu: LuId(0), read_only: false }],
+            luns: vec![Lun { lun: 0, lu: LuId(0), read_only: false, group: 0 }],
             acls: vec![Acl { initiator: "iqn.2026-01.a:b".into(), auth: Auth::default(), luns: vec![] }],
             open,
             auth: Auth::default(),
@@ -245,6 +255,15 @@ mod tests {
         };
         assert_eq!(ports(true), [(1, 1)]);
         assert_eq!(ports(false), [], "the group's own map is for those without an ACL");
+    }
+
+    #[test]
+    fn a_port_is_in_the_group_that_its_lun_names() {
+        let lun = |lu, group| Lun { lun: 1, lu: LuId(lu), read_only: false, group };
+        let other = Tpg { relative_port: 7, luns: vec![lun(1, 2), lun(0, 5)], ..tpg(true) };
+        let target = Target { iqn: "iqn.t".into(), alias: None, tpgs: vec![tpg(true), other] };
+        assert_eq!(target.members_of(LuId(0)).collect::<Vec<_>>(), [(0, 1), (5, 7)]);
+        assert_eq!(target.members_of(LuId(1)).collect::<Vec<_>>(), [(2, 7)]);
     }
 
     #[test]

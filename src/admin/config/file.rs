@@ -91,6 +91,23 @@ sections! {
         serial: leaf<String>,
         naa: leaf<String>,
         uuid: leaf<String>,
+        alua: table<FileAlua>,
+    }
+
+    /// By which ports it is reached, and how well.
+    FileAlua "[backstore.alua]" {
+        implicit_transition_time: leaf<Word>,
+        group: tables<FileGroup>,
+    }
+
+    /// A target port group.
+    FileGroup @here "[[backstore.alua.group]]" {
+        name: leaf<String>,
+        id: leaf<u16>,
+        access: leaf<String>,
+        state: leaf<String>,
+        supported_states: leaf<Vec<Spanned<String>>>,
+        preferred: leaf<bool>,
     }
 
     /// A target.
@@ -103,6 +120,7 @@ sections! {
     /// A target portal group.
     FileTpg @here "[[target.tpg]]" {
         tag: leaf<u16>,
+        relative_port: leaf<u16>,
         portals: leaf<Vec<Spanned<String>>>,
         any_initiator: leaf<bool>,
         chap: one_or_more<FileChap>,
@@ -137,6 +155,7 @@ sections! {
         lun: leaf<u16>,
         backstore: leaf<String>,
         read_only: leaf<bool>,
+        alua_group: leaf<String>,
     }
 
     /// An initiator that may log in.

@@ -5,6 +5,7 @@
 //! where all checking is, and it goes on after a mistake, so that one run tells of all of them. It looks at
 //! no device and opens no socket: a disk that is absent today is no mistake in the file.
 
+mod alua;
 mod auth;
 mod file;
 mod identity;

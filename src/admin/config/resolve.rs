@@ -38,6 +38,7 @@ impl<'a> Resolver<'a> {
         let server = server::resolve(file.server, self);
         let stores = Stores::resolve(file.backstore.unwrap_or_default(), self);
         let targets = target::resolve(file.target.unwrap_or_default(), &stores, self);
+        stores.alua.check_used(&targets, self);
         let discovery_auth = file.discovery.map(|d| auth::discovery(d, self)).unwrap_or_default();
         Config { server, stores: stores.configs, targets, discovery_auth }
     }

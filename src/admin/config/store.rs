@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use super::file::FileBackstore;
+use super::alua::AluaGroups;
+use super::file::{FileAlua, FileBackstore};
 use super::identity::{self, Identities};
 use super::resolve::{Bounds, Resolver};
 use super::words;
@@ -23,13 +24,15 @@ pub(super) struct Stores {
     by_name: HashMap<String, usize>,
     paths: HashMap<PathBuf, String>,
     identities: Identities,
+    pub(super) alua: AluaGroups,
 }
 
 impl Stores {
     pub(super) fn resolve(files: Vec<FileBackstore>, cx: &mut Resolver<'_>) -> Self {
         let mut stores = Self::default();
-        for file in files {
-            stores.add(&file, cx);
+        for mut file in files {
+            let alua = file.alua.take();
+            stores.add(&file, alua, cx);
         }
         stores
     }
@@ -44,7 +47,7 @@ impl Stores {
         self.configs.iter().map(|s| s.name.as_str())
     }
 
-    fn add(&mut self, file: &FileBackstore, cx: &mut Resolver<'_>) {
+    fn add(&mut self, file: &FileBackstore, alua: Option<FileAlua>, cx: &mut Resolver<'_>) {
         let name = self.name(file, cx);
         // A wrong kind has been told; what depends on it is not judged, the rest is.
         let kind = kind(file, cx);
@@ -61,6 +64,9 @@ impl Stores {
         store.removable = file.removable.as_ref().is_some_and(|v| *v.get_ref());
         store.thin = file.thin.as_ref().map(|v| *v.get_ref());
         store.identity = identity::resolve(file, &mut self.identities, cx);
+        if let Some(alua) = alua {
+            store.groups = self.alua.resolve(self.configs.len(), alua, cx);
+        }
         self.configs.push(store);
     }
 
@@ -115,7 +121,8 @@ fn has_path(kind: StoreKind) -> bool {
     matches!(kind, StoreKind::Block | StoreKind::Fileio)
 }
 
-fn bad_name(name: &str) -> Option<String> {
+/// What is wrong with a name of something, if anything.
+pub(super) fn bad_name(name: &str) -> Option<String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.:+@".contains(c);
     match name {
         "" => Some("the name is empty".into()),

@@ -12,24 +12,32 @@ use super::portal::{check_open, parse_portal};
 use super::reader::Here;
 use super::resolve::{Bounds, Resolver};
 use super::store::Stores;
-use super::{auth, params, words};
+use super::{alua, auth, params, words};
 use crate::ids::LuId;
 use crate::target::{Acl, Lun, Target, Tpg, TpgParams, portal_covers};
 
 /// The largest LUN of flat addressing (SAM-5 section 4.7.7.3).
 const LUN: Bounds = Bounds { min: 0, max: 16_383, reason: "SAM-5's flat addressing has 14 bits" };
 
+/// A relative target port identifier (SPC-5 section 4.3.4).
+const RELATIVE_PORT: Bounds =
+    Bounds { min: 1, max: 65_535, reason: "a relative target port identifier has 16 bits, and 0 is none" };
+
 /// TargetAlias is a text value.
 const ALIAS_MAX: usize = 255;
 
 /// What all targets must not have twice.
+#[derive(Default)]
 struct Taken {
     iqns: HashMap<String, ()>,
-    relative_ports: u16,
+    groups: usize,
+    relative_ports: HashMap<u16, ()>,
+    /// How many ports each target port group of each store has.
+    members: HashMap<(usize, u16), usize>,
 }
 
 pub(super) fn resolve(files: Vec<FileTarget>, stores: &Stores, cx: &mut Resolver<'_>) -> Vec<Target> {
-    let mut taken = Taken { iqns: HashMap::new(), relative_ports: 0 };
+    let mut taken = Taken::default();
     files.into_iter().map(|file| target(file, stores, &mut taken, cx)).collect()
 }
 
@@ -111,11 +119,12 @@ fn group(
     let span = file.here.span.clone();
     let (portals, spans) = portals(&file.portals, cx);
     let open = file.any_initiator.as_ref().is_some_and(|v| *v.get_ref());
+    let relative_port = relative_port(&file, taken, cx);
     let auth = auth::resolve(file.chap, file.mutual_chap, cx);
-    let luns = luns(file.lun.unwrap_or_default(), stores, cx);
+    let luns = luns(file.lun.unwrap_or_default(), stores, &mut taken.members, cx);
     let group = Tpg {
         tag,
-        relative_port: relative_port(&span, taken, cx),
+        relative_port,
         portals,
         params: file.parameters.map_or_else(TpgParams::default, |p| params::resolve(p, cx)),
         acls: acls(file.acl.unwrap_or_default(), &luns, &auth, cx),
@@ -127,15 +136,20 @@ fn group(
     (group, spans)
 }
 
-fn relative_port(span: &Range<usize>, taken: &mut Taken, cx: &mut Resolver<'_>) -> u16 {
-    match taken.relative_ports.checked_add(1) {
-        Some(next) => taken.relative_ports = next,
-        None => {
-            let reason = "a relative target port identifier has 16 bits";
-            cx.error(span.clone(), "there are more than 65535 groups", reason, "put targets together");
-        }
+/// The number that the administrator chose for this port; 0: it gets one at the start, and keeps it.
+fn relative_port(file: &FileTpg, taken: &mut Taken, cx: &mut Resolver<'_>) -> u16 {
+    taken.groups += 1;
+    if taken.groups > usize::from(u16::MAX) {
+        let at = file.here.span.clone();
+        cx.error(at, "there are more than 65535 groups", RELATIVE_PORT.reason, "put targets together");
     }
-    taken.relative_ports
+    let Some(port) = cx.number(&file.relative_port, &RELATIVE_PORT) else { return 0 };
+    if taken.relative_ports.insert(port, ()).is_some() {
+        let what = format!("another group is port {port} already");
+        let remedy = "choose another number, or leave the line out and one is given";
+        cx.error(file.here.or_at(&file.relative_port), what, "initiators tell ports by it", remedy);
+    }
+    port
 }
 
 fn portals(
@@ -198,7 +212,12 @@ fn check_doors(group: &Tpg, spans: &[Range<usize>], span: Range<usize>, cx: &mut
     }
 }
 
-fn luns(files: Vec<FileLun>, stores: &Stores, cx: &mut Resolver<'_>) -> Vec<Lun> {
+fn luns(
+    files: Vec<FileLun>,
+    stores: &Stores,
+    members: &mut HashMap<(usize, u16), usize>,
+    cx: &mut Resolver<'_>,
+) -> Vec<Lun> {
     let mut luns = BTreeMap::new();
     let mut used = HashMap::new();
     for file in files {
@@ -209,14 +228,20 @@ fn luns(files: Vec<FileLun>, stores: &Stores, cx: &mut Resolver<'_>) -> Vec<Lun>
         let read_only = file.read_only.as_ref().is_some_and(|v| *v.get_ref());
         // An unknown store has been told; the LUN stays, so that what maps it is not called wrong too.
         let lu = LuId(store.and_then(|s| u32::try_from(s).ok()).unwrap_or(u32::MAX));
-        let lun = Lun { lun: number, lu, read_only };
+        let group = store.map_or(0, |store| alua::group_of(&file, store, stores, cx));
+        let lun = Lun { lun: number, lu, read_only, group };
         if luns.insert(number, lun).is_some() {
             let what = format!("this group has a LUN {number} already");
             cx.error(at, what, "an initiator could see only one of them", "give it a number of its own");
-        } else if let Some(other) = store.and_then(|s| used.insert(s, number)) {
+        } else if let Some((other, its)) = store.and_then(|s| used.insert(s, (number, group))) {
+            if its != group {
+                alua::in_two_groups(&file, other, cx);
+            }
             let what = format!("LUN {other} of this group is the same backstore");
             let reason = "initiators see one disk twice, and without multipath they mix its data";
             cx.warning(at, what, reason, "remove one, unless that is what you want");
+        } else if let Some(store) = store {
+            alua::count_port(&file, members.entry((store, group)).or_default(), cx);
         }
     }
     luns.into_values().collect()
@@ -298,7 +323,7 @@ fn map(files: Vec<FileMappedLun>, luns: &[Lun], cx: &mut Resolver<'_>) -> Vec<Lu
         let Some(number) = lun_number(&file.lun, &file.here, "mapped LUN", cx) else { continue };
         let Some(behind) = mapped_to(&file, number, luns, cx) else { continue };
         let read_only = behind.read_only || file.read_only.as_ref().is_some_and(|v| *v.get_ref());
-        if mapped.insert(number, Lun { lun: number, lu: behind.lu, read_only }).is_some() {
+        if mapped.insert(number, Lun { lun: number, read_only, ..behind }).is_some() {
             let at = file.here.or_at(&file.lun);
             let what = format!("this initiator has a LUN {number} already");
             cx.error(at, what, "it could see only one of them", "give it a number of its own");

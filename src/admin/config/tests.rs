@@ -5,6 +5,8 @@ use std::path::Path;
 use secrecy::ExposeSecret;
 
 use super::*;
+use crate::ids::LuId;
+use crate::scsi::{AccessState, DEFAULT_GROUP, Group, Groups, Supported};
 use crate::store::StoreKind;
 
 fn check(text: &str) -> Result<(Config, Report), Report> {
@@ -489,4 +491,131 @@ fn the_sample_configuration_has_every_setting() {
         let shown = [format!("\n#{key} = "), format!("{key}]"), format!("{key} = ")];
         assert!(shown.iter().any(|form| sample.contains(form)), "{key}");
     }
+}
+
+/// Two portal groups, of which the second is in `lun`'s target port group.
+fn alua(groups: &str, lun: &str) -> String {
+    let tpg = |tag: u16, lun: &str| {
+        format!(
+            "[[target.tpg]]\ntag = {tag}\nportals = [\"127.0.0.1:{tag}\"]\nany_initiator = true\n\
+             [[target.tpg.lun]]\nlun = 0\nbackstore = \"a\"\n{lun}\n"
+        )
+    };
+    let store = "[[backstore]]\nkind = \"null\"\nname = \"a\"\nsize = \"1G\"\n";
+    let target = "[[target]]\niqn = \"iqn.2026-11.org.example:a\"\n";
+    [store, groups, "\n", target, &tpg(1, ""), &tpg(2, lun)].concat()
+}
+
+const SECOND: &str = "[[backstore.alua.group]]\nname = \"b\"\nid = 7\n";
+
+#[test]
+fn a_backstore_of_which_nothing_is_said_has_one_group() {
+    let config = good(&alua("", ""));
+    assert_eq!(config.stores[0].groups, Groups::default());
+    assert!(config.targets[0].tpgs.iter().all(|g| g.luns[0].group == 0));
+}
+
+#[test]
+fn target_port_groups() {
+    let more = "access = \"both\"\nstate = \"standby\"\npreferred = true\n\
+                supported_states = [\"active/optimized\", \"standby\"]\n";
+    let text = alua(
+        &format!("[backstore.alua]\nimplicit_transition_time = \"1500ms\"\n{SECOND}{more}"),
+        "alua_group = \"b\"",
+    );
+    let config = good(&text);
+    let default = Group { implicit: true, supported: Supported::all(), ..Group::new(0, DEFAULT_GROUP) };
+    let second = Group {
+        implicit: true,
+        explicit: true,
+        preferred: true,
+        supported: Supported::OPTIMIZED | Supported::STANDBY,
+        configured: AccessState::Standby,
+        ..Group::new(7, "b")
+    };
+    assert_eq!(config.stores[0].groups, Groups::new(default, vec![second], 2));
+    assert_eq!(config.targets[0].tpgs.iter().map(|g| g.luns[0].group).collect::<Vec<_>>(), [0, 7]);
+    assert_eq!(config.targets[0].members_of(LuId(0)).collect::<Vec<_>>(), [(0, 0), (7, 0)]);
+}
+
+#[test]
+fn the_default_group_can_be_described() {
+    let text = "[[backstore.alua.group]]\nname = \"default_tg_pt_gp\"\naccess = \"explicit\"\nid = 9\n";
+    let config = good(&alua(text, ""));
+    let group = config.stores[0].groups.iter().next().unwrap();
+    assert_eq!((group.id, group.implicit, group.explicit), (9, false, true));
+    assert!(config.targets[0].tpgs.iter().all(|g| g.luns[0].group == 9));
+}
+
+#[test]
+fn mistakes_about_target_port_groups() {
+    let of_group = |lines: &str| one_error(&alua(&format!("{SECOND}{lines}"), "alua_group = \"b\""));
+    for (lines, place, part) in [
+        ("access = \"implict\"", "8:10", "did you mean \"implicit\"?"),
+        ("state = \"offline\"", "8:9", "\"offline\" is no state for this"),
+        ("state = \"transitioning\"", "8:9", "is no state for this"),
+        (
+            "supported_states = [\"standby\", \"actve/optimized\"]\nstate = \"standby\"",
+            "8:32",
+            "did you mean",
+        ),
+        ("supported_states = [\"standby\"]", "5:1", "active/optimized and does not support that"),
+        ("supported_states = []\nstate = \"standby\"", "9:9", "does not support that"),
+        ("colour = 1", "8:1", "is not a setting of [[backstore.alua.group]]"),
+        ("[[backstore.alua.group]]\nname = \"c\"", "8:1", "has no `id`"),
+        ("[[backstore.alua.group]]\nid = 8", "8:1", "has no `name`"),
+        ("[[backstore.alua.group]]\nname = \"default_tg_pt_gp\"\nid = 7", "10:6", "group 7 already"),
+    ] {
+        let error = of_group(lines);
+        assert!(error.starts_with(&format!("t.toml:{place}: ")) && error.contains(part), "{lines}: {error}");
+    }
+    let zero = SECOND.replace('7', "0");
+    assert!(one_error(&alua(&zero, "alua_group = \"b\"")).contains("a target port group 0 already"));
+    let twice = format!("{SECOND}{}", SECOND.replace('7', "8"));
+    assert!(one_error(&alua(&twice, "alua_group = \"b\"")).contains("group \"b\" already"));
+    assert!(
+        one_error(&alua(
+            &format!("[backstore.alua]\nimplicit_transition_time = 256\n{SECOND}"),
+            "alua_group = \"b\""
+        ))
+        .contains("too large")
+    );
+    let unknown = one_error(&alua(SECOND, "alua_group = \"B2\""));
+    assert!(unknown.contains("backstore \"a\" has no target port group \"B2\""), "{unknown}");
+    assert!(
+        warnings(&alua(SECOND, "")).contains("t.toml:5:1: warning: no port is in this target port group")
+    );
+}
+
+#[test]
+fn a_portal_group_is_in_one_target_port_group_of_a_backstore() {
+    let again = "alua_group = \"b\"\n[[target.tpg.lun]]\nlun = 1\nbackstore = \"a\"\n";
+    let error = one_error(&alua(SECOND, again));
+    assert!(error.contains("LUN 0 has put this portal group into another"), "{error}");
+}
+
+#[test]
+fn there_are_only_so_many_groups_and_ports_in_them() {
+    let groups = |count: u16| {
+        (1..=count)
+            .map(|n| format!("[[backstore.alua.group]]\nname = \"g{n}\"\nid = {n}\n"))
+            .collect::<String>()
+    };
+    assert!(warnings(&alua(&groups(31), "")).contains("no port"));
+    assert!(one_error(&alua(&groups(32), "")).contains("at most 32 target port groups"));
+    let ports = |count: u16| {
+        let tpg = |n| format!("[[target.tpg]]\ntag = {n}\nlun = [{{ lun = 0, backstore = \"a\" }}]\n");
+        alua("", "") + &(3..=count).map(tpg).collect::<String>()
+    };
+    check(&ports(255)).unwrap();
+    assert!(one_error(&ports(257)).contains("has 255 ports already"));
+}
+
+#[test]
+fn ports_have_numbers_of_their_own() {
+    let chosen = alua("", "").replace("tag = 2\n", "tag = 2\nrelative_port = 9\n");
+    assert_eq!(good(&chosen).targets[0].tpgs.iter().map(|g| g.relative_port).collect::<Vec<_>>(), [0, 9]);
+    assert!(one_error(&chosen.replace("= 9", "= 0")).contains("too small"));
+    let twice = chosen.replace("tag = 1\n", "tag = 1\nrelative_port = 9\n");
+    assert!(one_error(&twice).contains("another group is port 9 already"));
 }

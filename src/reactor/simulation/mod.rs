@@ -8,6 +8,7 @@
 //!
 //! | file | promise |
 //! |---|---|
+//! | `accesses` | after a port is put into standby no core takes writes through it, and nothing comes late |
 //! | `changes` | a change holds everywhere before it is answered: nothing that was answered is lost by it |
 //! | `data` | one disk for all sessions: every block is linearizable, from any core |
 //! | `enclosures` | what a client does in a range of its own is one step to all others |
@@ -25,6 +26,7 @@
 // Loops by the number of a client, which names it in several tables at once.
 #![allow(clippy::needless_range_loop)]
 
+mod accesses;
 mod changes;
 mod client;
 mod copies;

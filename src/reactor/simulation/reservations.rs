@@ -89,28 +89,72 @@ fn set_the_scene(rig: &mut Rig, clients: &mut [Client]) {
 }
 
 /// The loser of a PREEMPT, and what it tries.
-struct Duel {
-    load: Load,
+pub(super) struct Duel {
+    pub(super) load: Load,
+    /// The winner's command.
     preempt: u32,
     abort: bool,
+    /// What the loser is told then: status, and sense data if any.
+    refusal: fn(u8, &[u8]) -> bool,
     /// When PREEMPT was answered, in events of the disk's history.
-    done: Option<u64>,
+    pub(super) done: Option<u64>,
     /// Writes of the loser that were sent afterwards.
     late: Vec<u32>,
-    refused: u64,
+    pub(super) refused: u64,
     /// What the loser may have under way writes these blocks.
     forbidden: Vec<[u8; BLOCK]>,
     /// The disk when PREEMPT was answered.
     then: Vec<u8>,
 }
 
-const WINNER: usize = 1;
-const LOSER: usize = 2;
+pub(super) const WINNER: usize = 1;
+pub(super) const LOSER: usize = 2;
 
 impl Duel {
-    fn new(load: Load, preempt: u32, abort: bool) -> Self {
+    /// What the loser has under way is watched from now on.
+    pub(super) fn new(load: Load, preempt: u32, abort: bool, refusal: fn(u8, &[u8]) -> bool) -> Self {
         let (late, forbidden, then) = (Vec::new(), Vec::new(), Vec::new());
-        Self { load, preempt, abort, done: None, late, refused: 0, forbidden, then }
+        let mut duel = Self { load, preempt, abort, refusal, done: None, late, refused: 0, forbidden, then };
+        let open = duel.load.open.keys().filter(|(who, _)| *who == LOSER);
+        open.map(|(_, itt)| *itt).collect::<Vec<_>>().into_iter().for_each(|itt| duel.watch(itt));
+        duel
+    }
+
+    /// The winner has won.
+    pub(super) fn won(&mut self, rig: &Rig) {
+        self.done = Some(self.load.histories[0].now());
+        self.then = rig.below.disk_content(rig.disks[0]);
+    }
+
+    /// Until the loser has been refused often enough; everybody goes on with what they do.
+    pub(super) fn fight(
+        &mut self,
+        rig: &mut Rig,
+        clients: &mut [Client],
+        mut watch: impl FnMut(&mut Self, &Rig),
+    ) {
+        rig.until(clients, Duration::from_secs(60), "the loser is refused", |rig, clients| {
+            self.hear(rig, clients);
+            watch(self, rig);
+            self.check_medium(rig);
+            for who in 0..clients.len() {
+                if rig.chance(3) > 0
+                    || (who != LOSER && clients[who].outstanding() > 12)
+                    || clients[who].credit() == 0
+                {
+                    continue;
+                }
+                if who == LOSER && self.done.is_some() {
+                    let first = rig.chance(20);
+                    self.late.push(self.load.send_write(&mut clients[LOSER], LOSER, 0, (first, 1), false));
+                } else if let Some(itt) = self.load.send(rig, clients, who)
+                    && who == LOSER
+                {
+                    self.watch(itt);
+                }
+            }
+            self.refused > 10
+        });
     }
 
     /// A write of the loser is under way.
@@ -140,12 +184,11 @@ impl Duel {
                 match &event {
                     Event::Answer { itt, status, .. } if who == WINNER && *itt == self.preempt => {
                         assert_eq!(*status, status::GOOD);
-                        self.done = Some(self.load.histories[0].now());
-                        self.then = rig.below.disk_content(rig.disks[0]);
+                        self.won(rig);
                     }
-                    Event::Answer { itt, status, .. } if who == LOSER && self.late.contains(itt) => {
+                    Event::Answer { itt, status, sense, .. } if who == LOSER && self.late.contains(itt) => {
                         assert_ne!(*status, status::GOOD, "a write of the loser was taken");
-                        self.refused += u64::from(*status == status::RESERVATION_CONFLICT);
+                        self.refused += u64::from((self.refusal)(*status, sense));
                         rest.push(event);
                     }
                     _ => rest.push(event),
@@ -171,38 +214,15 @@ fn preempt(seed: u64, abort: bool) {
         rig.round(&mut clients);
     }
     let preempt = reserve_out(&mut clients[WINNER], if abort { 5 } else { 4 }, key(WINNER), key(LOSER));
-    let mut duel = Duel::new(load, preempt, abort);
-    let open: Vec<u32> =
-        duel.load.open.keys().filter(|(who, _)| *who == LOSER).map(|(_, itt)| *itt).collect();
-    open.into_iter().for_each(|itt| duel.watch(itt));
-    rig.until(&mut clients, Duration::from_secs(60), "the loser is refused", |rig, clients| {
-        duel.hear(rig, clients);
-        duel.check_medium(rig);
-        for who in 0..clients.len() {
-            if rig.chance(3) > 0
-                || (who != LOSER && clients[who].outstanding() > 12)
-                || clients[who].credit() == 0
-            {
-                continue;
-            }
-            if who == LOSER && duel.done.is_some() {
-                let first = rig.chance(20);
-                duel.late.push(duel.load.send_write(&mut clients[LOSER], LOSER, 0, (first, 1), false));
-            } else if let Some(itt) = duel.load.send(rig, clients, who)
-                && who == LOSER
-            {
-                duel.watch(itt);
-            }
-        }
-        duel.refused > 10
-    });
+    let mut duel = Duel::new(load, preempt, abort, |code, _| code == status::RESERVATION_CONFLICT);
+    duel.fight(&mut rig, &mut clients, |_, _| {});
     settle_duel(&mut rig, &mut clients, &mut duel, abort);
     duel.load.check();
     rig.finish(&mut clients);
 }
 
 /// What the loser had open when it was preempted is over, if PREEMPT AND ABORT said so.
-fn settle_duel(rig: &mut Rig, clients: &mut [Client], duel: &mut Duel, abort: bool) {
+pub(super) fn settle_duel(rig: &mut Rig, clients: &mut [Client], duel: &mut Duel, abort: bool) {
     let mut time = 0;
     rig.until(clients, Duration::from_secs(60), "what is answered is answered", |rig, clients| {
         duel.hear(rig, clients);

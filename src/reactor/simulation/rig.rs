@@ -20,7 +20,9 @@ use crate::ids::{CoreId, LuId};
 use crate::mem::{Memory, Pages, Pool, PoolConfig, Region, RegionId};
 use crate::ring::sim::{DiskConfig, Faults, Sim, World as Below};
 use crate::ring::{Driver, SocketOptions};
-use crate::scsi::{Counters, Identity, Lu, LuFacts, LuState, Naa, Persistent, Thin};
+use crate::scsi::{
+    Counters, DEFAULT_GROUP, Group, Groups, Identity, Lu, LuFacts, LuState, Naa, Persistent, Supported, Thin,
+};
 use crate::store::{
     Backing, BlockingPool, DiscardMethod, FileMedium, Jobs, Medium, Reach, Store, StoreKind, zero_region,
 };
@@ -58,6 +60,10 @@ pub(super) struct Plan {
     pub(super) operations: usize,
     pub(super) params: TpgParams,
     pub(super) write_cache: bool,
+    /// There is a second portal, group and port, which is in a target port group of its own: number 1.
+    pub(super) two_ports: bool,
+    /// The state of logical units can be saved.
+    pub(super) saves: bool,
 }
 
 impl Default for Plan {
@@ -71,6 +77,8 @@ impl Default for Plan {
             operations: 128,
             params: TpgParams { command_window: 32, ..TpgParams::default() },
             write_cache: true,
+            two_ports: false,
+            saves: true,
         }
     }
 }
@@ -81,6 +89,8 @@ pub(super) struct Rig {
     pub(super) reactors: Vec<Option<Reactor<Sim>>>,
     pub(super) post: Post,
     pub(super) address: SocketAddr,
+    /// Of the second portal.
+    pub(super) second: SocketAddr,
     pub(super) disks: Vec<RawFd>,
     /// What the saver was given, by logical unit.
     pub(super) saved: Saved,
@@ -104,7 +114,17 @@ fn zeroes() -> Arc<Region> {
     ZEROES.with_borrow_mut(|z| z.get_or_insert_with(|| zero_region().expect("memory")).clone())
 }
 
-fn facts(number: usize, blocks: u64, write_cache: bool) -> LuFacts {
+/// Both can be in any state, by both ways.
+fn groups(two_ports: bool) -> Groups {
+    let group = |id, name| {
+        let supported = Supported::all();
+        Group { implicit: true, explicit: true, supported, ports: vec![id + 1], ..Group::new(id, name) }
+    };
+    let second = two_ports.then(|| group(1, "second"));
+    Groups::new(group(0, DEFAULT_GROUP), second.into_iter().collect(), 0)
+}
+
+fn facts(number: usize, blocks: u64, plan: &Plan) -> LuFacts {
     let thin = Thin {
         max_unmap_blocks: 1 << 16,
         max_unmap_descriptors: 16,
@@ -127,7 +147,7 @@ fn facts(number: usize, blocks: u64, write_cache: bool) -> LuFacts {
         blocks,
         physical_exponent: 0,
         read_only: false,
-        write_cache,
+        write_cache: plan.write_cache,
         thin: Some(thin),
         identity,
         optimal_transfer_blocks: 512,
@@ -136,6 +156,7 @@ fn facts(number: usize, blocks: u64, write_cache: bool) -> LuFacts {
         removable: false,
         saves: true,
         resident: false,
+        groups: groups(plan.two_ports),
         atomic: None,
     }
 }
@@ -169,26 +190,33 @@ fn backing(facts: &LuFacts) -> Arc<Backing> {
     })
 }
 
-fn catalog(address: SocketAddr, plan: &Plan) -> Arc<Catalog> {
-    let luns =
-        (0..plan.disks.len()).map(|n| Lun { lun: n as u16, lu: LuId(n as u32), read_only: false }).collect();
-    let tpg = Tpg {
-        tag: 1,
-        relative_port: 1,
-        portals: vec![address],
+fn catalog(addresses: [SocketAddr; 2], plan: &Plan) -> Arc<Catalog> {
+    let lun = |n, group| Lun { lun: n as u16, lu: LuId(n as u32), read_only: false, group };
+    let tpg = |group: u16| Tpg {
+        tag: group + 1,
+        relative_port: group + 1,
+        portals: vec![addresses[usize::from(group)]],
         params: plan.params.clone(),
-        luns,
+        luns: (0..plan.disks.len()).map(|n| lun(n, group)).collect(),
         acls: Vec::new(),
         open: true,
         auth: Auth::default(),
     };
-    let target = Target { iqn: TARGET.into(), alias: None, tpgs: vec![tpg] };
+    let target = Target {
+        iqn: TARGET.into(),
+        alias: None,
+        tpgs: (0..1 + u16::from(plan.two_ports)).map(tpg).collect(),
+    };
     Arc::new(Catalog { targets: vec![Arc::new(target)], discovery_auth: Auth::default() })
 }
 
 fn setup(catalog: Arc<Catalog>, plan: &Plan, saved: &Saved) -> Arc<Setup> {
     let saved = saved.clone();
+    let saves = plan.saves;
     let saver: Saver = Arc::new(move |lu, state: &LuState| {
+        if !saves {
+            return Err(std::io::Error::from_raw_os_error(libc::EIO));
+        }
         saved.lock().unwrap().push((lu, state.persistent()));
         Ok(())
     });
@@ -216,13 +244,15 @@ impl Rig {
     pub(super) fn new(seed: u64, plan: &Plan) -> Self {
         let below = Below::new(seed, plan.faults.clone());
         let address = SocketAddr::from(([127, 0, 0, 1], 3260));
-        let listener = below.listen(address);
+        let second = SocketAddr::from(([127, 0, 0, 1], 3261));
+        let mut listeners = vec![below.listen(address)];
+        listeners.extend(plan.two_ports.then(|| below.listen(second)));
         let disk =
             |&blocks: &u64| below.disk(DiskConfig { len: blocks * 512, write_cache: plan.write_cache });
         let disks: Vec<RawFd> = plan.disks.iter().map(disk).collect();
         let units: Vec<(Lu, Arc<Backing>)> = (plan.disks.iter().enumerate())
             .map(|(n, &blocks)| {
-                let facts = facts(n, blocks, plan.write_cache);
+                let facts = facts(n, blocks, plan);
                 let backing = backing(&facts);
                 let counters = Counters::new(plan.reactors);
                 (Lu { facts: Arc::new(facts), state: Arc::default(), counters }, backing)
@@ -231,7 +261,7 @@ impl Rig {
         let (post, doors) = Post::new(plan.reactors, plan.mail.clone());
         let (blocking, jobs) = BlockingPool::by_hand();
         let saved = Saved::default();
-        let setup = setup(catalog(address, plan), plan, &saved);
+        let setup = setup(catalog([address, second], plan), plan, &saved);
         let registry = Arc::new(Registry::new(plan.reactors));
         let mut reactors = Vec::new();
         for (n, door) in doors.into_iter().enumerate() {
@@ -250,7 +280,7 @@ impl Rig {
                 add_unit(&mut reactor.world, lu, backing, fd);
             }
             if n == 0 {
-                reactor.listeners.push(Listener { fd: listener, armed: None });
+                reactor.listeners.extend(listeners.iter().map(|&fd| Listener { fd, armed: None }));
             }
             reactor.arm_listeners();
             reactors.push(Some(reactor));
@@ -260,6 +290,7 @@ impl Rig {
             reactors,
             post,
             address,
+            second,
             disks,
             saved,
             saving_hangs: false,

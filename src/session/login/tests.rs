@@ -33,7 +33,7 @@ fn mutual() -> Auth {
 }
 
 fn lun(lun: u16) -> Lun {
-    Lun { lun, lu: LuId(7), read_only: false }
+    Lun { lun, lu: LuId(7), read_only: false, group: 0 }
 }
 
 /// One target with one group: `INITIATOR` has an ACL with LUN 3; nobody else may come.

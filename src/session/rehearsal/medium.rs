@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::ids::LuId;
-use crate::scsi::{Counters, Identity, Lu, LuFacts, Naa, Thin};
+use crate::scsi::{Counters, Groups, Identity, Lu, LuFacts, Naa, Thin};
 
 /// What the initiator repeats with WRITE SAME.
 pub(super) const FILLING: u8 = 0xa5;
@@ -97,6 +97,7 @@ fn facts(number: u8, block_size: u32, bytes: u64, thin: bool) -> LuFacts {
         removable: false,
         saves: true,
         resident: false,
+        groups: Groups::default(),
         atomic: None,
     }
 }

@@ -92,7 +92,7 @@ fn negotiated(dice: &mut Dice<'_>) -> Negotiated {
 }
 
 fn catalog(window: u32) -> Arc<Catalog> {
-    let lun = |n: u16| Lun { lun: n, lu: LuId(n.into()), read_only: false };
+    let lun = |n: u16| Lun { lun: n, lu: LuId(n.into()), read_only: false, group: 0 };
     let group = Tpg {
         tag: 1,
         relative_port: 1,

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use ringtgt::scsi::{
-    self, Attentions, Context, Counters, Echo, Failure, Identity, Io, ItNexus, Lu, LuFacts, LuState, MAX_PARAMS, MAX_SENSE,
-    Naa, Outcome, Power, PrType, Range, SharedOp, Thin,
+    self, AccessState, Attentions, Context, Counters, DEFAULT_GROUP, Echo, Failure, Group, Groups, Identity, Io, ItNexus, Lu, LuFacts, LuState, MAX_PARAMS, MAX_SENSE,
+    Naa, Outcome, Power, PrType, Range, SharedOp, Supported, Thin,
 };
 
 /// Opcodes of the commands that exist, with their lengths.
@@ -86,6 +86,22 @@ impl<'a> Arbitrary<'a> for Input {
     }
 }
 
+/// The ports of two of the nexuses are in a group that can be in any state.
+fn groups(u: &mut Unstructured<'_>) -> Result<Groups> {
+    let states = [AccessState::Optimized, AccessState::NonOptimized, AccessState::Standby, AccessState::Unavailable];
+    let second = Group {
+        implicit: u.arbitrary()?,
+        explicit: u.arbitrary()?,
+        preferred: u.arbitrary()?,
+        supported: Supported::all(),
+        configured: *u.choose(&states)?,
+        ports: vec![1, 2],
+        ..Group::new(1, "second")
+    };
+    let others = if u.ratio(1, 2)? { vec![second] } else { vec![] };
+    Ok(Groups::new(Group { ports: vec![3], ..Group::new(0, DEFAULT_GROUP) }, others, u.arbitrary()?))
+}
+
 fn facts(u: &mut Unstructured<'_>) -> Result<LuFacts> {
     let thin = Thin {
         max_unmap_blocks: *u.choose(&[8, 1 << 16, u32::MAX])?,
@@ -117,6 +133,7 @@ fn facts(u: &mut Unstructured<'_>) -> Result<LuFacts> {
         removable: u.arbitrary()?,
         saves: u.arbitrary()?,
         resident: u.arbitrary()?,
+        groups: groups(u)?,
         atomic: None,
     })
 }
@@ -158,6 +175,7 @@ fn cdb(u: &mut Unstructured<'_>, facts: &LuFacts, opcode: u8, len: usize) -> Res
         0x5e => cdb[1] = u.int_in_range(0..=4)?,
         0x5f => (cdb[1], cdb[2]) = (u.int_in_range(0..=7)?, u.int_in_range(0..=9)?),
         0x9e => cdb[1] = u.int_in_range(0x10..=0x12)?,
+        0xa4 => cdb[1] = *u.choose(&[0x06, 0x0a, 0x0f])?,
         0xa3 => (cdb[1], cdb[2], cdb[3]) = (u.int_in_range(0x0a..=0x0d)?, u.arbitrary()?, u.arbitrary()?),
         0x12 => (cdb[1], cdb[2]) = (u.int_in_range(0..=1)?, *u.choose(&[0, 0x80, 0x83, 0xb0, 0xb1, 0xb2])?),
         0x1a | 0x5a => cdb[2] = u.arbitrary()?,
@@ -178,7 +196,7 @@ fn cdb(u: &mut Unstructured<'_>, facts: &LuFacts, opcode: u8, len: usize) -> Res
             cdb[2..6].copy_from_slice(&(at as u32).to_be_bytes());
             cdb[7..9].copy_from_slice(&(count as u16).to_be_bytes());
         }
-        (12, 0xa0 | 0xa3) => cdb[6..10].copy_from_slice(&count.to_be_bytes()),
+        (12, 0xa0 | 0xa3 | 0xa4) => cdb[6..10].copy_from_slice(&count.to_be_bytes()),
         (12, _) => {
             cdb[2..6].copy_from_slice(&(at as u32).to_be_bytes());
             cdb[6..10].copy_from_slice(&count.to_be_bytes());
@@ -210,6 +228,10 @@ fn list(u: &mut Unstructured<'_>, facts: &LuFacts, opcode: u8) -> Result<Vec<u8>
                 (u.int_in_range(0..=3)?, u.int_in_range(0..=3)?, u.arbitrary::<u8>()? & 0x0d);
             list
         }
+        0xa4 => {
+            let group = [*u.choose(&[0u8, 1, 2, 3, 0x0e, 0x0f])?, 0, 0, u.int_in_range(0..=2)?];
+            [[0; 4], group].concat()
+        }
         0x15 | 0x55 => {
             let mut list = vec![0; if opcode == 0x15 { 4 } else { 8 }];
             list.extend([0x0a, 0x0a, u.arbitrary::<u8>()? & 4 | 0x22, 0x10, u.arbitrary::<u8>()? & 8, 0x40]);
@@ -234,7 +256,7 @@ fn nexus(number: usize) -> ItNexus {
         isid: [0x80, 0, 0, 0, 0, 1],
         target: "iqn.2026-01.org.example:disk".into(),
         tpg_tag: 1,
-        relative_port: 1,
+        relative_port: number as u16 + 1,
     }
 }
 
@@ -345,6 +367,8 @@ impl Rig {
             );
         }
         assert!(self.lu.state.drive.power != Power::Stopped, "{cdb:02x?} on a stopped unit");
+        let reached = [AccessState::Optimized, AccessState::NonOptimized].contains(&self.lu.access(&nexus(from)));
+        assert!(reached, "{cdb:02x?} through a port that is not active");
         assert!(!self.lu.state.drive.ejected, "{cdb:02x?} without a medium");
         assert!(!writes || !(facts.read_only || self.read_only_map), "{cdb:02x?} on what is read-only");
         assert!(!writes || self.may_write(from), "{cdb:02x?} through a reservation");

@@ -93,7 +93,7 @@ fn auth(need: Need) -> Auth {
 }
 
 fn catalog(need: Need, params: TpgParams, open: bool) -> Arc<Catalog> {
-    let lun = Lun { lun: 3, lu: LuId(0), read_only: false };
+    let lun = Lun { lun: 3, lu: LuId(0), read_only: false, group: 0 };
     let group = Tpg {
         tag: 5,
         relative_port: 1,
