@@ -95,6 +95,7 @@ rules! {
     i_t_nexus_reset_releases_reserve
     immediate_commands_take_no_number
     immediate_data_must_be_negotiated
+    inquiry_tells_of_target_port_groups
     loaded_medium_may_be_another
     log_sense_counts_commands
     login_after_login_closes
@@ -200,6 +201,9 @@ rules! {
     replace_lost_reservation_needs_a_loss
     report_luns_well_known_lun
     report_of_functions_follows_the_level
+    report_target_port_groups
+    report_target_port_groups_in_every_state
+    report_target_port_groups_with_header
     reservation_conflict
     reservation_conflict_on_several_reactors
     reservation_ends_with_its_holder
@@ -211,10 +215,15 @@ rules! {
     send_targets_of_a_stranger
     send_targets_of_another_in_a_normal_session
     session_reinstatement
+    set_target_port_groups
+    set_target_port_groups_of_wrong_parameters
+    set_target_port_groups_stops_writes
+    set_target_port_groups_tells_the_others
     several_r2t_are_outstanding
     simple_waits_for_head_of_queue
     snack_is_rejected
     spec_i_pt_registers_other_ports
+    standby_serves_reservations
     target_cold_reset
     target_warm_reset
     task_attributes_are_claimed

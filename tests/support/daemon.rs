@@ -10,18 +10,21 @@ pub(crate) const TARGET: &str = "iqn.2026-11.org.example:target";
 /// A running daemon.
 pub(crate) struct Daemon {
     pub(crate) child: Child,
-    portal: SocketAddr,
+    /// Where it listens, in the order in which it says so.
+    pub(crate) portals: Vec<SocketAddr>,
     state: Option<tempfile::TempDir>,
 }
 
 impl Daemon {
-    /// `ringtgt serve` with these arguments, which are options and STOREs; returns when it says `ready`.
+    /// `ringtgt serve` with these arguments, which are options and STOREs, or name a configuration; returns when it says
+    /// `ready`.
     pub(crate) fn serve(arguments: &[&str]) -> Self {
         let state = tempfile::tempdir().expect("a state directory");
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringtgt"));
-        command
-            .args(["serve", "--log", "error", "--listen", "127.0.0.1:0", "--iqn", TARGET, "--state-dir"])
-            .arg(state.path());
+        command.args(["serve", "--log", "error", "--state-dir"]).arg(state.path());
+        if !arguments.contains(&"--config") {
+            command.args(["--listen", "127.0.0.1:0", "--iqn", TARGET]);
+        }
         command.args(arguments);
         let mut daemon = Self::start(command);
         daemon.state = Some(state);
@@ -38,13 +41,13 @@ impl Daemon {
             .spawn()
             .expect("the binary runs");
         let mut said = BufReader::new(child.stdout.take().expect("a pipe"));
-        let (mut portal, mut all) = (None, String::new());
+        let (mut portals, mut all) = (Vec::new(), String::new());
         loop {
             let mut line = String::new();
             let count = said.read_line(&mut line).expect("what it says");
             assert!(count > 0, "it ended before it was ready: {all}{:?}", child.wait());
             if let Some(address) = line.trim().strip_prefix("portal ") {
-                portal = address.parse().ok();
+                portals.extend(address.parse::<SocketAddr>());
             }
             all.push_str(&line);
             if line == "ready\n" {
@@ -53,13 +56,13 @@ impl Daemon {
         }
         // It may go on talking: a full pipe must not stop it.
         std::thread::spawn(move || said.read_to_end(&mut Vec::new()));
-        let portal = portal.unwrap_or_else(|| panic!("no portal in: {all}"));
-        Self { child, portal, state: None }
+        assert!(!portals.is_empty(), "no portal in: {all}");
+        Self { child, portals, state: None }
     }
 
-    /// Where it listens.
+    /// Where it listens first.
     pub(crate) fn portal(&self) -> SocketAddr {
-        self.portal
+        self.portals[0]
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! serve ARGUMENT…              what the daemon serves (default: ram:16M null:1G); first line, if there
-//! login [key=value…]           connects and logs in; `login` alone: an ordinary session
+//! configuration FILE           the same by a file of tests/scripts
+//! login [key=value…]           connects and logs in; `login` alone: an ordinary session; `portal=N`: at the
+//!                              portal that the daemon names N-th
 //! connect                      connects only
 //! clear LUN                    reports the unit attentions of a LUN away
 //! > Pdu [immediate] key=value… sends a PDU; unnamed fields are zero, numbers and lengths are right
@@ -19,6 +21,7 @@
 //! of the last PDU), `residual=over:N|under:N|none`. StatSN is checked throughout.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -80,8 +83,14 @@ pub(crate) fn play(name: &str) {
         .map(|(n, line)| (n + 1, line.split('#').next().unwrap_or_default().trim()))
         .filter(|(_, line)| !line.is_empty())
         .collect();
+    let configured;
     let (served, lines) = match lines.split_first() {
         Some(((_, first), rest)) if first.starts_with("serve ") => (&first["serve ".len()..], rest),
+        Some(((_, first), rest)) if first.starts_with("configuration ") => {
+            let file = path.with_file_name(&first["configuration ".len()..]);
+            configured = format!("--reactors 2 --config {}", file.display());
+            (configured.as_str(), rest)
+        }
         _ => ("ram:16M null:1G", &lines[..]),
     };
     let mut arguments = vec!["--reactors", "1", "--buffer-memory", "16M"];
@@ -113,7 +122,7 @@ impl Talk {
             text[digits..].trim_start().split_once(' ').unwrap_or_else(|| (text[digits..].trim(), ""));
         let words: Vec<&str> = rest.split_whitespace().collect();
         match verb {
-            "connect" => self.connect(number),
+            "connect" => self.connect(number, self.daemon.portal()),
             "login" => self.login(number, &words),
             "clear" => self.clear(number, rest),
             ">" => self.send(number, &words),
@@ -123,21 +132,30 @@ impl Talk {
         }
     }
 
-    fn connect(&mut self, number: u32) -> Step {
-        let conn = RawConn::connect(self.daemon.portal(), PATIENCE).map_err(|e| e.to_string())?;
+    fn connect(&mut self, number: u32, portal: SocketAddr) -> Step {
+        let conn = RawConn::connect(portal, PATIENCE).map_err(|e| e.to_string())?;
         let line = Line { conn, number, cmd_sn: 1, stat_sn: None, last_sent: [0; BHS_LEN] };
         self.lines.insert(number, line);
         Ok(())
     }
 
     fn login(&mut self, number: u32, words: &[&str]) -> Step {
-        self.connect(number)?;
-        let options = login_options(number, words)?;
+        let (portal, words): (Vec<&str>, Vec<&str>) = words.iter().partition(|w| w.starts_with("portal="));
+        let portal = self.portal(portal.first())?;
+        self.connect(number, portal)?;
+        let options = login_options(number, &words)?;
         let line = self.at(number)?;
         let login = line.conn.login(options).map_err(|e| e.to_string())?;
         line.cmd_sn = login.cmd_sn.0;
         line.stat_sn = Some(login.exp_stat_sn.0);
         Ok(())
+    }
+
+    /// The portal that a login names as `portal=N`, or the first.
+    fn portal(&self, word: Option<&&str>) -> Step<SocketAddr> {
+        let Some(word) = word else { return Ok(self.daemon.portal()) };
+        let number = plain_number(&word["portal=".len()..])? as usize;
+        self.daemon.portals.get(number.wrapping_sub(1)).copied().ok_or_else(|| "no such portal".into())
     }
 
     fn at(&mut self, number: u32) -> Step<&mut Line> {
@@ -441,7 +459,9 @@ pub(crate) fn names() -> Vec<String> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
     let files = std::fs::read_dir(dir).expect("the scripts");
     let stem = |path: std::path::PathBuf| path.file_stem().map(|s| s.to_string_lossy().into_owned());
-    let mut names: Vec<String> = files.filter_map(|file| stem(file.expect("a file").path())).collect();
+    let is_script = |path: &std::path::PathBuf| path.extension().is_some_and(|e| e == "txt");
+    let paths = files.map(|file| file.expect("a file").path()).filter(is_script);
+    let mut names: Vec<String> = paths.filter_map(stem).collect();
     names.sort();
     names
 }
