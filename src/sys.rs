@@ -6,7 +6,7 @@
 //! ring has its own), and why anybody asks.
 #![allow(unsafe_code)]
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::{SocketAddr, TcpListener};
@@ -151,18 +151,33 @@ pub fn raise_open_files() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
-fn set_int(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
+/// `setsockopt(2)` of an option whose value is bytes.
+pub fn set_option(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: &[u8]) -> io::Result<()> {
+    let (bytes, len) = (value.as_ptr().cast::<c_void>(), value.len() as socklen_t);
     // SAFETY: the value is only read, during the call, and is as long as said.
-    check(unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            option,
-            (&value as *const c_int).cast::<c_void>(),
-            size_of::<c_int>() as socklen_t,
-        )
-    })
-    .map(drop)
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, bytes, len) }).map(drop)
+}
+
+/// `setsockopt(2)` of an option whose value is a number.
+pub fn set_int(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
+    set_option(socket, level, option, &value.to_ne_bytes())
+}
+
+/// `getsockopt(2)`: as much of the value as fits into `value`; how much that is.
+pub fn option(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: &mut [u8]) -> io::Result<usize> {
+    let mut len = value.len() as socklen_t;
+    let bytes = value.as_mut_ptr().cast::<c_void>();
+    // SAFETY: the kernel writes at most `len` bytes, which is how long the value is, during the call.
+    check(unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, bytes, &mut len) })?;
+    Ok(len as usize)
+}
+
+/// The number of a network interface, `None` when there is none of that name.
+pub fn interface(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: the name is a C string that is only read, during the call.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    (index != 0).then_some(index)
 }
 
 /// A listener on `addr` that may be bound again at once after a restart. On IPv6, `only_v6` says
@@ -333,6 +348,12 @@ mod tests {
         let v6 = listen("[::]:0".parse().unwrap(), true).unwrap();
         let port = v6.local_addr().unwrap().port();
         listen(SocketAddr::from(([0, 0, 0, 0], port)), false).unwrap();
+    }
+
+    #[test]
+    fn interfaces_have_numbers() {
+        assert!(interface("lo").is_some());
+        assert_eq!((interface("no-such-interface"), interface("l\0o")), (None, None));
     }
 
     #[test]

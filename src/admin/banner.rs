@@ -97,7 +97,7 @@ fn recipes(catalog: &Catalog, local: fn(bool) -> IpAddr) -> String {
         .filter_map(|t| t.tpgs.iter().find_map(|g| Some((&**t, g, reachable(*g.portals.first()?, local)))))
         .collect();
     for (target, tpg, portal) in doors.iter().take(MAX_RECIPES) {
-        out.push_str(&recipe(target, tpg, *portal, catalog.discovery_auth.required()));
+        out.push_str(&recipe(target, tpg, *portal, catalog.discovery.auth.required()));
     }
     if doors.len() > MAX_RECIPES {
         let _ = writeln!(out, "and so on for {} more targets", doors.len() - MAX_RECIPES);

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use super::socket::{Refused, SocketOptions};
 use crate::sys;
 
 /// How long an address in use is waited for: a predecessor that was killed holds it until the
@@ -15,6 +16,21 @@ use crate::sys;
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is asked for.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// A portal that is to be listened at.
+#[derive(Debug, Clone)]
+pub struct Portal {
+    /// The portal as configured.
+    pub address: SocketAddr,
+    /// What its connections are set to, if a socket is made for it: one of another portal may take its connections.
+    pub options: SocketOptions,
+}
+
+impl From<SocketAddr> for Portal {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, options: SocketOptions::default() }
+    }
+}
 
 /// A listening socket.
 #[derive(Debug)]
@@ -34,17 +50,28 @@ pub struct ListenError {
     /// The portal.
     pub address: SocketAddr,
     /// Why.
-    pub error: io::Error,
+    pub error: Failed,
     /// What to do.
     pub remedy: &'static str,
 }
 
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub enum Failed {
+    /// There can be no such listener.
+    Bind(#[from] io::Error),
+    /// It cannot be set as configured.
+    Option(#[from] Refused),
+}
+
 /// A socket to be made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 struct Plan {
     address: SocketAddr,
     /// Leave IPv4 to a socket of its own.
     only_v6: bool,
+    options: SocketOptions,
 }
 
 /// Listens at all `portals`, with fewer sockets where they overlap. An address in use is waited for
@@ -52,13 +79,13 @@ struct Plan {
 ///
 /// # Errors
 /// The first portal that cannot be listened at, and what to do.
-pub fn listen(portals: &[SocketAddr], patience: Duration) -> Result<Vec<Bound>, ListenError> {
+pub fn listen(portals: &[Portal], patience: Duration) -> Result<Vec<Bound>, ListenError> {
     let mut all = Vec::new();
     for plan in plan(portals) {
-        match bind(plan, patience) {
+        match bind(&plan, patience) {
             Ok(bound) => all.push(bound),
             // A machine without IPv6 can serve a configuration that asks for both.
-            Err(e) if plan.only_v6 && lacks_family(&e) => {
+            Err(Failed::Bind(e)) if plan.only_v6 && lacks_family(&e) => {
                 tracing::warn!("{}: this machine has no IPv6; left out", plan.address);
             }
             Err(error) => {
@@ -71,20 +98,22 @@ pub fn listen(portals: &[SocketAddr], patience: Duration) -> Result<Vec<Bound>, 
 }
 
 /// The sockets that cover all portals.
-fn plan(portals: &[SocketAddr]) -> Vec<Plan> {
+fn plan(portals: &[Portal]) -> Vec<Plan> {
+    let addresses: Vec<SocketAddr> = portals.iter().map(|p| p.address).collect();
     let mut plans: Vec<Plan> = Vec::new();
-    for &address in portals {
-        let is_known = plans.iter().any(|plan| plan.address == address);
-        if !is_known && !is_covered(address, portals) {
-            let beside_v4 = has_wildcard(portals, Ipv4Addr::UNSPECIFIED, address.port());
-            plans.push(Plan { address, only_v6: address.is_ipv6() && beside_v4 });
+    for Portal { address, options } in portals {
+        let is_known = plans.iter().any(|plan| plan.address == *address);
+        if !is_known && !is_covered(*address, &addresses) {
+            let beside_v4 = has_wildcard(&addresses, Ipv4Addr::UNSPECIFIED, address.port());
+            let only_v6 = address.is_ipv6() && beside_v4;
+            plans.push(Plan { address: *address, only_v6, options: options.clone() });
         }
     }
     plans
 }
 
 /// Whether the socket of another portal takes what arrives at this one.
-fn is_covered(address: SocketAddr, portals: &[SocketAddr]) -> bool {
+pub(super) fn is_covered(address: SocketAddr, portals: &[SocketAddr]) -> bool {
     let has = |wildcard: IpAddr| has_wildcard(portals, wildcard, address.port());
     let (v4, v6) = (has(Ipv4Addr::UNSPECIFIED.into()), has(Ipv6Addr::UNSPECIFIED.into()));
     // A wildcard is covered by nothing: beside one of IPv4, that of IPv6 takes IPv6 only.
@@ -96,13 +125,14 @@ fn has_wildcard(portals: &[SocketAddr], wildcard: impl Into<IpAddr>, port: u16) 
     port != 0 && portals.contains(&SocketAddr::new(wildcard.into(), port))
 }
 
-fn bind(plan: Plan, patience: Duration) -> io::Result<Bound> {
+fn bind(plan: &Plan, patience: Duration) -> Result<Bound, Failed> {
     let start = Instant::now();
     loop {
         match sys::listen(plan.address, plan.only_v6) {
             Err(e) if e.kind() == ErrorKind::AddrInUse && start.elapsed() < patience => sleep(PAUSE),
-            Err(e) => return Err(e),
+            Err(e) => return Err(e.into()),
             Ok(listener) => {
+                plan.options.apply(&listener, plan.address)?;
                 let got = listener.local_addr()?;
                 return Ok(Bound { asked: plan.address, got, listener });
             }
@@ -114,13 +144,18 @@ fn lacks_family(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
 
-fn remedy(error: &io::Error) -> &'static str {
+fn remedy(error: &Failed) -> &'static str {
+    let error = match error {
+        Failed::Option(refused) => return refused.remedy,
+        Failed::Bind(error) => error,
+    };
     match error.raw_os_error() {
         Some(libc::EADDRINUSE) => {
             "another program listens there: find it with `ss -ltnp`, or use another port"
         }
         Some(libc::EADDRNOTAVAIL) => "it is not an address of this machine (see `ip addr`)",
         Some(libc::EAFNOSUPPORT) => "this machine has no IPv6: use 0.0.0.0 instead of [::]",
+        Some(libc::EINVAL | libc::ENODEV) => "a link-local address needs its interface: fe80::1%eth0",
         Some(libc::EACCES) => "ports below 1024 need root or CAP_NET_BIND_SERVICE",
         _ => "see the address in the configuration",
     }
@@ -132,8 +167,12 @@ mod tests {
 
     use super::*;
 
+    fn at(address: &str) -> Portal {
+        address.parse::<SocketAddr>().unwrap().into()
+    }
+
     fn planned(portals: &[&str]) -> Vec<(String, bool)> {
-        let portals: Vec<SocketAddr> = portals.iter().map(|p| p.parse().unwrap()).collect();
+        let portals: Vec<Portal> = portals.iter().map(|p| at(p)).collect();
         plan(&portals).iter().map(|plan| (plan.address.to_string(), plan.only_v6)).collect()
     }
 
@@ -166,11 +205,11 @@ mod tests {
 
     #[test]
     fn both_families_are_listened_at() {
-        let free = listen(&["0.0.0.0:0".parse().unwrap()], Duration::ZERO).unwrap();
+        let free = listen(&[at("0.0.0.0:0")], Duration::ZERO).unwrap();
         let port = free[0].got.port();
         drop(free);
         let portals = [SocketAddr::from(([0, 0, 0, 0], port)), SocketAddr::from(([0u16; 8], port))];
-        let bound = listen(&portals, PATIENCE).unwrap();
+        let bound = listen(&portals.map(Portal::from), PATIENCE).unwrap();
         assert_eq!(bound.len(), 2);
         TcpStream::connect(("127.0.0.1", port)).unwrap();
         TcpStream::connect(("::1", port)).unwrap();
@@ -178,11 +217,11 @@ mod tests {
 
     #[test]
     fn an_address_in_use_or_foreign_is_told_with_the_remedy() {
-        let first = listen(&["127.0.0.1:0".parse().unwrap()], Duration::ZERO).unwrap();
+        let first = listen(&[at("127.0.0.1:0")], Duration::ZERO).unwrap();
         assert_ne!(first[0].got.port(), 0);
-        let e = listen(&[first[0].got], Duration::from_millis(60)).unwrap_err();
+        let e = listen(&[first[0].got.into()], Duration::from_millis(60)).unwrap_err();
         assert!(e.to_string().contains("ss -ltnp"), "{e}");
-        let e = listen(&["192.0.2.77:0".parse().unwrap()], Duration::ZERO).unwrap_err();
+        let e = listen(&[at("192.0.2.77:0")], Duration::ZERO).unwrap_err();
         assert!(e.to_string().contains("ip addr"), "{e}");
     }
 }

@@ -16,5 +16,6 @@ mod ports;
 pub mod run;
 pub mod secret;
 pub mod size;
+pub mod socket;
 pub mod state;
 mod watch;

@@ -86,6 +86,7 @@ mod tests {
         let target = |(iqn, tpgs): &(&str, &[(u16, u16)])| Target {
             iqn: (*iqn).into(),
             alias: None,
+            redirect: None,
             tpgs: tpgs.iter().map(tpg).collect(),
         };
         list.iter().map(target).collect()

@@ -22,7 +22,7 @@ use super::state::StateDir;
 use super::watch;
 use crate::ids::LuId;
 use crate::reactor::{Control, Limits, Saver, Setup, UnitSeed, start};
-use crate::ring::{SocketOptions, monotonic_ns};
+use crate::ring::monotonic_ns;
 use crate::scsi::{Clock, Counters, Groups, Identity, Lu, LuState, Persistent, TargetPort};
 use crate::store::{self, Backing, Medium, PATIENCE, StoreConfig};
 use crate::sys;
@@ -57,7 +57,6 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
         catalog: catalog.clone(),
         units: units.clone(),
         listeners,
-        socket_options: SocketOptions { keepalive: true, ..SocketOptions::default() },
         saver: saver(state, &units),
         entropy,
     };

@@ -43,7 +43,7 @@ fn ports_keep_their_numbers() {
             auth: Auth::default(),
         };
         let tpgs = tags.iter().map(tpg).collect();
-        let mut targets = [Target { iqn: "iqn.t".into(), alias: None, tpgs }];
+        let mut targets = [Target { iqn: "iqn.t".into(), alias: None, redirect: None, tpgs }];
         state.number_ports(&mut targets).unwrap();
         targets[0].tpgs.iter().map(|g| g.relative_port).collect::<Vec<_>>()
     };

@@ -35,7 +35,7 @@ pub(super) fn config(args: &Serve, hostname: &str) -> Result<(Config, Report), R
         return Err(report);
     }
     let server = ServerConfig { ad_hoc: true, state_dir: state::ad_hoc_dir(), ..ServerConfig::default() };
-    Ok((Config { server, stores, targets: vec![target], discovery_auth: Auth::default() }, report))
+    Ok((Config { server, stores, targets: vec![target], ..Config::default() }, report))
 }
 
 /// Options that are about STOREs, when there is none.
@@ -112,7 +112,7 @@ fn target(args: &Serve, hostname: &str, stores: usize, problems: &mut Vec<Proble
         open: args.allow.is_empty(),
         auth: Auth { chap: credential(args, problems).into_iter().collect(), mutual: None },
     };
-    Target { iqn: iqn.unwrap_or_default(), alias: None, tpgs: vec![tpg] }
+    Target { iqn: iqn.unwrap_or_default(), alias: None, redirect: None, tpgs: vec![tpg] }
 }
 
 fn luns(stores: usize) -> Vec<Lun> {

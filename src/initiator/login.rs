@@ -361,8 +361,8 @@ mod tests {
             open: true,
             auth,
         };
-        let target = Target { iqn: TARGET.into(), alias: None, tpgs: vec![group] };
-        Arc::new(Catalog { targets: vec![Arc::new(target)], discovery_auth: Auth::default() })
+        let target = Target { iqn: TARGET.into(), alias: None, redirect: None, tpgs: vec![group] };
+        Arc::new(Catalog { targets: vec![Arc::new(target)], ..Catalog::default() })
     }
 
     fn options() -> LoginOptions {

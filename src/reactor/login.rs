@@ -72,7 +72,7 @@ impl<D: Driver> Reactor<D> {
             self.close_fd(fd);
             return false;
         }
-        match self.world.driver.adopt(fd, &self.socket_options) {
+        match self.world.driver.adopt(fd) {
             Ok(ends) => self.begin_login(fd, ends),
             Err(error) => {
                 tracing::debug!(%error, "a connection was gone before it could be served");

@@ -48,7 +48,7 @@ pub use self::unit::UnitSeed;
 pub use self::world::Saver;
 use self::world::World;
 use crate::ids::{ConnId, LuId};
-use crate::ring::{Done, Driver, SendOp, SocketOptions, Wait};
+use crate::ring::{Done, Driver, SendOp, Wait};
 use crate::scsi::{Asc, Failure};
 use crate::session;
 use crate::session::tmf::{Aborted, Ending};
@@ -132,7 +132,6 @@ struct Reactor<D> {
     _setup: Arc<Setup>,
     registry: Arc<Registry>,
     listeners: Vec<Listener>,
-    socket_options: SocketOptions,
     max_connections: usize,
     login_timeout: u64,
     /// Connections that began to log in, oldest first; some may have finished since.

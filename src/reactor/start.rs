@@ -24,7 +24,7 @@ use super::world::{Saver, World};
 use super::{Reactor, TICK_NS};
 use crate::ids::{CoreId, LuId};
 use crate::mem::{Memory, Needs, Pages, Pool, PoolConfig, Region, RegionId};
-use crate::ring::{Bell, Driver, KernelLevel, Ring, RingConfig, SocketOptions, monotonic_ns};
+use crate::ring::{Bell, Driver, KernelLevel, Ring, RingConfig, monotonic_ns};
 use crate::scsi::{self, AccessChange, AccessState, ChangedBy, Failure, Lu, SharedOp, status};
 use crate::store::{BlockingPool, Medium, Reach, Store, zero_region};
 use crate::target::Catalog;
@@ -72,8 +72,6 @@ pub struct Setup {
     pub listeners: Vec<TcpListener>,
     /// Limits of each reactor.
     pub limits: Limits,
-    /// What every connection is set to.
-    pub socket_options: SocketOptions,
     /// Saves what must outlive a power loss.
     pub saver: Saver,
     /// Fills with random bytes that nobody can foretell.
@@ -237,7 +235,6 @@ impl Seed {
             catalog: setup.catalog.clone(),
             registry,
             listeners,
-            socket_options: setup.socket_options.clone(),
             max_connections: setup.limits.connections as usize,
             _setup: setup.clone(),
             max_pending: setup.limits.pending_logins as usize,

@@ -56,7 +56,7 @@ pub trait Driver {
     ///
     /// # Errors
     /// The kernel's; usually the peer has gone.
-    fn adopt(&mut self, fd: RawFd, options: &SocketOptions) -> io::Result<Ends>;
+    fn adopt(&mut self, fd: RawFd) -> io::Result<Ends>;
 
     /// Ends both directions at once, so that all operations on the socket complete. Close it after they have.
     fn shutdown(&mut self, fd: RawFd);
@@ -74,20 +74,6 @@ pub enum Wait {
     Until(u64),
     /// As long as it takes.
     Forever,
-}
-
-/// What a connection's socket is set to. Sockets and listeners are in blocking mode (no `O_NONBLOCK`, which
-/// would make operations fail instead of wait) and have `TCP_NODELAY`, because batching is done here.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct SocketOptions {
-    /// `SO_KEEPALIVE`.
-    pub keepalive: bool,
-    /// `SO_SNDBUF` in bytes, if not the system's choice.
-    pub send_buffer: Option<u32>,
-    /// `SO_RCVBUF` in bytes, if not the system's choice.
-    pub receive_buffer: Option<u32>,
-    /// `TCP_CONGESTION`, if not the system's choice.
-    pub congestion: Option<String>,
 }
 
 /// The two ends of a connection.

@@ -27,7 +27,7 @@ mod tests;
 
 pub use bell::Bell;
 pub use caps::{Caps, KernelLevel, Unusable};
-pub use driver::{Driver, Ends, SocketOptions, Stats, Wait};
+pub use driver::{Driver, Ends, Stats, Wait};
 pub use op::{Done, File, Key, Kind, Op, RecvOp, SendOp};
 pub use ring::{Ring, monotonic_ns};
 pub use setup::RingConfig;

@@ -29,9 +29,7 @@ use super::op::Message;
 use super::poll::Poller;
 use super::setup::{RingConfig, make, pieces, register_files, timespec, tolerate, warn_unregistered};
 use super::table::{Owner, Table};
-use super::{
-    Bell, Caps, Done, Driver, Ends, File, Key, Kind, Op, SocketOptions, Stats, Unusable, Wait, socket,
-};
+use super::{Bell, Caps, Done, Driver, Ends, File, Key, Kind, Op, Stats, Unusable, Wait, socket};
 use crate::mem::{Memory, Region, RegionId};
 
 /// Timers in flight at once, where a wait cannot take a deadline.
@@ -407,8 +405,8 @@ impl Driver for Ring {
         }
     }
 
-    fn adopt(&mut self, fd: RawFd, options: &SocketOptions) -> io::Result<Ends> {
-        socket::adopt(fd, options)
+    fn adopt(&mut self, fd: RawFd) -> io::Result<Ends> {
+        socket::adopt(fd)
     }
 
     fn shutdown(&mut self, fd: RawFd) {
@@ -475,11 +473,4 @@ pub(super) fn with_stream<T>(fd: RawFd, call: impl FnOnce(&TcpStream) -> T) -> T
     // SAFETY: the descriptor is the caller's and open; it is lent, not given: never closed here.
     let stream = ManuallyDrop::new(unsafe { TcpStream::from_raw_fd(fd) });
     call(&stream)
-}
-
-/// `setsockopt(2)`.
-pub(super) fn set_option(fd: RawFd, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
-    // SAFETY: the kernel reads `value` during the call only.
-    let set = unsafe { libc::setsockopt(fd, level, name, value.as_ptr().cast(), value.len() as u32) };
-    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

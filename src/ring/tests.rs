@@ -252,12 +252,8 @@ fn a_connection_from_accept_to_close() {
         let far = TcpStream::connect(address).unwrap();
         let fd = rig.next().result;
         assert!(fd > 0);
-        let options =
-            SocketOptions { keepalive: true, send_buffer: Some(1 << 16), ..SocketOptions::default() };
-        let ends = rig.ring.adopt(fd, &options).unwrap();
+        let ends = rig.ring.adopt(fd).unwrap();
         assert_eq!(ends, Ends { local: address, peer: far.local_addr().unwrap() });
-        let unknown = SocketOptions { congestion: Some("nonsense".into()), ..options };
-        assert!(rig.ring.adopt(fd, &unknown).is_err());
         rig.push(2, recv(fd, None, 100));
         rig.turn(Wait::No);
         rig.ring.shutdown(fd);

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::keys::negotiate::{KeyError, respond};
 use super::keys::{Row, Rule, Sender, When, Wishes, lookup};
 use super::login::Established;
-use crate::target::{Catalog, Target, portal_covers};
+use crate::target::{Catalog, Target, Tpg, portal_covers, scope};
 use crate::wire::name::normalise;
 use crate::wire::text::{NOT_UNDERSTOOD, Pair, REJECT, TextError, TextWriter, pairs};
 
@@ -67,7 +67,7 @@ fn known(
 /// A name works in both, but a normal session learns of its own target only.
 fn send_targets(catalog: &Catalog, session: &Established, wanted: &str, out: &mut TextWriter) {
     match (wanted, &session.target) {
-        ("All", None) => catalog.targets.iter().for_each(|target| show(target, session, out)),
+        ("All", None) => catalog.targets.iter().for_each(|target| show(catalog, target, session, out)),
         ("", Some(target)) => show_current(catalog, target, session, out),
         ("All", Some(_)) | ("", None) => out.pair("SendTargets", REJECT),
         (name, current) => {
@@ -75,7 +75,9 @@ fn send_targets(catalog: &Catalog, session: &Established, wanted: &str, out: &mu
             match current {
                 Some(target) if target.iqn == name => show_current(catalog, target, session, out),
                 Some(_) => {}
-                None => catalog.target(&name).into_iter().for_each(|target| show(target, session, out)),
+                None => {
+                    catalog.target(&name).into_iter().for_each(|target| show(catalog, target, session, out))
+                }
             }
         }
     }
@@ -84,13 +86,13 @@ fn send_targets(catalog: &Catalog, session: &Established, wanted: &str, out: &mu
 /// The session's own target as it is now, which may be another snapshot than at login.
 fn show_current(catalog: &Catalog, target: &Target, session: &Established, out: &mut TextWriter) {
     if let Some(target) = catalog.target(&target.iqn) {
-        show(target, session, out);
+        show(catalog, target, session, out);
     }
 }
 
 /// A target without an address would mean "the address you came to", so it is left out.
-fn show(target: &Target, session: &Established, out: &mut TextWriter) {
-    let addresses = addresses(target, session);
+fn show(catalog: &Catalog, target: &Target, session: &Established, out: &mut TextWriter) {
+    let addresses = addresses(catalog, target, session);
     if addresses.is_empty() {
         return;
     }
@@ -100,9 +102,13 @@ fn show(target: &Target, session: &Established, out: &mut TextWriter) {
     }
 }
 
-fn addresses(target: &Target, session: &Established) -> Vec<(SocketAddr, u16)> {
+/// Those of the groups that the initiator may log in to; if so configured, only of those that it has reached.
+fn addresses(catalog: &Catalog, target: &Target, session: &Established) -> Vec<(SocketAddr, u16)> {
     let mut found = Vec::new();
-    for group in target.tpgs.iter().filter(|group| group.access(&session.initiator).is_some()) {
+    let own_only = catalog.discovery.own_portal_only;
+    let is_shown =
+        |g: &&Tpg| g.access(&session.initiator).is_some() && (!own_only || g.listens_at(session.local));
+    for group in target.tpgs.iter().filter(is_shown) {
         for address in group.portals.iter().filter_map(|portal| reachable(*portal, session.local)) {
             if !found.contains(&(address, group.tag)) {
                 found.push((address, group.tag));
@@ -113,12 +119,14 @@ fn addresses(target: &Target, session: &Established) -> Vec<(SocketAddr, u16)> {
 }
 
 /// The address of `portal` for one who came to `local`. A wildcard is the very address that the
-/// initiator has reached, if the wildcard is of its family; a loopback address is of no use elsewhere.
+/// initiator has reached, if the wildcard is of its family; a loopback or link-local address is of no use elsewhere.
 fn reachable(portal: SocketAddr, local: SocketAddr) -> Option<SocketAddr> {
     let here = local.ip().to_canonical();
     let ip = portal.ip().to_canonical();
     if !ip.is_unspecified() {
-        return (!ip.is_loopback() || here.is_loopback()).then(|| plain(ip, portal.port()));
+        let in_reach = !ip.is_loopback() || here.is_loopback();
+        let on_link = [0, scope(local)].contains(&scope(portal));
+        return (in_reach && on_link).then(|| plain(ip, portal.port()));
     }
     // Its port may be another than the one that the initiator came to.
     portal_covers(portal, SocketAddr::new(here, portal.port())).then(|| plain(here, portal.port()))
@@ -137,7 +145,7 @@ mod tests {
 
     use super::*;
     use crate::session::keys::{Negotiated, SessionType};
-    use crate::target::{Acl, Auth, Tpg, TpgParams};
+    use crate::target::{Acl, Auth, Discovery, TpgParams};
 
     const INITIATOR: &str = "iqn.2026-01.a.initiator:one";
 
@@ -156,7 +164,7 @@ mod tests {
     }
 
     fn target(name: &str, tpgs: Vec<Tpg>) -> Arc<Target> {
-        Arc::new(Target { iqn: format!("iqn.2026-01.a.target:{name}"), alias: None, tpgs })
+        Arc::new(Target { iqn: format!("iqn.2026-01.a.target:{name}"), alias: None, redirect: None, tpgs })
     }
 
     fn catalog() -> Catalog {
@@ -173,7 +181,7 @@ mod tests {
                 ],
             ),
         ];
-        Catalog { targets, discovery_auth: Auth::default() }
+        Catalog { targets, ..Catalog::default() }
     }
 
     fn session(initiator: &str, local: &str, target: Option<Arc<Target>>) -> Established {
@@ -237,6 +245,36 @@ mod tests {
         assert!(ask(&mut here, "SendTargets=All;").contains("TargetAddress=127.0.0.1:3260,2;"));
         let mut there = session(INITIATOR, "192.0.2.1:3260", None);
         assert!(!ask(&mut there, "SendTargets=All;").contains("127.0.0.1"));
+    }
+
+    #[test]
+    fn link_local_portals_are_for_those_on_their_link() {
+        let group = group(1, &["[fe80::1%2]:3260"], true);
+        let catalog = Catalog { targets: vec![target("link", vec![group])], ..Catalog::default() };
+        let shown = |local| {
+            let answer =
+                answer(&catalog, &mut session(INITIATOR, local, None), b"SendTargets=All\0").unwrap();
+            String::from_utf8(answer).unwrap()
+        };
+        assert!(shown("[fe80::1%2]:3260").contains("TargetAddress=[fe80::1]:3260,1\0"));
+        assert_eq!(shown("[fe80::7%3]:3260"), "");
+        assert_eq!(shown("[2001:db8::1]:3260"), "");
+    }
+
+    #[test]
+    fn only_groups_that_were_reached_if_so_configured() {
+        let discovery = Discovery { own_portal_only: true, ..Discovery::default() };
+        let catalog = Catalog { discovery, ..catalog() };
+        let mut visitor = session(INITIATOR, "192.0.2.7:3260", None);
+        let answer = answer(&catalog, &mut visitor, b"SendTargets=All\0").unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(
+            answer.contains("TargetAddress=192.0.2.7:3260,9\0TargetAddress=[2001:db8::7]:3261,9\0"),
+            "{answer}"
+        );
+        let mut elsewhere = session(INITIATOR, "192.0.2.1:3260", None);
+        let answer = super::answer(&catalog, &mut elsewhere, b"SendTargets=All\0").unwrap();
+        assert!(!String::from_utf8(answer).unwrap().contains("target:two"));
     }
 
     #[test]

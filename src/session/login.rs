@@ -150,7 +150,10 @@ impl Login {
     fn refusal(&mut self, bhs: &LoginRequest, fault: Fault) -> LoginReply {
         self.over = true;
         self.talk = None;
-        let pdu = self.frame.refusal(bhs, fault.status());
+        let pdu = match &fault {
+            Fault::Moved(redirect) => self.frame.redirection(bhs, redirect, fault.status()),
+            _ => self.frame.refusal(bhs, fault.status()),
+        };
         self.fault.get_or_insert(fault);
         LoginReply::Refuse(pdu)
     }
@@ -178,6 +181,7 @@ impl Login {
             }
             let text = self.gathered.take();
             let answer = self.read(&text, turn, entropy)?;
+            self.send_on(turn)?;
             self.outgoing = Outgoing::new(answer);
         }
         self.send(bhs, turn)
@@ -260,6 +264,13 @@ impl Login {
             out.pair(key, NOT_UNDERSTOOD);
         }
         Ok(out.into_bytes())
+    }
+
+    /// Whoever has proved what is to be proved is told if the target is elsewhere.
+    fn send_on(&self, turn: Turn) -> Result<(), Fault> {
+        let proved = self.stage != Stage::SECURITY || (self.ready && turn.transit.is_some());
+        let redirect = self.talk.as_ref().and_then(|talk| talk.party.redirect(self.local));
+        redirect.filter(|_| proved).map_or(Ok(()), |redirect| Err(Fault::Moved(redirect)))
     }
 
     fn introduce(&self, said: &Statements<'_>, out: &mut TextWriter) -> Result<Talk, Fault> {
@@ -360,7 +371,7 @@ impl Talk {
         out: &mut TextWriter,
     ) -> Result<bool, Fault> {
         let auth = self.party.auth(catalog)?;
-        let moved = self.security.step(said, auth, &self.party.algorithms(), entropy, out)?;
+        let moved = self.security.step(said, auth, self.party.algorithms(catalog), entropy, out)?;
         let passed = self.security.passed(auth);
         if turn.transit.is_some() && !passed && !moved {
             return Err(Fault::NotAuthenticated);

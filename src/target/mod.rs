@@ -4,12 +4,14 @@
 //! in an `Arc`, and a change is a new snapshot. Nothing here does I/O.
 
 mod auth;
+mod redirect;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use auth::{Auth, ChapAlgorithm, Credential};
+pub use redirect::Redirect;
 
 use crate::ids::LuId;
 use crate::scsi::TargetPort;
@@ -19,8 +21,28 @@ use crate::scsi::TargetPort;
 pub struct Catalog {
     /// The targets, in the order of the configuration.
     pub targets: Vec<Arc<Target>>,
-    /// What a discovery session must prove. Without credentials discovery is open.
-    pub discovery_auth: Auth,
+    /// Who may ask which targets there are, and what is shown.
+    pub discovery: Discovery,
+    /// Portals that send every visitor elsewhere.
+    pub redirects: Vec<(SocketAddr, Redirect)>,
+}
+
+/// Discovery sessions.
+#[derive(Debug)]
+pub struct Discovery {
+    /// What they must prove. Without credentials discovery is open.
+    pub auth: Auth,
+    /// The CHAP algorithms that are allowed.
+    pub chap_algorithms: Vec<ChapAlgorithm>,
+    /// Whether only the groups are shown that listen where the initiator has come in.
+    pub own_portal_only: bool,
+}
+
+impl Default for Discovery {
+    fn default() -> Self {
+        let chap_algorithms = TpgParams::default().chap_algorithms;
+        Self { auth: Auth::default(), chap_algorithms, own_portal_only: false }
+    }
 }
 
 /// An iSCSI target node.
@@ -30,6 +52,8 @@ pub struct Target {
     pub iqn: String,
     /// TargetAlias (RFC 7143 section 13.7), for people.
     pub alias: Option<String>,
+    /// Where those who log in to it are sent, if they are.
+    pub redirect: Option<Redirect>,
     /// Its target portal groups.
     pub tpgs: Vec<Tpg>,
 }
@@ -161,6 +185,14 @@ impl Catalog {
         self.targets.iter().find(|t| t.iqn == iqn)
     }
 
+    /// Where a visitor is sent who has arrived at `local`, if the portal sends its visitors on.
+    pub fn redirect_at(&self, local: SocketAddr) -> Option<Redirect> {
+        let here = self.redirects.iter().filter(|(portal, _)| portal_covers(*portal, local));
+        // A portal that names the address counts before a wildcard.
+        let (_, redirect) = here.min_by_key(|(portal, _)| portal.ip().is_unspecified())?;
+        redirect.moves(local).then_some(*redirect)
+    }
+
     /// The target ports by which a logical unit is reached, in the order of the configuration.
     pub fn ports_of(&self, lu: LuId) -> Vec<TargetPort> {
         self.targets.iter().flat_map(|t| t.ports_of(lu)).collect()
@@ -212,13 +244,23 @@ impl Tpg {
 }
 
 /// Whether a listener on `portal` is one that `local` can have arrived at. An IPv4-mapped IPv6
-/// address is the IPv4 address; `[::]` takes IPv4 too, as the listener does.
+/// address is the IPv4 address; `[::]` takes IPv4 too, as the listener does. A link-local address is another on each
+/// link.
 pub fn portal_covers(portal: SocketAddr, local: SocketAddr) -> bool {
-    if portal.port() != local.port() {
+    let other_link = scope(portal) != 0 && scope(local) != 0 && scope(portal) != scope(local);
+    if portal.port() != local.port() || other_link {
         return false;
     }
     let (portal, local) = (portal.ip().to_canonical(), local.ip().to_canonical());
     portal == local || (portal.is_unspecified() && (portal.is_ipv6() || local.is_ipv4()))
+}
+
+/// The link of a link-local address; zero: it is none, or of whichever link.
+pub fn scope(address: SocketAddr) -> u32 {
+    match address {
+        SocketAddr::V6(v6) => v6.scope_id(),
+        SocketAddr::V4(_) => 0,
+    }
 }
 
 #[cfg(test)]
@@ -247,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_unit_is_reached_where_somebody_sees_it() {
-        let target = |tpgs| Arc::new(Target { iqn: "iqn.t".into(), alias: None, tpgs });
+        let target = |tpgs| Arc::new(Target { iqn: "iqn.t".into(), alias: None, redirect: None, tpgs });
         let ports = |open| {
             let other = Tpg { tag: 2, relative_port: 7, luns: vec![], ..tpg(true) };
             let catalog = Catalog { targets: vec![target(vec![tpg(open), other])], ..Catalog::default() };
@@ -261,7 +303,7 @@ mod tests {
     fn a_port_is_in_the_group_that_its_lun_names() {
         let lun = |lu, group| Lun { lun: 1, lu: LuId(lu), read_only: false, group };
         let other = Tpg { relative_port: 7, luns: vec![lun(1, 2), lun(0, 5)], ..tpg(true) };
-        let target = Target { iqn: "iqn.t".into(), alias: None, tpgs: vec![tpg(true), other] };
+        let target = Target { iqn: "iqn.t".into(), alias: None, redirect: None, tpgs: vec![tpg(true), other] };
         assert_eq!(target.members_of(LuId(0)).collect::<Vec<_>>(), [(0, 1), (5, 7)]);
         assert_eq!(target.members_of(LuId(1)).collect::<Vec<_>>(), [(2, 7)]);
     }
@@ -275,5 +317,29 @@ mod tests {
         assert!(portal_covers(any4, local) && portal_covers(any4, mapped) && !portal_covers(any4, v6));
         assert!(portal_covers(any6, local) && portal_covers(any6, mapped) && portal_covers(any6, v6));
         assert!(!portal_covers("0.0.0.0:3261".parse().unwrap(), local));
+    }
+
+    #[test]
+    fn a_link_local_address_is_another_on_each_link() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let portal = at("[fe80::1%2]:3260");
+        assert!(
+            portal_covers(portal, at("[fe80::1%2]:3260")) && !portal_covers(portal, at("[fe80::1%3]:3260"))
+        );
+        assert!(portal_covers(at("[::]:3260"), at("[fe80::1%3]:3260")));
+    }
+
+    #[test]
+    fn portals_send_their_visitors_on() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let to = |text| Redirect { to: at(text), permanent: false };
+        let redirects =
+            vec![(at("0.0.0.0:3260"), to("192.0.2.1:3260")), (at("192.0.2.2:3260"), to("192.0.2.3:3260"))];
+        let catalog = Catalog { redirects, ..Catalog::default() };
+        let sent = |local| catalog.redirect_at(at(local)).map(|r| r.to);
+        assert_eq!(sent("192.0.2.9:3260"), Some(at("192.0.2.1:3260")));
+        assert_eq!(sent("192.0.2.2:3260"), Some(at("192.0.2.3:3260")));
+        assert_eq!(sent("[::ffff:192.0.2.1]:3260"), None, "who is there already is served");
+        assert_eq!(sent("192.0.2.9:3261"), None);
     }
 }

@@ -7,15 +7,32 @@ use toml::Spanned;
 
 use super::file::{FileChap, FileDiscovery};
 use super::resolve::Resolver;
+use super::{params, words};
 use crate::admin::secret;
-use crate::target::{Auth, Credential};
+use crate::target::{Auth, Credential, Discovery};
 
 /// A name longer than a text value may be could not be sent (RFC 7143 section 6.1).
 const USER_MAX: usize = 255;
 
 /// `[discovery]`.
-pub(super) fn discovery(file: FileDiscovery, cx: &mut Resolver<'_>) -> Auth {
-    resolve(file.chap, file.mutual_chap, cx)
+pub(super) fn discovery(file: FileDiscovery, cx: &mut Resolver<'_>) -> Discovery {
+    let default = Discovery::default();
+    Discovery {
+        auth: resolve(file.chap, file.mutual_chap, cx),
+        chap_algorithms: params::algorithms(&file.chap_algorithms, cx).unwrap_or(default.chap_algorithms),
+        own_portal_only: file.show.is_some_and(|show| own_portal_only(&show, cx)),
+    }
+}
+
+fn own_portal_only(show: &Spanned<String>, cx: &mut Resolver<'_>) -> bool {
+    let what = show.get_ref();
+    if !["all", "portal"].contains(&what.as_str()) {
+        let reason = "all is every portal of what an initiator may log in to, portal only those of the groups that it \
+                      has reached";
+        let remedy = words::suggestion(what, ["all", "portal"]);
+        cx.error(show, format!("discovery cannot show \"{what}\""), reason, remedy);
+    }
+    what == "portal"
 }
 
 /// The credentials of one door. What is wrong with one leaves the others.

@@ -51,6 +51,7 @@ sections! {
         server: table<FileServer>,
         discovery: table<FileDiscovery>,
         backstore: tables<FileBackstore>,
+        portal: tables<FilePortal>,
         target: tables<FileTarget>,
     }
 
@@ -75,6 +76,26 @@ sections! {
     FileDiscovery "[discovery]" {
         chap: one_or_more<FileChap>,
         mutual_chap: table<FileChap>,
+        chap_algorithms: leaf<Vec<Spanned<String>>>,
+        show: leaf<String>,
+    }
+
+    /// An address of this host at which groups listen: its sockets, and where its visitors go.
+    FilePortal @here "[[portal]]" {
+        address: leaf<String>,
+        dscp: leaf<Word>,
+        keepalive: leaf<Word>,
+        keepalive_interval: leaf<Word>,
+        keepalive_probes: leaf<u16>,
+        user_timeout: leaf<Word>,
+        congestion: leaf<String>,
+        redirect: table<FileRedirect>,
+    }
+
+    /// Another address, to which initiators are sent.
+    FileRedirect @here "{ to = \"…\", permanent = true }" {
+        to: leaf<String>,
+        permanent: leaf<bool>,
     }
 
     /// Storage.
@@ -114,6 +135,7 @@ sections! {
     FileTarget @here "[[target]]" {
         iqn: leaf<String>,
         alias: leaf<String>,
+        redirect: table<FileRedirect>,
         tpg: tables<FileTpg>,
     }
 

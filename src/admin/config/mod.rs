@@ -3,7 +3,8 @@
 //! Two representations. As written (`file`): every key with its place. Resolved ([`Config`]): sizes in
 //! bytes, names normalised, references followed, nothing left to check. The one conversion between them is
 //! where all checking is, and it goes on after a mistake, so that one run tells of all of them. It looks at
-//! no device and opens no socket: a disk that is absent today is no mistake in the file.
+//! no device and opens no socket: a disk that is absent today is no mistake in the file. Only interfaces that
+//! link-local addresses name must be there.
 
 mod alua;
 mod auth;
@@ -34,14 +35,15 @@ use std::sync::Arc;
 use toml::de::DeTable;
 
 pub use names::{check_iqn, default_iqn};
-pub use portal::{DEFAULT_PORT, check_open, parse_portal};
+pub use portal::{DEFAULT_PORT, PortalConfig, check_open, parse_portal};
 pub use problem::{At, Problem, Report, Severity};
 pub use server::{DEFAULT_BUFFER_MEMORY, Limits, MAX_POLL_US, ServerConfig, parse_buffer_memory};
 pub use source::Source;
 pub use store::check_geometry;
 
+use super::listen::Portal;
 use crate::store::StoreConfig;
-use crate::target::{Auth, Catalog, Target};
+use crate::target::{Catalog, Discovery, Target};
 use file::FileConfig;
 use resolve::Resolver;
 
@@ -60,23 +62,30 @@ pub struct Config {
     pub stores: Vec<StoreConfig>,
     /// The targets, in the order of the file.
     pub targets: Vec<Target>,
-    /// What a discovery session must prove.
-    pub discovery_auth: Auth,
+    /// Who may ask which targets there are, and what is shown.
+    pub discovery: Discovery,
+    /// What is said of portals, in the order of the file.
+    pub portals: Vec<PortalConfig>,
 }
 
 impl Config {
     /// The addresses to listen on, each once, in the order of the file.
-    pub fn listeners(&self) -> Vec<SocketAddr> {
+    pub fn listeners(&self) -> Vec<Portal> {
         let mut seen = std::collections::HashSet::new();
         let portals = self.targets.iter().flat_map(|t| &t.tpgs).flat_map(|g| &g.portals);
-        portals.copied().filter(|p| seen.insert(*p)).collect()
+        portals.filter(|p| seen.insert(**p)).map(|p| self.portal(*p)).collect()
+    }
+
+    fn portal(&self, address: SocketAddr) -> Portal {
+        let said = self.portals.iter().find(|p| p.address == address);
+        said.map_or(address.into(), |p| Portal { address, options: p.options.clone() })
     }
 
     /// Puts the addresses that listeners got in the place of those that were asked for: port 0 means
     /// "any free port", and groups must know their real one.
     pub fn bind(&mut self, bound: &[(SocketAddr, SocketAddr)]) {
-        let portals = self.targets.iter_mut().flat_map(|t| &mut t.tpgs).flat_map(|g| &mut g.portals);
-        for portal in portals {
+        let listed = self.targets.iter_mut().flat_map(|t| &mut t.tpgs).flat_map(|g| &mut g.portals);
+        for portal in listed.chain(self.portals.iter_mut().map(|p| &mut p.address)) {
             if let Some((_, got)) = bound.iter().find(|(asked, _)| asked == portal) {
                 *portal = *got;
             }
@@ -87,7 +96,8 @@ impl Config {
     pub fn take_catalog(&mut self) -> Catalog {
         Catalog {
             targets: std::mem::take(&mut self.targets).into_iter().map(Arc::new).collect(),
-            discovery_auth: std::mem::take(&mut self.discovery_auth),
+            discovery: std::mem::take(&mut self.discovery),
+            redirects: self.portals.iter().filter_map(|p| Some((p.address, p.redirect?))).collect(),
         }
     }
 }

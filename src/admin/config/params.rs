@@ -117,7 +117,10 @@ fn seconds(value: &Value<super::reader::Word>, cx: &mut Resolver<'_>) -> Option<
     u16::try_from(period.as_secs()).ok()
 }
 
-fn algorithms(value: &Value<Vec<Spanned<String>>>, cx: &mut Resolver<'_>) -> Option<Vec<ChapAlgorithm>> {
+pub(super) fn algorithms(
+    value: &Value<Vec<Spanned<String>>>,
+    cx: &mut Resolver<'_>,
+) -> Option<Vec<ChapAlgorithm>> {
     let value = value.as_ref()?;
     if value.get_ref().is_empty() {
         let remedy = "name some of md5, sha1, sha256 and sha3-256, or remove the line";

@@ -7,7 +7,7 @@ use super::file::{FileConfig, Value};
 use super::problem::{At, Problem};
 use super::reader::{Here, Word};
 use super::store::Stores;
-use super::{Config, auth, server, target};
+use super::{Config, auth, portal, server, target};
 use crate::admin::{period, secret, size};
 
 /// What a resolution knows of its file, and what it found wrong.
@@ -16,6 +16,8 @@ pub(super) struct Resolver<'a> {
     mode: Option<u32>,
     problems: Vec<Problem>,
     inline_secret: Option<Range<usize>>,
+    /// The targets that send initiators elsewhere, and where that stands.
+    pub(super) moved: Vec<(String, Range<usize>)>,
 }
 
 /// A number between two others, with the reason for both.
@@ -30,7 +32,7 @@ pub(super) struct Bounds {
 
 impl<'a> Resolver<'a> {
     pub(super) fn new(dir: &'a Path, mode: Option<u32>, problems: Vec<Problem>) -> Self {
-        Self { dir, mode, problems, inline_secret: None }
+        Self { dir, mode, problems, inline_secret: None, moved: Vec::new() }
     }
 
     /// Resolves the whole file.
@@ -39,8 +41,9 @@ impl<'a> Resolver<'a> {
         let stores = Stores::resolve(file.backstore.unwrap_or_default(), self);
         let targets = target::resolve(file.target.unwrap_or_default(), &stores, self);
         stores.alua.check_used(&targets, self);
-        let discovery_auth = file.discovery.map(|d| auth::discovery(d, self)).unwrap_or_default();
-        Config { server, stores: stores.configs, targets, discovery_auth }
+        let discovery = file.discovery.map(|d| auth::discovery(d, self)).unwrap_or_default();
+        let portals = portal::resolve(file.portal.unwrap_or_default(), &targets, self);
+        Config { server, stores: stores.configs, targets, discovery, portals }
     }
 
     /// Everything found wrong.

@@ -12,7 +12,7 @@ use super::portal::{check_open, parse_portal};
 use super::reader::Here;
 use super::resolve::{Bounds, Resolver};
 use super::store::Stores;
-use super::{alua, auth, params, words};
+use super::{alua, auth, params, portal, words};
 use crate::ids::LuId;
 use crate::target::{Acl, Lun, Target, Tpg, TpgParams, portal_covers};
 
@@ -44,8 +44,11 @@ pub(super) fn resolve(files: Vec<FileTarget>, stores: &Stores, cx: &mut Resolver
 fn target(file: FileTarget, stores: &Stores, taken: &mut Taken, cx: &mut Resolver<'_>) -> Target {
     let iqn = target_name(&file, taken, cx);
     let alias = alias(&file.alias, cx);
+    let moved = file.redirect.as_ref().map(|redirect| redirect.here.span.clone());
+    cx.moved.extend(moved.map(|span| (iqn.clone(), span)));
+    let redirect = file.redirect.and_then(|redirect| portal::redirect(redirect, cx));
     let groups = file.tpg.unwrap_or_default();
-    if groups.is_empty() {
+    if groups.is_empty() && redirect.is_none() {
         let reason = "initiators reach a target through the portals of its groups";
         cx.warning(file.here.span, "this target has no group", reason, "add a [[target.tpg]] with portals");
     }
@@ -59,7 +62,7 @@ fn target(file: FileTarget, stores: &Stores, taken: &mut Taken, cx: &mut Resolve
         check_overlap(&group.0, &spans, &mut portals, cx);
         tpgs.push(group.0);
     }
-    Target { iqn, alias, tpgs }
+    Target { iqn, alias, redirect, tpgs }
 }
 
 fn target_name(file: &FileTarget, taken: &mut Taken, cx: &mut Resolver<'_>) -> String {

@@ -1,6 +1,7 @@
 //! One test per kind of mistake: that it is found, where, and what is said.
 
 use std::path::Path;
+use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
@@ -234,7 +235,7 @@ fn credentials() {
     let both = format!("chap = {{ user = \"u\", {secret}, secret_file = \"/x\" }}");
     assert!(one_error(&discovery(&both)).contains("as well as"));
     let config = good(&discovery(&twice.replacen("\"u\"", "\"v\"", 1)));
-    assert_eq!(config.discovery_auth.chap.len(), 2);
+    assert_eq!(config.discovery.auth.chap.len(), 2);
 }
 
 #[test]
@@ -247,7 +248,7 @@ fn secret_files_are_found_beside_the_configuration() {
     let set = |mode| std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
     let read = || parse(Source::new("t", text.clone()), dir.path(), Some(0o644));
     set(0o600);
-    assert_eq!(read().unwrap().0.discovery_auth.chap[0].secret.expose_secret(), "correct horse");
+    assert_eq!(read().unwrap().0.discovery.auth.chap[0].secret.expose_secret(), "correct horse");
     set(0o644);
     assert!(read().unwrap_err().to_string().contains("chmod 600"));
     std::fs::remove_file(&file).unwrap();
@@ -441,11 +442,135 @@ fn server_settings() {
     }
 }
 
+/// A file with a target that listens at `portals`, and `lines` about portals.
+fn with_portals(portals: &str, lines: &str) -> String {
+    format!(
+        "{lines}\n{}",
+        group(&format!(
+            "any_initiator = true\nchap = {{ user = \"u\", secret = \"correct horse\" }}\nportals = [{portals}]"
+        ))
+    )
+}
+
+const ONE: &str = "\"192.0.2.1:3260\"";
+
+#[test]
+fn portals_are_set() {
+    let text = with_portals(
+        ONE,
+        "[[portal]]\naddress = \"192.0.2.1\"\ndscp = \"AF31\"\nkeepalive = \"1m\"\nkeepalive_interval = 5\n\
+         keepalive_probes = 3\nuser_timeout = \"30s\"\ncongestion = \"bbr\"\n\
+         redirect = { to = \"[2001:db8::2]:3261\", permanent = true }",
+    );
+    let mut config = good(&text);
+    let listener = config.listeners().remove(0);
+    let options = listener.options;
+    assert_eq!((options.dscp, options.congestion.as_deref()), (Some(26), Some("bbr")));
+    assert_eq!(options.user_timeout, Some(Duration::from_secs(30)));
+    let keepalive = options.keepalive.unwrap();
+    assert_eq!((keepalive.idle, keepalive.probes), (Some(Duration::from_secs(60)), Some(3)));
+    assert_eq!(keepalive.interval, Some(Duration::from_secs(5)));
+    let redirect = config.take_catalog().redirect_at("192.0.2.1:3260".parse().unwrap()).unwrap();
+    assert_eq!((redirect.to.to_string().as_str(), redirect.permanent), ("[2001:db8::2]:3261", true));
+    let off = good(&with_portals(ONE, "[[portal]]\naddress = \"192.0.2.1\"\nkeepalive = 0\ndscp = 46"));
+    let options = off.listeners().remove(0).options;
+    assert_eq!((options.keepalive, options.dscp), (None, Some(46)));
+}
+
+#[test]
+fn portals_that_cannot_be_set_so() {
+    let error = |lines: &str| one_error(&with_portals(ONE, &format!("[[portal]]\n{lines}")));
+    let at = |line: &str| error(&format!("address = \"192.0.2.1\"\n{line}"));
+    assert!(error("dscp = 1").starts_with("t.toml:1:1: this [[portal]] has no `address`"));
+    assert!(
+        error("address = \"storage\"").starts_with("t.toml:2:11: \"storage\" is not an address and a port")
+    );
+    assert!(error("address = \"192.0.2.2\"").starts_with("t.toml:2:11: no group listens at 192.0.2.2:3260"));
+    let again = at("[[portal]]\naddress = \"192.0.2.1:3260\"");
+    assert!(again.starts_with("t.toml:4:11: there is a [[portal]] 192.0.2.1:3260 already"), "{again}");
+    for (line, told) in [
+        ("dscp = 64", "3:8: \"64\" is no differentiated services code point"),
+        ("dscp = \"af14\"", "3:8: \"af14\" is no differentiated services code point"),
+        ("keepalive = \"10h\"", "3:13: 10h is too large"),
+        ("keepalive = \"1500ms\"", "3:13: this is not a whole number of seconds"),
+        ("keepalive_interval = 0", "3:22: 0s is too small"),
+        ("keepalive_probes = 128", "3:20: 128 is too large"),
+        ("user_timeout = \"500ms\"", "3:16: 500ms is too small"),
+        ("congestion = \"a b\"", "3:14: \"a b\" is no congestion control"),
+        ("congestion = \"0123456789abcdef\"", "3:14: \"0123456789abcdef\" is no congestion control"),
+        ("redirect = { permanent = true }", "3:12: this redirect has no `to`"),
+        ("redirect = { to = \"storage:3260\" }", "3:19: \"storage:3260\" is not an address to which"),
+        ("redirect = { to = \"0.0.0.0:3260\" }", "3:19: \"0.0.0.0:3260\" is not an address to which"),
+        (
+            "redirect = { to = \"[fe80::1%lo]:3260\" }",
+            "3:19: \"[fe80::1%lo]:3260\" is not an address to which",
+        ),
+        ("redirect = { to = \"[fe80::1]:3260\" }", "3:19: \"[fe80::1]:3260\" is not an address to which"),
+        ("redirect = \"192.0.2.2:3260\"", "3:12: `redirect` is a string here"),
+        ("redirect = { too = \"192.0.2.2\", to = \"192.0.2.2\" }", "3:14: \"too\" is not a setting"),
+        ("congestion_control = \"bbr\"", "3:1: \"congestion_control\" is not a setting of [[portal]]"),
+    ] {
+        let error = at(line);
+        assert!(error.starts_with(&format!("t.toml:{told}")), "{line}: {error}");
+    }
+    let covered =
+        with_portals("\"0.0.0.0:3260\", \"192.0.2.1:3260\"", "[[portal]]\naddress = \"192.0.2.1\"\ndscp = 1");
+    assert!(one_error(&covered).starts_with("t.toml:3:8: 192.0.2.1:3260 has no socket of its own"));
+}
+
+#[test]
+fn nobody_is_sent_in_a_circle() {
+    let sent = |portal: &str, to: &str| {
+        format!("[[portal]]\naddress = \"{portal}\"\nredirect = {{ to = \"{to}\" }}\n")
+    };
+    let itself = one_error(&with_portals(ONE, &sent("192.0.2.1", "192.0.2.1")));
+    assert!(
+        itself.starts_with(
+            "t.toml:3:12: initiators are sent to 192.0.2.1:3260, a portal of this file; and from"
+        ),
+        "{itself}"
+    );
+    let two = "\"192.0.2.1:3260\", \"192.0.2.2:3260\"";
+    let round = sent("192.0.2.1", "192.0.2.2") + &sent("192.0.2.2", "192.0.2.1");
+    assert_eq!(errors(&with_portals(two, &round)).len(), 2);
+    good(&with_portals(two, &sent("192.0.2.1", "192.0.2.2")));
+    good(&with_portals("\"0.0.0.0:3260\"", &sent("0.0.0.0", "192.0.2.1")));
+    // A target that sends to a portal that sends back.
+    let target = |to: &str, lines: &str| {
+        let text = with_portals(two, lines);
+        text.replace("[[target.tpg]]", &format!("redirect = {{ to = \"{to}\" }}\n[[target.tpg]]"))
+    };
+    good(&target("192.0.2.2", ""));
+    good(&target("198.51.100.1", ""));
+    let error = one_error(&target("192.0.2.2", &sent("192.0.2.2", "192.0.2.1")));
+    assert!(error.contains("and from there back again"), "{error}");
+    let other = "[[target]]\niqn = \"iqn.2026-11.org.example:other\"\n[[target.tpg]]\nportals = [\"192.0.2.9:3260\"]\n";
+    let stranded = one_error(&format!("{}{other}", target("192.0.2.9", "")));
+    assert!(stranded.contains("where no group of this target listens; and are refused there"), "{stranded}");
+    // A target may have left altogether.
+    let left = "[[target]]\niqn = \"iqn.2026-11.org.example:left\"\nredirect = { to = \"192.0.2.9\", permanent = true }\n";
+    assert_eq!(warnings(left), "");
+}
+
+#[test]
+fn what_discovery_shows() {
+    assert!(!good(&discovery("show = \"all\"")).discovery.own_portal_only);
+    assert!(good(&discovery("show = \"portal\"")).discovery.own_portal_only);
+    let error = one_error(&discovery("show = \"portals\""));
+    assert!(error.starts_with("t.toml:2:8: discovery cannot show \"portals\""), "{error}");
+    assert!(error.ends_with("did you mean \"portal\"?"), "{error}");
+    let some = good(&discovery("chap_algorithms = [\"sha256\"]"));
+    assert_eq!(some.discovery.chap_algorithms, [crate::target::ChapAlgorithm::Sha256]);
+    assert!(
+        one_error(&discovery("chap_algorithms = [\"sha512\"]")).starts_with("t.toml:2:20: there is no CHAP")
+    );
+}
+
 #[test]
 fn port_0_becomes_the_real_one() {
     let mut config = good(&group("any_initiator = true\nportals = [\"127.0.0.1:0\"]"));
     let got = "127.0.0.1:4711".parse().unwrap();
-    config.bind(&[(config.listeners()[0], got)]);
+    config.bind(&[(config.listeners()[0].address, got)]);
     assert!(config.take_catalog().targets[0].tpg_at(got).is_some());
 }
 

@@ -18,8 +18,8 @@ use super::client::{Client, Manner};
 use super::post::Post;
 use crate::ids::{CoreId, LuId};
 use crate::mem::{Memory, Pages, Pool, PoolConfig, Region, RegionId};
+use crate::ring::Driver;
 use crate::ring::sim::{DiskConfig, Faults, Sim, World as Below};
-use crate::ring::{Driver, SocketOptions};
 use crate::scsi::{
     Counters, DEFAULT_GROUP, Group, Groups, Identity, Lu, LuFacts, LuState, Naa, Persistent, Supported, Thin,
 };
@@ -205,9 +205,10 @@ fn catalog(addresses: [SocketAddr; 2], plan: &Plan) -> Arc<Catalog> {
     let target = Target {
         iqn: TARGET.into(),
         alias: None,
+        redirect: None,
         tpgs: (0..1 + u16::from(plan.two_ports)).map(tpg).collect(),
     };
-    Arc::new(Catalog { targets: vec![Arc::new(target)], discovery_auth: Auth::default() })
+    Arc::new(Catalog { targets: vec![Arc::new(target)], ..Catalog::default() })
 }
 
 fn setup(catalog: Arc<Catalog>, plan: &Plan, saved: &Saved) -> Arc<Setup> {
@@ -234,7 +235,6 @@ fn setup(catalog: Arc<Catalog>, plan: &Plan, saved: &Saved) -> Arc<Setup> {
             level: None,
             login_timeout: Duration::from_secs(15),
         },
-        socket_options: SocketOptions::default(),
         saver,
         entropy: |bytes| bytes.fill(7),
     })

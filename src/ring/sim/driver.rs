@@ -11,9 +11,7 @@ use super::world::{Inner, Thing};
 use super::{Faults, World};
 use crate::mem::{Memory, Place, Region, RegionId};
 use crate::ring::op::Part;
-use crate::ring::{
-    Bell, Caps, Done, Driver, Ends, File, Key, Kind, Op, RecvOp, SendOp, SocketOptions, Stats, Wait,
-};
+use crate::ring::{Bell, Caps, Done, Driver, Ends, File, Key, Kind, Op, RecvOp, SendOp, Stats, Wait};
 
 /// What bytes are while an operation may write them: anything, and certainly not what was there before.
 const ANYTHING: u8 = 0xdb;
@@ -288,7 +286,7 @@ impl Driver for Sim {
 
     fn close_file(&mut self, _file: File) {}
 
-    fn adopt(&mut self, fd: RawFd, _options: &SocketOptions) -> io::Result<Ends> {
+    fn adopt(&mut self, fd: RawFd) -> io::Result<Ends> {
         let mut inner = self.world.inner();
         let stream = inner.stream(fd)?;
         stream.available().map(|_| stream.ends)

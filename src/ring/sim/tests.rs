@@ -126,7 +126,7 @@ fn connections_are_accepted_shut_down_and_reset() {
     rig.turn();
     let near = rig.world.connect(from, to, 100).unwrap();
     let fd = rig.run(Kind::Accept { listener }).result;
-    let ends = rig.sim.adopt(fd, &crate::ring::SocketOptions::default()).unwrap();
+    let ends = rig.sim.adopt(fd).unwrap();
     assert_eq!((ends.local, ends.peer), (to, from));
     assert_eq!(rig.world.write(near, b"hello").unwrap(), 5);
     let got = rig.run(recv(fd, None, 3));

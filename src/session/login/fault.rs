@@ -2,6 +2,7 @@
 
 use crate::session::chap::ChapError;
 use crate::session::keys::negotiate::KeyError;
+use crate::target::Redirect;
 use crate::wire::codes::{LoginStatus, Stage};
 use crate::wire::name::NameError;
 use crate::wire::text::TextError;
@@ -64,6 +65,9 @@ pub enum Fault {
     /// No such target, or not at this portal.
     #[error("no such target at this portal")]
     NotFound,
+    /// The initiator is to log in elsewhere.
+    #[error("it is sent to {}", .0.to)]
+    Moved(Redirect),
     /// The initiator has no access to the target.
     #[error("the initiator has no access to this target")]
     NoAccess,
@@ -94,6 +98,8 @@ impl Fault {
             Self::Version(_) => LoginStatus::UNSUPPORTED_VERSION,
             Self::Missing(_) => LoginStatus::MISSING_PARAMETER,
             Self::SessionType => LoginStatus::SESSION_TYPE_NOT_SUPPORTED,
+            Self::Moved(Redirect { permanent: false, .. }) => LoginStatus::MOVED_TEMPORARILY,
+            Self::Moved(Redirect { permanent: true, .. }) => LoginStatus::MOVED_PERMANENTLY,
             Self::NotFound => LoginStatus::NOT_FOUND,
             Self::NoAccess => LoginStatus::AUTHORIZATION_FAILURE,
             Self::NotAuthenticated | Self::NoCommonMethod | Self::Chap(_) => {

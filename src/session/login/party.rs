@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::fault::Fault;
 use super::statements::Statements;
 use crate::session::keys::{Negotiated, SessionType, Wishes};
-use crate::target::{Auth, Catalog, ChapAlgorithm, Lun, Target, Tpg, TpgParams};
+use crate::target::{Auth, Catalog, ChapAlgorithm, Lun, Redirect, Target, Tpg};
 use crate::wire::name::normalise;
 use crate::wire::text::TextWriter;
 
@@ -30,7 +30,11 @@ impl Party {
     pub(super) fn enter(said: &Statements<'_>, catalog: &Catalog, local: SocketAddr) -> Result<Self, Fault> {
         let name = said.initiator_name.ok_or(Fault::Missing("InitiatorName"))?;
         let initiator = normalise(name).map_err(|e| Fault::Name("InitiatorName", e))?;
-        let door = match session_type(said.session_type)? {
+        let session_type = session_type(said.session_type)?;
+        if let Some(redirect) = catalog.redirect_at(local) {
+            return Err(Fault::Moved(redirect));
+        }
+        let door = match session_type {
             SessionType::Discovery => None,
             SessionType::Normal => Some(find_door(said, catalog, local, &initiator)?),
         };
@@ -44,7 +48,7 @@ impl Party {
     /// Later texts may state the names again (some initiators do in each stage), but not others.
     pub(super) fn check_again(&self, said: &Statements<'_>) -> Result<(), Fault> {
         let same = |said: Option<&str>, known: Option<&str>| {
-            said.is_none_or(|s| known.is_none_or(|k| s.eq_ignore_ascii_case(k)))
+            said.is_none_or(|s| known.is_none_or(|k| normalise(s).is_ok_and(|s| s == k)))
         };
         let target = self.door.as_ref().map(|(target, _)| target.iqn.as_str());
         let session_type =
@@ -75,15 +79,20 @@ impl Party {
     /// What the initiator must prove.
     pub(super) fn auth<'a>(&'a self, catalog: &'a Catalog) -> Result<&'a Auth, Fault> {
         match self.tpg() {
-            None => Ok(&catalog.discovery_auth),
+            None => Ok(&catalog.discovery.auth),
             Some(tpg) => tpg.access(&self.initiator).map(|access| access.auth).ok_or(Fault::NoAccess),
         }
     }
 
     /// The algorithms by which it may prove it.
-    pub(super) fn algorithms(&self) -> Vec<ChapAlgorithm> {
-        self.tpg()
-            .map_or_else(|| TpgParams::default().chap_algorithms, |tpg| tpg.params.chap_algorithms.clone())
+    pub(super) fn algorithms<'a>(&'a self, catalog: &'a Catalog) -> &'a [ChapAlgorithm] {
+        self.tpg().map_or(&catalog.discovery.chap_algorithms, |tpg| &tpg.params.chap_algorithms)
+    }
+
+    /// Where it is to log in instead, when it has arrived at `local`.
+    pub(super) fn redirect(&self, local: SocketAddr) -> Option<Redirect> {
+        let (target, _) = self.door.as_ref()?;
+        target.redirect.filter(|redirect| redirect.moves(local))
     }
 
     pub(super) fn wishes(&self) -> Wishes {
@@ -135,7 +144,10 @@ fn find_door(
     // A name that cannot be one is not there either.
     let name = normalise(name).map_err(|_| Fault::NotFound)?;
     let target = catalog.target(&name).ok_or(Fault::NotFound)?;
-    let group = target.tpgs.iter().position(|g| g.listens_at(local)).ok_or(Fault::NotFound)?;
+    let group = target.tpgs.iter().position(|g| g.listens_at(local));
+    // What has left altogether has no groups here, and so nobody who would be let in.
+    let left = || if target.tpgs.is_empty() { target.redirect.map(Fault::Moved) } else { None };
+    let group = group.ok_or_else(|| left().unwrap_or(Fault::NotFound))?;
     target.tpgs[group].access(initiator).ok_or(Fault::NoAccess)?;
     Ok((Arc::clone(target), group))
 }

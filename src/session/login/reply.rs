@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::session::keys::Negotiated;
-use crate::target::{ChapAlgorithm, Lun, Target};
+use crate::target::{ChapAlgorithm, Lun, Redirect, Target};
 use crate::wire::bhs::{BHS_LEN, LoginRequest, LoginResponse};
 use crate::wire::codes::LoginStatus;
 use crate::wire::flags;
 use crate::wire::sn::Sn;
+use crate::wire::text::TextWriter;
 
 /// The version of the protocol (sections 11.12.4 and 11.12.5).
 pub(super) const VERSION: u8 = 0;
@@ -119,6 +120,17 @@ impl Frame {
         response.flags = bhs.flags & flags::STAGE_MASK << flags::CSG_SHIFT;
         set_status(&mut response, status);
         Pdu { bhs: *response.as_bhs(), data: Vec::new() }
+    }
+
+    /// A refusal that says where to go. A portal group tag is not told with it (section 13.8).
+    pub(super) fn redirection(self, bhs: &LoginRequest, redirect: &Redirect, status: LoginStatus) -> Pdu {
+        let mut text = TextWriter::new();
+        text.pair("TargetAddress", redirect.to);
+        let pdu = self.refusal(bhs, status);
+        let mut response = *LoginResponse::from_bhs(&pdu.bhs);
+        let data = text.into_bytes();
+        response.set_data_len(data.len());
+        Pdu { bhs: *response.as_bhs(), data }
     }
 }
 

@@ -6,7 +6,7 @@ mod operational;
 
 use super::*;
 use crate::ids::LuId;
-use crate::target::{Acl, Auth, Credential, Lun, Target, Tpg, TpgParams};
+use crate::target::{Acl, Auth, Credential, Discovery, Lun, Target, Tpg, TpgParams};
 use crate::wire::bhs::LoginResponse;
 use crate::wire::codes::LoginStatus;
 use crate::wire::text::pairs;
@@ -51,10 +51,12 @@ fn catalog(auth: Auth, params: TpgParams) -> Catalog {
     let elsewhere = Target {
         iqn: "iqn.2026-01.a.target:elsewhere".into(),
         alias: None,
+        redirect: None,
         tpgs: vec![Tpg { portals: vec!["192.0.2.1:3261".parse().unwrap()], ..open_group() }],
     };
-    let target = Target { iqn: TARGET.into(), alias: Some("The Disk".into()), tpgs: vec![group] };
-    Catalog { targets: vec![Arc::new(elsewhere), Arc::new(target)], discovery_auth: Auth::default() }
+    let target =
+        Target { iqn: TARGET.into(), alias: Some("The Disk".into()), redirect: None, tpgs: vec![group] };
+    Catalog { targets: vec![Arc::new(elsewhere), Arc::new(target)], ..Catalog::default() }
 }
 
 fn open_group() -> Tpg {

@@ -110,12 +110,17 @@ fn catalog(window: u32) -> Arc<Catalog> {
     };
     // Many names, so that an answer to SendTargets can be longer than a PDU.
     let target = |n: u32, tpgs| {
-        Arc::new(Target { iqn: format!("iqn.2026-01.org.example:disk{n}"), alias: None, tpgs })
+        Arc::new(Target {
+            iqn: format!("iqn.2026-01.org.example:disk{n}"),
+            alias: None,
+            redirect: None,
+            tpgs,
+        })
     };
     let others = (1..20).map(|n| target(n, vec![Tpg { luns: vec![], acls: vec![], ..another() }]));
     Arc::new(Catalog {
         targets: std::iter::once(target(0, vec![group])).chain(others).collect(),
-        discovery_auth: Auth::default(),
+        ..Catalog::default()
     })
 }
 

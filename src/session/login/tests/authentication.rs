@@ -156,7 +156,10 @@ fn malformed_proofs() {
 
 #[test]
 fn discovery_has_its_own_credentials() {
-    let guarded = || Catalog { discovery_auth: one_way(), ..catalog(Auth::default(), TpgParams::default()) };
+    let guarded = || Catalog {
+        discovery: Discovery { auth: one_way(), ..Discovery::default() },
+        ..catalog(Auth::default(), TpgParams::default())
+    };
     let names = format!("InitiatorName={INITIATOR};SessionType=Discovery;");
     Peer::new(guarded()).say(OPERATIONAL, TO_FULL, &names).refused(LoginStatus::AUTHENTICATION_FAILURE);
     let mut peer = Peer::new(guarded());
