@@ -39,6 +39,36 @@ rules! {
     another_pdu_during_login_closes
     bidirectional_command_is_refused
     buffer_offset_must_follow
+    chap_algorithm_before_the_method
+    chap_by_an_algorithm_nobody_has
+    chap_by_an_algorithm_that_is_not_allowed
+    chap_by_md5
+    chap_by_sha1
+    chap_by_sha256
+    chap_by_sha3_256
+    chap_challenge_is_never_the_same
+    chap_challenge_reflected
+    chap_is_not_passed_over
+    chap_mutual
+    chap_mutual_challenge_in_base64
+    chap_mutual_challenge_too_long
+    chap_mutual_challenge_without_an_identifier
+    chap_mutual_identifier_too_large
+    chap_mutual_only_after_the_initiators_proof
+    chap_mutual_that_is_not_configured
+    chap_proof_is_taken_once
+    chap_response_before_a_challenge
+    chap_response_in_base64
+    chap_response_in_base64_too_long
+    chap_response_of_another_length
+    chap_response_that_is_no_number
+    chap_response_without_a_name
+    chap_takes_the_first_algorithm_that_is_allowed
+    chap_user_of_an_acl_counts_alone
+    chap_user_of_the_group_for_an_acl_without
+    chap_users_of_a_group
+    chap_with_a_wrong_name
+    chap_with_a_wrong_secret
     clear_task_set_leaves_others_alone
     clear_task_set_of_no_lun
     clear_tells_registrants
@@ -82,6 +112,8 @@ rules! {
     direction_of_a_write_same_is_wrong
     direction_of_an_answer_is_wrong
     discovery_takes_no_commands
+    discovery_with_chap
+    discovery_without_the_chap_it_needs
     duplicate_cmdsn_is_ignored
     duplicate_of_a_waiting_command_is_ignored
     first_command_sees_power_on
@@ -101,6 +133,8 @@ rules! {
     login_after_login_closes
     login_answer_in_pieces
     login_answer_in_pieces_is_not_interrupted
+    login_at_a_portal_of_another_target
+    login_at_the_portals_of_several_groups
     login_boolean_by_and
     login_boolean_by_or
     login_boolean_that_is_none
@@ -169,6 +203,10 @@ rules! {
     lun_that_is_not_there
     medium_removal_prevented
     naca_is_refused
+    names_are_normalised
+    names_differ_not_by_case
+    names_of_the_three_types
+    names_with_prohibited_characters
     nop_echo_fits_the_initiator
     nop_is_echoed
     nop_without_tag_is_not_answered
@@ -195,6 +233,14 @@ rules! {
     read_overflow_into_half_a_block
     read_underflow
     read_without_room
+    redirect_of_a_portal
+    redirect_of_a_portal_for_good
+    redirect_of_a_target_after_the_proof
+    redirect_of_a_target_for_a_while
+    redirect_of_a_target_for_good
+    redirect_of_a_target_is_not_for_discovery
+    redirect_of_a_target_is_not_for_strangers
+    redirect_of_a_target_that_has_left
     register_and_move_hands_over
     rejected_command_was_not_received
     release_tells_registrants
@@ -214,6 +260,8 @@ rules! {
     send_targets_by_name
     send_targets_of_a_stranger
     send_targets_of_another_in_a_normal_session
+    send_targets_of_several_groups
+    send_targets_of_the_portal_only
     session_reinstatement
     set_target_port_groups
     set_target_port_groups_of_wrong_parameters

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 
 /// The target's name in every test.
@@ -10,7 +11,7 @@ pub(crate) const TARGET: &str = "iqn.2026-11.org.example:target";
 /// A running daemon.
 pub(crate) struct Daemon {
     pub(crate) child: Child,
-    /// Where it listens, in the order in which it says so.
+    /// Where it listens, each place once, in the order in which it says so.
     pub(crate) portals: Vec<SocketAddr>,
     state: Option<tempfile::TempDir>,
 }
@@ -31,6 +32,21 @@ impl Daemon {
         daemon
     }
 
+    /// `ringtgt serve` of a configuration file; returns when it says `ready`.
+    #[allow(dead_code, reason = "not every test that includes this file has one")]
+    pub(crate) fn of(text: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("ringtgt.toml");
+        std::fs::write(&file, text).expect("a configuration");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("its mode");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringtgt"));
+        command.args(["serve", "--log", "error", "--state-dir"]).arg(dir.path().join("state"));
+        command.arg("--config").arg(file);
+        let mut daemon = Self::start(command);
+        daemon.state = Some(dir);
+        daemon
+    }
+
     /// Runs a command that serves, until it says `ready`.
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command
@@ -47,7 +63,10 @@ impl Daemon {
             let count = said.read_line(&mut line).expect("what it says");
             assert!(count > 0, "it ended before it was ready: {all}{:?}", child.wait());
             if let Some(address) = line.trim().strip_prefix("portal ") {
-                portals.extend(address.parse::<SocketAddr>());
+                let address = address.parse().expect("an address");
+                if !portals.contains(&address) {
+                    portals.push(address);
+                }
             }
             all.push_str(&line);
             if line == "ready\n" {
@@ -61,6 +80,7 @@ impl Daemon {
     }
 
     /// Where it listens first.
+    #[allow(dead_code, reason = "not every test that includes this file has only one")]
     pub(crate) fn portal(&self) -> SocketAddr {
         self.portals[0]
     }

@@ -3,9 +3,11 @@
 //! ```text
 //! serve ARGUMENT…              what the daemon serves (default: ram:16M null:1G); first line, if there
 //! configuration FILE           the same by a file of tests/scripts
+//! | TOML                       or by these lines; TARGET stands for the target's name
 //! login [key=value…]           connects and logs in; `login` alone: an ordinary session; `portal=N`: at the
 //!                              portal that the daemon names N-th
-//! connect                      connects only
+//! connect [N]                  connects only, to the Nth portal (default: the first)
+//! term                         ends the daemon as an administrator would
 //! clear LUN                    reports the unit attentions of a LUN away
 //! > Pdu [immediate] key=value… sends a PDU; unnamed fields are zero, numbers and lengths are right
 //! > bytes HEX                  sends bytes
@@ -16,20 +18,28 @@
 //! A number before a line (`2> NopOut …`) names another connection than 1. `#` begins a comment.
 //! A value is a number (`7`, `0xff`), bits (`F+R+1`), a variable (`$a`: set where it is first received), or for
 //! sequence numbers `next`, `next+N`, `next-N`. `cdb=` takes `read:LBA:BLOCKS`, `write:…`, `tur` or hex.
-//! `data=` takes `zeros:N`, `fill:XX:N`, `hex:…` or `text:key=value;…`; `spoil=header|data` damages that digest.
+//! `data=` takes `zeros:N`, `fill:XX:N`, `hex:…` or `text:key=value;…`; `spoil=header|data` damages that digest;
+//! `ahs=HEX` adds header segments.
+//! A value of text may be `@hex:N` or `@base64:N` (N bytes), `@heard:KEY` or `@2:KEY` (what was last heard there for
+//! that key), `@chap:SECRET` or `@chap64:SECRET` (the response to the challenge that was heard).
 //! Received: `sense=KK/AA/QQ`, `data_len=N`, `echo=sent` (a Reject shows the header
-//! of the last PDU), `residual=over:N|under:N|none`. StatSN is checked throughout.
+//! of the last PDU), `residual=over:N|under:N|none`, `text=KEY=VALUE` (VALUE may be `*`, or `@chap:SECRET`: the response
+//! to the challenge that was sent), `no_text=KEY` or `no_text=KEY=VALUE`. StatSN is checked throughout.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use ringtgt::initiator::{LoginOptions, Pdu, RawConn, cdb};
+use ringtgt::session::chap::{Challenge, by_number, decode_binary, encode_hex};
 use ringtgt::session::keys::DIGEST_DEMANDED;
 use ringtgt::wire::bhs::{BHS_LEN, Bhs, NopIn};
 use ringtgt::wire::codes::{Opcode, TAG_NONE};
 use ringtgt::wire::flags;
+use ringtgt::wire::text::pairs;
 
 use crate::daemon::{Daemon, TARGET};
 use crate::pdus::{Shape, shapes};
@@ -59,7 +69,12 @@ struct Line {
     cmd_sn: u32,
     stat_sn: Option<u32>,
     last_sent: [u8; BHS_LEN],
+    /// The latest value of each key, in either direction.
+    heard: Keys,
+    said: Keys,
 }
+
+type Keys = HashMap<String, String>;
 
 /// A conversation under way.
 struct Talk {
@@ -83,32 +98,37 @@ pub(crate) fn play(name: &str) {
         .map(|(n, line)| (n + 1, line.split('#').next().unwrap_or_default().trim()))
         .filter(|(_, line)| !line.is_empty())
         .collect();
-    let configured;
-    let (served, lines) = match lines.split_first() {
-        Some(((_, first), rest)) if first.starts_with("serve ") => (&first["serve ".len()..], rest),
+    let (daemon, lines) = match lines.split_first() {
+        Some(((_, first), rest)) if first.starts_with("serve ") => (serve(&first["serve ".len()..]), rest),
         Some(((_, first), rest)) if first.starts_with("configuration ") => {
             let file = path.with_file_name(&first["configuration ".len()..]);
-            configured = format!("--reactors 2 --config {}", file.display());
-            (configured.as_str(), rest)
+            (serve(&format!("--reactors 2 --config {}", file.display())), rest)
         }
-        _ => ("ram:16M null:1G", &lines[..]),
+        Some(((_, first), _)) if first.starts_with('|') => configured(&lines),
+        _ => (serve("ram:16M null:1G"), &lines[..]),
     };
-    let mut arguments = vec!["--reactors", "1", "--buffer-memory", "16M"];
-    if served.contains("--reactors") {
-        arguments.drain(..2);
-    }
-    arguments.extend(served.split_whitespace());
-    let mut talk = Talk {
-        daemon: Daemon::serve(&arguments),
-        shapes: shapes(),
-        lines: HashMap::new(),
-        variables: HashMap::new(),
-    };
+    let mut talk = Talk { daemon, shapes: shapes(), lines: HashMap::new(), variables: HashMap::new() };
     for (number, line) in lines {
         if let Err(problem) = talk.line(line) {
             panic!("tests/scripts/{name}.txt:{number}: {line}\n  {problem}");
         }
     }
+}
+
+fn serve(served: &str) -> Daemon {
+    let mut arguments = vec!["--reactors", "1", "--buffer-memory", "16M"];
+    if served.contains("--reactors") {
+        arguments.drain(..2);
+    }
+    arguments.extend(served.split_whitespace());
+    Daemon::serve(&arguments)
+}
+
+/// The daemon of the configuration that the first lines are, and the rest.
+fn configured<'a, 'l>(lines: &'l [(usize, &'a str)]) -> (Daemon, &'l [(usize, &'a str)]) {
+    let toml = lines.iter().map_while(|(_, line)| line.strip_prefix('|')).collect::<Vec<_>>();
+    let server = "[server]\nreactors = 1\nbuffer_memory = \"16M\"\n";
+    (Daemon::of(&(server.to_owned() + &toml.join("\n").replace("TARGET", TARGET))), &lines[toml.len()..])
 }
 
 type Step<T = ()> = Result<T, String>;
@@ -122,7 +142,12 @@ impl Talk {
             text[digits..].trim_start().split_once(' ').unwrap_or_else(|| (text[digits..].trim(), ""));
         let words: Vec<&str> = rest.split_whitespace().collect();
         match verb {
-            "connect" => self.connect(number, self.daemon.portal()),
+            "connect" => {
+                let portal = Some(&rest).filter(|n| !n.is_empty()).map(|n| format!("portal={n}"));
+                let portal = self.portal(portal.as_deref().as_ref())?;
+                self.connect(number, portal)
+            }
+            "term" => self.terminate(),
             "login" => self.login(number, &words),
             "clear" => self.clear(number, rest),
             ">" => self.send(number, &words),
@@ -134,9 +159,16 @@ impl Talk {
 
     fn connect(&mut self, number: u32, portal: SocketAddr) -> Step {
         let conn = RawConn::connect(portal, PATIENCE).map_err(|e| e.to_string())?;
-        let line = Line { conn, number, cmd_sn: 1, stat_sn: None, last_sent: [0; BHS_LEN] };
+        let (heard, said) = (Keys::new(), Keys::new());
+        let line = Line { conn, number, cmd_sn: 1, stat_sn: None, last_sent: [0; BHS_LEN], heard, said };
         self.lines.insert(number, line);
         Ok(())
+    }
+
+    fn terminate(&mut self) -> Step {
+        let pid = self.daemon.child.id().to_string();
+        let done = std::process::Command::new("kill").args(["-TERM", &pid]).status();
+        done.is_ok_and(|status| status.success()).then_some(()).ok_or_else(|| "no kill".into())
     }
 
     fn login(&mut self, number: u32, words: &[&str]) -> Step {
@@ -148,6 +180,7 @@ impl Talk {
         let login = line.conn.login(options).map_err(|e| e.to_string())?;
         line.cmd_sn = login.cmd_sn.0;
         line.stat_sn = Some(login.exp_stat_sn.0);
+        self.variables.insert(format!("$tsih{number}"), login.tsih.into());
         Ok(())
     }
 
@@ -186,6 +219,7 @@ impl Talk {
             line.cmd_sn = line.cmd_sn.wrapping_add(counts);
         }
         line.last_sent = pdu.bhs;
+        line.said.extend(text_of(&pdu.data));
         pdu.ahs.resize(pdu.header().ahs_len(), 0);
         let mut bytes = line.conn.encode(&pdu);
         match spoil {
@@ -213,8 +247,15 @@ impl Talk {
                     pdu.bhs[0] |= flags::IMMEDIATE;
                     counts = None;
                 }
+                "ahs" => {
+                    pdu.ahs = hex(value)?;
+                    put(&mut pdu.bhs, shape, "total_ahs_len", pdu.ahs.len() as u64 / 4);
+                }
                 "data" => {
-                    pdu.data = data(value)?;
+                    pdu.data = match value.strip_prefix("text:") {
+                        Some(text) => self.text(number, text)?,
+                        None => data(value)?,
+                    };
                     put(&mut pdu.bhs, shape, "data_segment_len", pdu.data.len() as u64);
                 }
                 "cdb" => pdu.bhs[32..48].copy_from_slice(&command(value)?),
@@ -239,10 +280,55 @@ impl Talk {
         Ok((pdu, counts))
     }
 
+    /// `key=value;…` as it travels.
+    fn text(&self, number: u32, text: &str) -> Step<Vec<u8>> {
+        let items = text.split(';').map(|item| match item.split_once("=@") {
+            Some((key, value)) => Ok(format!("{key}={}", self.value(number, value)?)),
+            None => Ok(item.replace("TARGET", TARGET)),
+        });
+        Ok(items.collect::<Step<Vec<_>>>()?.join("\0").into_bytes())
+    }
+
+    /// A value that is not written out.
+    fn value(&self, number: u32, spelled: &str) -> Step<String> {
+        let (kind, rest) = spelled.split_once(':').ok_or("@kind:value")?;
+        let line =
+            |number: u32| self.lines.get(&number).ok_or_else(|| format!("connection {number} is not there"));
+        let heard =
+            |number| line(number)?.heard.get(rest).cloned().ok_or_else(|| format!("never heard {rest}"));
+        match kind {
+            "hex" => Ok(encode_hex(&vec![0xab; plain_number(rest)? as usize])),
+            "base64" => Ok(format!("0b{}", BASE64.encode(vec![0xab; plain_number(rest)? as usize]))),
+            "heard" => heard(number),
+            "said1" => line(1)?.said.get(rest).cloned().ok_or_else(|| format!("never said {rest}")),
+            "chap" => chap(&line(number)?.heard, &line(number)?.heard, rest).map(|bytes| encode_hex(&bytes)),
+            "chap64" => chap(&line(number)?.heard, &line(number)?.heard, rest)
+                .map(|bytes| format!("0b{}", BASE64.encode(bytes))),
+            other => heard(other.parse().map_err(|_| format!("no value @{spelled}"))?),
+        }
+    }
+
+    /// Whether a text says that.
+    fn says(&self, number: u32, wanted: &str, data: &[u8]) -> Step {
+        let (key, value) = wanted.split_once('=').ok_or("text=KEY=VALUE")?;
+        let line = self.lines.get(&number).ok_or("not connected")?;
+        let response = value.strip_prefix("@chap:").map(|secret| chap(&line.heard, &line.said, secret));
+        let (response, value) = (response.transpose()?, value.replace("TARGET", TARGET));
+        let is_right = |found: &str| match &response {
+            Some(response) => decode_binary(found, 64).as_ref() == Some(response),
+            None => value == "*" || found == value,
+        };
+        let mut found = pairs(data).map_while(Result::ok).filter(|p| p.key == key);
+        if found.any(|p| is_right(p.value)) { Ok(()) } else { Err(format!("text is without {wanted}")) }
+    }
+
     fn receive(&mut self, number: u32) -> Step<Option<Pdu>> {
         let line = self.at(number)?;
         let Some(pdu) = line.conn.recv().map_err(|e| e.to_string())? else { return Ok(None) };
         line.number_follows(&pdu)?;
+        if matches!(pdu.opcode(), Opcode::LOGIN_RESPONSE | Opcode::TEXT_RESPONSE) {
+            line.heard.extend(text_of(&pdu.data));
+        }
         Ok(Some(pdu))
     }
 
@@ -271,7 +357,12 @@ impl Talk {
         match key {
             "data" => same("data", pdu.data == data(wanted)?),
             "data_len" => same(key, pdu.data.len() as u64 == number_of(wanted, &self.variables)?),
-            "text" => same("text", String::from_utf8_lossy(&pdu.data).split('\0').any(|p| p == wanted)),
+            "text" => self.says(number, wanted, &pdu.data),
+            "no_text" => {
+                let (key, value) = wanted.split_once('=').unwrap_or((wanted, "*"));
+                let there = self.says(number, &format!("{key}={value}"), &pdu.data).is_ok();
+                same("text", !there)
+            }
             "sense" => same("sense", sense(&pdu.data) == wanted),
             "echo" => same("echo", pdu.data == self.at(number)?.last_sent),
             "residual" => same("residual", residual(pdu)? == wanted),
@@ -316,6 +407,19 @@ impl Line {
         }
         Ok(())
     }
+}
+
+/// The keys of a text and their values; of several the last. What is no text has none.
+fn text_of(data: &[u8]) -> Keys {
+    pairs(data).map_while(Result::ok).map(|p| (p.key.to_owned(), p.value.to_owned())).collect()
+}
+
+/// The response of one who knows `secret` to the challenge in `challenged`, by the algorithm that was agreed on.
+fn chap(agreed: &Keys, challenged: &Keys, secret: &str) -> Step<Vec<u8>> {
+    let key = |keys: &Keys, name: &str| keys.get(name).cloned().ok_or_else(|| format!("no {name}"));
+    let algorithm = by_number(&key(agreed, "CHAP_A")?).ok_or("no algorithm")?;
+    let challenge = Challenge::from_text(algorithm, &key(challenged, "CHAP_I")?, &key(challenged, "CHAP_C")?);
+    Ok(challenge.map_err(|e| e.to_string())?.response(&secret.to_owned().into()))
 }
 
 fn shown(pdu: &Pdu) -> String {
@@ -387,7 +491,6 @@ fn data(text: &str) -> Step<Vec<u8>> {
             Ok(vec![hex(byte)?[0]; plain_number(count)? as usize])
         }
         "hex" => hex(rest),
-        "text" => Ok(rest.replace("TARGET", TARGET).replace(';', "\0").into_bytes()),
         other => Err(format!("no data of kind {other}")),
     }
 }

@@ -11,7 +11,7 @@ use ringtgt::ids::LuId;
 use ringtgt::session::chap::{self, Challenge, Prover};
 use ringtgt::session::discovery;
 use ringtgt::session::login::{DATA_MAX, Login, LoginReply, Pdu, REQUESTS_MAX};
-use ringtgt::target::{Acl, Auth, Catalog, Credential, Lun, Target, Tpg, TpgParams};
+use ringtgt::target::{Acl, Auth, Catalog, Credential, Discovery, Lun, Target, Tpg, TpgParams};
 use ringtgt::wire::bhs::{LoginRequest, LoginResponse};
 use ringtgt::wire::flags;
 use ringtgt::wire::text::{TextWriter, pairs};
@@ -104,8 +104,8 @@ fn catalog(need: Need, params: TpgParams, open: bool) -> Arc<Catalog> {
         open,
         auth: auth(need),
     };
-    let target = Target { iqn: TARGET.into(), alias: Some("The Disk".into()), tpgs: vec![group] };
-    Arc::new(Catalog { targets: vec![Arc::new(target)], discovery_auth: auth(need) })
+    let target = Target { iqn: TARGET.into(), alias: Some("The Disk".into()), redirect: None, tpgs: vec![group] };
+    Arc::new(Catalog { targets: vec![Arc::new(target)], discovery: Discovery { auth: auth(need), ..Discovery::default() }, redirects: vec![] })
 }
 
 fuzz_target!(|bytes: &[u8]| {
