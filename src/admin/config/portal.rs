@@ -44,7 +44,8 @@ fn parse_address(text: &str) -> Option<(SocketAddr, Option<&str>)> {
 }
 
 fn plain_address(text: &str) -> Option<SocketAddr> {
-    let bare = || text.trim_matches(['[', ']']).parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DEFAULT_PORT));
+    let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let bare = || bracketed.unwrap_or(text).parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DEFAULT_PORT));
     text.parse().or_else(|_| bare()).ok()
 }
 

@@ -442,14 +442,26 @@ fn server_settings() {
     }
 }
 
-/// A file with a target that listens at `portals`, and `lines` about portals.
+/// A file with a target that listens at `portals`, and then `lines` about portals.
 fn with_portals(portals: &str, lines: &str) -> String {
-    format!(
-        "{lines}\n{}",
-        group(&format!(
-            "any_initiator = true\nchap = {{ user = \"u\", secret = \"correct horse\" }}\nportals = [{portals}]"
-        ))
-    )
+    let chap = "chap = { user = \"u\", secret = \"correct horse\" }";
+    format!("{}{lines}", group(&format!("any_initiator = true\n{chap}\nportals = [{portals}]")))
+}
+
+/// The errors of such a file, their lines counted from the first of `lines`.
+fn portal_errors(portals: &str, lines: &str) -> Vec<String> {
+    let before = with_portals(portals, "").lines().count();
+    let counted = |error: String| {
+        let (line, rest) = error.strip_prefix("t.toml:").unwrap().split_once(':').unwrap();
+        format!("t.toml:{}:{rest}", line.parse::<usize>().unwrap() - before)
+    };
+    errors(&with_portals(portals, lines)).into_iter().map(counted).collect()
+}
+
+fn portal_error(portals: &str, lines: &str) -> String {
+    let mut all = portal_errors(portals, lines);
+    assert_eq!(all.len(), 1, "{all:#?}");
+    all.remove(0)
 }
 
 const ONE: &str = "\"192.0.2.1:3260\"";
@@ -479,7 +491,7 @@ fn portals_are_set() {
 
 #[test]
 fn portals_that_cannot_be_set_so() {
-    let error = |lines: &str| one_error(&with_portals(ONE, &format!("[[portal]]\n{lines}")));
+    let error = |lines: &str| portal_error(ONE, &format!("[[portal]]\n{lines}"));
     let at = |line: &str| error(&format!("address = \"192.0.2.1\"\n{line}"));
     assert!(error("dscp = 1").starts_with("t.toml:1:1: this [[portal]] has no `address`"));
     assert!(
@@ -513,9 +525,9 @@ fn portals_that_cannot_be_set_so() {
         let error = at(line);
         assert!(error.starts_with(&format!("t.toml:{told}")), "{line}: {error}");
     }
-    let covered =
-        with_portals("\"0.0.0.0:3260\", \"192.0.2.1:3260\"", "[[portal]]\naddress = \"192.0.2.1\"\ndscp = 1");
-    assert!(one_error(&covered).starts_with("t.toml:3:8: 192.0.2.1:3260 has no socket of its own"));
+    let both = "\"0.0.0.0:3260\", \"192.0.2.1:3260\"";
+    let covered = portal_error(both, "[[portal]]\naddress = \"192.0.2.1\"\ndscp = 1");
+    assert!(covered.starts_with("t.toml:3:8: 192.0.2.1:3260 has no socket of its own"));
 }
 
 #[test]
@@ -523,7 +535,7 @@ fn nobody_is_sent_in_a_circle() {
     let sent = |portal: &str, to: &str| {
         format!("[[portal]]\naddress = \"{portal}\"\nredirect = {{ to = \"{to}\" }}\n")
     };
-    let itself = one_error(&with_portals(ONE, &sent("192.0.2.1", "192.0.2.1")));
+    let itself = portal_error(ONE, &sent("192.0.2.1", "192.0.2.1"));
     assert!(
         itself.starts_with(
             "t.toml:3:12: initiators are sent to 192.0.2.1:3260, a portal of this file; and from"
