@@ -8,6 +8,7 @@ use super::{Reactor, Why};
 use crate::ids::{ConnId, CoreId, LuId};
 use crate::ring::Driver;
 use crate::scsi::SharedOp;
+use crate::session::Legacy;
 use crate::session::host::{After, Host};
 
 impl<D: Driver> Reactor<D> {
@@ -26,13 +27,20 @@ impl<D: Driver> Reactor<D> {
             _ => tracing::debug!(peer = %conn.ends.peer, reason = %why, "connection ends"),
         }
         let waits = matches!(phase, Phase::Reinstating(_));
-        if let Phase::Full(mut session) = phase {
-            self.world.sessions -= 1;
-            let (mut desk, _) = desk(&mut self.world, conn);
-            // After a panic in the core its books may be wrong: then what it still holds is left alone.
-            if guarded(|| session.abort_all(&mut desk)).is_some() {
-                conn.remains = Some(session);
+        match phase {
+            Phase::Full(mut session) => {
+                self.world.sessions -= 1;
+                let (mut desk, _) = desk(&mut self.world, conn);
+                // After a panic in the core its books may be wrong: then what it still holds is left alone.
+                if guarded(|| session.abort_all(&mut desk)).is_some() {
+                    conn.remains = Some(session);
+                }
             }
+            // The session that it was to go on with ends with it.
+            Phase::Reinstating(finishing) if finishing.session.established().joins.is_some() => {
+                conn.remains = Some(finishing.session);
+            }
+            _ => {}
         }
         self.world.driver.shutdown(conn.fd);
         self.world.leave_enclosures_of(id);
@@ -76,6 +84,10 @@ impl<D: Driver> Reactor<D> {
         if let Some((key, tsih)) = &conn.key {
             self.registry.leave(key, *tsih);
         }
+        let legacy = conn.heir.and_then(|heir| Some((heir, conn.remains.as_mut()?.bequeath()?)));
+        if let Some(((core, heir), legacy)) = legacy {
+            self.world.mail.post(core, Letter::Bequeath { heir, legacy: Box::new(legacy) });
+        }
         for (core, gate) in std::mem::take(&mut conn.mourners) {
             self.world.mail.post(core, Letter::Ack(gate));
         }
@@ -85,7 +97,8 @@ impl<D: Driver> Reactor<D> {
     /// What the logical units keep for this nexus alone ends (SPC-2 reservations), before a session that takes its
     /// place can ask for the same again.
     fn lose_nexus(&mut self, id: ConnId) {
-        let Some(session) = self.conns.get_mut(id).and_then(|c| c.remains.as_ref()) else {
+        let is_lost = |c: &&mut Conn| c.heir.is_none();
+        let Some(session) = self.conns.get_mut(id).filter(is_lost).and_then(|c| c.remains.as_ref()) else {
             return self.harmless(id);
         };
         let keeps = |lu: &LuId| {
@@ -139,14 +152,32 @@ impl<D: Driver> Reactor<D> {
         self.close_fd(conn.fd);
     }
 
-    /// A new login (or a cold reset) replaces the session of that connection.
-    pub(super) fn kill(&mut self, id: ConnId, from: CoreId, gate: GateId) {
+    /// A new login replaces the session of that connection, or, as its heir, goes on with it. What is ending already
+    /// has nothing to leave, but its place in the registry is the heir's.
+    pub(super) fn kill(&mut self, id: ConnId, from: CoreId, gate: GateId, heir: Option<ConnId>) {
         match self.conns.get_mut(id) {
             Some(conn) if !conn.harmless => {
+                if let Some(heir) = heir {
+                    conn.key = None;
+                    conn.heir = (!conn.is_closing()).then_some((from, heir));
+                }
                 conn.mourners.push((from, gate));
                 self.close(id, Why::Replaced);
             }
             _ => self.world.mail.post(from, Letter::Ack(gate)),
+        }
+    }
+
+    /// What the session of a login had with its last connection. Should that login have ended meanwhile, its remains
+    /// have it, and lose it.
+    pub(super) fn take_legacy(&mut self, heir: ConnId, legacy: Legacy) {
+        let Some(conn) = self.conns.get_mut(heir) else { return };
+        let session = match &mut conn.phase {
+            Phase::Reinstating(finishing) => Some(&mut finishing.session),
+            _ => conn.remains.as_mut(),
+        };
+        if let Some(session) = session {
+            session.inherit(legacy);
         }
     }
 

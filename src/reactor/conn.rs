@@ -7,7 +7,7 @@ use crate::ids::{ConnId, CoreId};
 use crate::mem::Holding;
 use crate::ring::{Ends, RecvOp};
 use crate::session::Session;
-use crate::session::login::{Established, Login};
+use crate::session::login::{Login, Pdu};
 use crate::session::pace::Pace;
 
 /// Where a connection is in its life.
@@ -26,8 +26,8 @@ pub(super) enum Phase {
 /// A login that is complete but for what it must wait for.
 #[derive(Debug)]
 pub(super) struct Finishing {
-    pub(super) established: Box<Established>,
-    pub(super) response: Vec<u8>,
+    pub(super) session: Box<Session>,
+    pub(super) response: Pdu,
 }
 
 /// A connection of this reactor.
@@ -73,6 +73,8 @@ pub(super) struct Conn {
     pub(super) placed: bool,
     /// Who waits for this session to be harmless.
     pub(super) mourners: Vec<(CoreId, GateId)>,
+    /// The connection, and its reactor, with which the session goes on.
+    pub(super) heir: Option<(CoreId, ConnId)>,
     /// The session's tasks are gone and fenced.
     pub(super) fenced: bool,
     /// And nothing that it asked for can happen any more.
@@ -89,6 +91,15 @@ impl Conn {
 
     pub(super) fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing)
+    }
+
+    /// A session on its way from one connection to another: what its nexus is to be told must not get lost.
+    pub(super) fn wandering(&mut self) -> Option<&mut Session> {
+        match &mut self.phase {
+            Phase::Reinstating(finishing) => Some(&mut *finishing.session).filter(|s| s.awaits_legacy()),
+            Phase::Closing if self.heir.is_some() => self.remains.as_deref_mut(),
+            _ => None,
+        }
     }
 }
 

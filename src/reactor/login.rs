@@ -92,7 +92,8 @@ impl<D: Driver> Reactor<D> {
         self.world.counters.accepted += 1;
         let registry = self.registry.clone();
         let login = Login::new(self.catalog.clone(), ends.local)
-            .with_sessions(move |initiator, isid, tsih| registry.holds(initiator, isid, tsih));
+            .with_challenges(registry.clone())
+            .with_sessions(move |initiator, isid, tsih| registry.known(initiator, isid, tsih));
         let deadline = self.world.driver.now() + self.login_timeout;
         let id = self.enter_conn(fd, ends, Phase::Login(Box::new(login)), deadline);
         tracing::debug!(peer = %ends.peer, local = %ends.local, "connection");
@@ -141,6 +142,7 @@ impl<D: Driver> Reactor<D> {
             key: None,
             placed: false,
             mourners: Vec::new(),
+            heir: None,
             fenced: false,
             harmless: false,
             remains: None,
@@ -226,23 +228,38 @@ impl<D: Driver> Reactor<D> {
         self.finish_login(id, response, established);
     }
 
-    /// Enters the session; one that it replaces must be harmless first.
+    /// Enters the session; one that it replaces, or goes on with, must be harmless first.
     fn finish_login(&mut self, id: ConnId, mut response: Pdu, established: Box<Established>) {
         let core = self.world.mail.core;
         let Some(key) = self.conns.get_mut(id).map(|c| key_of(&established, &c.ends)) else { return };
-        let Some((tsih, old)) = self.registry.enter(key.clone(), core, id) else {
-            return self.refuse_login(id, &response.into_refusal(LoginStatus::OUT_OF_RESOURCES));
+        let joins = established.joins;
+        let entered = match joins {
+            None => self
+                .registry
+                .enter(key.clone(), core, id, established.cid)
+                .ok_or(LoginStatus::OUT_OF_RESOURCES),
+            Some(tsih) => match self.registry.take_over(&key, tsih, core, id) {
+                Some(home) => Ok((tsih, Some(home))),
+                None => Err(LoginStatus::SESSION_DOES_NOT_EXIST),
+            },
+        };
+        let (tsih, old) = match entered {
+            Ok(entered) => entered,
+            Err(status) => return self.refuse_login(id, &response.into_refusal(status)),
         };
         response.set_tsih(tsih);
-        let response = rendered(&response);
+        let now = self.world.driver.now();
+        let session = Box::new(Session::new(established, self.catalog.clone(), now));
         let Some(conn) = self.conns.get_mut(id) else { return };
         conn.key = Some((key, tsih));
-        conn.phase = Phase::Reinstating(Box::new(Finishing { established, response }));
+        conn.phase = Phase::Reinstating(Box::new(Finishing { session, response }));
         match old {
             Some(home) => {
-                tracing::info!(peer = %conn.ends.peer, "a login replaces a session");
+                let what = if joins.is_some() { "a connection" } else { "a session" };
+                tracing::info!(peer = %conn.ends.peer, "a login replaces {what}");
                 let gate = self.world.gates.shut(1, Then::Reinstated { conn: id });
-                self.world.mail.post(home.core, Letter::Kill { conn: home.conn, from: core, gate });
+                let heir = joins.map(|_| id);
+                self.world.mail.post(home.core, Letter::Kill { conn: home.conn, from: core, gate, heir });
             }
             None => self.enter_full_feature(id),
         }
@@ -261,12 +278,21 @@ impl<D: Driver> Reactor<D> {
         let Phase::Reinstating(finishing) = std::mem::replace(&mut conn.phase, Phase::Closing) else {
             return;
         };
-        let Finishing { established, response } = *finishing;
+        let Finishing { mut session, mut response } = *finishing;
+        if session.awaits_legacy() {
+            // It has ended meanwhile, and left nothing.
+            conn.phase = Phase::Login(Box::new(Login::new(self.catalog.clone(), conn.ends.local)));
+            return self.refuse_login(id, &response.into_refusal(LoginStatus::SESSION_DOES_NOT_EXIST));
+        }
+        let established = session.established();
         let target = established.target.as_ref().map_or("discovery", |t| t.iqn.as_str());
         tracing::info!(initiator = established.initiator, target, peer = %conn.ends.peer, reactor = self.world.mail.core.0, "login");
-        warn_of_md5(&established);
-        conn.phase = Phase::Full(Box::new(Session::new(established, self.catalog.clone(), now)));
-        conn.tx.put(&response);
+        warn_of_md5(established);
+        let (exp_cmd_sn, max_cmd_sn) = session.window();
+        response.set_window(exp_cmd_sn, max_cmd_sn);
+        session.begin_full_feature(now);
+        conn.phase = Phase::Full(session);
+        conn.tx.put(&rendered(&response));
         conn.tx.end(After::Keep, now);
         self.world.counters.logins += 1;
         self.world.sessions += 1;

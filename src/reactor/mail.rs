@@ -15,6 +15,7 @@ use super::stats::Snapshot;
 use crate::ids::{ConnId, CoreId, LuId};
 use crate::ring::{Bell, Ends};
 use crate::scsi::{Asc, Effects, Failure, ItNexus, LuState, SharedOp};
+use crate::session::Legacy;
 use crate::session::login::{Established, Pdu};
 
 /// Letters that fit in a mailbox. Each stands for a rare event; a reset of a logical unit with a thousand sessions
@@ -96,9 +97,11 @@ pub(super) enum Letter {
     Lift(FenceId, LuId),
     /// An acknowledgement.
     Ack(GateId),
-    /// End the session of that connection, which a new login replaces (or a cold reset ends); acknowledge when it
-    /// can do no harm.
-    Kill { conn: ConnId, from: CoreId, gate: GateId },
+    /// End that connection, which a new login replaces; acknowledge when it can do no harm. Its session ends too,
+    /// unless it has an heir.
+    Kill { conn: ConnId, from: CoreId, gate: GateId, heir: Option<ConnId> },
+    /// What the session of that login had with its last connection.
+    Bequeath { heir: ConnId, legacy: Box<Legacy> },
     /// End every session of that target, but one.
     KillTarget { target: Arc<str>, but: (CoreId, ConnId) },
     /// A system call of the blocking pool has its result.

@@ -110,6 +110,7 @@ impl fmt::Display for Why {
             Self::Session(session::Close::TooSlow) => {
                 f.write_str("data came too slowly while others waited for slots")
             }
+            Self::Session(session::Close::Dropped) => f.write_str("the daemon stops"),
             Self::Session(session::Close::NoAnswer) => f.write_str("the initiator does not answer pings"),
             Self::NoLogin(what) => f.write_str(what),
             Self::LoginTimeout => f.write_str("the login took too long"),
@@ -343,7 +344,8 @@ impl<D: Driver> Reactor<D> {
                 self.world.stop_enclosing(fence);
             }
             Letter::Ack(gate) => self.world.acknowledged(gate, Ok(())),
-            Letter::Kill { conn, from, gate } => self.kill(conn, from, gate),
+            Letter::Kill { conn, from, gate, heir } => self.kill(conn, from, gate, heir),
+            Letter::Bequeath { heir, legacy } => self.take_legacy(heir, *legacy),
             Letter::KillTarget { target, but } => self.kill_target(&target, but),
             Letter::Blocked { id, result } => self.world.stepped(id, result),
             Letter::Saved { lu, result } => self.world.saved(lu, result),
@@ -371,6 +373,9 @@ impl<D: Driver> Reactor<D> {
         let (mut told, mut barred, mut broken) = (Vec::new(), Vec::new(), Vec::new());
         for id in self.conns.ids() {
             let Some(conn) = self.conns.get_mut(id) else { continue };
+            if let Some(session) = conn.wandering() {
+                change.attentions_for(session.nexus()).into_iter().for_each(|asc| session.attention(lu, asc));
+            }
             let (mut desk, phase) = desk(&mut self.world, conn);
             let Phase::Full(session) = phase else { continue };
             match guarded(|| heed(session, &mut desk, change, tas)) {
@@ -404,6 +409,17 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
+    /// An initiator that has not logged out in time is told that it is put out, if it listens.
+    fn drop_session(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        match &conn.phase {
+            Phase::Full(session) if session.closing().is_none() => {
+                self.with_session(id, |session, desk| session.drop_session(desk));
+            }
+            _ => self.close(id, Why::Stopping),
+        }
+    }
+
     fn is_over(&self) -> bool {
         self.draining.is_some_and(|deadline| {
             let deaf = self.listeners.iter().all(|l| l.armed.is_none());
@@ -420,8 +436,10 @@ impl<D: Driver> Reactor<D> {
         self.next_tick = now + TICK_NS;
         let stopped = self.draining.is_some_and(|deadline| now >= deadline);
         for id in self.conns.ids() {
-            if let Some(why) = self.overdue(id, now).or_else(|| stopped.then_some(Why::Stopping)) {
-                self.close(id, why);
+            match self.overdue(id, now) {
+                Some(why) => self.close(id, why),
+                None if stopped => self.drop_session(id),
+                None => {}
             }
             self.read_at_last(id, now);
         }

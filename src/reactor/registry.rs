@@ -1,9 +1,11 @@
 //! Who is logged in, over all reactors. Slow path only, so a mutex serves.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::ids::{ConnId, CoreId};
+use crate::session::chap::Outstanding;
+use crate::session::login::KnownSession;
 
 /// What makes two sessions the same one (RFC 7143 section 6.3.5): initiator name, ISID, target, portal group tag.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -19,6 +21,7 @@ pub(super) struct SessionKey {
 pub(super) struct Home {
     pub(super) core: CoreId,
     pub(super) conn: ConnId,
+    pub(super) cid: u16,
     pub(super) tsih: u16,
 }
 
@@ -34,6 +37,25 @@ struct Inner {
     /// Connections per reactor, for placement.
     load: Vec<u32>,
     next_tsih: u16,
+    /// The latest CHAP challenges, oldest first.
+    challenges: VecDeque<Vec<u8>>,
+}
+
+/// Challenges that are remembered: logins that are under way at once are fewer.
+const MOST_CHALLENGES: usize = 1024;
+
+impl Outstanding for Arc<Registry> {
+    fn issue(&self, challenge: &[u8]) {
+        let mut inner = self.lock();
+        if inner.challenges.len() >= MOST_CHALLENGES {
+            inner.challenges.pop_front();
+        }
+        inner.challenges.push_back(challenge.to_vec());
+    }
+
+    fn is_out(&self, challenge: &[u8]) -> bool {
+        self.lock().challenges.iter().any(|known| known == challenge)
+    }
 }
 
 /// The registry.
@@ -55,18 +77,33 @@ impl Registry {
 
     /// Enters a login as the session of that key and gives it a TSIH; returns the one it replaces. `None`: there are
     /// too many sessions.
-    pub(super) fn enter(&self, key: SessionKey, core: CoreId, conn: ConnId) -> Option<(u16, Option<Home>)> {
+    pub(super) fn enter(
+        &self,
+        key: SessionKey,
+        core: CoreId,
+        conn: ConnId,
+        cid: u16,
+    ) -> Option<(u16, Option<Home>)> {
         let mut inner = self.lock();
         if inner.sessions.len() >= MOST_SESSIONS && !inner.sessions.contains_key(&key) {
             return None;
         }
         let tsih = inner.free_tsih();
         inner.taken.insert(tsih);
-        let old = inner.sessions.insert(key, Home { core, conn, tsih });
+        let old = inner.sessions.insert(key, Home { core, conn, cid, tsih });
         if let Some(old) = old {
             inner.taken.remove(&old.tsih);
         }
         Some((tsih, old))
+    }
+
+    /// Makes a login the connection of that session, whose handle it knows; returns the one whose place it takes. `None`:
+    /// the session is not there any more.
+    pub(super) fn take_over(&self, key: &SessionKey, tsih: u16, core: CoreId, conn: ConnId) -> Option<Home> {
+        let mut inner = self.lock();
+        let home = inner.sessions.get_mut(key).filter(|home| home.tsih == tsih)?;
+        let new = Home { core, conn, ..*home };
+        Some(std::mem::replace(home, new))
     }
 
     /// The session is gone, unless another has taken its place.
@@ -78,10 +115,13 @@ impl Registry {
         }
     }
 
-    /// Whether that initiator has a session of that ISID and TSIH.
-    pub(super) fn holds(&self, initiator: &str, isid: [u8; 6], tsih: u16) -> bool {
+    /// The session of that initiator that has that ISID and TSIH.
+    pub(super) fn known(&self, initiator: &str, isid: [u8; 6], tsih: u16) -> Option<KnownSession> {
         let inner = self.lock();
-        inner.sessions.iter().any(|(k, h)| h.tsih == tsih && k.isid == isid && k.initiator == initiator)
+        let is_it =
+            |(k, h): &(&SessionKey, &Home)| h.tsih == tsih && k.isid == isid && k.initiator == initiator;
+        let (key, home) = inner.sessions.iter().find(is_it)?;
+        Some(KnownSession { target: key.target.clone(), tpg_tag: key.tpg_tag, cid: home.cid })
     }
 
     /// The ISIDs with which that initiator is logged in to that target, each once. (A discovery session is with none.)
@@ -133,7 +173,7 @@ impl Registry {
     pub(super) fn crowd(&self) {
         for number in 0..MOST_SESSIONS as u32 {
             let conn = ConnId { index: u32::MAX, generation: number };
-            assert!(self.enter(Self::stranger(number), CoreId(0), conn).is_some());
+            assert!(self.enter(Self::stranger(number), CoreId(0), conn, 0).is_some());
         }
     }
 }
@@ -165,28 +205,49 @@ mod tests {
     #[test]
     fn a_second_login_finds_the_first() {
         let r = Registry::new(2);
-        let (first, none) = r.enter(key(1), CoreId(0), conn(1)).unwrap();
+        let (first, none) = r.enter(key(1), CoreId(0), conn(1), 0).unwrap();
         assert_eq!(none, None);
-        let (second, old) = r.enter(key(1), CoreId(1), conn(2)).unwrap();
-        assert_eq!(old, Some(Home { core: CoreId(0), conn: conn(1), tsih: first }));
-        assert!(r.holds("iqn.a", [1; 6], second) && !r.holds("iqn.a", [1; 6], first));
+        let (second, old) = r.enter(key(1), CoreId(1), conn(2), 0).unwrap();
+        assert_eq!(old, Some(Home { core: CoreId(0), conn: conn(1), cid: 0, tsih: first }));
+        assert!(r.known("iqn.a", [1; 6], second).is_some() && r.known("iqn.a", [1; 6], first).is_none());
         r.leave(&key(1), first);
         // The old session's end must not remove the new one.
-        assert_eq!(r.enter(key(1), CoreId(0), conn(3)).unwrap().1.map(|h| h.tsih), Some(second));
+        assert_eq!(r.enter(key(1), CoreId(0), conn(3), 0).unwrap().1.map(|h| h.tsih), Some(second));
+    }
+
+    #[test]
+    fn a_connection_takes_the_place_of_another() {
+        let r = Registry::new(2);
+        let (tsih, _) = r.enter(key(1), CoreId(0), conn(1), 7).unwrap();
+        let known = KnownSession { target: "iqn.t".into(), tpg_tag: 1, cid: 7 };
+        assert_eq!(r.known("iqn.a", [1; 6], tsih), Some(known));
+        let old = r.take_over(&key(1), tsih, CoreId(1), conn(2));
+        assert_eq!(old, Some(Home { core: CoreId(0), conn: conn(1), cid: 7, tsih }));
+        assert_eq!(r.take_over(&key(1), tsih + 1, CoreId(1), conn(3)), None);
+        assert_eq!(r.enter(key(1), CoreId(0), conn(4), 7).unwrap().1.map(|h| h.conn), Some(conn(2)));
     }
 
     #[test]
     fn more_sessions_than_there_are_handles_for_are_refused() {
         let r = Registry::new(1);
         r.crowd();
-        assert_eq!(r.enter(key(1), CoreId(0), conn(1)), None);
+        assert_eq!(r.enter(key(1), CoreId(0), conn(1), 0), None);
         // One that is there already may come again, and get another handle.
         let again = Registry::stranger(7);
-        let (tsih, old) = r.enter(again.clone(), CoreId(0), conn(2)).unwrap();
+        let (tsih, old) = r.enter(again.clone(), CoreId(0), conn(2), 0).unwrap();
         assert!(tsih != 0 && old.is_some_and(|old| old.tsih != tsih));
         r.leave(&again, tsih);
-        assert!(r.enter(key(1), CoreId(0), conn(1)).is_some_and(|(t, old)| t != 0 && old.is_none()));
-        assert_eq!(r.enter(key(2), CoreId(0), conn(1)), None);
+        assert!(r.enter(key(1), CoreId(0), conn(1), 0).is_some_and(|(t, old)| t != 0 && old.is_none()));
+        assert_eq!(r.enter(key(2), CoreId(0), conn(1), 0), None);
+    }
+
+    #[test]
+    fn the_latest_challenges_are_known() {
+        let r = Arc::new(Registry::new(1));
+        let challenge = |n: usize| n.to_be_bytes();
+        (0..=MOST_CHALLENGES).for_each(|n| r.issue(&challenge(n)));
+        assert!(r.is_out(&challenge(1)) && r.is_out(&challenge(MOST_CHALLENGES)));
+        assert!(!r.is_out(&challenge(0)) && !r.is_out(&challenge(MOST_CHALLENGES + 1)));
     }
 
     #[test]
@@ -196,7 +257,7 @@ mod tests {
         let other = SessionKey { initiator: "iqn.b".into(), ..key(3) };
         let discovery = SessionKey { target: "192.0.2.1:4711".into(), tpg_tag: 0, ..key(4) };
         for (n, key) in [key(2), key(1), elsewhere, other, discovery].into_iter().enumerate() {
-            r.enter(key, CoreId(0), conn(n as u32));
+            r.enter(key, CoreId(0), conn(n as u32), 0);
         }
         assert_eq!(r.isids_of("iqn.a", "iqn.t"), [[1; 6], [2; 6]]);
         assert!(r.isids_of("iqn.c", "iqn.t").is_empty());

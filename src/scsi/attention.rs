@@ -40,6 +40,11 @@ impl Attentions {
         }
     }
 
+    /// Establishes all that is pending with `other`.
+    pub fn raise_all(&mut self, other: &Self) {
+        other.pending.iter().for_each(|asc| self.raise(*asc));
+    }
+
     /// Of the reset group the lowest qualifier is the strongest: power on, then resets, then nexus loss.
     fn raise_reset(&mut self, asc: Asc) {
         let strongest = match self.pending.first() {

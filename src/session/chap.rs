@@ -39,7 +39,7 @@ pub enum ChapError {
     #[error("unknown user or wrong secret")]
     WrongAnswer,
     /// The peer's challenge is our own, sent back to be answered by us.
-    #[error("our own challenge came back")]
+    #[error("a challenge of our own came back")]
     Reflected,
     /// Both directions have one secret, so that either side could answer for the other.
     #[error("both directions use the same secret")]
@@ -47,6 +47,23 @@ pub enum ChapError {
     /// The initiator wants the target to prove itself, and there is nothing to prove it with.
     #[error("the initiator asks for mutual authentication, which is not configured")]
     NoMutual,
+}
+
+/// The challenges that are out on all connections: none is answered that comes back, on whichever (section 9.2.1).
+pub trait Outstanding: Send {
+    /// This one is put to an initiator.
+    fn issue(&self, challenge: &[u8]);
+    /// Whether this was put to somebody lately.
+    fn is_out(&self, challenge: &[u8]) -> bool;
+}
+
+/// Of one that stands alone.
+impl Outstanding for () {
+    fn issue(&self, _challenge: &[u8]) {}
+
+    fn is_out(&self, _challenge: &[u8]) -> bool {
+        false
+    }
 }
 
 /// One hash, by its IANA number.
@@ -129,6 +146,11 @@ impl Challenge {
         out.pair("CHAP_C", encode_hex(&self.bytes));
     }
 
+    /// What CHAP_C shows.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The algorithm of the response.
     pub fn algorithm(&self) -> ChapAlgorithm {
         self.algorithm
@@ -147,11 +169,6 @@ impl Challenge {
     fn proven(&self, name: &str, response: &[u8], credential: &Credential) -> Choice {
         let user = credential.user.as_bytes().ct_eq(name.as_bytes());
         user & self.response(&credential.secret).ct_eq(response)
-    }
-
-    /// Whether this is the other side's challenge to us, sent back.
-    fn reflects(&self, ours: &Self) -> bool {
-        self.bytes == ours.bytes
     }
 }
 
@@ -189,6 +206,7 @@ pub fn judge(
     challenge: &Challenge,
     proof: &Proof<'_>,
     auth: &Auth,
+    outstanding: &dyn Outstanding,
     out: &mut TextWriter,
 ) -> Result<(), ChapError> {
     let name = proof.name.ok_or(ChapError::Missing("CHAP_N"))?;
@@ -196,7 +214,7 @@ pub fn judge(
     let counter = proof.counter(challenge.algorithm)?;
     let shown = find_proven(challenge, name, &response, &auth.chap).ok_or(ChapError::WrongAnswer)?;
     let Some(counter) = counter else { return Ok(()) };
-    if counter.reflects(challenge) {
+    if counter.bytes == challenge.bytes || outstanding.is_out(&counter.bytes) {
         return Err(ChapError::Reflected);
     }
     let mutual = auth.mutual.as_ref().ok_or(ChapError::NoMutual)?;

@@ -190,6 +190,7 @@ mod tests {
             negotiated: Negotiated { session_type, ..Negotiated::default() },
             isid: [0; 6],
             cid: 0,
+            joins: None,
             target,
             tpg: 0,
             luns: vec![],

@@ -94,6 +94,20 @@ pub struct Negotiated {
     pub protocol_level: u8,
 }
 
+impl Negotiated {
+    /// What a connection has that has just joined a session: of its own what holds for connections, the rest from it.
+    #[must_use]
+    pub fn joining(&self, session: Self) -> Self {
+        Self {
+            header_digest: self.header_digest,
+            data_digest: self.data_digest,
+            max_recv_data_segment_length: self.max_recv_data_segment_length,
+            max_xmit_data_segment_length: self.max_xmit_data_segment_length,
+            ..session
+        }
+    }
+}
+
 impl Default for Negotiated {
     fn default() -> Self {
         Self {
@@ -250,6 +264,8 @@ pub struct Number {
     pub want: fn(&Wishes) -> u32,
     /// Keeps a result (which is in the range).
     pub put: fn(&mut Negotiated, u32),
+    /// What the result of another key leaves for this one.
+    pub most: fn(&Negotiated) -> u32,
 }
 
 /// Where a yes-or-no's wish is found and where its result goes.

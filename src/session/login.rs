@@ -26,7 +26,7 @@ pub use self::reply::{Established, LoginReply, Pdu, refuse};
 use self::reply::{Frame, VERSION};
 use self::security::Security;
 use self::statements::Statements;
-use super::chap::Entropy;
+use super::chap::{Entropy, Outstanding};
 use super::keys::negotiate::Negotiation;
 use super::keys::{DEFAULT_SEGMENT_LENGTH, Negotiated};
 use crate::target::{Catalog, ChapAlgorithm};
@@ -43,14 +43,26 @@ pub const DATA_MAX: usize = DEFAULT_SEGMENT_LENGTH as usize;
 /// limit in whole PDUs, takes about twenty.
 pub const REQUESTS_MAX: u32 = 64;
 
-/// Whether this initiator has a session of that ISID and TSIH.
-type SessionCheck = Box<dyn Fn(&str, [u8; 6], u16) -> bool + Send>;
+/// A session that is there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KnownSession {
+    /// The target.
+    pub target: String,
+    /// The tag of its group.
+    pub tpg_tag: u16,
+    /// The connection.
+    pub cid: u16,
+}
+
+/// The session of this initiator that has that ISID and TSIH.
+type SessionCheck = Box<dyn Fn(&str, [u8; 6], u16) -> Option<KnownSession> + Send>;
 
 /// A login in progress.
 pub struct Login {
     catalog: Arc<Catalog>,
     local: SocketAddr,
     sessions: SessionCheck,
+    challenges: Box<dyn Outstanding>,
     requests: u32,
     stage: Stage,
     identity: Option<Identity>,
@@ -108,7 +120,8 @@ impl Login {
         Self {
             catalog,
             local,
-            sessions: Box::new(|_, _, _| false),
+            sessions: Box::new(|_, _, _| None),
+            challenges: Box::new(()),
             requests: 0,
             stage: Stage::SECURITY,
             identity: None,
@@ -122,11 +135,20 @@ impl Login {
         }
     }
 
-    /// Tells which sessions exist, by initiator name, ISID and TSIH, so that a request to join one
-    /// is refused with the right status. Asked only after authentication.
+    /// Tells which sessions exist, by initiator name, ISID and TSIH, so that one can be joined, or the request is
+    /// refused with the right status. Asked only after authentication.
     #[must_use]
-    pub fn with_sessions(self, exists: impl Fn(&str, [u8; 6], u16) -> bool + Send + 'static) -> Self {
-        Self { sessions: Box::new(exists), ..self }
+    pub fn with_sessions(
+        self,
+        known: impl Fn(&str, [u8; 6], u16) -> Option<KnownSession> + Send + 'static,
+    ) -> Self {
+        Self { sessions: Box::new(known), ..self }
+    }
+
+    /// Where the challenges of all logins are known.
+    #[must_use]
+    pub fn with_challenges(self, challenges: impl Outstanding + 'static) -> Self {
+        Self { challenges: Box::new(challenges), ..self }
     }
 
     /// Why the login was refused.
@@ -256,7 +278,7 @@ impl Login {
         // Just put there; the other arm is for the type only.
         let talk = self.talk.as_mut().ok_or(Fault::Missing("InitiatorName"))?;
         self.ready = if self.stage == Stage::SECURITY {
-            talk.security(&said, &self.catalog, turn, entropy, &mut out)?
+            talk.security(&said, &self.catalog, turn, (entropy, &*self.challenges), &mut out)?
         } else {
             talk.operational(&said, turn, &mut out)?
         };
@@ -279,7 +301,8 @@ impl Login {
             return Err(Fault::NotAuthenticated);
         }
         party.introduce(out);
-        let negotiation = Negotiation::new(party.wishes(), party.start());
+        let joins = self.identity.is_some_and(|identity| identity.tsih != 0);
+        let negotiation = Negotiation::new(party.wishes(), party.start()).joining(joins);
         Ok(Talk { party, security: Security::default(), negotiation })
     }
 
@@ -302,23 +325,32 @@ impl Login {
 
     fn finish(&mut self, bhs: &LoginRequest, piece: Vec<u8>) -> Result<LoginReply, Fault> {
         let talk = self.talk.take().ok_or(Fault::Over)?;
-        self.check_session(&talk.party, bhs)?;
+        let joins = self.joined_session(&talk.party, bhs)?;
         let negotiated = talk.negotiation.conclude()?;
         self.frame.max_cmd_sn = self.frame.exp_cmd_sn.add(talk.party.window() - 1);
         let pdu = self.answer(bhs, flags::TRANSIT | Stage::FULL_FEATURE.0, piece);
         self.over = true;
         Ok(LoginReply::Done(
             pdu,
-            Box::new(self.established(bhs, talk.party, talk.security.algorithm(), negotiated)),
+            Box::new(self.established(bhs, talk.party, talk.security.algorithm(), negotiated, joins)),
         ))
     }
 
-    /// A TSIH asks to join a session (or to take over a connection of it), and here sessions have one connection.
-    fn check_session(&self, party: &Party, bhs: &LoginRequest) -> Result<(), Fault> {
-        match bhs.tsih.get() {
-            0 => Ok(()),
-            tsih if (self.sessions)(&party.initiator, bhs.isid, tsih) => Err(Fault::OneConnection),
-            _ => Err(Fault::NoSuchSession),
+    /// A TSIH asks to join a session. Here sessions have one connection, so all that can be is that this one takes
+    /// its place (section 6.3.4): same CID, same portal group.
+    fn joined_session(&self, party: &Party, bhs: &LoginRequest) -> Result<Option<u16>, Fault> {
+        let tsih = bhs.tsih.get();
+        if tsih == 0 {
+            return Ok(None);
+        }
+        let known = (self.sessions)(&party.initiator, bhs.isid, tsih).ok_or(Fault::NoSuchSession)?;
+        match party.place() {
+            Some((target, _)) if known.target != target => Err(Fault::NoSuchSession),
+            Some((_, tag)) if known.tpg_tag != tag => Err(Fault::OtherGroup),
+            Some(_) if known.cid != bhs.cid.get() => Err(Fault::OneConnection),
+            Some(_) => Ok(Some(tsih)),
+            // Discovery sessions are as long as one connection.
+            None => Err(Fault::NoSuchSession),
         }
     }
 
@@ -328,6 +360,7 @@ impl Login {
         party: Party,
         chap: Option<ChapAlgorithm>,
         negotiated: Negotiated,
+        joins: Option<u16>,
     ) -> Established {
         let luns = party.luns();
         let (initiator, door) = party.into_door();
@@ -336,6 +369,7 @@ impl Login {
             negotiated,
             isid: bhs.isid,
             cid: bhs.cid.get(),
+            joins,
             target,
             tpg,
             luns,
@@ -367,11 +401,11 @@ impl Talk {
         said: &Statements<'_>,
         catalog: &Catalog,
         turn: Turn,
-        entropy: &mut Entropy<'_>,
+        chance: (&mut Entropy<'_>, &dyn Outstanding),
         out: &mut TextWriter,
     ) -> Result<bool, Fault> {
         let auth = self.party.auth(catalog)?;
-        let moved = self.security.step(said, auth, self.party.algorithms(catalog), entropy, out)?;
+        let moved = self.security.step(said, auth, self.party.algorithms(catalog), chance, out)?;
         let passed = self.security.passed(auth);
         if turn.transit.is_some() && !passed && !moved {
             return Err(Fault::NotAuthenticated);

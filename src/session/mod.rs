@@ -21,6 +21,7 @@ pub mod discovery;
 mod enclosed;
 pub mod host;
 pub mod keys;
+mod legacy;
 pub mod login;
 mod medium;
 mod order;
@@ -35,6 +36,8 @@ mod set;
 mod taking;
 mod task;
 pub mod tmf;
+
+pub use legacy::Legacy;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -83,6 +86,8 @@ pub enum Close {
     Unread,
     /// Data trickled into a slot that others waited for.
     TooSlow,
+    /// The target ends it, and has said so.
+    Dropped,
 }
 
 /// A logical unit as this session sees it.
@@ -141,6 +146,8 @@ pub struct Session {
     /// Requests have waited for answers to leave for long enough: some are read all the same.
     insisted: bool,
     pinged_at: Option<u64>,
+    /// The session's last connection has yet to leave it what it had.
+    awaits_legacy: bool,
     nop_interval: u64,
     nop_timeout: u64,
 }
@@ -156,7 +163,8 @@ impl Session {
                 lun: l.lun,
                 lu: l.lu,
                 read_only: l.read_only,
-                attentions: power_on(),
+                // One that goes on has been told.
+                attentions: if e.joins.is_some() { Attentions::new() } else { power_on() },
             };
             sorted.iter().map(mapped).collect()
         };
@@ -201,6 +209,7 @@ impl Session {
             pace: Pace::default(),
             insisted: false,
             pinged_at: None,
+            awaits_legacy: e.joins.is_some(),
             nop_interval: params.nop_interval.as_nanos() as u64,
             nop_timeout: params.nop_timeout.as_nanos() as u64,
             established,

@@ -149,6 +149,18 @@ impl Session {
         self.emit(h, pdu.as_bhs(), None, After::Keep);
     }
 
+    /// Says that the session ends, and ends it (section 11.9, event 3). After Time2Wait the initiator may come again;
+    /// nothing is kept for it longer than Time2Retain.
+    pub fn drop_session<H: Host>(&mut self, h: &mut H) {
+        let mut pdu = AsyncMessage { async_event: AsyncEvent::SESSION_DROPPED.0, ..AsyncMessage::default() };
+        pdu.parameter2 = U16::new(self.negotiated.time2wait);
+        pdu.parameter3 = U16::new(self.negotiated.time2retain);
+        pdu.stat_sn = U32::new(self.next_stat_sn());
+        self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, false);
+        self.closing = Some(Close::Dropped);
+        self.emit(h, pdu.as_bhs(), None, After::Close);
+    }
+
     /// Time has passed: pings an initiator that is silent, gives up one that does not answer.
     pub fn tick<H: Host>(&mut self, h: &mut H) -> Result<(), Close> {
         let now = h.now();

@@ -98,6 +98,10 @@ pub(super) struct Client {
     world: sim::World,
     pub(super) name: String,
     pub(super) isid: [u8; 6],
+    /// The handle of its last session, zero before the first.
+    tsih: u16,
+    /// The next login goes on with the last session instead of asking for a new one.
+    pub(super) rejoins: bool,
     pub(super) manner: Manner,
     fd: Option<RawFd>,
     full: bool,
@@ -128,6 +132,8 @@ impl Client {
             world: world.clone(),
             name: format!("iqn.2026-01.org.example:{name}"),
             isid: [0x40, 0, 0, 0, 0, number],
+            tsih: 0,
+            rejoins: false,
             manner,
             fd: None,
             full: false,
@@ -191,6 +197,8 @@ impl Client {
             m.segment
         );
         let mut pdu = LoginRequest { isid: self.isid, ..LoginRequest::default() };
+        self.rejoins &= self.tsih != 0;
+        pdu.tsih = if self.rejoins { self.tsih } else { 0 }.into();
         pdu.flags = flags::TRANSIT | 1 << flags::CSG_SHIFT | 3;
         pdu.cmd_sn = U32::new(self.cmd_sn.0);
         pdu.set_data_len(text.len());
@@ -495,12 +503,25 @@ impl Client {
         let value = |key: &str| text.split('\0').find_map(|p| p.strip_prefix(key)?.strip_prefix('='));
         self.digests = value("HeaderDigest") == Some("CRC32C");
         assert_eq!(self.digests, value("DataDigest") == Some("CRC32C"));
-        self.initial_r2t = value("InitialR2T") == Some("Yes");
-        self.immediate = value("ImmediateData") == Some("Yes");
-        self.first_burst = value("FirstBurstLength").map_or(self.manner.first_burst, |v| v.parse().unwrap());
         self.stat_sn = Sn(pdu.stat_sn.get()).next();
+        if self.rejoins {
+            // What was agreed on for the session holds. Its commands are numbered on from what has arrived.
+            assert_eq!((pdu.tsih.get(), value("InitialR2T")), (self.tsih, Some("Irrelevant")));
+            assert!(
+                Sn(pdu.exp_cmd_sn.get()).precedes_or_is(self.cmd_sn),
+                "more commands taken than were sent"
+            );
+            self.cmd_sn = Sn(pdu.exp_cmd_sn.get());
+            assert!(!Sn(pdu.max_cmd_sn.get()).precedes(self.max_cmd_sn), "MaxCmdSN went back");
+        } else {
+            self.initial_r2t = value("InitialR2T") == Some("Yes");
+            self.immediate = value("ImmediateData") == Some("Yes");
+            self.first_burst =
+                value("FirstBurstLength").map_or(self.manner.first_burst, |v| v.parse().unwrap());
+            assert_eq!(pdu.exp_cmd_sn.get(), self.cmd_sn.0);
+        }
         self.max_cmd_sn = Sn(pdu.max_cmd_sn.get());
-        assert_eq!(pdu.exp_cmd_sn.get(), self.cmd_sn.0);
+        self.tsih = pdu.tsih.get();
         self.full = true;
         self.events.push_back(Event::LoggedIn);
     }

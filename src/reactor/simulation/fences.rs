@@ -131,6 +131,7 @@ impl Mob {
             _ => self.zombies.extend(clients[who].leave()),
         }
         self.gone(who);
+        clients[who].rejoins = rig.chance(2) == 0;
         clients[who].login(rig.address, TARGET);
     }
 
@@ -160,6 +161,11 @@ impl Mob {
                     Event::Managed { itt, response } => self.managed(clients, who, itt, response),
                     Event::Gone => {
                         self.gone(who);
+                        clients[who].login(rig.address, TARGET);
+                    }
+                    // The target has noticed before that the connection was gone.
+                    Event::Refused(2, 10) if clients[who].rejoins => {
+                        clients[who].rejoins = false;
                         clients[who].login(rig.address, TARGET);
                     }
                     other => panic!("{other:?} of client {who}"),

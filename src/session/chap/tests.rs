@@ -75,7 +75,7 @@ fn both_directions_with_every_algorithm() {
             challenge: Some(&theirs),
         };
         let mut back = TextWriter::new();
-        judge(&challenge, &proof, &auth(), &mut back).unwrap();
+        judge(&challenge, &proof, &auth(), &(), &mut back).unwrap();
         let back = back.into_bytes();
         let (name, response) = (value(&back, "CHAP_N").unwrap(), value(&back, "CHAP_R").unwrap());
         assert_eq!(prover.check(Some(&name), Some(&response)), Ok(()));
@@ -94,7 +94,7 @@ fn wrong_secret_and_unknown_user_are_one_error() {
     let verdict = |name, secret| {
         let response = proof_by(&challenge, secret);
         let proof = Proof { name: Some(name), response: Some(&response), ..Proof::default() };
-        judge(&challenge, &proof, &auth(), &mut TextWriter::new())
+        judge(&challenge, &proof, &auth(), &(), &mut TextWriter::new())
     };
     assert_eq!(verdict("user", "supersecret"), Ok(()));
     assert_eq!(verdict("user", "other-secret"), Err(ChapError::WrongAnswer));
@@ -112,7 +112,7 @@ fn a_reflected_challenge_is_refused() {
         challenge: Some(&ours),
     };
     let mut out = TextWriter::new();
-    assert_eq!(judge(&challenge, &proof, &auth(), &mut out), Err(ChapError::Reflected));
+    assert_eq!(judge(&challenge, &proof, &auth(), &(), &mut out), Err(ChapError::Reflected));
     assert!(out.is_empty());
 }
 
@@ -128,8 +128,8 @@ fn one_secret_for_both_directions_is_refused() {
     };
     let same = Auth { mutual: Some(credential("target", "supersecret")), ..auth() };
     let none = Auth { mutual: None, ..auth() };
-    assert_eq!(judge(&challenge, &proof, &same, &mut TextWriter::new()), Err(ChapError::SameSecret));
-    assert_eq!(judge(&challenge, &proof, &none, &mut TextWriter::new()), Err(ChapError::NoMutual));
+    assert_eq!(judge(&challenge, &proof, &same, &(), &mut TextWriter::new()), Err(ChapError::SameSecret));
+    assert_eq!(judge(&challenge, &proof, &none, &(), &mut TextWriter::new()), Err(ChapError::NoMutual));
     let mut prover = Prover::new(credential("u", "same"), Some(credential("t", "same")));
     let refused = prover.answer(&challenge, &mut counting(3), &mut TextWriter::new());
     assert_eq!(refused, Err(ChapError::SameSecret));

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Flag, Negotiated, Number, Row, Rule, SessionType, TABLE, When, Wishes, lookup};
+use super::{Flag, Negotiated, Number, Row, Rule, Scope, SessionType, TABLE, When, Wishes, lookup};
 use crate::wire::text::{IRRELEVANT, NOT_UNDERSTOOD, REJECT, TextWriter};
 
 /// What is wrong with a key. All of them end a login.
@@ -69,7 +69,7 @@ impl Number {
         by: fn(u32, u32) -> u32,
     ) -> Reply {
         let Some(offered) = self.parse(text) else { return Some(REJECT.into()) };
-        let value = by(offered, (self.want)(wishes));
+        let value = by(offered, (self.want)(wishes)).min((self.most)(result));
         (self.put)(result, value);
         Some(value.to_string().into())
     }
@@ -205,6 +205,8 @@ pub struct Negotiation {
     /// Answered with Reject: the default holds.
     rejected: RowSet,
     declared: bool,
+    /// The session is there already, and what holds for all of it is decided.
+    joins: bool,
 }
 
 impl Negotiation {
@@ -217,7 +219,19 @@ impl Negotiation {
             offered: RowSet::default(),
             rejected: RowSet::default(),
             declared: false,
+            joins: false,
         }
+    }
+
+    /// The connection is for a session that is there: the keys of its leading login mean nothing any more.
+    #[must_use]
+    pub fn joining(self, joins: bool) -> Self {
+        Self { joins, ..self }
+    }
+
+    /// Whether the session's leading login has decided this.
+    fn is_decided(&self, row: &Row) -> bool {
+        self.joins && row.scope == Scope::Session && !matches!(row.rule, Rule::Statement | Rule::Obsolete(_))
     }
 
     /// The result so far.
@@ -230,6 +244,10 @@ impl Negotiation {
         let Some((index, row)) = lookup(name) else { return Ok(()) };
         if !self.heard.insert(index) {
             return Err(KeyError::Repeated(row.name));
+        }
+        if self.is_decided(row) {
+            out.pair(row.name, IRRELEVANT);
+            return Ok(());
         }
         if self.offered.contains(index) {
             return accept(row, value, &self.wishes, &mut self.result);
@@ -267,6 +285,7 @@ impl Negotiation {
 
     fn missing(&self, index: usize, row: &Row) -> bool {
         row.when.contains(When::OPERATIONAL)
+            && !self.is_decided(row)
             && self.result.session_type == SessionType::Normal
             && (!self.heard.contains(index) || self.rejected.contains(index))
             && default_will_do(row, &self.wishes).is_err()

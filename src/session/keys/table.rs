@@ -17,7 +17,7 @@ const fn number(
     want: fn(&Wishes) -> u32,
     put: fn(&mut Negotiated, u32),
 ) -> Number {
-    Number { range, want, put }
+    Number { range, want, put, most: |_| u32::MAX }
 }
 
 const fn flag(want: fn(&Wishes) -> bool, put: fn(&mut Negotiated, bool)) -> Flag {
@@ -128,7 +128,11 @@ pub static TABLE: [Row; 35] = [
     ),
     negotiated(
         "FirstBurstLength",
-        Min(number(512..=LENGTH_MAX, |w| w.first_burst_length, |n, v| n.first_burst_length = v)),
+        // The first burst is part of a whole one.
+        Min(Number {
+            most: |n| n.max_burst_length,
+            ..number(512..=LENGTH_MAX, |w| w.first_burst_length, |n, v| n.first_burst_length = v)
+        }),
         "65536",
         "13.14",
     ),

@@ -86,6 +86,9 @@ pub enum Fault {
     /// A TSIH that no session of this initiator has.
     #[error("no such session")]
     NoSuchSession,
+    /// A connection by another portal group than that of the session.
+    #[error("the session is one of another portal group")]
+    OtherGroup,
     /// A second connection for a session.
     #[error("a session has one connection here")]
     OneConnection,
@@ -106,6 +109,7 @@ impl Fault {
                 LoginStatus::AUTHENTICATION_FAILURE
             }
             Self::NoSuchSession => LoginStatus::SESSION_DOES_NOT_EXIST,
+            Self::OtherGroup => LoginStatus::CANNOT_INCLUDE,
             Self::OneConnection => LoginStatus::TOO_MANY_CONNECTIONS,
             Self::Over => LoginStatus::INVALID_DURING_LOGIN,
             Self::IdentityChanged

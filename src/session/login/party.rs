@@ -76,6 +76,12 @@ impl Party {
         self.door.as_ref().and_then(|(target, index)| target.tpgs.get(*index))
     }
 
+    /// The target's name and the tag of its group; none for discovery.
+    pub(super) fn place(&self) -> Option<(&str, u16)> {
+        let (target, _) = self.door.as_ref()?;
+        Some((&target.iqn, self.tpg()?.tag))
+    }
+
     /// What the initiator must prove.
     pub(super) fn auth<'a>(&'a self, catalog: &'a Catalog) -> Result<&'a Auth, Fault> {
         match self.tpg() {

@@ -29,6 +29,12 @@ impl Pdu {
         self.bhs[14..16].copy_from_slice(&tsih.to_be_bytes());
     }
 
+    /// Tells from where on a session's commands are numbered, in a final Login Response.
+    pub fn set_window(&mut self, exp_cmd_sn: u32, max_cmd_sn: u32) {
+        self.bhs[28..32].copy_from_slice(&exp_cmd_sn.to_be_bytes());
+        self.bhs[32..36].copy_from_slice(&max_cmd_sn.to_be_bytes());
+    }
+
     /// Turns a final Login Response that has not been sent into a refusal: what the login could not
     /// know (no room for another session, say) was decided after it.
     #[must_use]
@@ -60,8 +66,8 @@ pub enum LoginReply {
     Refuse(Pdu),
 }
 
-/// A connection that has logged in; always the first of a new session (or of a reinstated one: the
-/// same initiator, ISID, target and group).
+/// A connection that has logged in: the first of a new session (or of a reinstated one: the same initiator, ISID,
+/// target and group), or one that takes the place of a session's connection.
 #[derive(Debug)]
 pub struct Established {
     /// What was agreed on.
@@ -70,6 +76,8 @@ pub struct Established {
     pub isid: [u8; 6],
     /// The connection's name in the session.
     pub cid: u16,
+    /// The TSIH of the session that it continues, if it does.
+    pub joins: Option<u16>,
     /// The target; none for a discovery session.
     pub target: Option<Arc<Target>>,
     /// Index of the portal group in `target.tpgs`.

@@ -2,7 +2,7 @@
 
 use super::fault::Fault;
 use super::statements::Statements;
-use crate::session::chap::{Challenge, Entropy, choose, judge};
+use crate::session::chap::{Challenge, Entropy, Outstanding, choose, judge};
 use crate::target::{Auth, ChapAlgorithm};
 use crate::wire::text::TextWriter;
 
@@ -44,17 +44,19 @@ impl Security {
         said: &Statements<'_>,
         auth: &Auth,
         allowed: &[ChapAlgorithm],
-        entropy: &mut Entropy<'_>,
+        (entropy, outstanding): (&mut Entropy<'_>, &dyn Outstanding),
         out: &mut TextWriter,
     ) -> Result<bool, Fault> {
         if let Some(methods) = said.auth_method {
             self.method(methods, auth, out)?;
         }
         if let Some(offered) = said.chap_algorithms {
-            self.challenge(offered, allowed, entropy, out)?;
+            let challenge = self.challenge(offered, allowed, entropy, out)?;
+            outstanding.issue(challenge.bytes());
+            *self = Self::Response(challenge);
         }
         if said.has_proof() {
-            self.response(said, auth, out)?;
+            self.response(said, auth, outstanding, out)?;
         }
         Ok(said.auth_method.is_some() || said.chap_algorithms.is_some() || said.has_proof())
     }
@@ -74,26 +76,31 @@ impl Security {
     }
 
     fn challenge(
-        &mut self,
+        &self,
         offered: &str,
         allowed: &[ChapAlgorithm],
         entropy: &mut Entropy<'_>,
         out: &mut TextWriter,
-    ) -> Result<(), Fault> {
+    ) -> Result<Challenge, Fault> {
         let Self::Algorithm = self else { return Err(Fault::OutOfTurn("CHAP_A")) };
         let challenge = Challenge::fresh(choose(offered, allowed)?, entropy);
         out.pair("CHAP_A", crate::session::chap::number(challenge.algorithm()));
         challenge.write(out);
-        *self = Self::Response(challenge);
-        Ok(())
+        Ok(challenge)
     }
 
     /// The challenge is used up, whatever comes of it: a failure ends the login.
-    fn response(&mut self, said: &Statements<'_>, auth: &Auth, out: &mut TextWriter) -> Result<(), Fault> {
+    fn response(
+        &mut self,
+        said: &Statements<'_>,
+        auth: &Auth,
+        outstanding: &dyn Outstanding,
+        out: &mut TextWriter,
+    ) -> Result<(), Fault> {
         let Self::Response(challenge) = std::mem::replace(self, Self::Algorithm) else {
             return Err(Fault::OutOfTurn("CHAP_R"));
         };
-        judge(&challenge, &said.proof, auth, out)?;
+        judge(&challenge, &said.proof, auth, outstanding, out)?;
         *self = Self::Passed(Some(challenge.algorithm()));
         Ok(())
     }

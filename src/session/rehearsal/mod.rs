@@ -149,6 +149,7 @@ impl World {
             negotiated: negotiated.clone(),
             isid: [0x40, 0, 0, 0, 0, 1],
             cid: 1,
+            joins: None,
             target: catalog.targets.first().cloned(),
             tpg: 0,
             luns: catalog.targets[0].tpgs[0].luns.clone(),

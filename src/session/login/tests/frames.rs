@@ -142,9 +142,43 @@ fn a_tsih_asks_for_a_session_that_cannot_be_joined() {
     peer.request.tsih = 7.into();
     peer.names(OPERATIONAL, TO_FULL, "").refused(LoginStatus::SESSION_DOES_NOT_EXIST);
     let mut peer = Peer::open();
-    peer.login = peer.login.with_sessions(|name, isid, tsih| (name, isid[0], tsih) == (INITIATOR, 0x40, 7));
+    peer.login = peer.login.with_sessions(known(TARGET, 5, 8));
     peer.request.tsih = 7.into();
     peer.names(OPERATIONAL, TO_FULL, "").refused(LoginStatus::TOO_MANY_CONNECTIONS);
+    for (target, tag, status) in [
+        ("iqn.2026-01.a.target:elsewhere", 5, LoginStatus::SESSION_DOES_NOT_EXIST),
+        (TARGET, 6, LoginStatus::CANNOT_INCLUDE),
+    ] {
+        let mut peer = Peer::open();
+        peer.login = peer.login.with_sessions(known(target, tag, 9));
+        peer.request.tsih = 7.into();
+        peer.names(OPERATIONAL, TO_FULL, "").refused(status);
+    }
+}
+
+/// The session with handle 7 of the initiator of these tests.
+fn known(
+    target: &'static str,
+    tpg_tag: u16,
+    cid: u16,
+) -> impl Fn(&str, [u8; 6], u16) -> Option<KnownSession> + Send {
+    move |name, isid, tsih| {
+        let is_it = (name, isid[0], tsih) == (INITIATOR, 0x40, 7);
+        is_it.then(|| KnownSession { target: target.into(), tpg_tag, cid })
+    }
+}
+
+/// Section 6.3.4: the same CID takes the place of its connection, and what the leading login has decided stays.
+#[test]
+fn a_connection_is_reinstated() {
+    let mut peer = Peer::open();
+    peer.login = peer.login.with_sessions(known(TARGET, 5, 9));
+    peer.request.tsih = 7.into();
+    let heard = peer.names(OPERATIONAL, TO_FULL, "MaxBurstLength=512;InitialR2T=Yes;HeaderDigest=CRC32C;");
+    assert_eq!((heard.get("MaxBurstLength"), heard.get("InitialR2T")), ("Irrelevant", "Irrelevant"));
+    assert_eq!((heard.get("HeaderDigest"), heard.get("MaxRecvDataSegmentLength")), ("CRC32C", "262144"));
+    let (response, session) = heard.done();
+    assert_eq!((response.tsih.get(), session.joins), (7, Some(7)));
 }
 
 #[test]
