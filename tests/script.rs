@@ -34,10 +34,14 @@ rules! {
     abort_task_set_before_their_turn
     abort_task_that_waits_for_data
     aca_attribute_without_aca
+    another_group_is_another_session
     another_isid_is_another_session
     another_pdu_before_login_closes
     another_pdu_during_login_closes
+    async_message_asks_for_logout
+    async_message_before_the_session_is_dropped
     bidirectional_command_is_refused
+    bidirectional_length_segment_alone
     buffer_offset_must_follow
     chap_algorithm_before_the_method
     chap_by_an_algorithm_nobody_has
@@ -48,6 +52,7 @@ rules! {
     chap_by_sha3_256
     chap_challenge_is_never_the_same
     chap_challenge_reflected
+    chap_challenge_reflected_from_another_connection
     chap_is_not_passed_over
     chap_mutual
     chap_mutual_challenge_in_base64
@@ -79,6 +84,15 @@ rules! {
     command_that_is_unknown
     compare_and_write_swaps
     compare_and_write_takes_all_of_its_data
+    connection_reinstatement
+    connection_reinstatement_by_another_group
+    connection_reinstatement_by_discovery
+    connection_reinstatement_holds_to_the_segment_length_of_the_new
+    connection_reinstatement_keeps_the_nexus
+    connection_reinstatement_needs_the_sessions_proof
+    connection_reinstatement_negotiates_for_the_connection_only
+    connection_reinstatement_of_a_session_of_another
+    connection_reinstatement_on_several_reactors
     copy_in_the_background
     copy_list_that_is_cut_off
     copy_moves_blocks
@@ -116,6 +130,7 @@ rules! {
     discovery_without_the_chap_it_needs
     duplicate_cmdsn_is_ignored
     duplicate_of_a_waiting_command_is_ignored
+    extended_cdb_of_32_bytes
     first_command_sees_power_on
     functions_of_rfc_7144_need_their_level
     half_a_pdu_and_then_nothing
@@ -135,9 +150,19 @@ rules! {
     login_answer_in_pieces_is_not_interrupted
     login_at_a_portal_of_another_target
     login_at_the_portals_of_several_groups
+    login_authentication_lists
     login_boolean_by_and
     login_boolean_by_or
     login_boolean_that_is_none
+    login_bounds_of_error_recovery_level
+    login_bounds_of_first_burst_length
+    login_bounds_of_max_burst_length
+    login_bounds_of_max_connections
+    login_bounds_of_max_outstanding_r2t
+    login_bounds_of_protocol_level
+    login_bounds_of_segment_length
+    login_bounds_of_time2retain
+    login_bounds_of_time2wait
     login_by_a_name_that_is_none
     login_by_a_name_too_long
     login_by_a_newer_version
@@ -146,7 +171,9 @@ rules! {
     login_comment_is_not_answered
     login_declaration_out_of_range
     login_declares_twice
+    login_digest_lists
     login_ends_only_with_the_t_bit
+    login_first_burst_within_max_burst
     login_for_error_recovery
     login_for_one_connection
     login_in_a_reserved_stage
@@ -158,6 +185,7 @@ rules! {
     login_key_of_the_target
     login_key_twice
     login_keys_are_case_sensitive
+    login_keys_of_discovery_that_count
     login_list_takes_the_first_that_will_do
     login_list_without_a_common_value
     login_markers_are_no_more
@@ -187,7 +215,12 @@ rules! {
     login_to_a_session_that_is_not_there
     login_to_an_unknown_target
     login_transit_and_continue
+    login_truth_of_data_pdu_in_order
+    login_truth_of_data_sequence_in_order
+    login_truth_of_immediate_data
+    login_truth_of_initial_r2t
     login_tsih_changes
+    login_tsih_is_new_for_each_session
     login_unknown_key
     logout_for_recovery
     logout_of_another_connection
@@ -207,6 +240,7 @@ rules! {
     names_differ_not_by_case
     names_of_the_three_types
     names_with_prohibited_characters
+    nop_data_up_to_the_segment_limit
     nop_echo_fits_the_initiator
     nop_is_echoed
     nop_without_tag_is_not_answered
@@ -242,6 +276,8 @@ rules! {
     redirect_of_a_target_is_not_for_strangers
     redirect_of_a_target_that_has_left
     register_and_move_hands_over
+    reject_of_a_cdb_that_is_too_long
+    reject_of_a_header_segment_cut_short
     rejected_command_was_not_received
     release_tells_registrants
     replace_lost_reservation_needs_a_loss
@@ -263,6 +299,7 @@ rules! {
     send_targets_of_several_groups
     send_targets_of_the_portal_only
     session_reinstatement
+    session_reinstatement_loses_the_nexus
     set_target_port_groups
     set_target_port_groups_of_wrong_parameters
     set_target_port_groups_stops_writes

@@ -76,7 +76,7 @@ fn send_targets(catalog: &Catalog, session: &Established, wanted: &str, out: &mu
                 Some(target) if target.iqn == name => show_current(catalog, target, session, out),
                 Some(_) => {}
                 None => {
-                    catalog.target(&name).into_iter().for_each(|target| show(catalog, target, session, out))
+                    catalog.target(&name).into_iter().for_each(|target| show(catalog, target, session, out));
                 }
             }
         }

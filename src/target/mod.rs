@@ -303,7 +303,8 @@ mod tests {
     fn a_port_is_in_the_group_that_its_lun_names() {
         let lun = |lu, group| Lun { lun: 1, lu: LuId(lu), read_only: false, group };
         let other = Tpg { relative_port: 7, luns: vec![lun(1, 2), lun(0, 5)], ..tpg(true) };
-        let target = Target { iqn: "iqn.t".into(), alias: None, redirect: None, tpgs: vec![tpg(true), other] };
+        let target =
+            Target { iqn: "iqn.t".into(), alias: None, redirect: None, tpgs: vec![tpg(true), other] };
         assert_eq!(target.members_of(LuId(0)).collect::<Vec<_>>(), [(0, 1), (5, 7)]);
         assert_eq!(target.members_of(LuId(1)).collect::<Vec<_>>(), [(2, 7)]);
     }

@@ -194,7 +194,7 @@ mod tests {
         fn anything_is_survived(name in "(iqn\\.2001-04\\.a:)?\\PC{0,300}") {
             if let Ok(once) = normalise(&name) {
                 prop_assert!(once.len() <= NAME_MAX);
-                prop_assert_eq!(normalise(&once), Ok(once.clone()));
+                prop_assert_eq!(normalise(&once), Ok(once));
             }
         }
     }

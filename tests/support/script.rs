@@ -127,7 +127,7 @@ fn serve(served: &str) -> Daemon {
 /// The daemon of the configuration that the first lines are, and the rest.
 fn configured<'a, 'l>(lines: &'l [(usize, &'a str)]) -> (Daemon, &'l [(usize, &'a str)]) {
     let toml = lines.iter().map_while(|(_, line)| line.strip_prefix('|')).collect::<Vec<_>>();
-    let server = "[server]\nreactors = 1\nbuffer_memory = \"16M\"\n";
+    let server = "[server]\nreactors = 1\nbuffer_memory = \"16M\"\ndrain_timeout = \"2s\"\n";
     (Daemon::of(&(server.to_owned() + &toml.join("\n").replace("TARGET", TARGET))), &lines[toml.len()..])
 }
 
@@ -165,7 +165,7 @@ impl Talk {
         Ok(())
     }
 
-    fn terminate(&mut self) -> Step {
+    fn terminate(&self) -> Step {
         let pid = self.daemon.child.id().to_string();
         let done = std::process::Command::new("kill").args(["-TERM", &pid]).status();
         done.is_ok_and(|status| status.success()).then_some(()).ok_or_else(|| "no kill".into())
@@ -491,6 +491,7 @@ fn data(text: &str) -> Step<Vec<u8>> {
             Ok(vec![hex(byte)?[0]; plain_number(count)? as usize])
         }
         "hex" => hex(rest),
+        "text" => Ok(rest.replace("TARGET", TARGET).replace(';', "\0").into_bytes()),
         other => Err(format!("no data of kind {other}")),
     }
 }

@@ -78,7 +78,8 @@ impl Config {
 
     fn portal(&self, address: SocketAddr) -> Portal {
         let said = self.portals.iter().find(|p| p.address == address);
-        said.map_or(address.into(), |p| Portal { address, options: p.options.clone() })
+        let options = said.map(|p| p.options.clone()).unwrap_or_default();
+        Portal { address, options }
     }
 
     /// Puts the addresses that listeners got in the place of those that were asked for: port 0 means

@@ -10,8 +10,8 @@ use libfuzzer_sys::fuzz_target;
 use ringtgt::ids::LuId;
 use ringtgt::session::chap::{self, Challenge, Prover};
 use ringtgt::session::discovery;
-use ringtgt::session::login::{DATA_MAX, Login, LoginReply, Pdu, REQUESTS_MAX};
-use ringtgt::target::{Acl, Auth, Catalog, Credential, Discovery, Lun, Target, Tpg, TpgParams};
+use ringtgt::session::login::{DATA_MAX, KnownSession, Login, LoginReply, Pdu, REQUESTS_MAX};
+use ringtgt::target::{Acl, Auth, Catalog, Credential, Discovery, Lun, Redirect, Target, Tpg, TpgParams};
 use ringtgt::wire::bhs::{LoginRequest, LoginResponse};
 use ringtgt::wire::flags;
 use ringtgt::wire::text::{TextWriter, pairs};
@@ -53,6 +53,10 @@ const SAID: &[&str] = &[
     "InitiatorAlias=me",
     "TargetName=iqn.2026-01.a.target:none",
     "InitiatorName=",
+    "InitiatorName=IQN.2026-01.a.initiator:ONE",
+    "InitiatorName=iqn.2026-01.a.initiator:ｏｎｅ",
+    "InitiatorName=iqn.2026-01.a.initiator:\u{fdfa}",
+    "TargetName=iqn.2026-01.a.target:di\u{ad}sk",
     "X-com.a=1",
     "iSCSIProtocolLevel=2",
     "TaskReporting=FastAbort",
@@ -92,7 +96,25 @@ fn auth(need: Need) -> Auth {
     }
 }
 
-fn catalog(need: Need, params: TpgParams, open: bool) -> Arc<Catalog> {
+/// Where the target, or every visitor, is sent, if at all. The second is where the login has come in already.
+#[derive(Clone, Copy)]
+struct Sent {
+    target: Option<Redirect>,
+    portal: Option<Redirect>,
+}
+
+impl Sent {
+    fn choose(u: &mut Unstructured<'_>) -> Result<Self> {
+        let mut one = |rare| {
+            let to = *u.choose(&["[2001:db8::7]:3261", "192.0.2.1:3260"])?;
+            let redirect = Redirect { to: to.parse().expect("an address"), permanent: u.arbitrary()? };
+            Ok(u.ratio(1, rare)?.then_some(redirect))
+        };
+        Ok(Self { target: one(8)?, portal: one(32)? })
+    }
+}
+
+fn catalog(need: Need, params: TpgParams, open: bool, sent: Sent) -> Arc<Catalog> {
     let lun = Lun { lun: 3, lu: LuId(0), read_only: false, group: 0 };
     let group = Tpg {
         tag: 5,
@@ -104,8 +126,10 @@ fn catalog(need: Need, params: TpgParams, open: bool) -> Arc<Catalog> {
         open,
         auth: auth(need),
     };
-    let target = Target { iqn: TARGET.into(), alias: Some("The Disk".into()), redirect: None, tpgs: vec![group] };
-    Arc::new(Catalog { targets: vec![Arc::new(target)], discovery: Discovery { auth: auth(need), ..Discovery::default() }, redirects: vec![] })
+    let target = Target { iqn: TARGET.into(), alias: Some("The Disk".into()), redirect: sent.target, tpgs: vec![group] };
+    let portal = "0.0.0.0:3260".parse().expect("an address");
+    let redirects = sent.portal.into_iter().map(|redirect| (portal, redirect)).collect();
+    Arc::new(Catalog { targets: vec![Arc::new(target)], discovery: Discovery { auth: auth(need), ..Discovery::default() }, redirects })
 }
 
 fuzz_target!(|bytes: &[u8]| {
@@ -127,9 +151,17 @@ fn lead(u: &mut Unstructured<'_>) -> Result<()> {
     let need = *u.choose(&[Need::Nothing, Need::Chap, Need::Mutual])?;
     let params =
         TpgParams { require_digests: u.ratio(1, 8)?, initial_r2t: u.arbitrary()?, ..TpgParams::default() };
-    let catalog = catalog(need, params, u.ratio(1, 2)?);
-    let mut login = Login::new(catalog.clone(), "192.0.2.1:3260".parse().expect("an address"));
+    let sent = Sent::choose(u)?;
+    let catalog = catalog(need, params, u.ratio(1, 2)?, sent);
+    let (tpg_tag, cid) = (*u.choose(&[5, 5, 5, 6])?, *u.choose(&[0, 0, 0, 1])?);
+    let known = move |name: &str, _, tsih| {
+        let is_it = name == INITIATOR && tsih == 7;
+        is_it.then(|| KnownSession { target: TARGET.into(), tpg_tag, cid })
+    };
+    let local = "192.0.2.1:3260".parse().expect("an address");
+    let mut login = Login::new(catalog.clone(), local).with_sessions(known);
     let request = LoginRequest {
+        tsih: u16::from(*u.choose(&[0u8, 0, 0, 7])?).into(),
         isid: [0x40, 1, 2, 3, 4, 5],
         cmd_sn: u.arbitrary::<u32>()?.into(),
         exp_stat_sn: u.arbitrary::<u32>()?.into(),
@@ -160,6 +192,9 @@ fn lead(u: &mut Unstructured<'_>) -> Result<()> {
             LoginReply::Refuse(pdu) => {
                 peer.hear(&pdu, true);
                 assert!(login.fault().is_some());
+                let moved = LoginResponse::from_bhs(&pdu.bhs).status_class == 1;
+                assert_eq!(moved, pdu.data.starts_with(b"TargetAddress="));
+                assert!(!moved || sent.target.is_some() || sent.portal.is_some());
                 // Over is over.
                 let again = login.request(&peer.request, &[], &mut |_| ());
                 assert!(matches!(again, LoginReply::Refuse(_)));
@@ -171,6 +206,12 @@ fn lead(u: &mut Unstructured<'_>) -> Result<()> {
                 assert_eq!(established.chap.is_some(), peer.proved);
                 assert_eq!(established.stat_sn, peer.stat_sn);
                 assert_eq!(established.exp_cmd_sn, peer.request.cmd_sn.get());
+                let elsewhere = |r: Option<Redirect>| r.is_some_and(|r| r.moves(local));
+                let discovers = established.target.is_none();
+                assert!(!elsewhere(sent.portal) && (discovers || !elsewhere(sent.target)), "served, not sent on");
+                let tsih = peer.request.tsih.get();
+                assert_eq!(established.joins, (tsih != 0).then_some(tsih));
+                assert!(tsih == 0 || (tsih, tpg_tag, cid) == (7, 5, established.cid));
                 let n = &established.negotiated;
                 assert!(n.first_burst_length <= n.max_burst_length && n.first_burst_length <= 256 << 10);
                 assert!(n.max_recv_data_segment_length <= 256 << 10 && n.max_xmit_data_segment_length >= 512);
