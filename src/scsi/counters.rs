@@ -4,7 +4,7 @@
 //! wants the sum reads all of them. So counting shares no written cache line.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use super::{Asc, Io, Sense, SenseKey};
 
@@ -59,6 +59,8 @@ struct Cell([AtomicU64; KINDS]);
 pub struct Counters {
     cells: Arc<[Cell]>,
     own: usize,
+    /// Nobody reads or writes it but while there is such an operation.
+    progress: Arc<AtomicU16>,
 }
 
 impl Default for Counters {
@@ -70,7 +72,8 @@ impl Default for Counters {
 impl Counters {
     /// Counters for that many reactors, the first one's.
     pub fn new(reactors: usize) -> Self {
-        Self { cells: (0..reactors.max(1)).map(|_| Cell::default()).collect(), own: 0 }
+        let cells = (0..reactors.max(1)).map(|_| Cell::default()).collect();
+        Self { cells, own: 0, progress: Arc::default() }
     }
 
     /// The same as that reactor has them.
@@ -79,7 +82,7 @@ impl Counters {
     /// When there are not so many: two reactors with one cell would lose counts.
     pub fn of_reactor(&self, own: usize) -> Self {
         assert!(own < self.cells.len(), "reactor {own} of {}", self.cells.len());
-        Self { cells: self.cells.clone(), own }
+        Self { cells: self.cells.clone(), own, progress: self.progress.clone() }
     }
 
     /// Counts. Only the reactor whose they are may do so.
@@ -117,6 +120,16 @@ impl Counters {
             _ => Count::ReadErrors,
         };
         self.add(what, 1);
+    }
+
+    /// How far the operation on the whole medium is, in 65536ths.
+    pub fn progress(&self) -> u16 {
+        self.progress.load(Ordering::Relaxed)
+    }
+
+    /// Says so. Only the owner of the logical unit may.
+    pub fn set_progress(&self, progress: u16) {
+        self.progress.store(progress, Ordering::Relaxed);
     }
 
     /// What all reactors have counted.

@@ -67,6 +67,10 @@ impl Asc {
     pub const PERIPHERAL_DEVICE_WRITE_FAULT: Self = Self(0x03, 0x00);
     /// 04/00: not ready, cause not reportable
     pub const NOT_READY: Self = Self(0x04, 0x00);
+    /// 04/04
+    pub const FORMAT_IN_PROGRESS: Self = Self(0x04, 0x04);
+    /// 04/1B
+    pub const SANITIZE_IN_PROGRESS: Self = Self(0x04, 0x1b);
     /// 04/02: stopped; START STOP UNIT with START one makes it ready
     pub const INITIALIZING_COMMAND_REQUIRED: Self = Self(0x04, 0x02);
     /// 04/0A: the port's target port group changes its state
@@ -155,6 +159,12 @@ impl Asc {
     pub const COMMAND_SEQUENCE_ERROR: Self = Self(0x2c, 0x00);
     /// 2F/00
     pub const COMMANDS_CLEARED: Self = Self(0x2f, 0x00);
+    /// 31/00 (key MEDIUM ERROR): a format operation has failed
+    pub const MEDIUM_FORMAT_CORRUPTED: Self = Self(0x31, 0x00);
+    /// 31/01 (key MEDIUM ERROR)
+    pub const FORMAT_COMMAND_FAILED: Self = Self(0x31, 0x01);
+    /// 31/03 (key MEDIUM ERROR)
+    pub const SANITIZE_COMMAND_FAILED: Self = Self(0x31, 0x03);
     /// 3A/02: the medium was ejected
     pub const MEDIUM_NOT_PRESENT_TRAY_OPEN: Self = Self(0x3a, 0x02);
     /// 39/00
@@ -231,12 +241,14 @@ pub struct Sense {
     pub field: Option<Field>,
     /// The segment descriptor that was processed (COMMAND-SPECIFIC INFORMATION of a third-party copy).
     pub segment: Option<u16>,
+    /// How far the operation is that is under way, in 65536ths; where there is a field pointer it is not told.
+    pub progress: Option<u16>,
 }
 
 impl Sense {
     /// Sense data with nothing but key and code.
     pub const fn new(key: SenseKey, asc: Asc) -> Self {
-        Self { key, asc, information: None, field: None, segment: None }
+        Self { key, asc, information: None, field: None, segment: None, progress: None }
     }
 
     /// NO SENSE: all is well.
@@ -328,6 +340,20 @@ impl Sense {
         Self { information: Some(information), ..self }
     }
 
+    /// The same with the PROGRESS INDICATION field set.
+    pub const fn progress(self, progress: u16) -> Self {
+        Self { progress: Some(progress), ..self }
+    }
+
+    /// The sense-key specific bytes: a field pointer, or a progress indication (SPC-5 section 4.4.2.4).
+    fn specific(&self) -> Option<[u8; 3]> {
+        let progress = |progress: u16| {
+            let [high, low] = progress.to_be_bytes();
+            [0x80, high, low]
+        };
+        self.field.map(Field::bytes).or_else(|| self.progress.map(progress))
+    }
+
     /// Writes the sense data, in descriptor format if asked, and says how many bytes it is.
     pub fn encode(&self, descriptor: bool, out: &mut [u8; MAX_SENSE]) -> usize {
         *out = [0; MAX_SENSE];
@@ -345,8 +371,8 @@ impl Sense {
         out[7] = 10;
         out[10..12].copy_from_slice(&self.segment.unwrap_or(0).to_be_bytes());
         (out[12], out[13]) = (self.asc.0, self.asc.1);
-        if let Some(field) = self.field {
-            out[15..18].copy_from_slice(&field.bytes());
+        if let Some(specific) = self.specific() {
+            out[15..18].copy_from_slice(&specific);
         }
         18
     }
@@ -365,9 +391,9 @@ impl Sense {
             out[end + 10..end + 12].copy_from_slice(&segment.to_be_bytes());
             end += 12;
         }
-        if let Some(field) = self.field {
+        if let Some(specific) = self.specific() {
             out[end..end + 2].copy_from_slice(&[0x02, 0x06]);
-            out[end + 4..end + 7].copy_from_slice(&field.bytes());
+            out[end + 4..end + 7].copy_from_slice(&specific);
             end += 8;
         }
         out[7] = (end - 8) as u8;
@@ -406,6 +432,15 @@ mod tests {
         want.extend([0, 0x0a, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 9]);
         want.extend([2, 6, 0, 0, 0x8b, 1, 2, 0]);
         assert_eq!(bytes(sense, true), want);
+    }
+
+    #[test]
+    fn progress_takes_the_place_of_a_field_pointer() {
+        let sense = Sense::not_ready(Asc::SANITIZE_IN_PROGRESS).progress(0x0102);
+        let fixed = bytes(sense, false);
+        assert_eq!(fixed, [0x70, 0, 2, 0, 0, 0, 0, 10, 0, 0, 0, 0, 4, 0x1b, 0, 0x80, 1, 2]);
+        let descriptor = [0x72, 2, 4, 0x1b, 0, 0, 0, 8, 2, 6, 0, 0, 0x80, 1, 2, 0];
+        assert_eq!(bytes(sense, true), descriptor);
     }
 
     #[test]
