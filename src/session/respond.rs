@@ -171,8 +171,21 @@ impl Session {
         pdu.residual_count = U32::new(residual.count);
         // A read may fail after part of it has left (RFC 7143 section 11.4.8).
         pdu.exp_data_sn = U32::new(if let Work::Reading(reading) = &task.work { reading.pdus() } else { 0 });
+        self.put_response(h, pdu, sense, true);
+        self.close_task(h, id);
+    }
+
+    /// Sends a response that has its status, with sense data if there is any. `frees_one` is as for
+    /// [`Session::put_window`].
+    pub(super) fn put_response<H: Host>(
+        &mut self,
+        h: &mut H,
+        mut pdu: ScsiResponse,
+        sense: &[u8],
+        frees_one: bool,
+    ) {
         pdu.stat_sn = U32::new(self.next_stat_sn());
-        self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, true);
+        self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, frees_one);
         let mut data = ArrayVec::<u8, { 2 + MAX_SENSE }>::new();
         if !sense.is_empty() {
             data.extend((sense.len() as u16).to_be_bytes());
@@ -180,7 +193,6 @@ impl Session {
         }
         pdu.set_data_len(data.len());
         self.emit_small(h, pdu.as_bhs(), &data, After::Keep);
-        self.close_task(h, id);
     }
 
     /// Sends a Reject with the offending header (RFC 7143 section 11.17).

@@ -7,14 +7,17 @@ use zerocopy::big_endian::U32;
 
 use super::host::{After, Host, Manage};
 use super::keys::LEVEL_RFC7144;
-use super::task::Task;
+use super::task::{Task, Work};
 use super::{Close, MappedLun, Session};
 use crate::ids::{LuId, TaskId};
-use crate::scsi::{Asc, Attentions, CopyEnd, SenseKey, status};
+use crate::scsi::{Asc, Attentions, CopyEnd, Failure, MAX_SENSE, SenseKey, status};
 use crate::wire::bhs::{Bhs, LogoutRequest, LogoutResponse, ScsiResponse, TaskMgmtRequest, TaskMgmtResponse};
 use crate::wire::codes::{LogoutReason, LogoutResponseCode, RejectReason, TmfFunction, TmfResponse};
 use crate::wire::sn::Sn;
 use crate::wire::{flags, lun};
+
+/// What a task is answered with that another nexus aborts.
+const ABORTED: Failure = Failure::Status(status::TASK_ABORTED);
 
 /// Task management functions that may wait for their fences at a time.
 const MAX_MANAGING: usize = 64;
@@ -42,6 +45,15 @@ pub(super) enum Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ending(u32);
 
+/// A task that is gone, and with what it is to be answered.
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    by: Ending,
+    itt: u32,
+    lu: LuId,
+    failure: Failure,
+}
+
 /// What became of the tasks that a session had on a logical unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aborted {
@@ -57,8 +69,8 @@ pub enum Aborted {
 #[derive(Debug, Default)]
 pub(super) struct Managing {
     waiting: Vec<(u32, Answer)>,
-    /// Initiator task tags of tasks that another nexus ended and that are yet to be answered, by what ended them.
-    aborted: Vec<(Ending, u32)>,
+    /// Tasks that another nexus ended and that are yet to be answered.
+    aborted: Vec<Ended>,
     endings: u32,
     next_token: u32,
 }
@@ -226,7 +238,7 @@ impl Session {
         if !tas {
             return Aborted::Silently;
         }
-        Aborted::ToBeTold(self.tell_later(&others))
+        Aborted::ToBeTold(self.tell_later(&others, lu, ABORTED))
     }
 
     /// Aborts copies that use a logical unit but were sent to another, because of a reset, or of what another nexus
@@ -235,7 +247,16 @@ impl Session {
         let strays = |t: &Task| t.lu != lu && t.uses(lu);
         let told = self.others_tasks(strays);
         self.abort_those(h, strays);
-        (!told.is_empty()).then(|| self.tell_later(&told))
+        (!told.is_empty()).then(|| self.tell_later(&told, lu, ABORTED))
+    }
+
+    /// Ends the tasks of a logical unit because nothing is to be done there any more, but for those that its owner
+    /// has, which decides for itself. Each is answered with `failure`, by [`Session::tell_aborted`].
+    pub fn end_for_another<H: Host>(&mut self, h: &mut H, lu: LuId, failure: Failure) -> Option<Ending> {
+        let ended = |t: &Task| t.map.is_some() && t.lu == lu && !matches!(t.work, Work::Shared);
+        let told = self.others_tasks(ended);
+        self.abort_those(h, ended);
+        (!told.is_empty()).then(|| self.tell_later(&told, lu, failure))
     }
 
     /// The tags of tasks that somebody else's doing ends.
@@ -245,31 +266,37 @@ impl Session {
     }
 
     /// [`Session::tell_aborted`] is to answer these.
-    fn tell_later(&mut self, itts: &[u32]) -> Ending {
+    fn tell_later(&mut self, itts: &[u32], lu: LuId, failure: Failure) -> Ending {
         let ending = Ending(self.managing.endings);
         self.managing.endings = ending.0.wrapping_add(1);
-        self.managing.aborted.extend(itts.iter().map(|itt| (ending, *itt)));
+        self.managing.aborted.extend(itts.iter().map(|itt| Ended { by: ending, itt: *itt, lu, failure }));
         ending
     }
 
     /// The fences of one [`Session::abort_for_another`] stand: its tasks are answered.
     pub fn tell_aborted<H: Host>(&mut self, h: &mut H, ending: Ending) {
         let (told, wait): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.managing.aborted).into_iter().partition(|(e, _)| *e == ending);
+            std::mem::take(&mut self.managing.aborted).into_iter().partition(|ended| ended.by == ending);
         self.managing.aborted = wait;
-        for (_, itt) in told {
-            let mut pdu =
-                ScsiResponse { itt: U32::new(itt), status: status::TASK_ABORTED, ..ScsiResponse::default() };
-            pdu.stat_sn = U32::new(self.next_stat_sn());
-            self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, false);
-            self.emit(h, pdu.as_bhs(), None, After::Keep);
+        for Ended { itt, lu, failure, .. } in told {
+            let mut pdu = ScsiResponse { itt: U32::new(itt), ..ScsiResponse::default() };
+            let mut sense = [0; MAX_SENSE];
+            let (status, len) = match failure {
+                Failure::Status(status) => (status, 0),
+                Failure::Check(check) => {
+                    let descriptor = h.lu(lu).is_some_and(|lu| lu.state.descriptor_sense());
+                    (status::CHECK_CONDITION, check.encode(descriptor, &mut sense))
+                }
+            };
+            pdu.status = status;
+            self.put_response(h, pdu, &sense[..len], false);
         }
     }
 
     /// Takes back what [`Session::tell_aborted`] would say of one task. Whether there was anything.
     pub(super) fn forget_aborted(&mut self, itt: u32) -> bool {
         let before = self.managing.aborted.len();
-        self.managing.aborted.retain(|(_, aborted)| *aborted != itt);
+        self.managing.aborted.retain(|ended| ended.itt != itt);
         self.managing.aborted.len() < before
     }
 
