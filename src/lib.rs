@@ -39,7 +39,7 @@
 //! | [`mem`] | regions of memory, and their division into slots |
 //! | [`ring`] | io_uring: the table of what is in flight, the ring, its abilities, and a simulation of all that |
 //! | [`store`] | what a logical unit sits on: device, file, memory, nothing |
-//! | [`reactor`] | one core's world: the turn, connections, disk requests, changes, fences, mail |
+//! | [`reactor`] | one core's world: the turn, connections, disk requests, changes, fences, erasing of media, mail |
 //! | [`admin`] | ordinary threads: configuration, state directory, start and stop |
 //! | [`cli`] | the command line |
 //!

@@ -132,6 +132,8 @@ rules! {
     duplicate_of_a_waiting_command_is_ignored
     extended_cdb_of_32_bytes
     first_command_sees_power_on
+    format_in_progress
+    format_initializes_all_blocks
     functions_of_rfc_7144_need_their_level
     half_a_pdu_and_then_nothing
     head_of_queue_passes
@@ -293,6 +295,13 @@ rules! {
     reserve_6_beside_registrations
     reserve_6_ends_with_the_session
     restricted_reordering_keeps_the_order
+    sanitize_ends_the_tasks_of_all
+    sanitize_erases_all_blocks
+    sanitize_keeps_all_others_out
+    sanitize_of_what_is_not_offered
+    sanitize_outlives_its_session
+    sanitize_overwrites_all_blocks
+    sanitize_through_a_reservation
     send_targets_by_name
     send_targets_of_a_stranger
     send_targets_of_another_in_a_normal_session

@@ -3,7 +3,8 @@
 //! ```text
 //!   /var/lib/ringtgt/version               the layout, as a number
 //!                    identity/NAME.json    one per configured store
-//!                    unit/SERIAL.json      reservations, mode pages and access states that were asked to survive
+//!                    unit/SERIAL.json      reservations, mode pages and access states that were asked to survive, and what
+//!                                          is being erased
 //!                    ports.json            the relative identifier of each target port
 //! ```
 //!

@@ -57,6 +57,37 @@ pub fn unmap(len: u16) -> Cdb {
     cdb
 }
 
+/// SANITIZE with OVERWRITE, and a parameter list of `len` bytes; `immediate`: it is answered when it has begun.
+pub fn overwrite(immediate: bool, len: u16) -> Cdb {
+    let mut cdb = [0; 16];
+    cdb[0] = 0x48;
+    cdb[1] = u8::from(immediate) << 7 | 0x01;
+    cdb[7..9].copy_from_slice(&len.to_be_bytes());
+    cdb
+}
+
+/// The parameter list of an OVERWRITE with that pattern, in so many passes (1 to 31).
+pub fn overwrite_list(pattern: &[u8], passes: u8) -> Vec<u8> {
+    let len = (pattern.len() as u16).to_be_bytes();
+    [&[passes & 0x1f, 0, len[0], len[1]], pattern].concat()
+}
+
+/// SANITIZE with BLOCK ERASE.
+pub fn block_erase(immediate: bool) -> Cdb {
+    let mut cdb = [0; 16];
+    cdb[0] = 0x48;
+    cdb[1] = u8::from(immediate) << 7 | 0x02;
+    cdb
+}
+
+/// REQUEST SENSE in the fixed format.
+pub fn request_sense(len: u8) -> Cdb {
+    let mut cdb = [0; 16];
+    cdb[0] = 0x03;
+    cdb[4] = len;
+    cdb
+}
+
 /// The parameter list of an UNMAP of one range.
 pub fn unmap_list(lba: u64, blocks: u32) -> Vec<u8> {
     let mut list = vec![0, 22, 0, 16, 0, 0, 0, 0];

@@ -20,6 +20,8 @@ pub(super) enum Client {
     Task { conn: ConnId, task: TaskId, part: u8 },
     /// The owner of the logical unit, before a change is answered: its number.
     Owner { serial: u32 },
+    /// The operation on the whole medium, and which of its requests.
+    Erasure { lane: u8 },
     /// Nobody: a flush whose command is answered.
     Nobody,
 }
@@ -28,7 +30,7 @@ impl Client {
     pub(super) fn conn(self) -> Option<ConnId> {
         match self {
             Self::Task { conn, .. } => Some(conn),
-            Self::Owner { .. } | Self::Nobody => None,
+            Self::Owner { .. } | Self::Erasure { .. } | Self::Nobody => None,
         }
     }
 
@@ -36,7 +38,7 @@ impl Client {
     pub(super) fn is_same_task(self, other: Self) -> bool {
         let whole = |client| match client {
             Self::Task { conn, task, .. } => Self::Task { conn, task, part: 0 },
-            other @ (Self::Owner { .. } | Self::Nobody) => other,
+            other @ (Self::Owner { .. } | Self::Erasure { .. } | Self::Nobody) => other,
         };
         whole(self) == whole(other)
     }

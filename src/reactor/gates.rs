@@ -31,6 +31,8 @@ pub(super) enum Then {
     Applied { to: CoreId, gate: GateId, told: Vec<(ConnId, Ending)> },
     /// The owner's change of a logical unit, by its number, holds everywhere.
     Changed { lu: LuId, serial: u32 },
+    /// On the owner: that the operation on the whole medium has ended holds everywhere.
+    Erased { lu: LuId, failed: bool },
     /// Nothing is in flight any more in a range that is to be enclosed: the owner's gate gets its acknowledgement.
     Drained { to: CoreId, gate: GateId },
     /// On the owner: nothing is in flight in that range on any reactor.

@@ -13,6 +13,7 @@ mod desk;
 mod disk;
 mod drain;
 mod enclose;
+mod erase;
 mod fair;
 mod gates;
 mod login;
@@ -174,6 +175,9 @@ fn heed<D: Driver>(
             Aborted::Silently | Aborted::Nothing => {}
         }
     }
+    if let Some(failure) = change.effects.ends_tasks {
+        endings.extend(session.end_for_another(desk, lu, failure));
+    }
     for asc in change.attentions_for(session.nexus()) {
         session.attention(lu, asc);
     }
@@ -198,6 +202,7 @@ impl<D: Driver> Reactor<D> {
         if self.world.driver.now() >= self.next_tick {
             self.tick();
         }
+        self.world.erase_on();
         self.retry();
         self.held = self.flush_dirty();
         self.finish_closing();
@@ -212,6 +217,7 @@ impl<D: Driver> Reactor<D> {
         } else if self.conns.len() > 0
             || self.draining.is_some()
             || !self.world.drains.is_empty()
+            || !self.world.erasing.is_empty()
             || self.listeners.iter().any(|l| l.armed.is_none())
         {
             Wait::Until(self.next_tick)
@@ -269,6 +275,7 @@ impl<D: Driver> Reactor<D> {
     fn disk_ended(&mut self, client: Client, lu: LuId, result: Result<(), Failure>) {
         match client {
             Client::Owner { serial } => self.world.flushed(lu, serial, result),
+            Client::Erasure { lane } => self.world.erased_stretch(lu, lane, result),
             Client::Nobody => {}
             Client::Task { conn, task, part } => {
                 #[cfg(test)]
@@ -307,6 +314,7 @@ impl<D: Driver> Reactor<D> {
                 self.world.mail.post(to, Letter::Ack(gate));
             }
             Then::Changed { lu, serial } => self.world.change_holds(lu, serial, result),
+            Then::Erased { lu, failed } => self.world.erasure_ended(lu, failed, result),
             Then::Drained { to, gate } => self.world.mail.post(to, Letter::Ack(gate)),
             Then::Closed { lu, fence } => self.world.closed(lu, fence),
             Then::Enclosed { client, lu } => self.disk_ended(client, lu, result),
@@ -402,6 +410,7 @@ impl<D: Driver> Reactor<D> {
     /// The daemon stops: no new connections; initiators are asked to go.
     fn drain(&mut self, deadline: u64) {
         self.draining = Some(deadline);
+        self.world.stopping = true;
         self.next_tick = 0;
         self.disarm_listeners();
         for id in self.conns.ids() {

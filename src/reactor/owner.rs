@@ -36,6 +36,11 @@ impl Ask {
         !self.op.is_event()
     }
 
+    /// Whether it is answered only when what it has begun on the whole medium has ended.
+    fn waits_for_erasure(&self) -> bool {
+        matches!(self.op, SharedOp::Erase { immediate: false, .. })
+    }
+
     fn is(&self, from: CoreId, gate: GateId) -> bool {
         (self.from, self.gate) == (from, gate)
     }
@@ -105,6 +110,10 @@ impl<D: Driver> World<D> {
         if let Some(at) = unit.flushing.iter().position(|(_, a)| a.is(from, gate)) {
             let (serial, ask) = unit.flushing.swap_remove(at);
             return self.forget_flush(lu, serial, &ask);
+        }
+        if let Some(at) = unit.erasers.iter().position(|a| a.is(from, gate)) {
+            unit.erasers.swap_remove(at);
+            return self.mail.post(from, Letter::Answer { gate, result: RECALLED });
         }
         let at = unit.asks.iter().position(|a| a.is(from, gate));
         match (&mut unit.next, at) {
@@ -254,13 +263,16 @@ impl<D: Driver> World<D> {
         let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
         let Some(pending) = unit.next.take_if(|p| p.serial == serial) else { return };
         let Some(ask) = unit.asks.pop_front() else { return };
-        if result.is_ok() && pending.effects.flush && !pending.recalled {
+        if result.is_ok() && ask.waits_for_erasure() && !pending.recalled {
+            unit.erasers.push(ask);
+        } else if result.is_ok() && pending.effects.flush && !pending.recalled {
             unit.flushing.push((serial, ask));
             self.submit(Client::Owner { serial }, lu, DiskOp::Flush);
         } else {
             self.mail.post(ask.from, Letter::Answer { gate: ask.gate, result });
             self.refuse_aborted(lu, ask.op == SharedOp::Reset, &pending.effects);
         }
+        self.begin_erasure(lu);
         self.begin_changes(lu);
     }
 
@@ -276,7 +288,8 @@ impl<D: Driver> World<D> {
     /// its acknowledgement after them. A younger one of the same nexus may be tried again.
     fn refuse_aborted(&mut self, lu: LuId, reset: bool, effects: &Effects) {
         let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
-        let aborted = |a: &Ask| a.is_of_task() && (reset || effects.abort.contains(&a.nexus));
+        let of_task = |a: &Ask| a.is_of_task() && !matches!(a.op, SharedOp::Erased { .. });
+        let aborted = |a: &Ask| of_task(a) && (reset || effects.abort.contains(&a.nexus));
         let (refused, stay): (VecDeque<Ask>, _) =
             std::mem::take(&mut unit.asks).into_iter().partition(aborted);
         unit.asks = stay;

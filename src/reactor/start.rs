@@ -212,6 +212,8 @@ impl Seed {
             unannounced: Vec::new(),
             drains: Vec::new(),
             enclosures: Vec::new(),
+            erasing: Vec::new(),
+            stopping: false,
             opened: VecDeque::new(),
             hungry: VecDeque::new(),
             sessions: 0,
@@ -276,6 +278,7 @@ impl<D: Driver> World<D> {
         let store = Store::new(seed.backing.clone(), reach, ZEROES, discards);
         let counters = seed.lu.counters.of_reactor(usize::from(self.mail.core.0));
         self.units.push(Unit::new(Lu { counters, ..seed.lu.clone() }, store));
+        self.resume_erasure(LuId(self.units.len() as u32 - 1));
     }
 }
 

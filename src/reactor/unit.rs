@@ -29,6 +29,8 @@ pub(super) struct Unit {
     pub(super) saving: Option<Saving>,
     /// Changes that hold everywhere and are answered after a flush, by their numbers.
     pub(super) flushing: Vec<(u32, Ask)>,
+    /// Commands that are answered when the operation on the whole medium that they began has ended. Only on the owner.
+    pub(super) erasers: Vec<Ask>,
     /// The state that was told last: the next change is a change of this one. Only the owner's is kept up.
     pub(super) told: Arc<LuState>,
     /// The number of the last change.
@@ -74,6 +76,7 @@ impl Unit {
             next: None,
             saving: None,
             flushing: Vec::new(),
+            erasers: Vec::new(),
             changes: 0,
             complaints: Complaints::default(),
             claims: Vec::new(),

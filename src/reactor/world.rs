@@ -8,6 +8,7 @@ use slab::Slab;
 use super::disk::{Client, Job, JobId};
 use super::drain::Drain;
 use super::enclose::Enclosure;
+use super::erase::Erasing;
 use super::fair::Shortage;
 use super::gates::{GateId, Gates, Then};
 use super::mail::{Fence, Letter, Mail};
@@ -47,6 +48,10 @@ pub(super) struct World<D> {
     pub(super) drains: Vec<Drain>,
     /// Ranges that tasks of this reactor have to themselves or have asked for.
     pub(super) enclosures: Vec<Enclosure>,
+    /// Operations on whole media of which this reactor is the owner.
+    pub(super) erasing: Vec<Erasing>,
+    /// The daemon stops: nothing new is begun for nobody.
+    pub(super) stopping: bool,
     /// Things behind gates that have opened.
     pub(super) opened: VecDeque<(Then, Result<(), Failure>)>,
     /// Connections whose tasks wait for slots, first come first served.

@@ -71,7 +71,7 @@ fn admit(row: &Row, cdb: &Cdb, lu: &Lu, cx: &Context<'_>) -> Result<(), Failure>
         alua::admit(row, cdb, lu, cx.nexus)?;
     }
     lu.state.reservations.admit(cx.nexus, row.needs, cdb)?;
-    if !lu.state.drive.is_ready() {
+    if !lu.state.is_ready() {
         accessible(row, lu)?;
     }
     // NACA asks for ACA, which the standard INQUIRY data says is not there (SAM-6 section 5.2).
@@ -81,9 +81,12 @@ fn admit(row: &Row, cdb: &Cdb, lu: &Lu, cx: &Context<'_>) -> Result<(), Failure>
     Ok(())
 }
 
-/// Whether the drive is as ready as the command needs it.
+/// Whether the drive and the medium are as ready as the command needs them.
 #[cold]
 fn accessible(row: &Row, lu: &Lu) -> Result<(), Failure> {
+    if let Some(erasure) = lu.state.erasure.as_ref().filter(|erasure| erasure.refuses(row)) {
+        return Err(erasure.sense(lu.counters.progress()).into());
+    }
     if !row.traits.intersects(table::Traits::MEDIUM | table::Traits::LOADED) {
         return Ok(());
     }
@@ -187,7 +190,7 @@ mod tests {
     #[test]
     fn unknown_opcodes_and_service_actions() {
         let mut rig = Rig::new(facts());
-        for opcode in [0x04, 0xc0, 0x9c] {
+        for opcode in [0x07, 0xc0, 0x9c] {
             let sense = rig.sense(&[opcode, 0, 0, 0, 0, 0]);
             assert_eq!(sense.asc, Asc::INVALID_OPCODE, "{opcode:#x}");
             assert_eq!(sense.field.map(|f| (f.in_cdb, f.byte)), Some((true, 0)));

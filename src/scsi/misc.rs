@@ -12,11 +12,15 @@ pub(super) fn test_unit_ready(_: &Cdb, _: &Lu, _: &mut Context<'_>, _: &mut [u8]
 }
 
 /// REQUEST SENSE (SPC-5 section 6.39): a pending unit attention is reported and is then no longer
-/// pending; else how the port stands, and the drive.
+/// pending; else how the port stands, the medium, and the drive.
 pub(super) fn request_sense(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
+    let standing = || match &lu.state.erasure {
+        Some(erasure) => erasure.sense(lu.counters.progress()),
+        None => lu.state.drive.sense(),
+    };
     let sense = match cx.attentions.take() {
         Some(asc) => Sense::attention(asc),
-        None => lu.access(cx.nexus).barrier().map_or_else(|| lu.state.drive.sense(), Sense::not_ready),
+        None => lu.access(cx.nexus).barrier().map_or_else(standing, Sense::not_ready),
     };
     Ok(sense_data(cdb, sense, out))
 }

@@ -27,8 +27,10 @@ mod copy;
 mod counters;
 mod diagnostic;
 mod drive;
+mod erasure;
 mod extent;
 mod facts;
+mod format;
 mod gate;
 mod inquiry;
 mod known;
@@ -41,6 +43,7 @@ mod mode;
 mod nexus;
 mod reserve;
 mod rsoc;
+mod sanitize;
 mod sense;
 mod space;
 mod state;
@@ -68,6 +71,7 @@ pub use copy::{
 };
 pub use counters::{Count, Counters, Totals};
 pub use drive::{Drive, DriveOp, Power};
+pub use erasure::{Cause, Erasure, Fill};
 pub use facts::{Atomic, Identity, LuFacts, Naa, Thin, WHOLE};
 pub use gate::{params, start};
 pub use known::REPORT_LUNS_LUN;
@@ -132,6 +136,9 @@ pub enum Outcome {
     /// A parameter list of that many bytes (at most [`MAX_PARAMS`], never 0) must be gathered; then
     /// [`params`] goes on. If the initiator sends less, `params` gets what came.
     Params(u32),
+    /// The same, of a command that does not tell how long its list is: all that the initiator has, but at most that
+    /// many bytes.
+    ParamsUpTo(u32),
     /// A change of shared state: the logical unit's owner runs [`LuState::apply`].
     Shared(SharedOp),
     /// A third-party copy is to be started, told of or ended.

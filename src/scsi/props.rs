@@ -121,10 +121,16 @@ fn check(rig: &mut Rig, number: u16, outcome: Outcome) {
             }
         }
         Outcome::Data(length) => assert!(length <= rig.out.len()),
-        Outcome::Params(length) => assert!(length > 0 && length <= MAX_PARAMS),
+        Outcome::Params(length) | Outcome::ParamsUpTo(length) => assert!(length > 0 && length <= MAX_PARAMS),
         Outcome::Shared(op) => {
             if let Ok((state, _)) = rig.lu.state.apply(&rig.lu.facts, &op, &nexus(number)) {
                 rig.lu.state = Arc::new(state);
+            }
+            if rig.lu.state.erasing().is_some() {
+                // It ends before the next command, well or not.
+                let end = SharedOp::Erased { failed: number == 1 };
+                let ended = rig.lu.state.apply(&rig.lu.facts, &end, &ItNexus::nobody());
+                rig.lu.state = Arc::new(ended.expect("an event is not refused").0);
             }
         }
         Outcome::Fail(Failure::Check(sense)) => {

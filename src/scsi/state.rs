@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::drive::{Drive, DriveOp};
+use super::erasure::Erasure;
 use super::mode::{ModePages, Settings};
 use super::reserve::{Needs, PrOut, Reservations};
 use super::{
@@ -30,6 +31,8 @@ pub struct LuState {
     pub log_bases: LogBases,
     /// What was changed of how well its ports reach it.
     pub accesses: Accesses,
+    /// The sanitize or format operation that keeps others from the medium, or has failed.
+    pub erasure: Option<Erasure>,
 }
 
 /// The part of the state that outlives a power loss.
@@ -47,6 +50,9 @@ pub struct Persistent {
     /// States of target port groups that were changed.
     #[serde(default)]
     pub accesses: Accesses,
+    /// The operation on the whole medium that has to go on, or has failed.
+    #[serde(default)]
+    pub erasure: Option<Erasure>,
 }
 
 /// A change of the state, asked for by a command or an event.
@@ -82,6 +88,20 @@ pub enum SharedOp {
     Access(AccessChange),
     /// What an administrator would have changed could not be: not a command.
     AccessFailed,
+    /// SANITIZE or FORMAT UNIT.
+    Erase {
+        /// What is to be done.
+        erasure: Box<Erasure>,
+        /// Whether the command is answered when that has begun (IMMED).
+        immediate: bool,
+    },
+    /// EXIT FAILURE MODE of SANITIZE.
+    ExitFailure,
+    /// What SANITIZE or FORMAT UNIT has begun is done, or has failed: not a command, but saved like those of commands.
+    Erased {
+        /// Whether it has.
+        failed: bool,
+    },
     /// A reset of the logical unit (LOGICAL UNIT RESET, target resets): not a command.
     Reset,
     /// The I_T nexus has gone (logout, connection lost, session reinstated): not a command.
@@ -129,6 +149,8 @@ pub struct Effects {
     pub attention_others: Option<Asc>,
     /// The nexuses whose tasks must be aborted (PREEMPT AND ABORT).
     pub abort: Vec<ItNexus>,
+    /// What all tasks end with, if they must: those of every nexus that no owner has.
+    pub ends_tasks: Option<Failure>,
     /// Whether [`LuState::persistent`] has changed and must be on disk before the answer.
     pub persist: bool,
     /// Whether the write cache must be flushed before the answer, when the state holds.
@@ -151,8 +173,8 @@ impl LuState {
     /// The state after power on.
     pub fn restored(saved: Persistent) -> Self {
         let mode = ModePages::powered_on(saved.mode);
-        let Persistent { reservations, labels, accesses, .. } = saved;
-        Self { reservations, mode, labels, accesses, ..Self::default() }
+        let Persistent { reservations, labels, accesses, erasure, .. } = saved;
+        Self { reservations, mode, labels, accesses, erasure, ..Self::default() }
     }
 
     /// The state after power on, when what was saved cannot be read: nothing is allowed that a
@@ -175,9 +197,9 @@ impl LuState {
 
     /// What must outlive a power loss.
     pub fn persistent(&self) -> Persistent {
-        let (mode, labels) = (self.mode.saved, self.labels.clone());
+        let (mode, labels, erasure) = (self.mode.saved, self.labels.clone(), self.erasure.clone());
         let (reservations, accesses) = (self.reservations.persistent(), self.accesses.persistent());
-        Persistent { mode, reservations, labels, accesses }
+        Persistent { mode, reservations, labels, accesses, erasure }
     }
 
     /// Whether sense data is to be in descriptor format (D_SENSE, SPC-5 section 7.5.13).
@@ -193,19 +215,25 @@ impl LuState {
     /// Why a command of `nexus` that began when it might must not change the medium any more, if so: it is checked
     /// again when it is about to (SPC-5 section 5.14.1).
     pub fn bars_writing(&self, facts: &LuFacts, nexus: &ItNexus) -> Option<Failure> {
+        let erased = self.erasure.as_ref().map(|erasure| erasure.sense(0).into());
+        erased.or_else(|| self.may_change(facts, nexus).err())
+    }
+
+    /// Whether a command of `nexus` may change the medium, as far as that is not being erased.
+    pub(super) fn may_change(&self, facts: &LuFacts, nexus: &ItNexus) -> Result<(), Failure> {
         if let Some(asc) = self.accesses.at_port(&facts.groups, nexus.relative_port).barrier() {
-            return Some(Sense::not_ready(asc).into());
+            return Err(Sense::not_ready(asc).into());
         }
-        let reserved = self.reservations.check(nexus, Needs::Writing);
-        let refused = reserved.and_then(|()| self.drive.check(true)).err();
-        refused.or_else(|| {
-            self.mode.current.write_protect.then(|| Sense::protected(Asc::SOFTWARE_WRITE_PROTECTED).into())
-        })
+        self.reservations.check(nexus, Needs::Writing)?;
+        self.drive.check(true)?;
+        let protected = self.mode.current.write_protect;
+        if protected { Err(Sense::protected(Asc::SOFTWARE_WRITE_PROTECTED).into()) } else { Ok(()) }
     }
 
     /// The state after `op` by `nexus`, and what must happen besides; or why it is refused, and
     /// then nothing has changed.
     pub fn apply(&self, facts: &LuFacts, op: &SharedOp, nexus: &ItNexus) -> Result<(Self, Effects), Failure> {
+        self.admits(op)?;
         let mut next = self.clone();
         let mut effects = next.change(facts, op, nexus)?;
         effects.persist = facts.saves && next.persistent() != self.persistent();
@@ -235,6 +263,9 @@ impl LuState {
                 return Ok(Effects::attention_others(Asc::IMPLICIT_ACCESS_CHANGE_FAILED));
             }
             SharedOp::Access(change) => return self.accesses.apply(&facts.groups, change),
+            SharedOp::Erase { erasure, .. } => return self.erase(facts, erasure, nexus),
+            SharedOp::ExitFailure => self.exit_failure()?,
+            SharedOp::Erased { failed } => self.erased(*failed),
             SharedOp::Reset => return Ok(self.reset(nexus)),
             SharedOp::Resize { blocks } if *blocks != facts.blocks => return Ok(resize(*blocks)),
             SharedOp::Resize { .. } => {}

@@ -11,16 +11,18 @@ use super::check::{bad_field, unknown_opcode};
 use super::reserve::{self, Needs};
 use super::{Answered, Context, Failure, Lu, LuFacts};
 use super::{
-    alua, buffer, clock, copy, diagnostic, drive, inquiry, label, lists, log, medium, misc, mode, rsoc,
-    space, verify, whole,
+    alua, buffer, clock, copy, diagnostic, drive, format, inquiry, label, lists, log, medium, misc, mode,
+    rsoc, sanitize, space, verify, whole,
 };
 
 pub(super) const TEST_UNIT_READY: u8 = 0x00;
 pub(super) const REQUEST_SENSE: u8 = 0x03;
+pub(super) const FORMAT_UNIT: u8 = 0x04;
 pub(super) const INQUIRY: u8 = 0x12;
 pub(super) const MODE_SELECT6: u8 = 0x15;
 pub(super) const WRITE_BUFFER: u8 = 0x3b;
 pub(super) const READ_BUFFER10: u8 = 0x3c;
+pub(super) const SANITIZE: u8 = 0x48;
 pub(super) const READ_BUFFER16: u8 = 0x9b;
 pub(super) const REPORT_LUNS: u8 = 0xa0;
 
@@ -130,6 +132,8 @@ pub(super) static ROWS: &[Row] = &[
     row(&[0x00, 0, 0, 0, 0, 4], NoLegacy, MEDIUM, misc::test_unit_ready),
     // REQUEST SENSE
     row(&[0x03, 1, 0, 0, 0xff, 4], Nothing, EXEMPT, misc::request_sense),
+    // FORMAT UNIT
+    row(&[FORMAT_UNIT, 0x3f, 0, 0, 0, 4], Writing, WRITES, format::format).params(format::format_params),
     // READ(6)
     row(&[0x08, 0x1f, 0xff, 0xff, 0xff, 4], Reading, MEDIUM, medium::read6),
     // WRITE(6)
@@ -177,6 +181,12 @@ pub(super) static ROWS: &[Row] = &[
     row(&[0x41, 0xfe, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Writing, WRITES, space::write_same10),
     // UNMAP
     row(&[0x42, 1, 0, 0, 0, 0, 0, 0xff, 0xff, 4], Writing, UNMAPS, space::unmap).params(space::unmap_params),
+    // SANITIZE: OVERWRITE, BLOCK ERASE, EXIT FAILURE MODE
+    row(&[SANITIZE, 0xa1, 0, 0, 0, 0, 0, 0xff, 0xff, 4], Writing, WRITES, sanitize::overwrite)
+        .action(0x01)
+        .params(sanitize::overwrite_params),
+    row(&[SANITIZE, 0xa2, 0, 0, 0, 0, 0, 0, 0, 4], Writing, UNMAPS, sanitize::block_erase).action(0x02),
+    row(&[SANITIZE, 0x1f, 0, 0, 0, 0, 0, 0, 0, 4], Writing, WRITES, sanitize::exit_failure).action(0x1f),
     // LOG SELECT
     row(&[0x4c, 3, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 4], Writing, STANDBY, log::select)
         .params(log::select_params),

@@ -143,7 +143,7 @@ impl Rig {
 
     pub(super) fn send_from(&mut self, number: u16, cdb: &[u8], data: &[u8]) -> Outcome {
         match self.start_from(number, cdb) {
-            Outcome::Params(wanted) => {
+            Outcome::Params(wanted) | Outcome::ParamsUpTo(wanted) => {
                 let came = data.len().min(wanted as usize);
                 self.params_from(number, cdb, &data[..came])
             }

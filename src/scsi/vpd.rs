@@ -168,7 +168,9 @@ fn characteristics(lu: &Lu, _: &Context<'_>, answer: &mut Answer<'_>) {
     // mean the same.
     let rate = u16::from(!lu.facts.rotational);
     answer.put(&rate.to_be_bytes());
-    answer.put(&[0, 0, 0x02]);
+    // WABEREQ 01b: after BLOCK ERASE blocks can be read before they are written. There is no CRYPTOGRAPHIC ERASE.
+    let erases = u8::from(lu.facts.thin.is_some()) << 6;
+    answer.put(&[0, erases, 0x02]);
     answer.zeroes(55);
 }
 
@@ -269,7 +271,9 @@ mod tests {
     #[test]
     fn characteristics_and_provisioning() {
         let got = page(facts(), 0xb1);
-        assert_eq!((got.len(), &got[4..9]), (64, &[0, 1, 0, 0, 2][..]));
+        assert_eq!((got.len(), &got[4..9]), (64, &[0, 1, 0, 0x40, 2][..]));
+        let thick = LuFacts { thin: None, ..facts() };
+        assert_eq!(page(thick, 0xb1)[4..9], [0, 1, 0, 0, 2]);
         assert_eq!(page(facts(), 0xb2)[4..], [0, 0xe4, 2, 0]);
     }
 

@@ -203,6 +203,10 @@ impl Session {
             Planned::Outcome(Outcome::Params(len)) => {
                 self.start_taking(h, id, Use::Params, 0, u64::from(len.min(SEGMENT)));
             }
+            Planned::Outcome(Outcome::ParamsUpTo(most)) => {
+                let has = self.tasks.get(id).map_or(0, |t| if t.writes { t.edtl } else { 0 });
+                self.start_taking(h, id, Use::Params, 0, most.min(SEGMENT).min(has).into());
+            }
             Planned::Outcome(Outcome::Shared(mut op)) => {
                 let Some(task) = self.tasks.get_mut(id) else { return };
                 task.work = Work::Shared;
@@ -298,7 +302,7 @@ impl Planned {
             )
         };
         match self {
-            Self::Outcome(Outcome::Params(_)) => true,
+            Self::Outcome(Outcome::Params(_) | Outcome::ParamsUpTo(_)) => true,
             Self::Outcome(Outcome::Io(what)) => io(what),
             _ => false,
         }

@@ -13,6 +13,7 @@
 //! | `data` | one disk for all sessions: every block is linearizable, from any core |
 //! | `enclosures` | what a client does in a range of its own is one step to all others |
 //! | `copies` | a third-party copy moves what is there, and writes nothing once its end was answered |
+//! | `erasures` | what was written before a sanitize or format operation is gone after it, and only its end ends it |
 //! | `fences` | what was aborted never overwrites what was written afterwards |
 //! | `hangs` | a disk that never finishes holds up no function, login, PREEMPT or stop |
 //! | `resizing` | a new capacity is the same on every core, and told once |
@@ -32,6 +33,7 @@ mod client;
 mod copies;
 mod data;
 mod enclosures;
+mod erasures;
 mod fairness;
 mod faults;
 mod fences;

@@ -64,6 +64,8 @@ pub(super) struct Plan {
     pub(super) two_ports: bool,
     /// The state of logical units can be saved.
     pub(super) saves: bool,
+    /// The state that each logical unit starts with.
+    pub(super) state: LuState,
 }
 
 impl Default for Plan {
@@ -79,6 +81,7 @@ impl Default for Plan {
             write_cache: true,
             two_ports: false,
             saves: true,
+            state: LuState::default(),
         }
     }
 }
@@ -255,7 +258,7 @@ impl Rig {
                 let facts = facts(n, blocks, plan);
                 let backing = backing(&facts);
                 let counters = Counters::new(plan.reactors);
-                (Lu { facts: Arc::new(facts), state: Arc::default(), counters }, backing)
+                (Lu { facts: Arc::new(facts), state: Arc::new(plan.state.clone()), counters }, backing)
             })
             .collect();
         let (post, doors) = Post::new(plan.reactors, plan.mail.clone());
@@ -392,6 +395,7 @@ impl Rig {
                     && w.gates.is_empty()
                     && w.drains.is_empty()
                     && w.enclosures.is_empty()
+                    && w.erasing.is_empty()
                     && units_rest
                     && w.driver.in_flight() == listening
             })
@@ -470,12 +474,14 @@ fn add_unit(world: &mut World<Sim>, lu: &Lu, backing: &Arc<Backing>, fd: RawFd) 
     let store = Store::new(backing.clone(), reach, RegionId(1), true);
     let counters = lu.counters.of_reactor(usize::from(world.mail.core.0));
     world.units.push(Unit::new(Lu { counters, ..lu.clone() }, store));
+    world.resume_erasure(LuId(world.units.len() as u32 - 1));
 }
 
 impl Unit {
     fn is_at_rest(&self) -> bool {
-        let asked =
-            self.asks.is_empty() && self.next.is_none() && self.saving.is_none() && self.flushing.is_empty();
-        asked && self.fences.is_empty() && self.parked.is_empty() && self.claims.is_empty()
+        let asked = self.asks.is_empty() && self.next.is_none() && self.saving.is_none();
+        let answered = self.flushing.is_empty() && self.erasers.is_empty();
+        let free = self.fences.is_empty() && self.parked.is_empty() && self.claims.is_empty();
+        asked && answered && free
     }
 }

@@ -169,7 +169,7 @@ impl Peer<'_> {
 
     fn admits(&self, nexus: &ItNexus, needs: Needs) -> bool {
         let reached = self.lu.is_open() || self.lu.access(nexus).barrier().is_none();
-        reached && self.lu.state.drive.is_ready() && self.lu.state.reservations.check(nexus, needs).is_ok()
+        reached && self.lu.state.is_ready() && self.lu.state.reservations.check(nexus, needs).is_ok()
     }
 }
 

@@ -311,8 +311,11 @@ impl World {
         let (task, lu, op) = self.stage.asked.remove(0);
         let nexus = self.session.nexus().clone();
         let unit = &mut self.stage.units[lu.0 as usize].lu;
-        let result =
-            unit.state.apply(&unit.facts, &op, &nexus).map(|(state, _)| unit.state = Arc::new(state));
+        let result = unit.state.apply(&unit.facts, &op, &nexus).map(|(mut state, _)| {
+            // An operation on the whole medium takes no time here, and leaves this one as it is.
+            state.erasure = None;
+            unit.state = Arc::new(state);
+        });
         self.session.shared_done(&mut self.stage, task, result);
     }
 
