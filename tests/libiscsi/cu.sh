@@ -7,9 +7,11 @@ cu_names() { iscsi-test-cu -l | grep -E '^(SCSI|iSCSI)\.[^.]+\.[^.]+$' | grep -E
 
 # outcome NAME URL...: passed, failed or skipped; what it said is in $WORK/cu.
 outcome() {
-	local name=$1 rc=0
+	local name=$1 rc=0 seconds=${CU_SECONDS:-60}
 	shift
-	timeout -k 2 "${CU_SECONDS:-60}" iscsi-test-cu --dataloss --allow-sanitize -f -v -V -t "$name" "$@" >"$WORK/cu" 2>&1 || rc=$?
+	# It looks once a minute whether the operation has ended.
+	[ "$name" != SCSI.Sanitize.Reset ] || seconds=300
+	timeout -k 2 "$seconds" iscsi-test-cu --dataloss --allow-sanitize -f -v -V -t "$name" "$@" >"$WORK/cu" 2>&1 || rc=$?
 	if [ $rc -eq 124 ] || [ $rc -eq 137 ]; then
 		echo failed
 	elif ! grep -qE '^ *tests +[1-9]' "$WORK/cu"; then
