@@ -71,7 +71,7 @@ pages() { # each page that is listed can be had, and is the one
 	[ $some -ge 10 ]
 }
 tool sg_vpd "every page of the list of pages" pages
-named() { says "0x$serial" 'Target port group: 0x1' "$iqn,t,0x0001" 'UUID' -- sg_vpd -p di "$disk"; }
+named() { says "0x$serial" 'Target port group: 0x' "$iqn,t,0x0001" 'UUID' -- sg_vpd -p di "$disk"; }
 tool sg_vpd "83h: NAA that is also the serial number, UUID, port and its group" named
 limits() {
 	says 'Maximum unmap LBA count: [1-9]' 'Maximum compare and write length: 255' -- sg_vpd -p bl "$disk" || return
@@ -208,6 +208,36 @@ keep() { sg_prevent --prevent=1 "$sg1" && ends 5 sg_start --eject "$sg1" && sg_t
 tool sg_prevent "keeps the medium in, and lets it go" keep
 reset() { sg_reset -d "$sg" && ends 6 sg_raw "$sg" 00 00 00 00 00 00 && has '[rR]eset' && sg_raw "$sg" 00 00 00 00 00 00; }
 tool sg_reset "the unit, which tells of it once" reset
+
+# --- the whole unit ---
+erased() { sg_sanitize --block --quick --wait "$sg" && same 8 /tmp/zeroes && [[ $(status_of 8) = *" deallocated" ]]; }
+overwritten() {
+	echo S4n >/tmp/four # four bytes
+	yes S4n | head -c 4096 >/tmp/fours || :
+	sg_sanitize --overwrite --ipl=4 --pattern=/tmp/four --quick --wait "$sg" && same 8 /tmp/fours && same 131064 /tmp/fours
+}
+formatted() { sg_format --format --quick --wait "$sg" && same 8 /tmp/zeroes && says 'blocks=131072$' -- sg_readcap "$disk"; }
+offers() { sg_opcodes -o "$1" "$disk" | grep -q 'Command is supported'; }
+if offers 0x48,2; then # BLOCK ERASE
+	tool sg_sanitize "BLOCK ERASE: nothing is mapped, all reads as zeroes" erased
+	tool sg_sanitize "OVERWRITE: the pattern from the first block to the last" overwritten
+	tool sg_sanitize "CRYPTOGRAPHIC ERASE, where nothing is encrypted: ILLEGAL REQUEST" ends 5 sg_sanitize --crypto --quick "$sg"
+else
+	tool sg_sanitize "not offered: ILLEGAL REQUEST" ends 9 sg_sanitize --block --quick "$sg"
+fi
+if offers 0x04; then
+	tool sg_format "all reads as zeroes, and the size stays" formatted
+else
+	tool sg_format "not offered: ILLEGAL REQUEST" ends 9 sg_format --format --quick --wait "$sg"
+fi
+
+# --- ports (multipath-alua.sh has two of them) ---
+if sg_inq "$disk" | grep -q 'TPGS=0'; then
+	tool sg_rtpg "no groups are offered: ILLEGAL REQUEST" ends 5 sg_rtpg -d "$disk"
+else
+	tool sg_rtpg "one group, optimized" says 'group id : 0x0' 'access state : 0x00' -- sg_rtpg -d "$disk"
+	tool sg_stpg "refused, where only an administrator sets states" ends 5 sg_stpg --tp=0 --state=2 "$disk"
+fi
 
 # --- what is not a disk's, or not this one's ---
 refused() { # each is answered ILLEGAL REQUEST (5), or 9: INVALID COMMAND OPERATION CODE
