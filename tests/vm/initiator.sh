@@ -43,14 +43,14 @@ each() {
 within() {
 	local limit=$1 quiet=0 size=0 now pid tail
 	shift
-	: >/tmp/said
-	setsid "$@" >/tmp/said 2>&1 &
+	: >/tmp/output
+	setsid "$@" >/tmp/output 2>&1 &
 	pid=$!
-	tail -f -n +1 -s 0.2 --pid=$pid /tmp/said &
+	tail -f -n +1 -s 0.2 --pid=$pid /tmp/output &
 	tail=$!
 	while kill -0 $pid 2>/dev/null; do
 		sleep 1
-		now=$(stat -c %s /tmp/said)
+		now=$(stat -c %s /tmp/output)
 		[ "$now" = "$size" ] || quiet=0
 		size=$now
 		[ $((quiet += 1)) -le "$limit" ] || {
