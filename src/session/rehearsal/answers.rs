@@ -219,7 +219,8 @@ impl Initiator {
         }
     }
 
-    /// What is rejected was not received; its number is yet to be used (RFC 7143 section 7.3).
+    /// What is rejected was not received; its number is yet to be used (RFC 7143 section 7.3), unless a request that was
+    /// sent behind it by mistake has come with the same one.
     fn number_is_missing(&mut self, header: &Bhs, exp: Sn) {
         let numbered = [
             Opcode::SCSI_COMMAND,
@@ -230,8 +231,12 @@ impl Initiator {
         ];
         let cmd_sn = Sn(NopOut::from_bhs(header.as_bhs()).cmd_sn.get());
         let is_missing = !header.immediate() && exp.precedes_or_is(cmd_sn) && !self.gaps.contains(&cmd_sn);
-        if numbered.contains(&header.opcode()) && is_missing {
-            self.gaps.push(cmd_sn);
+        if !numbered.contains(&header.opcode()) || !is_missing {
+            return;
+        }
+        match self.strays.iter().position(|stray| *stray == cmd_sn) {
+            Some(at) => drop(self.strays.swap_remove(at)),
+            None => self.gaps.push(cmd_sn),
         }
     }
 

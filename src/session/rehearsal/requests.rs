@@ -44,6 +44,8 @@ pub(super) struct Initiator {
     pub(super) heard_max: Sn,
     pub(super) stat_sn: u32,
     pub(super) window: u32,
+    /// Numbers out of turn that requests were sent with by mistake.
+    pub(super) strays: Vec<Sn>,
     /// Numbers that were passed over, or rejected: what follows them waits.
     pub(super) gaps: Vec<Sn>,
     /// Bytes that were sent since there are gaps.
@@ -76,6 +78,7 @@ impl Initiator {
             stat_sn,
             window,
             gaps: Vec::new(),
+            strays: Vec::new(),
             behind: 0,
             honest,
             excused: false,
@@ -115,6 +118,7 @@ impl Initiator {
         if self.gaps.is_empty() && self.slips(dice) {
             let beyond = next.add(self.window + dice.below(500));
             let wrong = if dice.once_in(2) { next.back(1 + dice.below(5)) } else { beyond };
+            self.strays.push(wrong);
             return (U32::new(wrong.0), false);
         }
         if self.gaps.is_empty() && next.precedes(self.heard_max) && dice.once_in(16) {
