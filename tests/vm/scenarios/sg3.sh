@@ -202,9 +202,10 @@ stop() { # medium access is refused until it is started
 	sg_start --start "$sg" && sg_turs "$sg"
 }
 tool sg_start "stopped: NOT READY until it is started" stop
-eject() { sg_start --eject "$sg1" && ends 2 sg_turs "$sg1" && sg_start --load "$sg1" && { sg_turs "$sg1" || sg_turs "$sg1"; }; }
+# (While udev has the disk open, to look at it, the kernel keeps the medium in, in this same nexus' name.)
+eject() { udevadm settle --timeout=60 && sg_start --eject "$sg1" && ends 2 sg_turs "$sg1" && sg_start --load "$sg1" && { sg_turs "$sg1" || sg_turs "$sg1"; }; }
 tool sg_start "ejects and loads a removable medium" eject
-keep() { sg_prevent --prevent=1 "$sg1" && ends 5 sg_start --eject "$sg1" && sg_turs "$sg1" && sg_prevent --allow "$sg1" && eject; }
+keep() { udevadm settle --timeout=60 && sg_prevent --prevent=1 "$sg1" && ends 5 sg_start --eject "$sg1" && sg_turs "$sg1" && sg_prevent --allow "$sg1" && eject; }
 tool sg_prevent "keeps the medium in, and lets it go" keep
 reset() { sg_reset -d "$sg" && ends 6 sg_raw "$sg" 00 00 00 00 00 00 && has '[rR]eset' && sg_raw "$sg" 00 00 00 00 00 00; }
 tool sg_reset "the unit, which tells of it once" reset
