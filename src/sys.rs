@@ -1,6 +1,6 @@
 //! The few system calls that std has no safe door to.
 //!
-//! Owns: block device ioctls, `fallocate`, the direct-I/O part of `statx`, the kernel's announcements, socket options,
+//! Owns: block device ioctls, `fallocate`, `FIEMAP`, parts of `statx` and `statvfs`, the kernel's announcements, socket options,
 //! the listener that takes both address families, and the open-file limit. Promises: safe
 //! functions with `io::Result`s, each one system call, no policy. Refuses to know: io_uring (the
 //! ring has its own), and why anybody asks.
@@ -38,23 +38,21 @@ pub struct DirectAlignment {
 
 /// Direct-I/O alignment by `statx` (Linux 6.1), or `None` when the kernel or the file system does not say.
 pub fn direct_alignment(fd: BorrowedFd<'_>) -> io::Result<Option<DirectAlignment>> {
+    let out = statx(fd, libc::STATX_DIOALIGN)?;
+    let known = out.stx_mask & libc::STATX_DIOALIGN != 0;
+    Ok(known.then_some(DirectAlignment { memory: out.stx_dio_mem_align, offset: out.stx_dio_offset_align }))
+}
+
+/// What `mask` names of an open file.
+fn statx(fd: BorrowedFd<'_>, mask: u32) -> io::Result<libc::statx> {
     const EMPTY: &CStr = c"";
     let mut out = MaybeUninit::<libc::statx>::zeroed();
     // SAFETY: the path is a C string, the buffer is a whole statx; the kernel keeps neither.
-    let rc = unsafe {
-        libc::statx(
-            fd.as_raw_fd(),
-            EMPTY.as_ptr(),
-            libc::AT_EMPTY_PATH,
-            libc::STATX_DIOALIGN,
-            out.as_mut_ptr(),
-        )
-    };
+    let rc =
+        unsafe { libc::statx(fd.as_raw_fd(), EMPTY.as_ptr(), libc::AT_EMPTY_PATH, mask, out.as_mut_ptr()) };
     check(rc)?;
     // SAFETY: all-zero bytes are a valid statx (integers only), and the call only wrote more of them.
-    let out = unsafe { out.assume_init() };
-    let known = out.stx_mask & libc::STATX_DIOALIGN != 0;
-    Ok(known.then_some(DirectAlignment { memory: out.stx_dio_mem_align, offset: out.stx_dio_offset_align }))
+    Ok(unsafe { out.assume_init() })
 }
 
 /// Turns direct I/O of an open file on or off.
@@ -126,6 +124,87 @@ pub fn seek(fd: BorrowedFd<'_>, from: u64, whence: c_int) -> io::Result<u64> {
     // SAFETY: no memory is passed.
     let at = unsafe { libc::lseek(fd.as_raw_fd(), from, whence) };
     u64::try_from(at).map_err(|_| io::Error::last_os_error())
+}
+
+/// `FS_IOC_FIEMAP` (`linux/fiemap.h`): the extents of a file.
+const FS_IOC_FIEMAP: c_ulong = 0xc020_660b;
+/// Write back first what has no place yet.
+const FIEMAP_FLAG_SYNC: u32 = 1;
+/// Allocated, never written.
+const FIEMAP_EXTENT_UNWRITTEN: u32 = 0x800;
+
+/// A part of a file that has space.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Extent {
+    /// Its first byte.
+    pub start: u64,
+    /// Its length in bytes.
+    pub len: u64,
+    /// It has never been written, and reads as zeroes.
+    pub unwritten: bool,
+}
+
+/// The first extents, at most `most`, of a range of a file. They may begin before it and end behind it. Blocks.
+///
+/// # Errors
+/// The kernel's; `EOPNOTSUPP` or `ENOTTY`: the file system does not say.
+pub fn extents(fd: BorrowedFd<'_>, offset: u64, len: u64, most: usize) -> io::Result<Vec<Extent>> {
+    // The header is 32 bytes, an extent 56; all fields are whole words or halves of one.
+    let mut request = vec![0u64; 4 + 7 * most];
+    let halves = |low: u32, high: u32| {
+        let ([a, b, c, d], [e, f, g, h]) = (low.to_ne_bytes(), high.to_ne_bytes());
+        u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+    };
+    request[..2].copy_from_slice(&[offset, len]);
+    request[2] = halves(FIEMAP_FLAG_SYNC, 0);
+    request[3] = halves(u32::try_from(most).unwrap_or(u32::MAX), 0);
+    // SAFETY: the request reads the header and writes it and at most as many extents behind it as the header says
+    // there is room for; the memory lives until the call returns.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), FS_IOC_FIEMAP as _, request.as_mut_ptr()) })?;
+    let first_half = |word: u64| {
+        let [a, b, c, d, ..] = word.to_ne_bytes();
+        u32::from_ne_bytes([a, b, c, d])
+    };
+    let second_half = |word: u64| {
+        let [.., a, b, c, d] = word.to_ne_bytes();
+        u32::from_ne_bytes([a, b, c, d])
+    };
+    let found = second_half(request[2]) as usize;
+    let extent = |words: &[u64; 7]| Extent {
+        start: words[0],
+        len: words[2],
+        unwritten: first_half(words[5]) & FIEMAP_EXTENT_UNWRITTEN != 0,
+    };
+    Ok(request[4..].as_chunks().0.iter().take(found).map(extent).collect())
+}
+
+/// Bytes that an unprivileged process can still allocate in the file system of an open file.
+pub fn available_space(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut out = MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: the buffer is a whole statvfs; the kernel does not keep it.
+    check(unsafe { libc::fstatvfs(fd.as_raw_fd(), out.as_mut_ptr()) })?;
+    // SAFETY: all-zero bytes are a valid statvfs (integers only), and the call only wrote more of them.
+    let out = unsafe { out.assume_init() };
+    #[allow(clippy::useless_conversion)]
+    Ok(u64::from(out.f_bavail).saturating_mul(u64::from(out.f_frsize)))
+}
+
+/// What can be written to an open file so that it is there as a whole or not at all, in bytes. Lengths are powers of
+/// two, and offsets multiples of the length.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AtomicWrites {
+    /// The shortest.
+    pub least: u32,
+    /// The longest.
+    pub most: u32,
+}
+
+/// Limits of atomic writes by `statx` (Linux 6.11), or `None` when there are none.
+pub fn atomic_writes(fd: BorrowedFd<'_>) -> io::Result<Option<AtomicWrites>> {
+    let out = statx(fd, libc::STATX_WRITE_ATOMIC)?;
+    let limits = AtomicWrites { least: out.stx_atomic_write_unit_min, most: out.stx_atomic_write_unit_max };
+    let known = out.stx_mask & libc::STATX_WRITE_ATOMIC != 0;
+    Ok(Some(limits).filter(|limits| known && limits.least > 0 && limits.most >= limits.least))
 }
 
 fn to_off(n: u64) -> io::Result<libc::off_t> {
@@ -310,6 +389,19 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         let e = fallocate(file.as_fd(), 0, 0, u64::MAX).unwrap_err();
         assert_eq!(e.raw_os_error(), Some(libc::EFBIG));
+    }
+
+    #[test]
+    fn a_file_has_extents_and_its_file_system_space() {
+        let mut file = tempfile::tempfile_in(".").unwrap();
+        file.set_len(1 << 20).unwrap();
+        file.write_all(&[7; 8192]).unwrap();
+        let found = extents(file.as_fd(), 4096, 1 << 19, 9).unwrap();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].start <= 4096 && found[0].start + found[0].len >= 8192 && !found[0].unwritten);
+        assert!(extents(file.as_fd(), 1 << 19, 1 << 19, 9).unwrap().is_empty());
+        assert!(available_space(file.as_fd()).unwrap() > 0);
+        atomic_writes(file.as_fd()).unwrap();
     }
 
     #[test]

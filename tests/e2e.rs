@@ -353,6 +353,81 @@ fn a_device_that_grows_is_noticed_at_once() {
     assert_eq!(initiator.capacity(0).expect("a capacity"), (before * 3, block));
 }
 
+#[test]
+fn a_unit_without_space_goes_on_when_there_is_some_again() {
+    let small = SmallFs::new(16 * MIB);
+    let ballast = small.path().join("ballast");
+    fs::write(&ballast, vec![1; 8 * MIB as usize]).expect("something that takes space");
+    let store = format!("{}:64M", small.path().join("disk.img").display());
+    let daemon = Daemon::serve(&[&store]);
+    let mut initiator = login(&daemon, options(1));
+    let mut write = |at: u64| {
+        initiator.write(0, at * 2048, 2048, fill(at, MIB as usize)).expect("an answer").sense_code()
+    };
+    let full = (0..64).find(|at| write(*at).is_some()).expect("more cannot fit");
+    assert_eq!(write(full), Some((7, 0x27, 7)), "DATA PROTECT, space allocation failed");
+    fs::remove_file(&ballast).expect("its end");
+    assert_eq!(write(full), None, "there is space again");
+}
+
+#[test]
+fn a_file_system_that_runs_full_is_told_to_everybody() {
+    let small = SmallFs::new(64 * MIB);
+    let config = small.path().join("ringtgt.toml");
+    let text = format!(
+        "[server]\nstate_dir = \"{dir}/state\"\ncontrol_socket = \"{dir}/control.sock\"\n\
+         [[backstore]]\nkind = \"fileio\"\nname = \"a\"\npath = \"{dir}/a.img\"\nsize = \"128M\"\n\
+         low_space = \"32M\"\n\
+         [[target]]\niqn = \"{TARGET}\"\n[[target.tpg]]\ntag = 1\nportals = [\"127.0.0.1:0\"]\n\
+         any_initiator = true\n[[target.tpg.lun]]\nlun = 0\nbackstore = \"a\"\n",
+        dir = small.path().display()
+    );
+    fs::write(&config, text).expect("a configuration");
+    let daemon = Daemon::start(support::serve_config(&config));
+    let mut initiators: Vec<Initiator> = (1..=2).map(|n| login(&daemon, options(n))).collect();
+    for at in 0..40 {
+        let done = initiators[0].write(0, at * 2048, 2048, fill(at, MIB as usize)).expect("an answer");
+        assert!(done.is_good() || done.sense_code() == Some((6, 0x38, 7)), "{:?}", done.sense_code());
+    }
+    assert_eq!(attention(&mut initiators[1], 0).0, Some((6, 0x38, 7)), "SOFT THRESHOLD REACHED");
+    thread::sleep(Duration::from_secs(4));
+    initiators[1].clear_attention(0).expect("a ready unit");
+    let mut cdb = [0; 16];
+    cdb[..9].copy_from_slice(&[0x4d, 0, 0x40 | 0x0c, 0, 0, 0, 0, 0, 64]);
+    let page = initiators[1].execute(0, cdb, Direction::In, vec![0; 64]).expect("an answer").buffer;
+    let count = |at: usize| u32::from_be_bytes([page[at], page[at + 1], page[at + 2], page[at + 3]]);
+    assert_eq!((page[0], page[5], page[17]), (0x8c, 1, 2));
+    assert!(count(8) < 32, "{} MiB are left", count(8));
+    assert!((39..=40).contains(&count(20)), "{} MiB are used", count(20));
+}
+
+#[test]
+fn what_is_mapped_anchored_and_deallocated_is_told_apart() {
+    let (_dir, path) = scratch_file(4 * MIB);
+    let daemon = Daemon::serve(&[path.to_str().expect("text")]);
+    let mut initiator = login(&daemon, options(1));
+    assert!(initiator.write(0, 0, 4096, fill(1, 2 * MIB as usize)).expect("a write").is_good());
+    // WRITE SAME(16) of 512 KiB: UNMAP and NDOB, then with ANCHOR too.
+    for (flags, lba) in [(0x09, 1024_u64), (0x19, 2048)] {
+        let mut cdb = [0; 16];
+        (cdb[0], cdb[1]) = (0x93, flags);
+        cdb[2..10].copy_from_slice(&lba.to_be_bytes());
+        cdb[10..14].copy_from_slice(&1024_u32.to_be_bytes());
+        let done = initiator.execute(0, cdb, Direction::None, Vec::new()).expect("an answer");
+        assert!(done.is_good(), "{:?}", done.sense_code());
+    }
+    let mut cdb = [0; 16];
+    (cdb[0], cdb[1], cdb[13]) = (0x9e, 0x12, 255);
+    let told = initiator.execute(0, cdb, Direction::In, vec![0; 255]).expect("an answer").buffer;
+    let length = u32::from_be_bytes([told[0], told[1], told[2], told[3]]) as usize;
+    let descriptors: Vec<(u32, u8)> = (told[8..length + 4].chunks_exact(16))
+        .map(|d| (u32::from_be_bytes([d[8], d[9], d[10], d[11]]), d[12]))
+        .collect();
+    assert_eq!(descriptors, [(1024, 0), (1024, 1), (1024, 2), (1024, 0), (4096, 1)]);
+    let read = initiator.read(0, 1024, 2048, MIB as usize).expect("a read");
+    assert!(read.is_good() && read.buffer.iter().all(|byte| *byte == 0), "zeroes both");
+}
+
 /// Kills the daemon amid deep writes, starts another on the same file at once, and overwrites the same blocks,
 /// those first that the dead one was asked for last: none of its writes may land on top of the new data.
 fn kill_and_overwrite(path: &str, rounds: u64) {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::ids::LuId;
 use crate::reactor::{Messenger, UnitSeed};
-use crate::scsi::SharedOp;
+use crate::scsi::{Resources, SharedOp};
 use crate::store::{Backing, Length};
 use crate::sys::Uevents;
 
@@ -45,7 +45,7 @@ fn watch(watched: &mut [Watched], messenger: &Messenger, mut uevents: Option<Uev
     loop {
         wait(&mut uevents);
         for store in watched.iter_mut() {
-            if let Some(op) = store.look() {
+            for op in store.look().into_iter().chain(store.measure()) {
                 messenger.tell(store.lu, op);
             }
         }
@@ -79,11 +79,13 @@ struct Watched {
     blocks: u64,
     /// What was last found, so that each finding is logged once.
     found: Option<Length>,
+    /// Likewise the space.
+    resources: Option<Resources>,
 }
 
 impl Watched {
     fn new(lu: LuId, unit: &UnitSeed) -> Self {
-        Self { lu, backing: unit.backing.clone(), blocks: unit.backing.blocks, found: None }
+        Self { lu, backing: unit.backing.clone(), blocks: unit.backing.blocks, found: None, resources: None }
     }
 
     fn is_block(&self) -> bool {
@@ -119,6 +121,13 @@ impl Watched {
         );
         self.blocks = found.blocks;
         Some(SharedOp::Resize { blocks: found.blocks })
+    }
+
+    /// The space that it takes and that is left, when that has changed.
+    fn measure(&mut self) -> Option<SharedOp> {
+        let resources = self.backing.resources().ok().flatten()?;
+        let is_news = self.resources.replace(resources) != Some(resources);
+        is_news.then_some(SharedOp::Measured(resources))
     }
 
     /// What an administrator should know of a new finding.
@@ -161,7 +170,7 @@ mod tests {
             StoreConfig { path: Some(file.path().into()), ..StoreConfig::new(StoreKind::Fileio, "f") };
         let backing = Arc::new(open(&config, Duration::from_secs(5)).unwrap());
         let block = u64::from(backing.block_size);
-        let watched = Watched { lu: LuId(0), blocks: backing.blocks, backing, found: None };
+        let watched = Watched { lu: LuId(0), blocks: backing.blocks, backing, found: None, resources: None };
         (file, watched, block)
     }
 
@@ -178,6 +187,16 @@ mod tests {
             assert_eq!(watched.look(), Some(SharedOp::Resize { blocks: len / block }));
             assert_eq!(watched.look(), None);
         }
+    }
+
+    #[test]
+    fn space_is_told_when_it_changes() {
+        let (file, mut watched, _) = watched();
+        let Some(SharedOp::Measured(before)) = watched.measure() else { panic!("a file has space") };
+        std::os::unix::fs::FileExt::write_all_at(file.as_file(), &vec![1; MIB as usize], 0).unwrap();
+        file.as_file().sync_all().unwrap();
+        let Some(SharedOp::Measured(after)) = watched.measure() else { panic!("it takes more") };
+        assert_eq!((before.used, after.used), (0, 1));
     }
 
     #[test]

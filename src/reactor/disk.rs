@@ -5,7 +5,7 @@
 
 use crate::ids::{BufId, ConnId, LuId, TaskId};
 use crate::ring::{Driver, Op};
-use crate::scsi::{Asc, Failure, Sense, Stretch, status};
+use crate::scsi::{Asc, Failure, Provisioning, Sense, Stretch, status};
 use crate::session::host::{DiskOp, Held, stretch_bytes};
 use crate::store::{BlockingJob, Direction, Fault, Mapping, Progress, Span, Step, judge_plain};
 
@@ -154,9 +154,10 @@ impl<D: Driver> World<D> {
                 let place = self.pool.place(buf).part(job.moved, len - job.moved);
                 unit.store.read(&mut self.memory, place, offset + u64::from(job.moved))
             }
-            (DiskOp::Write { buf, len, offset, fua }, _) => {
+            (DiskOp::Write { buf, len, offset, fua, atomic }, _) => {
                 let place = self.pool.place(buf).part(job.moved, len - job.moved);
-                unit.store.write(&mut self.memory, place, offset + u64::from(job.moved), fua || through)
+                let (offset, fua) = (offset + u64::from(job.moved), fua || through);
+                unit.store.write(&mut self.memory, place, offset, fua, atomic)
             }
             (_, Some(span)) => match span.step(&unit.store, &mut self.memory) {
                 Some(step) => step,
@@ -237,6 +238,10 @@ impl<D: Driver> World<D> {
         match progress {
             Progress::Done => self.moved_all(id),
             Progress::Fault(fault) => self.fail(id, fault),
+            // The kernel does not do so; if it did, it would not be all or nothing.
+            Progress::Short(_) if matches!(job.op, DiskOp::Write { atomic: true, .. }) => {
+                self.fail(id, Fault::Write);
+            }
             // A ghost never submits again.
             _ if ghost => self.finish(id, Ok(())),
             Progress::Short(count) => {
@@ -287,7 +292,7 @@ impl<D: Driver> World<D> {
 
     fn put_stretches(&mut self, buf: BufId, said: &[Stretch]) {
         let slot = self.memory.get_mut(self.pool.place(buf));
-        let end = Stretch { len: 0, mapped: false };
+        let end = Stretch { len: 0, status: Provisioning::Mapped };
         for (room, stretch) in slot.as_chunks_mut().0.iter_mut().zip(said.iter().chain([&end])) {
             *room = stretch_bytes(*stretch);
         }

@@ -170,7 +170,7 @@ impl<D: Driver> World<D> {
             erasing.lanes[lane].slot = Some(self.pattern_slot(erasing)?);
         }
         let buf = erasing.lanes[lane].slot?;
-        Some(DiskOp::Write { buf, len: len as u32, offset, fua: false })
+        Some(DiskOp::Write { buf, len: len as u32, offset, fua: false, atomic: false })
     }
 
     /// A slot full of what this pass writes.

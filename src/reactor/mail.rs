@@ -133,7 +133,8 @@ impl Change {
     /// The unit attentions of one nexus.
     pub(super) fn attentions_for(&self, nexus: &ItNexus) -> Vec<Asc> {
         let own = self.effects.attentions.iter().filter(|(n, _)| n == nexus).map(|(_, asc)| *asc);
-        own.chain(self.effects.attention_others.filter(|_| *nexus != self.caller)).collect()
+        let others = self.effects.attention_others.filter(|_| *nexus != self.caller);
+        own.chain(others).chain(self.effects.attention_all).collect()
     }
 }
 
@@ -237,5 +238,34 @@ impl Mail {
 
     pub(super) fn next(&self) -> Option<Letter> {
         self.inbox.try_recv().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_to_all_is_told_to_the_caller_too() {
+        let nexus = |initiator: &str| ItNexus { initiator: initiator.into(), ..ItNexus::nobody() };
+        let effects = Effects {
+            attentions: vec![(nexus("b"), Asc::RESERVATIONS_RELEASED)],
+            attention_others: Some(Asc::MODE_PARAMETERS_CHANGED),
+            attention_all: Some(Asc::CAPACITY_CHANGED),
+            ..Effects::default()
+        };
+        let change = Change {
+            lu: LuId(0),
+            state: Arc::default(),
+            effects: Arc::new(effects),
+            caller: nexus("a"),
+            reset: false,
+            owner: CoreId(0),
+            gate: GateId(0),
+        };
+        assert_eq!(change.attentions_for(&nexus("a")), [Asc::CAPACITY_CHANGED]);
+        let others = [Asc::MODE_PARAMETERS_CHANGED, Asc::CAPACITY_CHANGED];
+        assert_eq!(change.attentions_for(&nexus("c")), others);
+        assert_eq!(change.attentions_for(&nexus("b"))[0], Asc::RESERVATIONS_RELEASED);
     }
 }

@@ -75,7 +75,11 @@ pub(super) fn build(kind: &mut Kind, at: &Addresses) -> Entry {
         Kind::Recv(recv) => receive(recv, at),
         Kind::Send(send) => self::send(send, at),
         Kind::Read { file, place, offset } => read(*file, *place, *offset, at),
-        Kind::Write { file, place, offset, dsync } => write(*file, *place, *offset, *dsync, at),
+        Kind::Write { file, place, offset, dsync, atomic } => {
+            let flags = if *dsync { libc::RWF_DSYNC } else { 0 };
+            let flags = if *atomic { flags | libc::RWF_ATOMIC } else { flags };
+            write(*file, *place, *offset, flags, at)
+        }
         Kind::Accept { listener } => {
             op::Accept::new(Fd(*listener), ptr::null_mut(), ptr::null_mut()).flags(libc::SOCK_CLOEXEC).build()
         }
@@ -133,12 +137,12 @@ fn read(file: File, place: Place, offset: u64, at: &Addresses) -> Entry {
     )
 }
 
-fn write(file: File, place: Place, offset: u64, dsync: bool, at: &Addresses) -> Entry {
+/// The kernel takes atomic writes of plain memory only (`generic_atomic_write_valid`), not of registered.
+fn write(file: File, place: Place, offset: u64, flags: i32, at: &Addresses) -> Entry {
     let (fd, from) = (number(file), at.of(place).cast_const());
-    let flags = if dsync { libc::RWF_DSYNC } else { 0 };
     on(
         file,
-        match at.registered(place) {
+        match at.registered(place).filter(|_| flags & libc::RWF_ATOMIC == 0) {
             Some(buffer) => {
                 op::WriteFixed::new(fd, from, place.len, buffer).offset(offset).rw_flags(flags).build()
             }

@@ -50,6 +50,8 @@ pub enum Kind {
         offset: u64,
         /// Complete only when the data would survive a power cut.
         dsync: bool,
+        /// All of it or nothing, within what [`crate::sys::atomic_writes`] says of the file; never short.
+        atomic: bool,
     },
     /// Make earlier completed writes survive a power cut.
     Fsync {

@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -183,7 +183,7 @@ fn file_round_trip(rig: &mut Rig, file: File, check: &fs::File) {
     let bytes = pattern(64 << 10);
     rig.memory.write(from, &bytes);
     for (offset, dsync) in [(0, false), (128 << 10, true)] {
-        assert_eq!(rig.run(Kind::Write { file, place: from, offset, dsync }).result, 64 << 10);
+        assert_eq!(rig.run(Kind::Write { file, place: from, offset, dsync, atomic: false }).result, 64 << 10);
         assert_eq!(rig.run(Kind::Fsync { file, data_only: !dsync }).result, 0);
         assert_eq!(rig.run(Kind::Read { file, place: to, offset }).result, 64 << 10);
         assert_eq!(rig.memory.get(to), bytes);
@@ -194,6 +194,27 @@ fn file_round_trip(rig: &mut Rig, file: File, check: &fs::File) {
     }
     let past = Kind::Read { file, place: to, offset: 1 << 20 };
     assert_eq!(rig.run(past).result, 0);
+}
+
+/// Where the kernel knows of none it says so; where it does, the whole is there.
+#[test]
+fn an_atomic_write_is_whole_or_refused() {
+    let mut rig = Rig::new(&RingConfig::default());
+    let (named, file) = direct_file(1 << 20);
+    let limits = crate::sys::atomic_writes(file.as_fd()).unwrap();
+    let place = Place::pool(256 << 10, limits.map_or(4096, |limits| limits.least));
+    let bytes = pattern(place.len as usize);
+    rig.memory.write(place, &bytes);
+    let open = rig.ring.open_file(file.as_raw_fd());
+    let result = rig.run(Kind::Write { file: open, place, offset: 0, dsync: false, atomic: true }).result;
+    let written = &fs::read(named.path()).unwrap()[..bytes.len()];
+    match limits {
+        Some(_) => assert_eq!((result, written), (place.len as i32, &bytes[..])),
+        None => {
+            assert!([-libc::EOPNOTSUPP, -libc::EINVAL].contains(&result), "{result}");
+            assert!(written.iter().all(|byte| *byte == 0));
+        }
+    }
 }
 
 #[test]

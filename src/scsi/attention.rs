@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::sense::Asc;
+use super::{Asc, Lu, Sense};
 
 /// How many different attentions are kept for one nexus. A reservation change, a mode change, a
 /// new size and a new inventory can be pending together; more than that is a storm.
@@ -74,6 +74,12 @@ impl Attentions {
     }
 }
 
+/// The sense data that report an attention. Of a threshold they say which one it is.
+pub(super) fn report(asc: Asc, lu: &Lu) -> Sense {
+    let pointer = lu.state.space.pointer().filter(|_| asc == Asc::SOFT_THRESHOLD_REACHED);
+    Sense { information: pointer, ..Sense::attention(asc) }
+}
+
 /// POWER ON, RESET, OR BUS DEVICE RESET OCCURRED and its kin.
 const RESET_GROUP: u8 = 0x29;
 
@@ -92,6 +98,25 @@ mod tests {
             a.raise(asc);
         }
         assert_eq!(all(a), [Asc(0x29, 3), Asc(0x2a, 3), Asc(0x2a, 9)]);
+    }
+
+    /// Whatever comes of a power on, a resize, a full file system and a reservation at the same time.
+    #[test]
+    fn every_cause_is_told_once_and_resets_first() {
+        let causes = [
+            Asc::CAPACITY_CHANGED,
+            Asc::SOFT_THRESHOLD_REACHED,
+            Asc::NEXUS_LOSS,
+            Asc::REPORTED_LUNS_CHANGED,
+            Asc::INQUIRY_CHANGED,
+            Asc::RESERVATIONS_PREEMPTED,
+            Asc::MODE_PARAMETERS_CHANGED,
+        ];
+        let mut a = Attentions::new();
+        causes.iter().chain(&causes).for_each(|asc| a.raise(*asc));
+        a.raise(Asc::POWER_ON_OR_RESET);
+        let want = [Asc::POWER_ON_OR_RESET, causes[0], causes[1], causes[3], causes[4], causes[5], causes[6]];
+        assert_eq!(all(a), want);
     }
 
     #[test]

@@ -67,6 +67,12 @@ pub struct Thin {
     pub lbprz: bool,
     /// Blocks that one WRITE SAME may cover; 0: no limit.
     pub max_write_same_blocks: u64,
+    /// Whether blocks can be anchored: no data, but space of their own (ANC_SUP).
+    pub anchors: bool,
+    /// A threshold set is 2 to this power blocks; 0: it is not known how much space there is.
+    pub threshold_exponent: u8,
+    /// Initiators are told when no more threshold sets than this are left, unless they set it otherwise; 0: never.
+    pub threshold: u32,
 }
 
 /// Atomic writes (SBC-4 section 4.29), in blocks; 0: no such limit.

@@ -36,7 +36,7 @@ pub fn params(cdb: &[u8], cx: &mut Context<'_>, data: &[u8], out: &mut [u8]) -> 
 fn begin(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
     let row = table::find(cdb, &lu.facts);
     if !cx.attentions.is_empty() {
-        attention(row.as_ref().ok(), cx)?;
+        attention(row.as_ref().ok(), lu, cx)?;
     }
     let row = row?;
     admit(row, cdb, lu, cx)?;
@@ -58,11 +58,11 @@ fn go_on(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, data: &[u8], out: &mut [u8]) 
 
 /// Reports a unit attention, unless the command is one of those that leave it pending.
 #[cold]
-fn attention(row: Option<&&'static Row>, cx: &mut Context<'_>) -> Result<(), Failure> {
+fn attention(row: Option<&&'static Row>, lu: &Lu, cx: &mut Context<'_>) -> Result<(), Failure> {
     if row.is_some_and(|r| r.traits.contains(table::Traits::PASSES_ATTENTION)) {
         return Ok(());
     }
-    cx.attentions.take().map_or(Ok(()), |asc| Err(Sense::attention(asc).into()))
+    cx.attentions.take().map_or(Ok(()), |asc| Err(super::attention::report(asc, lu).into()))
 }
 
 #[inline]

@@ -15,16 +15,24 @@ const STATUS_HEADER: u32 = 8;
 const STATUS_DESCRIPTOR: u32 = 16;
 
 /// Provisioning status (SBC-4 table 79).
-const MAPPED: u8 = 0;
-const DEALLOCATED: u8 = 1;
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Provisioning {
+    /// It has data, or may have.
+    #[default]
+    Mapped = 0,
+    /// It takes no space.
+    Deallocated = 1,
+    /// It has space of its own, and no data.
+    Anchored = 2,
+}
 
-/// Part of a medium, all of which is allocated or none.
+/// Part of a medium, all of which has the same provisioning status.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stretch {
     /// Its length in bytes, whole logical blocks.
     pub len: u64,
-    /// Whether it takes space.
-    pub mapped: bool,
+    /// Its provisioning status.
+    pub status: Provisioning,
 }
 
 /// GET LBA STATUS(16). REPORT TYPE 00h, all blocks, is the only one. A unit that is not thin has
@@ -39,7 +47,7 @@ pub(super) fn lba_status(cdb: &Cdb, lu: &Lu, _: &mut Context<'_>, out: &mut [u8]
         return Err(Sense::illegal(Asc::LBA_OUT_OF_RANGE).into());
     }
     if facts.thin.is_none() {
-        return Ok(put_status(cdb, facts, &[Stretch { len: range.len, mapped: true }], out));
+        return Ok(put_status(cdb, facts, &[Stretch { len: range.len, status: Provisioning::Mapped }], out));
     }
     let room = cdb.u32::<10>().saturating_sub(STATUS_HEADER) / STATUS_DESCRIPTOR;
     Ok(Outcome::Io(Io::Map { range, most: room.clamp(1, MOST_STRETCHES) }))
@@ -61,7 +69,7 @@ fn put_status(cdb: &Cdb, facts: &LuFacts, stretches: &[Stretch], out: &mut [u8])
         let told = u32::try_from(blocks).unwrap_or(u32::MAX);
         answer.put(&lba.to_be_bytes());
         answer.put(&told.to_be_bytes());
-        answer.put(&[if stretch.mapped { MAPPED } else { DEALLOCATED }, 0, 0, 0]);
+        answer.put(&[stretch.status as u8, 0, 0, 0]);
         lba += blocks;
         if u64::from(told) < blocks {
             break;
@@ -112,10 +120,16 @@ mod tests {
 
     #[test]
     fn what_the_store_says_becomes_descriptors() {
-        let stretches = [Stretch { len: 8 * 512, mapped: false }, Stretch { len: 3 * 512, mapped: true }];
+        let stretch = |blocks: u64, status| Stretch { len: blocks * 512, status };
+        let stretches = [
+            stretch(8, Provisioning::Deallocated),
+            stretch(3, Provisioning::Mapped),
+            stretch(1, Provisioning::Anchored),
+        ];
         let mut out = [0xee; 64];
-        assert_eq!(mapped(&status(5, 100), &facts(), &stretches, &mut out), Outcome::Data(40));
-        assert_eq!(out[..8], [0, 0, 0, 36, 0, 0, 0, 0]);
+        assert_eq!(mapped(&status(5, 100), &facts(), &stretches, &mut out), Outcome::Data(56));
+        assert_eq!(out[..8], [0, 0, 0, 52, 0, 0, 0, 0]);
+        assert_eq!(out[40..56], [0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 1, 2, 0, 0, 0]);
         assert_eq!(out[8..24], [0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 8, 1, 0, 0, 0]);
         assert_eq!(out[24..40], [0, 0, 0, 0, 0, 0, 0, 13, 0, 0, 0, 3, 0, 0, 0, 0]);
         assert_eq!(mapped(&status(5, 12), &facts(), &stretches, &mut out), Outcome::Data(12));
@@ -123,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_stretch_longer_than_its_field_is_told_in_part() {
-        let stretches = [Stretch { len: 512 << 33, mapped: false }, Stretch { len: 512, mapped: true }];
+        let stretches = [512 << 33, 512].map(|len| Stretch { len, status: Provisioning::Deallocated });
         let mut out = [0; 64];
         assert_eq!(mapped(&status(0, 100), &facts(), &stretches, &mut out), Outcome::Data(24));
         assert_eq!(out[16..20], [0xff; 4]);

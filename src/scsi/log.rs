@@ -7,7 +7,7 @@ use super::answer::Answer;
 use super::cdb::Cdb;
 use super::check::{bad_field, bad_length};
 use super::counters::{Count, Totals};
-use super::{Answered, Context, Failure, Lu, Outcome, Sense, SharedOp};
+use super::{Answered, Context, Failure, Lu, LuFacts, Outcome, Sense, SharedOp};
 
 /// A log page: its code, its subpage code, and what writes its parameters.
 struct Page {
@@ -15,7 +15,7 @@ struct Page {
     subpage: u8,
     /// Whether LOG SELECT can set it back, and which of the bases it then takes.
     base: Option<usize>,
-    body: fn(&mut Parameters<'_, '_>, &Totals, u64),
+    body: fn(&mut Parameters<'_, '_>, &Totals, &Lu),
 }
 
 /// The pages, in ascending order.
@@ -25,11 +25,21 @@ static PAGES: &[Page] = &[
     Page { code: 0x02, subpage: 0x00, base: Some(0), body: write_errors },
     Page { code: 0x03, subpage: 0x00, base: Some(1), body: read_errors },
     Page { code: 0x05, subpage: 0x00, base: Some(2), body: verify_errors },
+    Page { code: LBP, subpage: 0x00, base: None, body: provisioning },
     Page { code: 0x0d, subpage: 0x00, base: None, body: temperature },
     Page { code: 0x10, subpage: 0x00, base: None, body: self_tests },
     Page { code: 0x19, subpage: 0x00, base: Some(3), body: statistics },
     Page { code: 0x2f, subpage: 0x00, base: None, body: exceptions },
 ];
+
+/// 0Ch, Logical Block Provisioning (SBC-4 section 6.4.4): of a unit of which it is known how much space there is.
+const LBP: u8 = 0x0c;
+
+/// The pages that the logical unit has.
+fn pages(facts: &LuFacts) -> impl Iterator<Item = &'static Page> {
+    let counts_space = facts.thin.is_some_and(|thin| thin.threshold_exponent != 0);
+    PAGES.iter().filter(move |page| page.code != LBP || counts_space)
+}
 
 /// What the counters were when each page that can be was set back.
 pub type LogBases = [Totals; 4];
@@ -58,12 +68,12 @@ impl Parameters<'_, '_> {
     }
 }
 
-fn supported_pages(page: &mut Parameters<'_, '_>, _: &Totals, _: u64) {
-    PAGES.iter().filter(|p| p.subpage == 0).for_each(|p| page.answer.put(&[p.code]));
+fn supported_pages(page: &mut Parameters<'_, '_>, _: &Totals, lu: &Lu) {
+    pages(&lu.facts).filter(|p| p.subpage == 0).for_each(|p| page.answer.put(&[p.code]));
 }
 
-fn supported_subpages(page: &mut Parameters<'_, '_>, _: &Totals, _: u64) {
-    PAGES.iter().for_each(|p| page.answer.put(&[p.code, p.subpage]));
+fn supported_subpages(page: &mut Parameters<'_, '_>, _: &Totals, lu: &Lu) {
+    pages(&lu.facts).for_each(|p| page.answer.put(&[p.code, p.subpage]));
 }
 
 /// Total bytes processed (0005h), and errors that nothing mended (0006h). What disks below have mended is
@@ -74,38 +84,51 @@ fn errors(page: &mut Parameters<'_, '_>, bytes: u64, uncorrected: u64) {
 }
 
 /// 02h, Write Error Counters.
-fn write_errors(page: &mut Parameters<'_, '_>, totals: &Totals, _: u64) {
+fn write_errors(page: &mut Parameters<'_, '_>, totals: &Totals, _: &Lu) {
     errors(page, totals.get(Count::BytesWritten), totals.get(Count::WriteErrors));
 }
 
 /// 03h, Read Error Counters.
-fn read_errors(page: &mut Parameters<'_, '_>, totals: &Totals, _: u64) {
+fn read_errors(page: &mut Parameters<'_, '_>, totals: &Totals, _: &Lu) {
     errors(page, totals.get(Count::BytesRead), totals.get(Count::ReadErrors));
 }
 
 /// 05h, Verify Error Counters.
-fn verify_errors(page: &mut Parameters<'_, '_>, totals: &Totals, _: u64) {
+fn verify_errors(page: &mut Parameters<'_, '_>, totals: &Totals, _: &Lu) {
     errors(page, totals.get(Count::BytesVerified), totals.get(Count::VerifyErrors));
+}
+
+/// Resource counts, and whose they are: what is available (0001h) is for others too (10b), what is used (0002h) is so by
+/// this unit alone (01b).
+fn provisioning(page: &mut Parameters<'_, '_>, _: &Totals, lu: &Lu) {
+    let Some(resources) = lu.state.space.resources else { return };
+    let counts = [(resources.available, 2), (resources.used, 1)];
+    for (code, (count, scope)) in (1..).zip(counts) {
+        let mut value = [0; 8];
+        value[..4].copy_from_slice(&count.to_be_bytes());
+        value[4] = scope;
+        page.put(code, LIST, &value);
+    }
 }
 
 /// A temperature that is not known.
 const NO_TEMPERATURE: u8 = 0xff;
 
 /// 0Dh, Temperature: of what is below no temperature is known, and there is no reference either.
-fn temperature(page: &mut Parameters<'_, '_>, _: &Totals, _: u64) {
+fn temperature(page: &mut Parameters<'_, '_>, _: &Totals, _: &Lu) {
     page.put(0x0000, LIST, &[0, NO_TEMPERATURE]);
     page.put(0x0001, LIST, &[0, NO_TEMPERATURE]);
 }
 
 /// 10h, Self-Test Results: twenty, none of which has been run.
-fn self_tests(page: &mut Parameters<'_, '_>, _: &Totals, _: u64) {
+fn self_tests(page: &mut Parameters<'_, '_>, _: &Totals, _: &Lu) {
     (1..=20).for_each(|test| page.put(test, LIST, &[0; 16]));
 }
 
 /// 19h, General Statistics and Performance: commands and blocks. How long they took is not counted, and so
 /// the fields for that are zero, and there is no Time Interval parameter.
-fn statistics(page: &mut Parameters<'_, '_>, totals: &Totals, block_size: u64) {
-    let blocks = |bytes| totals.get(bytes) / block_size.max(1);
+fn statistics(page: &mut Parameters<'_, '_>, totals: &Totals, lu: &Lu) {
+    let blocks = |bytes| totals.get(bytes) / u64::from(lu.facts.block_size.max(1));
     let commands = [totals.get(Count::Reads), totals.get(Count::Writes)];
     let counts = commands.into_iter().chain([blocks(Count::BytesWritten), blocks(Count::BytesRead)]);
     let mut value = [0; 64];
@@ -116,17 +139,17 @@ fn statistics(page: &mut Parameters<'_, '_>, totals: &Totals, block_size: u64) {
 }
 
 /// 2Fh, Informational Exceptions: none.
-fn exceptions(page: &mut Parameters<'_, '_>, _: &Totals, _: u64) {
+fn exceptions(page: &mut Parameters<'_, '_>, _: &Totals, _: &Lu) {
     page.put(0x0000, LIST, &[0, 0, NO_TEMPERATURE, 0]);
 }
 
 /// The page that byte 2 and byte 3 name.
-fn find(cdb: &Cdb) -> Result<&'static Page, Failure> {
+fn find(cdb: &Cdb, facts: &LuFacts) -> Result<&'static Page, Failure> {
     let (code, subpage) = (cdb.u8::<2>() & 0x3f, cdb.u8::<3>());
-    if let Some(page) = PAGES.iter().find(|p| p.code == code && p.subpage == subpage) {
+    if let Some(page) = pages(facts).find(|p| p.code == code && p.subpage == subpage) {
         return Ok(page);
     }
-    let known = PAGES.iter().any(|p| p.code == code);
+    let known = pages(facts).any(|p| p.code == code);
     Err(if known { bad_field(3, 7) } else { bad_field(2, 5) })
 }
 
@@ -140,7 +163,7 @@ pub(super) fn sense(cdb: &Cdb, lu: &Lu, _: &mut Context<'_>, out: &mut [u8]) -> 
     if cdb.u8::<1>() & 0x03 != 0 {
         return Err(bad_field(1, if cdb.bit::<1>(1) { 1 } else { 0 }));
     }
-    let page = find(cdb)?;
+    let page = find(cdb, &lu.facts)?;
     let control = cdb.u8::<2>() >> 6;
     if page.base.is_some() && matches!(control, CURRENT_THRESHOLD | DEFAULT_THRESHOLD) {
         return Err(bad_field(2, 7));
@@ -155,7 +178,7 @@ pub(super) fn sense(cdb: &Cdb, lu: &Lu, _: &mut Context<'_>, out: &mut [u8]) -> 
     answer.put(&[0x80 | spf | page.code, page.subpage, 0, 0]);
     let from = cdb.u16::<5>();
     let mut parameters = Parameters { answer: &mut answer, from, last: 0 };
-    (page.body)(&mut parameters, &totals, lu.facts.block_size.into());
+    (page.body)(&mut parameters, &totals, lu);
     if from > parameters.last {
         return Err(bad_field(5, 7));
     }
@@ -175,7 +198,7 @@ pub(super) fn select(cdb: &Cdb, lu: &Lu, _: &mut Context<'_>, _: &mut [u8]) -> A
     }
     let (code, subpage) = (cdb.u8::<2>() & 0x3f, cdb.u8::<3>());
     let all = code == 0 && subpage == 0;
-    let bases = if all { 0..4 } else { find(cdb)?.base.map_or(0..0, |base| base..base + 1) };
+    let bases = if all { 0..4 } else { find(cdb, &lu.facts)?.base.map_or(0..0, |base| base..base + 1) };
     if length != 0 {
         return Ok(Outcome::Params(length.into()));
     }
@@ -191,11 +214,11 @@ pub(super) fn select(cdb: &Cdb, lu: &Lu, _: &mut Context<'_>, _: &mut [u8]) -> A
     })
 }
 
-pub(super) fn select_params(_: &Cdb, _: &Lu, _: &mut Context<'_>, data: &[u8], _: &mut [u8]) -> Answered {
+pub(super) fn select_params(_: &Cdb, lu: &Lu, _: &mut Context<'_>, data: &[u8], _: &mut [u8]) -> Answered {
     let Some([code, subpage, high, low]) = data.first_chunk() else { return Err(bad_length()) };
     let spf = code & 0x40 != 0;
     let known = |p: &&Page| p.code == code & 0x3f && p.subpage == if spf { *subpage } else { 0 };
-    if !PAGES.iter().any(|p| known(&p)) {
+    if !pages(&lu.facts).any(|p| known(&p)) {
         return Err(Sense::parameter_field(0, 5).into());
     }
     match usize::from(u16::from_be_bytes([*high, *low])) {

@@ -41,6 +41,7 @@ mod medium;
 mod misc;
 mod mode;
 mod nexus;
+mod provisioning;
 mod reserve;
 mod rsoc;
 mod sanitize;
@@ -76,10 +77,12 @@ pub use facts::{Atomic, Identity, LuFacts, Naa, Thin, WHOLE};
 pub use gate::{params, start};
 pub use known::REPORT_LUNS_LUN;
 pub use label::{Label, Labels};
+pub use lists::Provisioning;
 pub use lists::{Stretch, mapped};
 pub use log::LogBases;
 pub use mode::{ModePages, Settings};
 pub use nexus::{ItNexus, Port, TargetPort};
+pub use provisioning::{Resources, Space, Threshold};
 pub use reserve::{PrAction, PrOut, PrType, Registrant, Reservation, Reservations, TransportId};
 pub use sense::{Asc, Field, MAX_SENSE, Sense, SenseKey, status};
 pub use state::{Effects, LuState, Persistent, SharedOp};
@@ -224,6 +227,8 @@ pub enum Io {
     },
     /// The ranges are given back. They may overlap. No data-out remains to come.
     Unmap(Vec<Range>),
+    /// Likewise, but they keep space of their own, or get it.
+    Anchor(Vec<Range>),
     /// Data-out, one logical block, is written to each block of the range.
     Fill {
         /// Where to write.
@@ -231,6 +236,8 @@ pub enum Io {
         /// Whether the range may be given back instead, if the block is all zeroes. An initiator
         /// may announce no data-out then: that means zeroes.
         unmap: bool,
+        /// Whether it then keeps space of its own.
+        anchor: bool,
     },
     /// The range becomes zeroes; there is no data-out.
     Zero {

@@ -78,7 +78,7 @@ fn some_facts() -> impl Strategy<Value = LuFacts> {
 
 fn ranges(io: &Io) -> Vec<Range> {
     match io {
-        Io::Unmap(ranges) => ranges.clone(),
+        Io::Unmap(ranges) | Io::Anchor(ranges) => ranges.clone(),
         Io::Read { range, .. }
         | Io::Write { range, .. }
         | Io::Compare { range }

@@ -167,6 +167,8 @@ impl Asc {
     pub const SANITIZE_COMMAND_FAILED: Self = Self(0x31, 0x03);
     /// 3A/02: the medium was ejected
     pub const MEDIUM_NOT_PRESENT_TRAY_OPEN: Self = Self(0x3a, 0x02);
+    /// 38/07: of a thin unit
+    pub const SOFT_THRESHOLD_REACHED: Self = Self(0x38, 0x07);
     /// 39/00
     pub const SAVING_NOT_SUPPORTED: Self = Self(0x39, 0x00);
     /// 2F/02

@@ -42,14 +42,19 @@ fn write_same(lu: &Lu, extent: &Extent, no_data_out: bool) -> Answered {
     if limit != 0 && blocks > limit {
         return Err(bad_field(extent.length_at, 7));
     }
-    let unmap = extent.flag(UNMAP);
-    Ok(Outcome::Io(if no_data_out { Io::Zero { range, unmap } } else { Io::Fill { range, unmap } }))
+    let (unmap, anchor) = (extent.flag(UNMAP), extent.flag(ANCHOR));
+    Ok(Outcome::Io(match (no_data_out, anchor) {
+        (false, _) => Io::Fill { range, unmap, anchor },
+        (true, true) => Io::Anchor(vec![range]),
+        (true, false) => Io::Zero { range, unmap },
+    }))
 }
 
 /// Whether the flags ask for what the unit can do.
 fn allowed(lu: &Lu, extent: &Extent) -> Result<(), Failure> {
     extent.unprotected()?;
-    if extent.flag(ANCHOR) {
+    // Only what is unmapped can be anchored.
+    if extent.flag(ANCHOR) && !(extent.flag(UNMAP) && anchors(lu)) {
         return Err(extent.bad_flag(ANCHOR));
     }
     // Of a read-only store it is not known whether it could give space back: it is refused as protected.
@@ -63,9 +68,13 @@ fn allowed(lu: &Lu, extent: &Extent) -> Result<(), Failure> {
     Ok(())
 }
 
+fn anchors(lu: &Lu) -> bool {
+    lu.facts.thin.is_some_and(|thin| thin.anchors)
+}
+
 /// UNMAP with no parameter list at all is no error.
-pub(super) fn unmap(cdb: &Cdb, _: &Lu, _: &mut Context<'_>, _: &mut [u8]) -> Answered {
-    if cdb.bit::<1>(0) {
+pub(super) fn unmap(cdb: &Cdb, lu: &Lu, _: &mut Context<'_>, _: &mut [u8]) -> Answered {
+    if cdb.bit::<1>(0) && !anchors(lu) {
         return Err(bad_field(1, 0));
     }
     match cdb.u16::<7>() {
@@ -75,7 +84,7 @@ pub(super) fn unmap(cdb: &Cdb, _: &Lu, _: &mut Context<'_>, _: &mut [u8]) -> Ans
     }
 }
 
-pub(super) fn unmap_params(_: &Cdb, lu: &Lu, _: &mut Context<'_>, data: &[u8], _: &mut [u8]) -> Answered {
+pub(super) fn unmap_params(cdb: &Cdb, lu: &Lu, _: &mut Context<'_>, data: &[u8], _: &mut [u8]) -> Answered {
     let Some(thin) = &lu.facts.thin else { return Err(bad_field(0, 7)) };
     let descriptors = descriptors(data)?;
     if descriptors.len() > thin.max_unmap_descriptors as usize {
@@ -90,7 +99,11 @@ pub(super) fn unmap_params(_: &Cdb, lu: &Lu, _: &mut Context<'_>, data: &[u8], _
         let range = range(&lu.facts, lba, u64::from(blocks))?;
         ranges.extend((range.len != 0).then_some(range));
     }
-    Ok(if ranges.is_empty() { Outcome::Good } else { Outcome::Io(Io::Unmap(ranges)) })
+    Ok(match (ranges.is_empty(), cdb.bit::<1>(0)) {
+        (true, _) => Outcome::Good,
+        (false, true) => Outcome::Io(Io::Anchor(ranges)),
+        (false, false) => Outcome::Io(Io::Unmap(ranges)),
+    })
 }
 
 /// The whole descriptors of a parameter list; a part of one at the end is ignored, as the standard
@@ -135,6 +148,29 @@ mod tests {
         [&[0x42, 0, 0, 0, 0, 0, 0][..], &length.to_be_bytes(), &[0]].concat()
     }
 
+    #[test]
+    fn what_can_be_anchored_is() {
+        let thin = Thin { anchors: true, ..facts().thin.unwrap() };
+        let mut rig = Rig::new(LuFacts { thin: Some(thin), ..facts() });
+        let range = range(3, 4);
+        let fill = |anchor| Outcome::Io(Io::Fill { range, unmap: true, anchor });
+        assert_eq!(rig.start(&same10(0x18, 3, 4)), fill(true));
+        assert_eq!(rig.start(&same16(0x18, 3, 4)), fill(true));
+        assert_eq!(rig.start(&block_cdb(0x6d, 0x18, 3, 4)), fill(true));
+        assert_eq!(rig.start(&same16(0x08, 3, 4)), fill(false));
+        assert_eq!(rig.start(&same16(0x19, 3, 4)), Outcome::Io(Io::Anchor(vec![range])), "NDOB");
+        for cdb in [same10(0x10, 3, 4), same16(0x10, 3, 4), same16(0x11, 3, 4)] {
+            assert_eq!(rig.sense(&cdb), Sense::cdb_field(1, 4), "without UNMAP");
+        }
+        let list =
+            [&[0, 22, 0, 16, 0, 0, 0, 0][..], &[0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 0]].concat();
+        let mut cdb = unmap_cdb(24);
+        cdb[1] = 1;
+        assert_eq!(rig.send(&cdb, &list), Outcome::Io(Io::Anchor(vec![range])));
+        assert_eq!(Rig::new(facts()).sense(&cdb), Sense::cdb_field(1, 0), "where it cannot");
+        assert_eq!(Rig::new(facts()).sense(&same16(0x18, 3, 4)), Sense::cdb_field(1, 4));
+    }
+
     /// Sends an UNMAP of those extents.
     fn unmap(rig: &mut Rig, extents: &[(u64, u32)]) -> Outcome {
         let length = extents.len() as u16 * 16;
@@ -153,9 +189,9 @@ mod tests {
     fn write_same_fills_zeroes_or_unmaps() {
         let mut rig = Rig::new(facts());
         let range = range(3, 4);
-        assert_eq!(rig.start(&same10(0, 3, 4)), Outcome::Io(Io::Fill { range, unmap: false }));
-        assert_eq!(rig.start(&same10(8, 3, 4)), Outcome::Io(Io::Fill { range, unmap: true }));
-        assert_eq!(rig.start(&same16(0, 3, 4)), Outcome::Io(Io::Fill { range, unmap: false }));
+        assert_eq!(rig.start(&same10(0, 3, 4)), Outcome::Io(Io::Fill { range, unmap: false, anchor: false }));
+        assert_eq!(rig.start(&same10(8, 3, 4)), Outcome::Io(Io::Fill { range, unmap: true, anchor: false }));
+        assert_eq!(rig.start(&same16(0, 3, 4)), Outcome::Io(Io::Fill { range, unmap: false, anchor: false }));
         assert_eq!(rig.start(&same16(1, 3, 4)), Outcome::Io(Io::Zero { range, unmap: false }));
         assert_eq!(rig.start(&same16(9, 3, 4)), Outcome::Io(Io::Zero { range, unmap: true }));
     }
@@ -164,7 +200,10 @@ mod tests {
     fn a_length_of_zero_means_all_the_rest() {
         let mut rig = Rig::new(facts());
         let (lba, rest) = ((1 << 21) - 5, range((1 << 21) - 5, 5));
-        assert_eq!(rig.start(&same10(0, lba, 0)), Outcome::Io(Io::Fill { range: rest, unmap: false }));
+        assert_eq!(
+            rig.start(&same10(0, lba, 0)),
+            Outcome::Io(Io::Fill { range: rest, unmap: false, anchor: false })
+        );
         assert_eq!(rig.start(&same16(9, lba.into(), 0)), Outcome::Io(Io::Zero { range: rest, unmap: true }));
         assert_eq!(rig.sense(&same10(0, 0, 0)), Sense::cdb_field(7, 7), "the rest is too long");
         assert_eq!(rig.sense(&same16(0, 0, 0)), Sense::cdb_field(10, 7));
@@ -176,7 +215,10 @@ mod tests {
     fn the_long_form_is_no_different() {
         let mut rig = Rig::new(facts());
         let range = range(3, 4);
-        assert_eq!(rig.start(&block_cdb(0x6d, 8, 3, 4)), Outcome::Io(Io::Fill { range, unmap: true }));
+        assert_eq!(
+            rig.start(&block_cdb(0x6d, 8, 3, 4)),
+            Outcome::Io(Io::Fill { range, unmap: true, anchor: false })
+        );
         assert_eq!(rig.start(&block_cdb(0x6d, 1, 3, 4)), Outcome::Io(Io::Zero { range, unmap: false }));
         assert_eq!(rig.sense(&block_cdb(0x6d, 0x10, 3, 4)), Sense::cdb_field(10, 4));
         assert_eq!(rig.sense(&block_cdb(0x6d, 0x04, 3, 4)), Sense::cdb_field(10, 2));

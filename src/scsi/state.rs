@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::drive::{Drive, DriveOp};
 use super::erasure::Erasure;
 use super::mode::{ModePages, Settings};
+use super::provisioning::{Resources, Space};
 use super::reserve::{Needs, PrOut, Reservations};
 use super::{
     AccessChange, Accesses, Asc, ChangedBy, Clock, Failure, Groups, ItNexus, Label, Labels, LogBases,
@@ -33,6 +34,8 @@ pub struct LuState {
     pub accesses: Accesses,
     /// The sanitize or format operation that keeps others from the medium, or has failed.
     pub erasure: Option<Erasure>,
+    /// How much space a thin one has.
+    pub space: Space,
 }
 
 /// The part of the state that outlives a power loss.
@@ -111,13 +114,17 @@ pub enum SharedOp {
         /// The new capacity.
         blocks: u64,
     },
+    /// So much space there is now: not a command either.
+    Measured(Resources),
 }
 
 impl SharedOp {
     /// Whether it is an event, not what a command asks for: no abort takes it back.
     pub fn is_event(&self) -> bool {
         match self {
-            Self::Reset | Self::NexusLoss | Self::Resize { .. } | Self::AccessFailed => true,
+            Self::Reset | Self::NexusLoss | Self::Resize { .. } | Self::Measured(_) | Self::AccessFailed => {
+                true
+            }
             Self::Access(change) => change.by == ChangedBy::Administrator,
             _ => false,
         }
@@ -147,6 +154,8 @@ pub struct Effects {
     pub attentions: Vec<(ItNexus, Asc)>,
     /// A unit attention for every nexus of the logical unit but the caller's.
     pub attention_others: Option<Asc>,
+    /// A unit attention for every nexus of the logical unit, the caller's too.
+    pub attention_all: Option<Asc>,
     /// The nexuses whose tasks must be aborted (PREEMPT AND ABORT).
     pub abort: Vec<ItNexus>,
     /// What all tasks end with, if they must: those of every nexus that no owner has.
@@ -266,7 +275,12 @@ impl LuState {
             SharedOp::Erase { erasure, .. } => return self.erase(facts, erasure, nexus),
             SharedOp::ExitFailure => self.exit_failure()?,
             SharedOp::Erased { failed } => self.erased(*failed),
-            SharedOp::Reset => return Ok(self.reset(nexus)),
+            SharedOp::Reset => return Ok(self.reset(facts, nexus)),
+            SharedOp::Measured(resources) => {
+                self.space.resources = Some(*resources);
+                let attention_all = self.space.compare(&self.mode.current, facts);
+                return Ok(Effects { attention_all, ..Effects::default() });
+            }
             SharedOp::Resize { blocks } if *blocks != facts.blocks => return Ok(resize(*blocks)),
             SharedOp::Resize { .. } => {}
             SharedOp::NexusLoss => {
@@ -290,21 +304,24 @@ impl LuState {
         let flush = facts.write_cache && !to.caches(facts);
         // The mode pages are shared by all I_T nexuses (SPC-5 section 6.13).
         let attention_others = changed.then_some(Asc::MODE_PARAMETERS_CHANGED);
-        Effects { attention_others, flush, ..Effects::default() }
+        let attention_all = self.space.compare(&self.mode.current, facts);
+        Effects { attention_others, attention_all, flush, ..Effects::default() }
     }
 
     /// Ends what a logical unit reset ends (SAM-6 section 6.3.3); persistent reservations stay.
-    fn reset(&mut self, caller: &ItNexus) -> Effects {
+    fn reset(&mut self, facts: &LuFacts, caller: &ItNexus) -> Effects {
         self.reservations.release_legacy();
         self.mode = ModePages::powered_on(self.mode.saved);
         self.drive.reset();
+        // What is reached by the thresholds of before is not told again.
+        self.space.compare(&self.mode.current, facts);
         Effects::attention_all(Asc::DEVICE_RESET, caller)
     }
 }
 
 /// Every nexus is told, and judged by the new capacity from now on (SBC-4 section 4.7.2).
 fn resize(blocks: u64) -> Effects {
-    Effects { capacity: Some(blocks), ..Effects::attention_others(Asc::CAPACITY_CHANGED) }
+    Effects { capacity: Some(blocks), attention_all: Some(Asc::CAPACITY_CHANGED), ..Effects::default() }
 }
 
 #[cfg(test)]
@@ -411,7 +428,7 @@ mod tests {
         let (state, effects) = resize(facts().blocks + 1);
         assert_eq!(state, LuState::default(), "it is no state of what commands change");
         assert_eq!((effects.capacity, effects.persist), (Some(facts().blocks + 1), false));
-        assert_eq!(effects.attention_others, Some(Asc(0x2a, 0x09)), "and nobody is the caller");
+        assert_eq!(effects.attention_all, Some(Asc(0x2a, 0x09)));
         assert_eq!(resize(facts().blocks).1, Effects::default(), "nothing new");
     }
 

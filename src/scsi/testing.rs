@@ -24,6 +24,9 @@ pub(super) fn facts() -> LuFacts {
         alignment_blocks: 0,
         lbprz: true,
         max_write_same_blocks: 1 << 16,
+        anchors: false,
+        threshold_exponent: 0,
+        threshold: 0,
     };
     let identity = Identity {
         vendor: "RINGTGT".into(),

@@ -177,8 +177,11 @@ fn characteristics(lu: &Lu, _: &Context<'_>, answer: &mut Answer<'_>) {
 /// B2h: Logical Block Provisioning.
 fn provisioning(lu: &Lu, _: &Context<'_>, answer: &mut Answer<'_>) {
     match &lu.facts.thin {
-        // LBPU, LBPWS, LBPWS10: unmapping by UNMAP and both WRITE SAMEs; no anchoring; thin.
-        Some(thin) => answer.put(&[0, 0xe0 | u8::from(thin.lbprz) << 2, 2, 0]),
+        // THRESHOLD EXPONENT. LBPU, LBPWS, LBPWS10: unmapping by UNMAP and both WRITE SAMEs; ANC_SUP; thin.
+        Some(thin) => {
+            let zeroes = u8::from(thin.lbprz) << 2;
+            answer.put(&[thin.threshold_exponent, 0xe0 | zeroes | u8::from(thin.anchors) << 1, 2, 0]);
+        }
         None => answer.zeroes(4),
     }
 }

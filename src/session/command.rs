@@ -226,9 +226,9 @@ impl Session {
             Io::Read { range, .. } => self.start_reading(h, id, range),
             Io::Write { range, fua } => self.start_taking(h, id, Use::Write { fua }, range.offset, range.len),
             Io::Compare { range } => self.start_taking(h, id, Use::Compare, range.offset, range.len),
-            Io::Fill { range, unmap } => {
+            Io::Fill { range, unmap, anchor } => {
                 let block = self.block_size(h, id);
-                self.start_taking(h, id, Use::Fill { range, unmap }, range.offset, block.into());
+                self.start_taking(h, id, Use::Fill { range, unmap, anchor }, range.offset, block.into());
             }
             Io::WriteVerify { range, compare } => {
                 self.start_taking(h, id, Use::WriteVerify { compare }, range.offset, range.len);
@@ -253,6 +253,8 @@ impl Session {
             Io::Flush { immediate, .. } => self.start_flushing(h, id, immediate),
             Io::Map { range, most } => self.start_mapping(h, id, range, most),
             Io::Unmap(ranges) => self.start_clearing(h, id, ranges, false, true),
+            // What is zeroed without being given back has space and no data.
+            Io::Anchor(ranges) => self.start_clearing(h, id, ranges, true, false),
             Io::Zero { range, unmap } => self.start_clearing(h, id, vec![range], true, unmap),
         }
     }

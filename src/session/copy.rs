@@ -138,7 +138,10 @@ impl Copying {
         let lane = self.lanes.get_mut(usize::from(part))?.as_mut()?;
         lane.writing = true;
         let len = lane.len.next_multiple_of(extent.to_block);
-        Some((extent.to, DiskOp::Write { buf: lane.buf, len, offset: extent.to_offset + lane.at, fua }))
+        Some((
+            extent.to,
+            DiskOp::Write { buf: lane.buf, len, offset: extent.to_offset + lane.at, fua, atomic: false },
+        ))
     }
 
     /// The segment under way is complete.

@@ -260,11 +260,18 @@ impl Session {
                     // What is verified is what the medium holds, not a cache of it.
                     let fua = taking.usage != Use::Write { fua: false };
                     s.step = Step::Writing;
-                    h.disk(id, part as u8, lu, DiskOp::Write { buf: s.buf, len: whole, offset, fua });
+                    h.disk(
+                        id,
+                        part as u8,
+                        lu,
+                        DiskOp::Write { buf: s.buf, len: whole, offset, fua, atomic: false },
+                    );
                 }
                 Use::Compare => self.read_back(h, id, part),
                 Use::CompareEach { range } => return self.start_comparing(h, id, range),
-                Use::Fill { range, unmap } => return self.start_filling(h, id, range, unmap),
+                Use::Fill { range, unmap, anchor } => {
+                    return self.start_filling(h, id, range, unmap, anchor);
+                }
                 Use::Params => return self.params_taken(h, id),
             }
         }
@@ -371,7 +378,9 @@ impl Session {
         match taking.usage {
             Use::Params => self.params_taken(h, id),
             // No block was announced: zeroes are meant.
-            Use::Fill { range, unmap } => self.start_clearing(h, id, vec![range], true, unmap),
+            Use::Fill { range, unmap, anchor } => {
+                self.start_clearing(h, id, vec![range], true, unmap && !anchor);
+            }
             _ => self.answer_good(h, id),
         }
     }

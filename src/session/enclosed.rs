@@ -106,8 +106,9 @@ impl Session {
         let Some(Task { lu, work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
         let (Some(s), Use::Whole { fua, .. }) = (taking.segments[part], taking.usage) else { return };
         let (offset, len) = taking.place_of(&s);
+        let atomic = taking.whole() == Some(Whole::Write);
         taking.step(part, Step::Writing);
-        h.disk(id, part as u8, *lu, DiskOp::Write { buf, len, offset, fua });
+        h.disk(id, part as u8, *lu, DiskOp::Write { buf, len, offset, fua, atomic });
     }
 
     fn disclose<H: Host>(&mut self, h: &mut H, id: TaskId, part: usize) {

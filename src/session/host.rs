@@ -5,7 +5,7 @@
 //! requests and says when they are done. It is the reactor in the daemon and a recorder in tests.
 
 use crate::ids::{BufId, LuId, TaskId};
-use crate::scsi::{ItNexus, Lu, SharedOp, Stretch};
+use crate::scsi::{ItNexus, Lu, Provisioning, SharedOp, Stretch};
 
 /// Bytes that a Data-In carries: where they lie, not what they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +101,8 @@ pub enum DiskOp {
         offset: u64,
         /// Durable before it is answered.
         fua: bool,
+        /// All of it or nothing, whatever happens meanwhile.
+        atomic: bool,
     },
     /// Everything answered so far becomes durable.
     Flush,
@@ -247,20 +249,24 @@ pub trait Host {
 /// Bytes that one stretch takes in the slot of [`DiskOp::Map`].
 pub const STRETCH_BYTES: u32 = 16;
 
-/// How [`DiskOp::Map`] has stretches lie in its slot: length and whether mapped, both as 64 bits; a length of zero
+/// How [`DiskOp::Map`] has stretches lie in its slot: length and status, both as 64 bits; a length of zero
 /// ends them.
 pub fn stretch_bytes(stretch: Stretch) -> [u8; STRETCH_BYTES as usize] {
     let mut bytes = [0; STRETCH_BYTES as usize];
     bytes[..8].copy_from_slice(&stretch.len.to_ne_bytes());
-    bytes[8..].copy_from_slice(&u64::from(stretch.mapped).to_ne_bytes());
+    bytes[8..].copy_from_slice(&(stretch.status as u64).to_ne_bytes());
     bytes
 }
 
 /// The stretches in a slot.
 pub fn stretches(slot: &[u8]) -> impl Iterator<Item = Stretch> + '_ {
-    let read = |[len, mapped]: [[u8; 8]; 2]| Stretch {
+    let read = |[len, code]: [[u8; 8]; 2]| Stretch {
         len: u64::from_ne_bytes(len),
-        mapped: u64::from_ne_bytes(mapped) != 0,
+        status: match u64::from_ne_bytes(code) {
+            1 => Provisioning::Deallocated,
+            2 => Provisioning::Anchored,
+            _ => Provisioning::Mapped,
+        },
     };
     let (pairs, _) = slot.as_chunks::<8>().0.as_chunks::<2>();
     pairs.iter().map(move |pair| read(*pair)).take_while(|stretch| stretch.len > 0)

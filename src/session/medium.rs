@@ -44,18 +44,25 @@ impl Session {
         let Some(task) = self.tasks.get_mut(id) else { return };
         let len = range.len.min(u64::from(chunk)) as u32;
         task.work = Work::Filling { range, buf, chunk };
-        h.disk(id, 0, task.lu, DiskOp::Write { buf, len, offset: range.offset, fua: false });
+        h.disk(id, 0, task.lu, DiskOp::Write { buf, len, offset: range.offset, fua: false, atomic: false });
     }
 
     /// WRITE SAME: the block is there; repeats it over a large slot and writes that.
-    pub(super) fn start_filling<H: Host>(&mut self, h: &mut H, id: TaskId, range: Range, unmap: bool) {
+    pub(super) fn start_filling<H: Host>(
+        &mut self,
+        h: &mut H,
+        id: TaskId,
+        range: Range,
+        unmap: bool,
+        anchor: bool,
+    ) {
         let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
         let (Some(block), Some(extra)) = (taking.segments[0].take(), taking.extra.take()) else { return };
         let pattern = block.len as usize;
         if unmap && h.bytes(block.buf)[..pattern].iter().all(|b| *b == 0) {
             h.free(block.buf);
             h.free(extra);
-            return self.start_clearing(h, id, vec![range], true, true);
+            return self.start_clearing(h, id, vec![range], true, !anchor);
         }
         let chunk = repeat_pattern(h, block.buf, pattern, extra, range.len);
         h.free(block.buf);

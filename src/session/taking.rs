@@ -34,7 +34,7 @@ pub(super) enum Use {
     /// What is done with it happens as a whole to everybody else.
     Whole { whole: Whole, fua: bool },
     /// One block, repeated over the range.
-    Fill { range: Range, unmap: bool },
+    Fill { range: Range, unmap: bool, anchor: bool },
     /// A parameter list.
     Params,
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::StoreKind;
 use crate::mem::Region;
 use crate::scsi::{Atomic, Groups, Identity, LuFacts, Thin, WHOLE};
+use crate::sys::AtomicWrites;
 
 /// The transfer that is fastest: one slot of the largest class, so one operation on the disk.
 const OPTIMAL_TRANSFER: u32 = 256 << 10;
@@ -76,6 +77,8 @@ pub struct FileMedium {
     pub dsync_always: bool,
     /// How space is given back.
     pub discard: DiscardMethod,
+    /// What can be written as a whole or not at all.
+    pub atomic: Option<AtomicWrites>,
 }
 
 /// How a file or device gives space back.
@@ -95,17 +98,30 @@ impl Backing {
         self.blocks * u64::from(self.block_size)
     }
 
-    /// What is written to nothing vanishes as a whole; it does so by pages, to be like a device. Of no other medium is it
-    /// known what a write leaves that is cut off.
+    /// What is written to nothing vanishes as a whole; it does so by pages, to be like a device. Devices and files say it
+    /// themselves. Memory is read while it is written: nothing is offered for it.
     fn atomic(&self) -> Option<Atomic> {
-        let page = PAGE / self.block_size;
-        let by_pages = Atomic {
-            max_blocks: WHOLE / self.block_size,
-            alignment_blocks: page,
-            granularity_blocks: page,
-            natural: false,
+        match &self.medium {
+            Medium::Null => self.atomic_between(PAGE, WHOLE, false),
+            Medium::File(medium) => {
+                let AtomicWrites { least, most } = medium.atomic.filter(|_| medium.direct)?;
+                self.atomic_between(least, most, true)
+            }
+            Medium::Ram(_) => None,
+        }
+    }
+
+    /// Atomic writes of `least` to `most` bytes, as far as these are whole blocks and fit in a slot.
+    fn atomic_between(&self, least: u32, most: u32, natural: bool) -> Option<Atomic> {
+        let (least, most) = (least.max(self.block_size), most.min(WHOLE));
+        let unit = least / self.block_size;
+        let limits = Atomic {
+            max_blocks: most / self.block_size,
+            alignment_blocks: unit,
+            granularity_blocks: unit,
+            natural,
         };
-        matches!(self.medium, Medium::Null).then_some(by_pages)
+        (least <= most).then_some(limits)
     }
 
     /// What the SCSI side is to know of it. `saves`: there is a place for what must outlive the process.
@@ -135,5 +151,44 @@ impl DiscardMethod {
     /// Whether what is gone is sure to read as zeroes (LBPRZ).
     pub fn zeroes(self) -> bool {
         self == Self::Punch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::open::base;
+    use super::super::{StoreConfig, StoreKind};
+    use super::*;
+
+    /// What is offered of a device that says so, with such blocks.
+    fn offered(least: u32, most: u32, block: u32, direct: bool) -> Option<(u32, u32, u32, bool)> {
+        let medium = FileMedium {
+            file: tempfile::tempfile().unwrap(),
+            direct,
+            is_block: false,
+            dsync_always: false,
+            discard: DiscardMethod::None,
+            atomic: Some(AtomicWrites { least, most }),
+        };
+        let config = StoreConfig::new(StoreKind::Fileio, "f");
+        let atomic = base(&config, 1 << 20, block, Medium::File(medium)).atomic()?;
+        Some((atomic.max_blocks, atomic.alignment_blocks, atomic.granularity_blocks, atomic.natural))
+    }
+
+    #[test]
+    fn atomic_writes_are_offered_as_the_device_has_them() {
+        assert_eq!(offered(4096, 65536, 512, true), Some((128, 8, 8, true)));
+        assert_eq!(offered(512, 65536, 4096, true), Some((16, 1, 1, true)), "whole blocks");
+        assert_eq!(offered(4096, 1 << 30, 512, true), Some((512, 8, 8, true)), "one slot");
+        assert_eq!(offered(512, 2048, 4096, true), None, "less than a block");
+        assert_eq!(offered(4096, 65536, 512, false), None, "through the page cache");
+    }
+
+    #[test]
+    fn of_memory_nothing_is_promised_and_of_nothing_everything() {
+        let of = |medium| base(&StoreConfig::new(StoreKind::Null, "n"), 1 << 20, 512, medium).atomic();
+        assert_eq!(of(Medium::Null).map(|atomic| (atomic.max_blocks, atomic.natural)), Some((512, false)));
+        let region = Region::new(1 << 20, crate::mem::Pages::Transparent).unwrap();
+        assert_eq!(of(Medium::Ram(Arc::new(region))), None);
     }
 }

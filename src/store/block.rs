@@ -13,7 +13,7 @@ use super::claim::claim;
 use super::open::{base, check_len, fit_block, thin};
 use super::queue::{QueueFacts, sysfs_of};
 use super::{OpenError, StoreConfig};
-use crate::sys;
+use crate::sys::{self, AtomicWrites};
 
 /// Opens the device of `config`.
 pub(super) fn open(config: &StoreConfig, path: &Path, patience: Duration) -> Result<Backing, OpenError> {
@@ -32,10 +32,15 @@ fn check_kind(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// `O_EXCL` keeps out mounts, other devices made of this one, and everybody else who asks for it.
+/// `O_EXCL` keeps out mounts, other devices made of this one, and everybody else who asks for it. Atomic writes are
+/// taken only (before Linux 6.13) through what was opened for direct I/O from the beginning.
 fn open_device(config: &StoreConfig, path: &Path) -> io::Result<File> {
     let exclusive = if config.read_only { 0 } else { libc::O_EXCL };
-    OpenOptions::new().read(true).write(!config.read_only).custom_flags(exclusive).open(path)
+    let with = |flags| OpenOptions::new().read(true).write(!config.read_only).custom_flags(flags).open(path);
+    match with(exclusive | libc::O_DIRECT) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => with(exclusive),
+        opened => opened,
+    }
 }
 
 /// What the kernel knows about a device.
@@ -47,6 +52,7 @@ struct Facts {
     read_only: bool,
     access: Access,
     queue: QueueFacts,
+    atomic: Option<AtomicWrites>,
 }
 
 impl Facts {
@@ -59,6 +65,7 @@ impl Facts {
             read_only: sys::block_read_only(file.as_fd())?,
             access: go_direct(file, Some(sector))?,
             queue: QueueFacts::read(&sysfs_of(file.metadata()?.rdev())),
+            atomic: sys::atomic_writes(file.as_fd())?,
         })
     }
 
@@ -83,6 +90,7 @@ fn set_up(config: &StoreConfig, path: &Path, file: File, facts: &Facts) -> Resul
         is_block: true,
         dsync_always: facts.is_volatile() && write_through,
         discard,
+        atomic: facts.atomic,
     };
     Ok(Backing {
         physical_exponent: physical_exponent(facts.physical, block),

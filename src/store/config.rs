@@ -40,6 +40,8 @@ pub struct StoreConfig {
     /// `Some(false)`: all space is allocated when the store is opened, and none is given back.
     /// By default whatever the store can do.
     pub thin: Option<bool>,
+    /// Initiators are told when the file system has no more than so many bytes left.
+    pub low_space: Option<u64>,
     /// Parts of its identity that the administrator chose.
     pub identity: IdentityOverride,
     /// Its target port groups, to which no port belongs yet.
@@ -70,6 +72,7 @@ impl StoreConfig {
             read_only: false,
             removable: false,
             thin: None,
+            low_space: None,
             identity: IdentityOverride::default(),
             groups: Groups::default(),
         }

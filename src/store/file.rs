@@ -12,6 +12,7 @@ use super::backing::{Backing, DiscardMethod, FileMedium, Medium};
 use super::claim::{claim, lock};
 use super::open::{base, check_len, fit_block, thin};
 use super::{OpenError, StoreConfig};
+use crate::scsi::Thin;
 use crate::sys;
 
 /// Only the owner may read a disk image that is made here: file systems in it have their own rules.
@@ -71,15 +72,23 @@ fn set_up(config: &StoreConfig, path: &Path, file: File) -> Result<Backing, Open
     let block = fit_block(config, access)?;
     check_len(config, len, block)?;
     let discard = discard_method(config, &file, len);
+    let anchors = tells_anchored(&file);
+    let atomic = sys::atomic_writes(file.as_fd()).map_err(|e| failed("cannot be examined", &e))?;
     let unit = file.metadata().map_err(|e| failed("cannot be examined", &e))?.blksize();
     let unit = u32::try_from(unit).unwrap_or(UNIT).clamp(block, UNIT.max(block));
     let write_back = config.write_back.unwrap_or(true);
-    let medium =
-        FileMedium { file, direct: access.direct, is_block: false, dsync_always: !write_back, discard };
+    let medium = FileMedium {
+        file,
+        direct: access.direct,
+        is_block: false,
+        dsync_always: !write_back,
+        discard,
+        atomic,
+    };
     Ok(Backing {
         physical_exponent: physical_exponent(unit, block),
         write_cache: write_back && !config.read_only,
-        thin: thin(discard, block, u64::from(unit), 0),
+        thin: thin(discard, block, u64::from(unit), 0).map(|thin| counted(thin, config, block, anchors)),
         warnings: warnings(path, access),
         ..base(config, len, block, Medium::File(medium))
     })
@@ -124,6 +133,26 @@ fn allocate(config: &StoreConfig, file: &File, size: u64) -> io::Result<()> {
         return Ok(());
     }
     sys::fallocate(file.as_fd(), libc::FALLOC_FL_KEEP_SIZE, 0, size)
+}
+
+/// Bytes of a threshold set: fine enough for any disk, and 4 PiB can be counted.
+const THRESHOLD_SET: u64 = 1 << 20;
+
+/// What a file has besides: its file system says how much space there is.
+fn counted(thin: Thin, config: &StoreConfig, block: u32, anchors: bool) -> Thin {
+    let low = config.low_space.map_or(0, |bytes| bytes.div_ceil(THRESHOLD_SET));
+    Thin {
+        anchors,
+        threshold_exponent: (THRESHOLD_SET / u64::from(block)).trailing_zeros() as u8,
+        threshold: u32::try_from(low).unwrap_or(u32::MAX),
+        ..thin
+    }
+}
+
+/// Whether the file system tells what is allocated from what has data. Those that do can also allocate without data,
+/// which is what anchoring is; one that could not would have zeroes written, which has space too.
+fn tells_anchored(file: &File) -> bool {
+    sys::extents(file.as_fd(), 0, 1, 1).is_ok()
 }
 
 /// Whether holes can be punched: tried beyond the end, where there is nothing to lose.

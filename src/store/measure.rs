@@ -1,9 +1,13 @@
-//! How large a store is now: what an administrator does to a file or device while it is served.
+//! How large a store is now and what space it takes: what others do to a file, a device or a file system while it is
+//! served.
 
 use std::io;
 use std::os::fd::AsFd;
 
+use std::os::unix::fs::MetadataExt;
+
 use super::backing::{Backing, FileMedium, Medium};
+use crate::scsi::Resources;
 use crate::sys;
 
 /// The size of a store that may change.
@@ -43,6 +47,20 @@ impl Backing {
     pub fn length(&self) -> io::Result<Option<Length>> {
         let Medium::File(medium) = &self.medium else { return Ok(None) };
         medium.len().map(|len| Some(Length::of(len, self.block_size.into(), self.fixed)))
+    }
+
+    /// What space it takes and what is left for it, in threshold sets; nothing where that is not known.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn resources(&self) -> io::Result<Option<Resources>> {
+        let exponent = self.thin.map_or(0, |thin| thin.threshold_exponent);
+        let (Medium::File(medium), 1..) = (&self.medium, exponent) else { return Ok(None) };
+        let set = u64::from(self.block_size) << exponent;
+        let sets = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
+        let used = medium.file.metadata()?.blocks().saturating_mul(512).div_ceil(set);
+        let available = sys::available_space(medium.file.as_fd())? / set;
+        Ok(Some(Resources { available: sets(available), used: sets(used) }))
     }
 
     /// Makes the space of `blocks` blocks ready, where the configuration says that all of it is allocated.
@@ -117,6 +135,24 @@ mod tests {
         std::fs::File::options().write(true).open(&path).unwrap().set_len(2 * MIB).unwrap();
         let now = backing.length().unwrap().unwrap();
         assert_eq!((now.blocks, now.kept_out), (backing.blocks, MIB));
+    }
+
+    #[test]
+    fn the_space_of_a_sparse_file_is_known() {
+        use std::os::unix::fs::FileExt;
+        let file = tempfile::NamedTempFile::new_in(".").unwrap();
+        file.as_file().set_len(8 * MIB).unwrap();
+        let config =
+            StoreConfig { path: Some(file.path().into()), ..StoreConfig::new(StoreKind::Fileio, "f") };
+        let backing = open(&config, Duration::from_secs(5)).unwrap();
+        let before = backing.resources().unwrap().unwrap();
+        assert!(before.available > 0);
+        file.as_file().write_all_at(&vec![7; 3 * MIB as usize], 0).unwrap();
+        file.as_file().sync_all().unwrap();
+        assert_eq!((before.used, backing.resources().unwrap().unwrap().used), (0, 3));
+        let thick = StoreConfig { thin: Some(false), ..config };
+        drop(backing);
+        assert_eq!(open(&thick, Duration::from_secs(5)).unwrap().resources().unwrap(), None);
     }
 
     #[test]

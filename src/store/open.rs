@@ -105,6 +105,9 @@ pub(super) fn thin(method: DiscardMethod, block: u32, unit: u64, start: u64) -> 
         alignment_blocks: blocks((start / wide) % unit_blocks.max(1)),
         lbprz: method.zeroes(),
         max_write_same_blocks: MAX_WRITE_SAME / wide,
+        anchors: false,
+        threshold_exponent: 0,
+        threshold: 0,
     })
 }
 

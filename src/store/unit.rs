@@ -14,7 +14,7 @@ use super::map;
 use super::span::Span;
 use crate::mem::{Memory, Pages, Place, Region, RegionId};
 use crate::ring::{File, Kind};
-use crate::scsi::Stretch;
+use crate::scsi::{Provisioning, Stretch};
 use crate::sys;
 
 /// The most zeroes that one place can show, bytes.
@@ -145,16 +145,17 @@ impl Store {
         }
     }
 
-    /// Writes `place.len` bytes at `offset`, both whole blocks; with `fua` durable when it completes.
+    /// Writes `place.len` bytes at `offset`, both whole blocks; with `fua` durable when it completes, with `atomic` all of
+    /// it or nothing.
     #[inline]
-    pub fn write(&self, memory: &mut Memory, place: Place, offset: u64, fua: bool) -> Step {
+    pub fn write(&self, memory: &mut Memory, place: Place, offset: u64, fua: bool, atomic: bool) -> Step {
         if let Err(fault) = self.check_write(offset, u64::from(place.len)) {
             return Step::Now(Err(fault));
         }
         match self.place {
             Location::File { file, dsync_always } => {
                 let dsync = dsync_always || (fua && self.backing.write_cache);
-                Step::Op(Kind::Write { file, place, offset, dsync })
+                Step::Op(Kind::Write { file, place, offset, dsync, atomic })
             }
             Location::Ram(id) => {
                 memory.copy(place, Place::in_region(id, offset, place.len));
@@ -187,7 +188,7 @@ impl Store {
             let work = BlockingWork::Map { most: most as usize, answer: answer.clone() };
             return self.blocking(offset, len, work);
         }
-        answer.get_or_init(|| vec![Stretch { len, mapped: true }]);
+        answer.get_or_init(|| vec![Stretch { len, status: Provisioning::Mapped }]);
         Step::Now(Ok(()))
     }
 
@@ -286,7 +287,7 @@ impl Store {
     /// Writes up to [`ZEROES`] zeroes.
     pub(super) fn write_zeroes(&self, memory: &mut Memory, offset: u64, len: u64) -> Step {
         let len = u32::try_from(len).unwrap_or(u32::MAX);
-        self.write(memory, self.zeroes.first(len), offset, false)
+        self.write(memory, self.zeroes.first(len), offset, false, false)
     }
 
     /// Zeroes a piece of memory, and with `unmap` gives it back to the system. It takes a while: the

@@ -41,7 +41,7 @@ fn finish(store: &Store, memory: &mut Memory, mut span: Span) -> usize {
 fn a_ramdisk_keeps_what_is_written() {
     let (store, mut memory) = store(&sized(StoreKind::Ramdisk));
     memory.get_mut(Place::pool(0, 512)).fill(7);
-    assert!(matches!(store.write(&mut memory, Place::pool(0, 512), MIB, true), Step::Now(Ok(()))));
+    assert!(matches!(store.write(&mut memory, Place::pool(0, 512), MIB, true, false), Step::Now(Ok(()))));
     assert!(matches!(store.read(&mut memory, Place::pool(4096, 1024), MIB), Step::Now(Ok(()))));
     assert_eq!(memory.get(Place::pool(4096, 1024))[511..513], [7, 0]);
     let resident = store.resident(MIB, 512).unwrap();
@@ -55,7 +55,7 @@ fn a_ramdisk_is_zeroed_and_discarded_in_pieces() {
         let (store, mut memory) = store(&sized(StoreKind::Ramdisk));
         memory.get_mut(Place::pool(0, 512)).fill(7);
         for offset in [0, MIB, 2 * MIB] {
-            store.write(&mut memory, Place::pool(0, 512), offset, false);
+            store.write(&mut memory, Place::pool(0, 512), offset, false, false);
         }
         let span =
             if unmap { store.discard(512, 2 * MIB - 512) } else { store.zero(512, 2 * MIB - 512, false) };
@@ -69,7 +69,7 @@ fn a_ramdisk_is_zeroed_and_discarded_in_pieces() {
 fn nothing_reads_zeroes_never_anothers_data() {
     let (store, mut memory) = store(&sized(StoreKind::Null));
     memory.get_mut(Place::pool(0, 512)).fill(7);
-    assert!(matches!(store.write(&mut memory, Place::pool(0, 512), 0, false), Step::Later));
+    assert!(matches!(store.write(&mut memory, Place::pool(0, 512), 0, false, false), Step::Later));
     assert!(matches!(store.read(&mut memory, Place::pool(0, 512), 0), Step::Later));
     assert_eq!(store.judge(Direction::Read, 0, 512), Progress::Done);
     assert!(memory.is_zero(Place::pool(0, 512)));
@@ -84,7 +84,7 @@ fn nothing_reaches_beyond_the_end_or_a_read_only_store() {
     let place = Place::pool(0, 512);
     for offset in [4 * MIB, 4 * MIB - 511, u64::MAX, u64::MAX - 100] {
         assert!(matches!(store.read(&mut memory, place, offset), Step::Now(Err(_))));
-        assert!(matches!(store.write(&mut memory, place, offset, false), Step::Now(Err(_))));
+        assert!(matches!(store.write(&mut memory, place, offset, false, false), Step::Now(Err(_))));
         assert!(store.resident(offset, 512).is_none());
         assert!(matches!(
             store.zero(offset, 512, true).step(&store, &mut memory),
@@ -92,7 +92,7 @@ fn nothing_reaches_beyond_the_end_or_a_read_only_store() {
         ));
     }
     let (store, mut memory) = self::store(&StoreConfig { read_only: true, ..sized(StoreKind::Ramdisk) });
-    assert!(matches!(store.write(&mut memory, place, 0, false), Step::Now(Err(Fault::Protected))));
+    assert!(matches!(store.write(&mut memory, place, 0, false, false), Step::Now(Err(Fault::Protected))));
     let step = store.discard(0, 512).step(&store, &mut memory);
     assert!(matches!(step, Some(Step::Now(Err(Fault::Protected)))));
 }

@@ -53,7 +53,7 @@ impl Disk {
     pub(crate) fn write(&mut self, offset: u64, bytes: &[u8], fua: bool) -> Result<(), Fault> {
         self.memory.write(Place::pool(0, bytes.len() as u32), bytes);
         self.transfer(Direction::Write, bytes.len() as u32, |disk, place, at| {
-            disk.store.write(&mut disk.memory, place, offset + at, fua)
+            disk.store.write(&mut disk.memory, place, offset + at, fua, false)
         })
     }
 

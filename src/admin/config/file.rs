@@ -109,6 +109,7 @@ sections! {
         read_only: leaf<bool>,
         removable: leaf<bool>,
         thin: leaf<bool>,
+        low_space: leaf<Word>,
         serial: leaf<String>,
         naa: leaf<String>,
         uuid: leaf<String>,

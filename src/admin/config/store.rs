@@ -15,6 +15,8 @@ const KINDS: [StoreKind; 4] = [StoreKind::Block, StoreKind::Fileio, StoreKind::R
 
 const ANY_SIZE: Bounds = Bounds { min: 512, max: size::MAX, reason: "a disk has at least one block" };
 
+const ANY_SPACE: Bounds = Bounds { min: 1, max: size::MAX, reason: "with none left it is too late" };
+
 const NAME_MAX: usize = 64;
 
 /// The stores of a file by name.
@@ -63,6 +65,7 @@ impl Stores {
         store.read_only = file.read_only.as_ref().is_some_and(|v| *v.get_ref());
         store.removable = file.removable.as_ref().is_some_and(|v| *v.get_ref());
         store.thin = file.thin.as_ref().map(|v| *v.get_ref());
+        store.low_space = cx.size(&file.low_space, &ANY_SPACE);
         store.identity = identity::resolve(file, &mut self.identities, cx);
         if let Some(alua) = alua {
             store.groups = self.alua.resolve(self.configs.len(), alua, cx);
@@ -161,6 +164,12 @@ fn check_applicable(kind: StoreKind, file: &FileBackstore, cx: &mut Resolver<'_>
         ("path", file.path.as_ref().map(|v| v.span()), memory, "it has no file or device"),
         ("size", file.size.as_ref().map(|v| v.span()), kind == StoreKind::Block, "a device has its own size"),
         ("write_back", file.write_back.as_ref().map(|v| v.span()), memory, "it has no cache to write back"),
+        (
+            "low_space",
+            file.low_space.as_ref().map(|v| v.span()),
+            kind != StoreKind::Fileio || file.thin.as_ref().is_some_and(|v| !v.get_ref()),
+            "only of a sparse file it is known how much space is left",
+        ),
         ("thin", file.thin.as_ref().map(|v| v.span()), memory, "it has no space on a disk"),
     ];
     for (key, span, wrong, reason) in checks {

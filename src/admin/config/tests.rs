@@ -275,6 +275,10 @@ fn backstores() {
     assert!(one_error(&store(&null.replace("1G", "0"))).contains("too small"));
     assert!(one_error(&store(&format!("{null}block_size = 1024"))).contains("512 or 4096"));
     assert!(one_error(&store(&format!("{null}write_back = true"))).contains("means nothing"));
+    assert!(one_error(&store(&format!("{null}low_space = \"1G\""))).contains("means nothing"));
+    let file = "kind = \"fileio\"\nname = \"f\"\npath = \"/x\"\nlow_space = \"1G\"\n";
+    assert_eq!(good(&store(file)).stores[0].low_space, Some(1 << 30));
+    assert!(one_error(&store(&format!("{file}thin = false"))).contains("only of a sparse file"));
     let device = "kind = \"block\"\nname = \"b\"\npath = \"/dev/x\"\n";
     assert!(one_error(&store(&format!("{device}size = \"1G\""))).contains("own size"));
     assert!(

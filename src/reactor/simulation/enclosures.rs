@@ -87,7 +87,11 @@ impl Counter {
             }
             Step::Reading => {
                 self.add_one(rig);
-                self.submit(rig, DiskOp::Write { buf, len, offset, fua: false }, Step::Writing);
+                self.submit(
+                    rig,
+                    DiskOp::Write { buf, len, offset, fua: false, atomic: false },
+                    Step::Writing,
+                );
                 false
             }
             Step::Writing => {
@@ -184,7 +188,8 @@ fn what_waits_for_a_forgotten_request_and_is_forgotten_with_it_never_begins() {
     let [other, first, second] = [0, 1, 2].map(|index| TaskId { index, generation: 0 });
     let bufs = [other, first, second].map(|task| {
         let buf = world.pool.alloc(BLOCK).expect("a slot");
-        let op = DiskOp::Write { buf, len: BLOCK, offset: u64::from(task == other) * 4096, fua: false };
+        let offset = u64::from(task == other) * 4096;
+        let op = DiskOp::Write { buf, len: BLOCK, offset, fua: false, atomic: false };
         // The ring is full when the second write comes; its range is fenced before the third, which meets it.
         world.submit(Who::Task { conn, task, part: 0 }, LU, op);
         if task == first {

@@ -135,6 +135,9 @@ fn facts(number: usize, blocks: u64, plan: &Plan) -> LuFacts {
         alignment_blocks: 0,
         lbprz: true,
         max_write_same_blocks: 1 << 16,
+        anchors: false,
+        threshold_exponent: 0,
+        threshold: 0,
     };
     let identity = Identity {
         vendor: "RINGTGT".into(),
@@ -173,6 +176,7 @@ fn backing(facts: &LuFacts) -> Arc<Backing> {
         is_block: false,
         dsync_always: false,
         discard: DiscardMethod::Punch,
+        atomic: None,
     };
     Arc::new(Backing {
         name: facts.name.clone(),

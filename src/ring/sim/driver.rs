@@ -413,7 +413,7 @@ fn perform(flight: &mut Flight, memory: &mut Memory, inner: &mut Inner) -> Optio
         Kind::Recv(recv) => return receive(recv, memory, inner).transpose(),
         Kind::Send(op) => return send(op, memory, inner).transpose(),
         Kind::Read { file, place, offset } => read(file.fd, *place, *offset, memory, inner),
-        Kind::Write { file, place, offset, dsync } => {
+        Kind::Write { file, place, offset, dsync, .. } => {
             write(file.fd, flight.number, u64::from(place.len), *offset, *dsync, inner)
         }
         Kind::Discard { file, offset, len } => {

@@ -50,7 +50,7 @@ impl Rig {
     fn write(&mut self, file: File, offset: u64, byte: u8, dsync: bool) -> i32 {
         let place = Place::pool(0, 4096);
         self.memory.get_mut(place).fill(byte);
-        self.run(Kind::Write { file, place, offset, dsync }).result
+        self.run(Kind::Write { file, place, offset, dsync, atomic: false }).result
     }
 
     fn write_whole(&mut self, file: File, offset: u64, byte: u8, dsync: bool) {
@@ -151,7 +151,13 @@ fn flushed_and_written_through_data_survives_a_power_cut() {
         assert_eq!(rig.run(Kind::Fsync { file, data_only: true }).result, 0);
         rig.write_whole(file, 4096, 2, true);
         rig.write_whole(file, 8192, 3, false);
-        rig.push(Kind::Write { file, place: Place::pool(0, 4096), offset: 12288, dsync: false });
+        rig.push(Kind::Write {
+            file,
+            place: Place::pool(0, 4096),
+            offset: 12288,
+            dsync: false,
+            atomic: false,
+        });
         rig.turn();
         let world = rig.world.clone();
         assert!(world.disk_content(file.fd)[8192..12288].iter().all(|&b| b == 3));
@@ -203,7 +209,7 @@ fn a_waiting_operation_can_be_cancelled_and_a_disk_cannot() {
     let file = rig.disk(8192, false);
     let into = Some(Place::pool(0, 10));
     let waits = rig.sim.push(Op { tag: 1, kind: recv(far, into, 0) }).unwrap();
-    let write = Kind::Write { file, place: Place::pool(4096, 4096), offset: 0, dsync: false };
+    let write = Kind::Write { file, place: Place::pool(4096, 4096), offset: 0, dsync: false, atomic: false };
     let flies = rig.sim.push(Op { tag: 2, kind: write }).unwrap();
     rig.turn();
     assert!(rig.sim.holds(Place::pool(9, 1)) && !rig.sim.holds(Place::pool(10, 1)));
@@ -254,7 +260,7 @@ fn a_wait_ends_when_its_time_has_come() {
 fn changing_what_is_being_written_is_noticed() {
     let mut rig = Rig::new(1, Faults::none());
     let file = rig.disk(8192, false);
-    rig.push(Kind::Write { file, place: Place::pool(0, 4096), offset: 0, dsync: false });
+    rig.push(Kind::Write { file, place: Place::pool(0, 4096), offset: 0, dsync: false, atomic: false });
     rig.turn();
     rig.memory.get_mut(Place::pool(100, 1))[0] = 1;
     rig.world.step();

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use select::{select, select_params};
 pub(super) use sense::{sense6, sense10};
 
-use super::LuFacts;
+use super::{LuFacts, Threshold};
 
 /// Everything that MODE SELECT can change. The default values are all false.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -34,6 +34,12 @@ pub struct Settings {
     pub abort_on_error: bool,
     /// QERR 11b. As each nexus has its own task set, there is no difference but the value itself.
     pub abort_own_on_error: bool,
+    /// LBPERE of the Read-Write Error Recovery page cleared: a threshold that is reached is not told.
+    pub silent_thresholds: bool,
+    /// The threshold of the available resources, where it is not the configured one.
+    pub available: Option<Threshold>,
+    /// The threshold of the used resources, where there is one.
+    pub used: Option<Threshold>,
 }
 
 impl Settings {
@@ -46,12 +52,26 @@ impl Settings {
         restricted_reordering: false,
         abort_on_error: false,
         abort_own_on_error: false,
+        silent_thresholds: false,
+        available: None,
+        used: None,
     };
 
     /// WCE as it is in effect.
     #[inline]
     pub fn caches(&self, facts: &LuFacts) -> bool {
         facts.write_cache && !self.write_through
+    }
+
+    /// The threshold of the available resources.
+    pub(super) fn available_threshold(&self, facts: &LuFacts) -> Threshold {
+        let configured = facts.thin.map_or(0, |thin| thin.threshold);
+        self.available.unwrap_or(Threshold { enabled: configured > 0, count: configured })
+    }
+
+    /// The threshold of the used resources.
+    pub(super) fn used_threshold(&self) -> Threshold {
+        self.used.unwrap_or_default()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The mode pages as data: default bytes, what follows from the facts, and the few bits that can be set.
 
-use super::super::LuFacts;
+use super::super::provisioning::DESCRIPTORS;
+use super::super::{LuFacts, Threshold};
 use super::Settings;
 
 /// A mode page.
@@ -12,6 +13,8 @@ pub(super) struct Page {
     fill: fn(&LuFacts, &mut [u8]),
     /// The bits that follow [`Settings`].
     knobs: &'static [Knob],
+    /// The threshold descriptors that do.
+    dials: &'static [Dial],
     /// Whether the logical unit has the page.
     on: fn(&LuFacts) -> bool,
     /// The byte, if any, whose settable bits together say what is reserved.
@@ -29,6 +32,30 @@ struct Knob {
     changeable: fn(&LuFacts) -> bool,
 }
 
+/// A threshold that can be set.
+#[derive(Debug)]
+struct Dial {
+    /// Where its descriptor begins.
+    at: usize,
+    get: fn(&Settings, &LuFacts) -> Threshold,
+    set: fn(&mut Settings, Threshold),
+}
+
+/// ENABLED, in the first byte of a threshold descriptor.
+const ENABLED: u8 = 0x80;
+
+impl Dial {
+    fn put(&self, threshold: Threshold, page: &mut [u8]) {
+        page[self.at] |= if threshold.enabled { ENABLED } else { 0 };
+        page[self.at + 4..self.at + 8].copy_from_slice(&threshold.count.to_be_bytes());
+    }
+
+    fn read(&self, page: &[u8]) -> Option<Threshold> {
+        let [flags, _, _, _, a, b, c, d] = *page.get(self.at..)?.first_chunk()?;
+        Some(Threshold { enabled: flags & ENABLED != 0, count: u32::from_be_bytes([a, b, c, d]) })
+    }
+}
+
 /// The pages, in the order in which MODE SENSE gives all of them: ascending.
 static PAGES: &[Page] = &[
     ERROR_RECOVERY,
@@ -43,6 +70,7 @@ static PAGES: &[Page] = &[
     XOR,
     POWER,
     EXCEPTIONS,
+    NO_THRESHOLDS,
     THRESHOLDS,
 ];
 
@@ -53,11 +81,26 @@ pub(super) fn pages(facts: &LuFacts) -> impl Iterator<Item = &'static Page> {
 
 /// A page that every logical unit has, and on which nothing can be set.
 const fn page(fixed: &'static [u8]) -> Page {
-    Page { fixed, fill: |_, _| {}, knobs: &[], on: |_| true, reserved: |_| None }
+    Page { fixed, fill: |_, _| {}, knobs: &[], dials: &[], on: |_| true, reserved: |_| None }
 }
 
-/// 01h, Read-Write Error Recovery (SBC-4 section 6.5.10): nothing is promised.
-const ERROR_RECOVERY: Page = page(&[0x01, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+/// Whether it is known how much space there is, and so a threshold can be watched.
+fn counts_space(facts: &LuFacts) -> bool {
+    facts.thin.is_some_and(|thin| thin.threshold_exponent != 0)
+}
+
+/// 01h, Read-Write Error Recovery (SBC-4 section 6.5.10). LBPERE: a threshold that is reached is told. Nothing else is
+/// promised.
+const ERROR_RECOVERY: Page = Page {
+    knobs: &[Knob {
+        byte: 7,
+        mask: 0x80,
+        get: |settings, facts| counts_space(facts) && !settings.silent_thresholds,
+        set: |settings, on| settings.silent_thresholds = !on,
+        changeable: counts_space,
+    }],
+    ..page(&[0x01, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+};
 
 /// 02h, Disconnect-Reconnect (SPC-5 section 7.5.12): no limit. iSCSI negotiates its bursts by text keys.
 const DISCONNECT: Page = page(&[0x02, 0x0e, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
@@ -187,10 +230,34 @@ const POWER: Page = page(&[
 /// 1Ch, Informational Exceptions Control (SPC-5 section 7.5.16). DEXCPT: none are reported.
 const EXCEPTIONS: Page = page(&[0x1c, 0x0a, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
 
-/// 1Ch/02h, Logical Block Provisioning (SBC-4 section 6.5.8): no thresholds are set.
-const THRESHOLDS: Page = Page {
-    on: |facts| facts.thin.is_some(),
+/// 1Ch/02h, Logical Block Provisioning (SBC-4 section 6.5.8), of a unit of which it is not known how much space it has:
+/// there are no thresholds.
+const NO_THRESHOLDS: Page = Page {
+    on: |facts| facts.thin.is_some() && !counts_space(facts),
     ..page(&[0x5c, 0x02, 0, 0x0c, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+};
+
+/// The same page with two soft thresholds. Available resources (01h), armed decreasing (010b); used resources (02h),
+/// armed increasing (001b). SITUA zero: every nexus is told.
+const THRESHOLDS: Page = Page {
+    on: counts_space,
+    dials: &[
+        Dial {
+            at: DESCRIPTORS[0],
+            get: Settings::available_threshold,
+            set: |settings, to| settings.available = Some(to),
+        },
+        Dial {
+            at: DESCRIPTORS[1],
+            get: |settings, _| settings.used_threshold(),
+            set: |settings, to| settings.used = Some(to),
+        },
+    ],
+    ..page(&[
+        0x5c, 0x02, 0, 0x1c, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // the header and SITUA
+        0x02, 0x01, 0, 0, 0, 0, 0, 0, // available
+        0x01, 0x02, 0, 0, 0, 0, 0, 0, // used
+    ])
 };
 
 /// The longest page, in bytes.
@@ -252,7 +319,15 @@ impl Page {
             };
             bytes[knob.byte] |= if one { knob.mask } else { 0 };
         }
-        bytes[0] |= if facts.saves && !self.knobs.is_empty() { 0x80 } else { 0 };
+        for dial in self.dials {
+            let threshold = match values {
+                Values::Changeable => Threshold { enabled: true, count: u32::MAX },
+                Values::Of(settings) => (dial.get)(settings, facts),
+            };
+            dial.put(threshold, &mut bytes);
+        }
+        let settable = !self.knobs.is_empty() || !self.dials.is_empty();
+        bytes[0] |= if facts.saves && settable { 0x80 } else { 0 };
         bytes
     }
 
@@ -274,6 +349,12 @@ impl Page {
         }
         for knob in self.knobs.iter().filter(|knob| (knob.changeable)(facts)) {
             (knob.set)(settings, bytes.get(knob.byte).is_some_and(|b| b & knob.mask != 0));
+        }
+        for dial in self.dials {
+            // What stays as configured follows the configuration.
+            if let Some(to) = dial.read(bytes).filter(|to| *to != (dial.get)(settings, facts)) {
+                (dial.set)(settings, to);
+            }
         }
         Ok(())
     }

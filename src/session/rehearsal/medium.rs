@@ -74,6 +74,9 @@ fn facts(number: u8, block_size: u32, bytes: u64, thin: bool) -> LuFacts {
         alignment_blocks: 0,
         lbprz: true,
         max_write_same_blocks: 1 << 16,
+        anchors: true,
+        threshold_exponent: 0,
+        threshold: 0,
     });
     LuFacts {
         name: format!("unit {number}"),

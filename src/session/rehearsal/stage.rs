@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::medium::{Content, FILLING, Unit};
 use super::slots::Slots;
 use crate::ids::{BufId, LuId, TaskId};
-use crate::scsi::{ItNexus, Lu, SharedOp, Stretch};
+use crate::scsi::{ItNexus, Lu, Provisioning, SharedOp, Stretch};
 use crate::session::host::{After, Body, Claim, DiskOp, Held, Host, Manage, STRETCH_BYTES, stretch_bytes};
 
 /// Headers that may wait at most, whatever an initiator does: the limit at which requests are left unread, and what
@@ -137,7 +137,7 @@ impl Stage {
             }
             DiskOp::Map { buf, len, .. } => {
                 if well {
-                    let all = stretch_bytes(Stretch { len, mapped: true });
+                    let all = stretch_bytes(Stretch { len, status: Provisioning::Mapped });
                     self.slots.fill(buf)[..all.len()].copy_from_slice(&all);
                     self.slots.fill(buf)[all.len()..].fill(0);
                 }

@@ -112,6 +112,9 @@ fn facts(u: &mut Unstructured<'_>) -> Result<LuFacts> {
         alignment_blocks: u.int_in_range(0..=7)?,
         lbprz: u.arbitrary()?,
         max_write_same_blocks: *u.choose(&[0, 8, 1 << 16])?,
+        anchors: u.arbitrary()?,
+        threshold_exponent: *u.choose(&[0, 8, 11])?,
+        threshold: *u.choose(&[0, 8])?,
     };
     Ok(LuFacts {
         name: "disk".into(),
@@ -352,7 +355,7 @@ impl Rig {
 
     fn io(&self, from: usize, cdb: &[u8], io: &Io) {
         let (ranges, writes): (&[Range], bool) = match io {
-            Io::Unmap(ranges) => (ranges, true),
+            Io::Unmap(ranges) | Io::Anchor(ranges) => (ranges, true),
             Io::Read { range, .. }
             | Io::Compare { range }
             | Io::CompareEach { range }
