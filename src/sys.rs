@@ -27,6 +27,9 @@ const BLKPBSZGET: c_ulong = 0x127b;
 /// `BLKGETSIZE64`: size in bytes. Its number holds the size of a `size_t`, as `_IOR` made it.
 const BLKGETSIZE64: c_ulong = 0x8000_1272 | ((size_of::<usize>() as c_ulong) << 16);
 
+/// `FICLONERANGE`. Its number holds the 32 bytes of what it takes, as `_IOW` made it.
+const FICLONERANGE: c_ulong = 0x4020_940d;
+
 /// What direct I/O on an open file must be aligned to, in bytes. Zeroes: there is no direct I/O.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DirectAlignment {
@@ -112,6 +115,26 @@ pub fn fallocate(fd: BorrowedFd<'_>, mode: c_int, offset: u64, len: u64) -> io::
             done => return done.map(drop),
         }
     }
+}
+
+/// `FICLONERANGE` (`linux/fs.h`): a range of one file shares the extents of a range of another, of the same file system.
+/// Blocks.
+///
+/// # Errors
+/// `EOPNOTSUPP` or `ENOTTY`: the file system has no shared extents; `EXDEV`: it is not the same one; `EINVAL`: the ranges
+/// cut its blocks, or overlap.
+pub fn clone_range(
+    from: BorrowedFd<'_>,
+    from_offset: u64,
+    to: BorrowedFd<'_>,
+    offset: u64,
+    len: u64,
+) -> io::Result<()> {
+    let from = from.as_raw_fd() as i64 as u64;
+    let range: [u64; 4] = [from, from_offset, len, offset];
+    // SAFETY: the request only reads a struct file_clone_range (a signed and three unsigned numbers of 64 bits) from
+    // the pointer, which lives until the call returns.
+    check(unsafe { libc::ioctl(to.as_raw_fd(), FICLONERANGE as _, range.as_ptr()) }).map(drop)
 }
 
 /// `lseek`, for `SEEK_DATA` and `SEEK_HOLE`: where that is next from `from` on. It moves the file's position, which

@@ -300,3 +300,200 @@ fn a_copy_in_the_background_goes_on_and_can_be_ended() {
     std::thread::sleep(Duration::from_millis(100));
     assert!(read(&mut i, 1, 0, 8192) == pattern(6, 8192));
 }
+
+/// Has a logical unit make a token for these blocks.
+fn token(initiator: &mut Initiator, lun: u16, ranges: &[(u64, u32)]) -> Vec<u8> {
+    let list = cdb::populate_list(0, ranges);
+    let cdb = cdb::populate_token(3, list.len() as u32);
+    assert!(initiator.execute(lun, cdb, Direction::Out, list).expect("an answer").is_good());
+    let told = receive(initiator, lun, cdb::token_information(3, 1024), 1024);
+    let blocks: u64 = ranges.iter().map(|(_, count)| u64::from(*count)).sum();
+    assert_eq!((told[4], told[5], told[15], &told[16..24]), (0x10, 0x01, 0xf1, &blocks.to_be_bytes()[..]));
+    assert_eq!((told.len(), &told[32..38]), (550, &[0, 0, 2, 2, 0, 0][..]));
+    told[38..].to_vec()
+}
+
+fn write_by(
+    initiator: &mut Initiator,
+    lun: u16,
+    token: &[u8],
+    offset: u64,
+    flags: u8,
+    ranges: &[(u64, u32)],
+) -> Done {
+    let list = cdb::token_list(token, offset, flags, ranges);
+    let cdb = cdb::write_using_token(4, list.len() as u32);
+    initiator.execute(lun, cdb, Direction::Out, list).expect("an answer")
+}
+
+fn zero_token() -> Vec<u8> {
+    let mut token = vec![0; 512];
+    token[..8].copy_from_slice(&[0xff, 0xff, 0, 1, 0, 0, 1, 0xf8]);
+    token
+}
+
+#[test]
+fn what_a_token_stands_for_is_written() {
+    let (_dir, daemon) = served();
+    let mut i = login(&daemon, 1, 3);
+    let data = pattern(1, 8192);
+    write(&mut i, 0, 0, &data);
+    let rod = token(&mut i, 0, &[(1000, 3000), (0, 500), (7000, 1000)]);
+    let block = |from: usize, count: usize| &data[from * BLOCK..(from + count) * BLOCK];
+    let whole = [block(1000, 3000), block(0, 500), block(7000, 1000)].concat();
+    // To a file, to memory, and within the unit itself.
+    for (lun, at) in [(1, 77), (2, 0), (0, 16_384)] {
+        assert!(write_by(&mut i, lun, &rod, 0, 0, &[(at, 4500)]).is_good());
+        assert!(read(&mut i, lun, at, 4500) == whole, "LUN {lun}");
+    }
+    // Parts of it, to several places.
+    assert!(write_by(&mut i, 1, &rod, 2900, 0, &[(9000, 350), (20_000, 0), (12_000, 400)]).is_good());
+    assert!(read(&mut i, 1, 9000, 350) == whole[2900 * BLOCK..3250 * BLOCK]);
+    assert!(read(&mut i, 1, 12_000, 400) == whole[3250 * BLOCK..3650 * BLOCK]);
+    let told = receive(&mut i, 1, cdb::token_information(4, 100), 100);
+    assert_eq!(
+        (told.len(), told[4], told[5], &told[15..24]),
+        (36, 0x11, 0x01, &[0xf1, 0, 0, 0, 0, 0, 0, 2, 0xee][..])
+    );
+    assert_eq!(write_by(&mut i, 1, &rod, 1, 0, &[(0, 4500)]).sense_code(), Some((5, 0x26, 0)));
+    // It stands for the places: what is there now is what is copied.
+    write(&mut i, 0, 1000, &vec![0xee; 8 * BLOCK]);
+    assert!(write_by(&mut i, 1, &rod, 0, 2, &[(0, 16)]).is_good());
+    assert!(read(&mut i, 1, 0, 8) == vec![0xee; 8 * BLOCK]);
+    assert_eq!(write_by(&mut i, 1, &rod, 0, 0, &[(0, 16)]).sense_code(), Some((5, 0x23, 9)), "deleted");
+    // Zeroes need no token of ours.
+    for lun in 0..3 {
+        write(&mut i, lun, 0, &data[..64 * BLOCK]);
+        assert!(write_by(&mut i, lun, &zero_token(), 99, 0, &[(8, 16), (40, 8)]).is_good());
+        let mut want = data[..64 * BLOCK].to_vec();
+        want[8 * BLOCK..24 * BLOCK].fill(0);
+        want[40 * BLOCK..48 * BLOCK].fill(0);
+        assert!(read(&mut i, lun, 0, 64) == want, "LUN {lun}");
+    }
+}
+
+/// To hold a token is not enough: whoever uses it must be able to read what it stands for, and to write where it goes.
+#[test]
+fn a_token_never_reaches_what_its_nexus_may_not() {
+    let (_dir, daemon) = served();
+    let mut owner = login(&daemon, 2, 5);
+    let mut i = login(&daemon, 1, 4);
+    let secret = pattern(9, 64);
+    (0..5).for_each(|lun| write(&mut owner, lun, 0, &secret));
+    let untouched = pattern(8, 64);
+    write(&mut owner, 0, 0, &untouched);
+    let all = [(0, 64)];
+    // Of an unmapped disk: the token is genuine, and nobody's business.
+    let stolen = token(&mut owner, 4, &all);
+    assert_eq!(write_by(&mut i, 0, &stolen, 0, 0, &all).sense_code(), Some((5, 0x23, 4)));
+    assert!(write_by(&mut owner, 1, &stolen, 0, 0, &all).is_good(), "its owner may");
+    // Guessed, or changed.
+    let mut forged = token(&mut owner, 3, &all);
+    forged[511] ^= 1;
+    assert_eq!(write_by(&mut i, 0, &forged, 0, 0, &all).sense_code(), Some((5, 0x23, 5)));
+    forged[511] ^= 1;
+    // Of a disk that it may read: that is all right, but to write there is not.
+    assert_eq!(write_by(&mut i, 3, &forged, 0, 0, &all).sense_code(), Some((7, 0x27, 0)));
+    assert_eq!(write_by(&mut i, 3, &zero_token(), 0, 0, &all).sense_code(), Some((7, 0x27, 0)));
+    assert_eq!(read(&mut i, 0, 0, 64), untouched);
+    assert!(write_by(&mut i, 0, &forged, 0, 0, &all).is_good());
+    assert_eq!(read(&mut i, 0, 0, 64), secret);
+    // While another holds the source, nothing is read.
+    let mut reserve = [0; 16];
+    reserve[0] = 0x16;
+    assert!(owner.execute(3, reserve, Direction::None, Vec::new()).expect("an answer").is_good());
+    write(&mut owner, 0, 0, &untouched);
+    assert_eq!(write_by(&mut i, 0, &forged, 0, 0, &all).sense_code(), Some((10, 0x0d, 1)));
+    let told = receive(&mut i, 0, cdb::token_information(4, 100), 100);
+    assert_eq!((told[4], told[5], told[12], &told[34..35]), (0x11, 0x02, 0x02, &[10][..]));
+    assert_eq!(read(&mut i, 0, 0, 64), untouched);
+    assert_eq!(read(&mut owner, 3, 0, 64), secret);
+}
+
+/// From target to target a token goes only with the initiator that asked for it, and only while that is logged in where
+/// it did.
+#[test]
+fn a_token_goes_from_target_to_target_with_its_initiator() {
+    let (_dir, daemon) = served();
+    let (mut i, mut other) = (login(&daemon, 1, 2), login(&daemon, 2, 2));
+    let mut options = LoginOptions::new("iqn.2026-11.org.example:i1", Some(&format!("{TARGET}-2")));
+    options.isid[5] = 9;
+    let mut elsewhere = Initiator::login(daemon.portal(), options, PATIENCE).expect("a login");
+    elsewhere.clear_attention(0).expect("a ready logical unit");
+    let data = pattern(4, 64);
+    write(&mut elsewhere, 0, 0, &data);
+    let there = token(&mut elsewhere, 0, &[(0, 64)]);
+    let here = token(&mut i, 0, &[(0, 64)]);
+    assert!(write_by(&mut i, 0, &there, 0, 0, &[(0, 64)]).is_good());
+    assert_eq!(read(&mut i, 0, 0, 64), data);
+    assert!(write_by(&mut elsewhere, 0, &here, 0, 0, &[(64, 64)]).is_good());
+    assert_eq!(read(&mut elsewhere, 0, 64, 64), data);
+    assert_eq!(write_by(&mut other, 1, &there, 0, 0, &[(0, 64)]).sense_code(), Some((5, 0x23, 4)));
+    assert!(write_by(&mut other, 1, &here, 0, 0, &[(0, 64)]).is_good(), "what it sees it may copy");
+    drop(elsewhere);
+    // The target notices in its own time.
+    let ended = (0..400).any(|_| {
+        std::thread::sleep(Duration::from_millis(25));
+        write_by(&mut i, 0, &there, 0, 0, &[(0, 64)]).sense_code() == Some((5, 0x23, 4))
+    });
+    assert!(ended, "the nexus that could read the source is gone");
+    drop(i);
+    assert!(write_by(&mut other, 1, &here, 0, 0, &[(0, 64)]).is_good(), "a token outlives the session");
+}
+
+#[test]
+fn a_write_by_token_in_the_background() {
+    let (_dir, daemon) = served();
+    let mut i = login(&daemon, 1, 3);
+    let data = pattern(6, 32_768);
+    for (n, part) in data.chunks(8192 * BLOCK).enumerate() {
+        write(&mut i, 0, n as u64 * 8192, part);
+    }
+    let rod = token(&mut i, 0, &[(0, 32_768)]);
+    assert!(write_by(&mut i, 1, &rod, 0, 1, &[(0, 32_768)]).is_good());
+    let told = loop {
+        let told = receive(&mut i, 1, cdb::token_information(4, 100), 100);
+        if told[5] != 0x12 {
+            break told;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!((told[5], &told[16..24]), (0x01, &[0, 0, 0, 0, 0, 0, 0x80, 0][..]));
+    for (n, part) in data.chunks(8192 * BLOCK).enumerate() {
+        assert!(read(&mut i, 1, n as u64 * 8192, 8192) == part, "part {n}");
+    }
+}
+
+/// Files that share extents: `RINGTGT_CLONE_DIR` names a directory on a file system that can (XFS, btrfs).
+#[test]
+#[ignore = "needs RINGTGT_CLONE_DIR on a file system whose files can share extents"]
+fn files_share_what_is_copied() {
+    let top = std::env::var("RINGTGT_CLONE_DIR").expect("RINGTGT_CLONE_DIR");
+    let dir = tempfile::tempdir_in(top).expect("a directory there");
+    let store = |name: &str| format!("file:{}:64M", dir.path().join(name).display());
+    let daemon = Daemon::serve(&["--reactors", "2", &store("a"), &store("b")]);
+    let mut i = login(&daemon, 1, 2);
+    let data = pattern(2, 8192);
+    for part in 0..8 {
+        write(&mut i, 0, part * 8192, &data);
+    }
+    let shared = |name: &str| {
+        let out = Command::new("filefrag").arg("-v").arg(dir.path().join(name)).output().expect("filefrag");
+        String::from_utf8_lossy(&out.stdout).matches("shared").count()
+    };
+    assert_eq!(shared("b"), 0);
+    let rod = token(&mut i, 0, &[(0, 65_536)]);
+    assert!(write_by(&mut i, 1, &rod, 0, 0, &[(0, 65_536)]).is_good());
+    assert!(shared("b") > 0, "no byte was moved");
+    // What cuts the blocks of the file system is moved.
+    assert!(write_by(&mut i, 1, &rod, 1, 0, &[(70_001, 8191)]).is_good());
+    for part in 0..8 {
+        assert!(read(&mut i, 1, part * 8192, 8192) == data, "part {part}");
+    }
+    assert!(read(&mut i, 1, 70_001, 8191) == data[BLOCK..]);
+    // What is written later to one is not in the other.
+    write(&mut i, 0, 0, &vec![0xcc; 64 * BLOCK]);
+    write(&mut i, 1, 8192, &vec![0xdd; 64 * BLOCK]);
+    assert!(read(&mut i, 1, 0, 64) == data[..64 * BLOCK]);
+    assert!(read(&mut i, 0, 8192, 64) == data[..64 * BLOCK]);
+}

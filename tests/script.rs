@@ -333,6 +333,13 @@ rules! {
     text_request_in_pieces
     text_that_is_none_is_rejected
     text_without_final_stays_open
+    token_for_blocks_is_told_of
+    token_for_what_is_not_offered
+    token_list_that_is_cut_off
+    token_of_zeroes_is_known_to_all
+    token_onto_a_read_only_unit
+    token_ranges_are_distinct
+    token_that_is_unknown
     too_much_behind_a_gap_closes
     too_much_data_of_waiting_commands
     transport_id_of_an_initiator_means_its_ports

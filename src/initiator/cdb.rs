@@ -117,6 +117,56 @@ pub fn copy_status(list: u32, len: u32) -> Cdb {
     third_party(0x84, 0x05, list, len)
 }
 
+/// POPULATE TOKEN with a parameter list of `len` bytes.
+pub fn populate_token(list: u32, len: u32) -> Cdb {
+    by_token(0x10, list, len)
+}
+
+/// WRITE USING TOKEN with a parameter list of `len` bytes.
+pub fn write_using_token(list: u32, len: u32) -> Cdb {
+    by_token(0x11, list, len)
+}
+
+/// RECEIVE ROD TOKEN INFORMATION.
+pub fn token_information(list: u32, len: u32) -> Cdb {
+    third_party(0x84, 0x07, list, len)
+}
+
+/// The parameter list of POPULATE TOKEN for these blocks; `timeout` in seconds, 0: the target's own.
+pub fn populate_list(timeout: u32, ranges: &[(u64, u32)]) -> Vec<u8> {
+    let mut list = range_list(16, ranges);
+    list[4..8].copy_from_slice(&timeout.to_be_bytes());
+    list
+}
+
+/// The parameter list of WRITE USING TOKEN to these blocks, from block `offset` of what the token (512 bytes)
+/// represents. `flags`: 1 for IMMED, 2 for DEL_TKN.
+pub fn token_list(token: &[u8], offset: u64, flags: u8, ranges: &[(u64, u32)]) -> Vec<u8> {
+    let mut list = range_list(536, ranges);
+    list[2] = flags;
+    list[8..16].copy_from_slice(&offset.to_be_bytes());
+    list[16..528].copy_from_slice(token);
+    list
+}
+
+/// Block device range descriptors behind a header of `start` bytes that ends with their length.
+fn range_list(start: usize, ranges: &[(u64, u32)]) -> Vec<u8> {
+    let length = 16 * ranges.len();
+    let mut list = vec![0; start];
+    list[..2].copy_from_slice(&((start - 2 + length) as u16).to_be_bytes());
+    list[start - 2..].copy_from_slice(&(length as u16).to_be_bytes());
+    for (lba, blocks) in ranges {
+        list.extend([&lba.to_be_bytes()[..], &blocks.to_be_bytes(), &[0; 4]].concat());
+    }
+    list
+}
+
+fn by_token(action: u8, list: u32, len: u32) -> Cdb {
+    let mut cdb = third_party(0x83, action, 0, len);
+    cdb[6..10].copy_from_slice(&list.to_be_bytes());
+    cdb
+}
+
 /// One stretch that a copy moves. Logical units are named by their place in the list of names; `0xffff` is the one
 /// that the command is sent to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -207,6 +257,12 @@ mod tests {
         let list = copy_list(3, &[&[1; 8]], &[segment]);
         assert_eq!((list.len(), list[0], list[3], list[11], list[16], list[23]), (76, 3, 32, 28, 0xe4, 8));
         assert_eq!(list[48..60], [2, 0, 0, 0x18, 0, 0, 0xff, 0xff, 0, 0, 0, 9]);
+        assert_eq!(write_using_token(3, 4)[..14], [0x83, 0x11, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 4]);
+        let list = token_list(&[9; 512], 5, 2, &[(1, 2)]);
+        assert_eq!(
+            (list.len(), &list[..3], list[15], list[16], &list[534..536]),
+            (552, &[2, 0x26, 2][..], 5, 9, &[0, 16][..])
+        );
         assert_eq!(copy_list_lid4(3, true, &[], &[segment])[15..24], [1, 0xff, 0, 0, 0, 0, 0, 0, 3]);
     }
 }

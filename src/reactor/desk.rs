@@ -1,16 +1,18 @@
 //! The host of one session, for the length of one call.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::PoisonError;
 
 use super::conn::Conn;
 use super::disk::Client;
 use super::gates::Then;
+use super::registry::SessionKey;
 use super::tx::Tx;
 use super::world::World;
 use crate::ids::{BufId, ConnId, LuId, TaskId};
 use crate::mem::{Holding, Refused, Share};
 use crate::ring::Driver;
-use crate::scsi::{ItNexus, Lu, SharedOp};
+use crate::scsi::{ItNexus, Lu, SharedOp, Tokens};
 use crate::session::host::{After, Body, Claim, DiskOp, Held, Host, Manage};
 
 /// Lends a session what it may use of the reactor.
@@ -129,6 +131,26 @@ impl<D: Driver> Host for Desk<'_, D> {
     #[inline]
     fn lu(&self, lu: LuId) -> Option<&Lu> {
         self.world.units.get(lu.0 as usize).map(|u| &u.lu)
+    }
+
+    fn clones(&self, from: LuId, to: LuId) -> bool {
+        let unit = |lu: LuId| self.world.units.get(lu.0 as usize);
+        unit(from).zip(unit(to)).is_some_and(|(from, to)| to.store.may_clone(&from.store))
+    }
+
+    fn is_logged_in(&self, nexus: &ItNexus) -> bool {
+        let ItNexus { initiator, isid, target, tpg_tag, .. } = nexus.clone();
+        self.world.registry.has(&SessionKey { initiator, isid, target, tpg_tag })
+    }
+
+    fn tokens<R>(&mut self, call: impl FnOnce(&mut Tokens) -> R) -> R {
+        let _inside = Inside;
+        call(&mut self.world.tokens.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn random(&mut self, bytes: &mut [u8]) {
+        let _inside = Inside;
+        (self.world.entropy)(bytes);
     }
 
     #[inline]

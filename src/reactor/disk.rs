@@ -105,24 +105,41 @@ impl<D: Driver> World<D> {
         self.counters.disk_ops += 1;
         self.job_serial = self.job_serial.wrapping_add(1);
         let serial = self.job_serial;
-        let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
+        let Some(unit) = self.units.get(lu.0 as usize) else { return };
         let span = match op {
             DiskOp::Discard { offset, len } => Some(unit.store.discard(offset, len)),
             DiskOp::Zero { offset, len, unmap } => Some(unit.store.zero(offset, len, unmap)),
             _ => None,
         };
-        let fenced = unit.is_fenced(op.touches(), pass);
-        let state = if fenced { State::Parked } else { State::Waiting };
-        // A write can be durable by itself; what goes by pieces is flushed at its end.
-        let through = span.is_some() && unit.lu.state.mode.current.write_through;
+        // A write can be durable by itself; what the store does with a range is flushed at its end.
+        let by_store = span.is_some() || op.source().is_some();
+        let through = by_store && unit.lu.state.mode.current.write_through
+            || op.source().is_some() && unit.store.is_write_through();
+        let waits_at = if unit.is_fenced(op.touches(), pass) { Some(lu) } else { self.fence_of_source(&op) };
+        let state = if waits_at.is_some() { State::Parked } else { State::Waiting };
         let mapping = matches!(op, DiskOp::Map { .. }).then(Mapping::default);
         let job = Job { client, lu, op, moved: 0, span, mapping, state, serial, fence: None, pass, through };
         let id = JobId { index: self.jobs.insert(job) as u32, serial };
-        if fenced {
-            self.counters.fenced += 1;
+        match waits_at {
+            Some(at) => {
+                self.counters.fenced += 1;
+                self.park_at(at, id);
+            }
+            None => self.perform(id),
+        }
+    }
+
+    /// The logical unit that a request reads besides its own, if it is fenced where it does.
+    #[inline]
+    fn fence_of_source(&self, op: &DiskOp) -> Option<LuId> {
+        let (from, range) = op.source()?;
+        let unit = self.units.get(from.0 as usize)?;
+        unit.is_fenced(Some(range), None).then_some(from)
+    }
+
+    fn park_at(&mut self, lu: LuId, id: JobId) {
+        if let Some(unit) = self.units.get_mut(lu.0 as usize) {
             unit.parked.push_back(id);
-        } else {
-            self.perform(id);
         }
     }
 
@@ -159,6 +176,10 @@ impl<D: Driver> World<D> {
                 let (offset, fua) = (offset + u64::from(job.moved), fua || through);
                 unit.store.write(&mut self.memory, place, offset, fua, atomic)
             }
+            (DiskOp::Clone { from, from_offset, offset, len }, _) => match self.units.get(from.0 as usize) {
+                Some(source) => unit.store.clone_range(offset, len, &source.store, from_offset),
+                None => return,
+            },
             (_, Some(span)) => match span.step(&unit.store, &mut self.memory) {
                 Some(step) => step,
                 None => return self.moved_all(id),
@@ -264,6 +285,10 @@ impl<D: Driver> World<D> {
 
     fn fail(&mut self, id: JobId, fault: Fault) {
         let Some(job) = self.job(id) else { return };
+        if job.op.source().is_some() {
+            // Whoever asked copies in another way then, and what is really wrong shows there.
+            return self.finish(id, Err(failure_of(fault, 0)));
+        }
         let (offset, len) = job.op.touches().unwrap_or_default();
         let (lu, at) = (job.lu, offset + u64::from(job.moved));
         let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
@@ -338,12 +363,12 @@ impl<D: Driver> World<D> {
         let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
         unit.lift(fence);
         for id in std::mem::take(&mut unit.parked) {
-            let Some((op, pass)) = self.job(id).map(|j| (j.op, j.pass)) else { continue };
-            let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
-            if unit.is_fenced(op.touches(), pass) {
-                unit.parked.push_back(id);
-            } else {
-                self.perform(id);
+            let Some((of, op, pass)) = self.job(id).map(|j| (j.lu, j.op, j.pass)) else { continue };
+            let Some(unit) = self.units.get(of.0 as usize) else { return };
+            let own = unit.is_fenced(op.touches(), pass).then_some(of);
+            match own.or_else(|| self.fence_of_source(&op)) {
+                Some(at) => self.park_at(at, id),
+                None => self.perform(id),
             }
         }
     }
@@ -413,17 +438,20 @@ impl<D: Driver> World<D> {
         let is_barred = |j: &Job| {
             j.client.conn().is_some_and(|conn| barred.binary_search_by_key(&conn, |(b, _)| *b).is_ok())
         };
-        self.begun(lu, |j| j.op.changes().is_some() && j.fence.is_none() && is_barred(j))
+        self.begun(|j| j.lu == lu && j.op.changes().is_some() && j.fence.is_none() && is_barred(j))
     }
 
     /// What has begun in a range, and has not ended, but for the requests of its own client.
     pub(super) fn jobs_in(&self, fence: &Fence) -> Vec<JobId> {
-        let meets = |j: &Job| j.op.touches().is_some_and(|range| fence.meets(range));
-        self.begun(fence.lu, |j| j.pass != Some(fence.id) && meets(j))
+        let meets = |j: &Job| {
+            let own = j.lu == fence.lu && j.op.touches().is_some_and(|range| fence.meets(range));
+            own || j.op.source().is_some_and(|(lu, range)| lu == fence.lu && fence.meets(range))
+        };
+        self.begun(|j| j.pass != Some(fence.id) && meets(j))
     }
 
-    fn begun(&self, lu: LuId, which: impl Fn(&Job) -> bool) -> Vec<JobId> {
-        let begun = |j: &Job| j.lu == lu && j.state != State::Parked && which(j);
+    fn begun(&self, which: impl Fn(&Job) -> bool) -> Vec<JobId> {
+        let begun = |j: &Job| j.state != State::Parked && which(j);
         let id = |(index, j): (usize, &Job)| JobId { index: index as u32, serial: j.serial };
         self.jobs.iter().filter(|(_, j)| begun(j)).map(id).collect()
     }

@@ -164,7 +164,7 @@ impl<D: Driver> Reactor<D> {
         let bhs = LoginRequest::from_bhs(&request.bhs);
         let data = &recv.staging[request.data.clone()];
         let Phase::Login(login) = &mut conn.phase else { return };
-        let reply = guarded(|| login.request(bhs, data, &mut self.entropy));
+        let reply = guarded(|| login.request(bhs, data, &mut self.world.entropy));
         recv.consume(request.whole);
         match reply {
             Some(reply) => self.follow_login(id, reply),

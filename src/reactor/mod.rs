@@ -139,7 +139,6 @@ struct Reactor<D> {
     /// Connections that began to log in, oldest first; some may have finished since.
     pending: VecDeque<ConnId>,
     max_pending: usize,
-    entropy: fn(&mut [u8]),
     /// Connections that may have something to send.
     dirty: Vec<ConnId>,
     /// Connections that may be ready to go.

@@ -134,6 +134,11 @@ impl Registry {
         isids
     }
 
+    /// Whether there is a session of that key.
+    pub(super) fn has(&self, key: &SessionKey) -> bool {
+        self.lock().sessions.contains_key(key)
+    }
+
     /// The reactor with the fewest connections; `here` if it is one of those. Counts the connection there.
     pub(super) fn place(&self, here: CoreId) -> CoreId {
         let mut inner = self.lock();

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use super::{Reactor, TICK_NS};
 use crate::ids::{CoreId, LuId};
 use crate::mem::{Memory, Needs, Pages, Pool, PoolConfig, Region, RegionId};
 use crate::ring::{Bell, Driver, KernelLevel, Ring, RingConfig, monotonic_ns};
-use crate::scsi::{self, AccessChange, AccessState, ChangedBy, Failure, Lu, SharedOp, status};
+use crate::scsi::{self, AccessChange, AccessState, ChangedBy, Failure, Lu, SharedOp, Tokens, status};
 use crate::store::{BlockingPool, Medium, Reach, Store, zero_region};
 use crate::target::Catalog;
 
@@ -101,6 +101,7 @@ pub(super) struct Seed {
     pub(super) inbox: Receiver<Letter>,
     pub(super) addresses: Vec<Address>,
     pub(super) registry: Arc<Registry>,
+    pub(super) tokens: Arc<Mutex<Tokens>>,
     pub(super) blocking: BlockingPool,
     pub(super) zeroes: Arc<Region>,
 }
@@ -113,6 +114,7 @@ pub fn start(mut setup: Setup) -> anyhow::Result<Control> {
     let bells = setup.cores.iter().map(|_| Bell::new().map(Arc::new)).collect::<io::Result<Vec<_>>>()?;
     let (addresses, inboxes) = mailboxes(bells);
     let registry = Arc::new(Registry::new(setup.cores.len()));
+    let tokens = Arc::default();
     let (blocking, zeroes) = (BlockingPool::start()?, zero_region()?);
     for unit in &mut setup.units {
         unit.lu.counters = scsi::Counters::new(setup.cores.len());
@@ -127,6 +129,7 @@ pub fn start(mut setup: Setup) -> anyhow::Result<Control> {
             inbox,
             addresses: addresses.clone(),
             registry: registry.clone(),
+            tokens: Arc::clone(&tokens),
             blocking: blocking.clone(),
             zeroes: zeroes.clone(),
         };
@@ -192,7 +195,7 @@ impl Seed {
 
     /// The reactor, of parts that exist.
     pub(super) fn assemble<D: Driver>(self, driver: D, memory: Memory, pool: Pool) -> Reactor<D> {
-        let Self { setup, core, inbox, addresses, registry, blocking, zeroes } = self;
+        let Self { setup, core, inbox, addresses, registry, tokens, blocking, zeroes } = self;
         let reactors = setup.cores.len();
         let mut world = World {
             driver,
@@ -203,6 +206,8 @@ impl Seed {
             blocking,
             saver: setup.saver.clone(),
             registry: registry.clone(),
+            tokens,
+            entropy: setup.entropy,
             gates: Gates::default(),
             jobs: Slab::with_capacity(setup.limits.operations as usize),
             job_serial: 0,
@@ -242,7 +247,6 @@ impl Seed {
             max_pending: setup.limits.pending_logins as usize,
             pending: VecDeque::new(),
             login_timeout: setup.limits.login_timeout.as_nanos() as u64,
-            entropy: setup.entropy,
             dirty: Vec::new(),
             closing: Vec::new(),
             unarmed: Vec::new(),

@@ -1,7 +1,7 @@
 //! Everything of a reactor but its connections: memory, ring, logical units, mail.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use slab::Slab;
 
@@ -18,7 +18,7 @@ use super::unit::Unit;
 use crate::ids::{ConnId, LuId};
 use crate::mem::{Memory, Pool};
 use crate::ring::Driver;
-use crate::scsi::{Failure, ItNexus, LuState, SharedOp};
+use crate::scsi::{Failure, ItNexus, LuState, SharedOp, Tokens};
 use crate::store::BlockingPool;
 
 /// Writes what must outlive a power loss; runs on the blocking pool.
@@ -34,6 +34,9 @@ pub(super) struct World<D> {
     pub(super) blocking: BlockingPool,
     pub(super) saver: Saver,
     pub(super) registry: Arc<Registry>,
+    /// The ROD tokens of all reactors. Slow path only, so a mutex serves.
+    pub(super) tokens: Arc<Mutex<Tokens>>,
+    pub(super) entropy: fn(&mut [u8]),
     pub(super) gates: Gates,
     pub(super) jobs: Slab<Job>,
     pub(super) job_serial: u32,

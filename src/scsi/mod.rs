@@ -68,7 +68,8 @@ pub use attention::Attentions;
 pub use buffer::Echo;
 pub use clock::Clock;
 pub use copy::{
-    CopyCommand, CopyEnd, CopyOrder, CopyRecord, CopyReport, Extent, MAX_COPIES, Peer, unknown_list,
+    CopyCommand, CopyEnd, CopyOrder, CopyRecord, CopyReport, Extent, MAX_COPIES, Peer, PopulateOrder, Rod,
+    Side, TOKEN_SECRET, TokenBytes, TokenOrder, Tokens, unknown_list,
 };
 pub use counters::{Count, Counters, Totals};
 pub use drive::{Drive, DriveOp, Power};

@@ -97,7 +97,7 @@ fn ranges(io: &Io) -> Vec<Range> {
 
 fn extents_are_inside(rig: &Rig, order: &CopyOrder) {
     let lu = &rig.lu;
-    let peers = std::iter::once(Peer { id: LuId(0), lu, read_only_map: rig.read_only_map });
+    let peers = std::iter::once(Peer { id: LuId(0), lu, read_only_map: rig.read_only_map, via: None });
     for index in 0..order.segments() {
         let Ok(e) = order.extent(index, LuId(0), &nexus(1), peers.clone()) else { continue };
         let size = u64::from(lu.facts.block_size);
@@ -138,7 +138,21 @@ fn check(rig: &mut Rig, number: u16, outcome: Outcome) {
             assert!(sense.encode(true, &mut bytes) <= MAX_SENSE && sense.encode(false, &mut bytes) == 18);
         }
         Outcome::Copy(CopyCommand::Start(order)) => extents_are_inside(rig, &order),
-        Outcome::Copy(CopyCommand::Report(_) | CopyCommand::Abort(_)) => {}
+        Outcome::Copy(CopyCommand::Populate(order)) => {
+            let rod = Rod { source: LuId(0), creator: nexus(number), ranges: order.ranges };
+            assert!(rod.fits(&rig.lu.facts));
+        }
+        Outcome::Copy(CopyCommand::WriteByToken(order)) => {
+            let facts = &rig.lu.facts;
+            let range = Range { offset: 0, len: facts.bytes() };
+            let rod = Rod { source: LuId(0), creator: nexus(number), ranges: vec![range] };
+            for rod in [None, Some((Arc::new(rod), &**facts))] {
+                if let Ok(order) = CopyOrder::by_token(&order, rod, facts) {
+                    extents_are_inside(rig, &order);
+                }
+            }
+        }
+        Outcome::Copy(CopyCommand::Report(_) | CopyCommand::Abort(_) | CopyCommand::Tokens { .. }) => {}
         Outcome::Good | Outcome::Met | Outcome::Fail(Failure::Status(_)) => {}
     }
 }

@@ -99,6 +99,20 @@ impl Asc {
     pub const INVALID_OPCODE: Self = Self(0x20, 0x00);
     /// 21/00
     pub const LBA_OUT_OF_RANGE: Self = Self(0x21, 0x00);
+    /// 23/01
+    pub const UNSUPPORTED_TOKEN_TYPE: Self = Self(0x23, 0x01);
+    /// 23/04
+    pub const TOKEN_UNKNOWN: Self = Self(0x23, 0x04);
+    /// 23/05
+    pub const TOKEN_CORRUPT: Self = Self(0x23, 0x05);
+    /// 23/06
+    pub const TOKEN_REVOKED: Self = Self(0x23, 0x06);
+    /// 23/07
+    pub const TOKEN_EXPIRED: Self = Self(0x23, 0x07);
+    /// 23/09
+    pub const TOKEN_DELETED: Self = Self(0x23, 0x09);
+    /// 23/0A
+    pub const INVALID_TOKEN_LENGTH: Self = Self(0x23, 0x0a);
     /// 24/00
     pub const INVALID_FIELD_IN_CDB: Self = Self(0x24, 0x00);
     /// 25/00
@@ -195,6 +209,8 @@ impl Asc {
     pub const INSUFFICIENT_REGISTRATION_RESOURCES: Self = Self(0x55, 0x04);
     /// 67/0A
     pub const SET_TARGET_PORT_GROUPS_FAILED: Self = Self(0x67, 0x0a);
+    /// 55/0D
+    pub const INSUFFICIENT_RESOURCES_FOR_TOKEN: Self = Self(0x55, 0x0d);
     /// 5E/03 (key NO SENSE)
     pub const IDLE_BY_COMMAND: Self = Self(0x5e, 0x03);
     /// 5E/04 (key NO SENSE)

@@ -226,7 +226,9 @@ pub(super) static ROWS: &[Row] = &[
     // THIRD-PARTY COPY OUT: EXTENDED COPY(LID1), EXTENDED COPY(LID4), COPY OPERATION ABORT
     row(COPY_OUT[0], Writing, NONE, copy::extended).action(0).params(copy::extended_lid1),
     row(COPY_OUT[1], Writing, NONE, copy::extended).action(1).params(copy::extended_lid4),
-    row(COPY_OUT[2], Writing, NONE, copy::abort).action(0x1c),
+    row(COPY_OUT[2], Reading, MEDIUM, copy::extended).action(0x10).params(copy::populate),
+    row(COPY_OUT[3], Writing, WRITES, copy::extended).action(0x11).params(copy::write_by_token),
+    row(COPY_OUT[4], Writing, NONE, copy::abort).action(0x1c),
     // THIRD-PARTY COPY IN: RECEIVE COPY STATUS(LID1), DATA(LID1), OPERATING PARAMETERS,
     // FAILURE DETAILS(LID1), STATUS(LID4)
     row(COPY_IN[0], NoLegacy, NONE, copy::status_lid1).action(0),
@@ -234,6 +236,8 @@ pub(super) static ROWS: &[Row] = &[
     row(COPY_IN[2], NoLegacy, NONE, copy::parameters).action(3),
     row(COPY_IN[3], NoLegacy, NONE, copy::failure_lid1).action(4),
     row(COPY_IN[4], NoLegacy, NONE, copy::status_lid4).action(5),
+    row(COPY_IN[5], NoLegacy, NONE, copy::token_information).action(7),
+    row(COPY_IN[6], NoLegacy, NONE, copy::all_tokens).action(8),
     // READ(16)
     row(&usage16(0x88, 0xf8), Reading, MEDIUM, medium::read16),
     // COMPARE AND WRITE
@@ -379,19 +383,23 @@ const PR_OUT: [&[u8]; 9] = [
 ];
 
 /// Usage data of THIRD-PARTY COPY OUT.
-const COPY_OUT: [&[u8]; 3] = [
+const COPY_OUT: [&[u8]; 5] = [
     &[0x83, 0x00, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4],
     &[0x83, 0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4],
+    &[0x83, 0x10, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 4],
+    &[0x83, 0x11, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 4],
     &[0x83, 0x1c, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4],
 ];
 
 /// Usage data of THIRD-PARTY COPY IN; list identifiers have one byte, or four.
-const COPY_IN: [&[u8]; 5] = [
+const COPY_IN: [&[u8]; 7] = [
     &[0x84, 0x00, 0xff, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4],
     &[0x84, 0x01, 0xff, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4],
     &[0x84, 0x03, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4],
     &[0x84, 0x04, 0xff, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4],
     &[0x84, 0x05, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4],
+    &[0x84, 0x07, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4],
+    &[0x84, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4],
 ];
 
 /// No row has that opcode.

@@ -1,8 +1,10 @@
 //! Third-party copies: the bytes go from one medium to another through slots of this reactor, and never leave it.
 //!
 //! A copy works off its segments in order, each by lanes: a slot that is read into and then written from, again and
-//! again. The segments are resolved among the logical units of this session alone, and whether the nexus may still
-//! read and write there is asked again before every request.
+//! again. Where the store can do it by itself, in its own bookkeeping (zeroes; ranges that share their extents), it is
+//! asked to, and a slot is not needed. The segments are resolved among the logical units of this session alone (and the
+//! source of a token, see [`super::token`]), and whether the nexus may still read and write there is asked again before
+//! every request.
 
 use std::collections::VecDeque;
 
@@ -11,11 +13,11 @@ use arrayvec::ArrayVec;
 use super::host::{Claim, DiskOp, Host, Manage};
 use super::task::{MAX_SLOTS, Task, Work};
 use super::tmf::Answer;
-use super::{SEGMENT, Session};
+use super::{MappedLun, SEGMENT, Session};
 use crate::ids::{BufId, LuId, TaskId};
 use crate::scsi::{
     Asc, CopyCommand, CopyEnd, CopyOrder, CopyRecord, CopyReport, Extent, Failure, MAX_COPIES, Outcome, Peer,
-    Sense, status, unknown_list,
+    Sense, Side, TokenBytes, status, unknown_list,
 };
 use crate::wire::codes::TAG_NONE;
 
@@ -23,8 +25,11 @@ use crate::wire::codes::TAG_NONE;
 /// slots are short it gives them back after each use, so that everybody else has a turn.
 const LANES: usize = 2;
 
+/// Bytes that the store is asked at a time to copy or zero by itself: an abort waits for no more than that.
+const DIRECT: u32 = 64 << 20;
+
 /// Ended copies of which a session can still tell. The oldest is forgotten first.
-const MAX_RECORDS: usize = 16;
+const MAX_RECORDS: usize = 64;
 
 /// There are too many copies under way; one that ends makes room.
 const TOO_MANY_COPIES: Sense = Sense::aborted(Asc::INSUFFICIENT_RESOURCES);
@@ -40,14 +45,18 @@ pub(super) struct Copying {
     /// Its bytes that have a lane or had one.
     assigned: u64,
     lanes: [Option<Lane>; LANES],
+    /// The store copies the segment by itself.
+    clones: bool,
+    /// It turned out that it cannot.
+    clones_failed: bool,
     record: CopyRecord,
     failed: Option<Sense>,
 }
 
-/// A slot on its way from the source to the destination.
+/// A slot on its way from the source to the destination; or no slot, where the store does all by itself.
 #[derive(Debug, Clone, Copy)]
 struct Lane {
-    buf: BufId,
+    buf: Option<BufId>,
     /// Where in the extent it begins, and how long it is, bytes.
     at: u64,
     len: u32,
@@ -57,35 +66,70 @@ struct Lane {
 /// What a session knows of its copies that have ended.
 #[derive(Debug, Default)]
 pub(super) struct Copies {
-    ended: VecDeque<(LuId, u32, CopyRecord)>,
+    ended: VecDeque<Ended>,
+}
+
+#[derive(Debug)]
+struct Ended {
+    lu: LuId,
+    list: u32,
+    record: CopyRecord,
+    /// What POPULATE TOKEN has made.
+    token: Option<Box<TokenBytes>>,
 }
 
 impl Copies {
-    fn forget(&mut self, lu: LuId, list: u32) {
-        self.ended.retain(|(l, id, _)| (*l, *id) != (lu, list));
+    fn get(&self, lu: LuId, list: u32) -> Option<&Ended> {
+        self.ended.iter().find(|e| (e.lu, e.list) == (lu, list))
     }
 
-    fn keep(&mut self, lu: LuId, list: u32, record: CopyRecord) {
+    fn forget(&mut self, lu: LuId, list: u32) {
+        self.ended.retain(|e| (e.lu, e.list) != (lu, list));
+    }
+
+    pub(super) fn keep(&mut self, lu: LuId, list: u32, record: CopyRecord, token: Option<Box<TokenBytes>>) {
         self.forget(lu, list);
         self.ended.truncate(MAX_RECORDS - 1);
-        self.ended.push_front((lu, list, record));
+        self.ended.push_front(Ended { lu, list, record, token });
     }
 }
 
 impl Copying {
-    fn new(order: Box<CopyOrder>) -> Self {
+    fn new(order: Box<CopyOrder>, block: u32) -> Self {
         let end = CopyEnd::Running { background: order.immediate };
-        let record = CopyRecord { action: order.action, end, segments: 0, bytes: 0, operations: 0 };
-        Self { order, extent: None, assigned: 0, lanes: [None; LANES], record, failed: None }
+        let record = CopyRecord { action: order.action, end, segments: 0, bytes: 0, operations: 0, block };
+        Self {
+            order,
+            extent: None,
+            assigned: 0,
+            lanes: [None; LANES],
+            clones: false,
+            clones_failed: false,
+            record,
+            failed: None,
+        }
     }
 
     pub(super) fn slots(&self) -> ArrayVec<BufId, MAX_SLOTS> {
-        self.lanes.iter().flatten().map(|l| l.buf).collect()
+        self.lanes.iter().flatten().filter_map(|l| l.buf).collect()
     }
 
     /// Whether it reads or writes there now.
     pub(super) fn uses(&self, lu: LuId) -> bool {
         self.extent.is_some_and(|e| e.from == lu || e.to == lu)
+    }
+
+    /// Begins a segment. `clones`: the store may be able to copy it.
+    fn begin(&mut self, extent: Extent, clones: bool) {
+        let whole = |block: u32| extent.len.is_multiple_of(block.into());
+        let fits = !extent.zeroes && !extent.overlaps() && whole(extent.from_block) && whole(extent.to_block);
+        self.clones = clones && fits && !self.clones_failed;
+        self.extent = Some(extent);
+    }
+
+    /// Whether the segment needs no slots.
+    fn is_direct(&self) -> bool {
+        self.clones || self.extent.is_some_and(|e| e.zeroes)
     }
 
     fn is_idle(&self) -> bool {
@@ -100,14 +144,15 @@ impl Copying {
     /// How many lanes the segment may use. Where source and destination share bytes only one: what is written then
     /// has always been read before.
     fn width(&self) -> usize {
-        if self.extent.is_some_and(|e| e.overlaps()) { 1 } else { LANES }
+        if self.is_direct() || self.extent.is_some_and(|e| e.overlaps()) { 1 } else { LANES }
     }
 
     /// The next stretch of the extent, as offset and length; `None`: all have a lane, or it has failed. A copy to higher addresses of
     /// the same medium goes from the end, as memmove does.
     fn next_stretch(&self) -> Option<(u64, u32)> {
         let e = self.extent.filter(|e| self.assigned < e.len && self.failed.is_none())?;
-        let (left, most) = (e.len - self.assigned, u64::from(SEGMENT));
+        let most = u64::from(if self.is_direct() { DIRECT } else { SEGMENT });
+        let left = e.len - self.assigned;
         if e.overlaps() && e.to_offset > e.from_offset {
             let at = (left - 1) / most * most;
             return Some((at, (left - at) as u32));
@@ -127,9 +172,29 @@ impl Copying {
         let (at, len) = self.next_stretch()?;
         let extent = self.extent?;
         self.assigned += u64::from(len);
-        self.lanes[part] = Some(Lane { buf, at, len, writing: false });
+        self.lanes[part] = Some(Lane { buf: Some(buf), at, len, writing: false });
         let len = len.next_multiple_of(extent.from_block);
         Some((part as u8, extent.from, DiskOp::Read { buf, len, offset: extent.from_offset + at }))
+    }
+
+    /// Gives the next stretch to the store itself, and says how.
+    fn assign_direct(&mut self) -> Option<(LuId, DiskOp)> {
+        let ((at, len), e) = (self.next_stretch()?, self.extent?);
+        self.assigned += u64::from(len);
+        self.lanes[0] = Some(Lane { buf: None, at, len, writing: true });
+        let (offset, len) = (e.to_offset + at, u64::from(len));
+        let op = if e.zeroes {
+            DiskOp::Zero { offset, len, unmap: true }
+        } else {
+            DiskOp::Clone { from: e.from, from_offset: e.from_offset + at, offset, len }
+        };
+        Some((e.to, op))
+    }
+
+    /// The store cannot do it: from `lane` on the bytes are read and written.
+    fn stop_cloning(&mut self, lane: Lane) {
+        (self.clones, self.clones_failed) = (false, true);
+        (self.lanes[0], self.assigned) = (None, lane.at);
     }
 
     /// Marks the lane as being written, and says what to write.
@@ -137,11 +202,8 @@ impl Copying {
         let extent = self.extent?;
         let lane = self.lanes.get_mut(usize::from(part))?.as_mut()?;
         lane.writing = true;
-        let len = lane.len.next_multiple_of(extent.to_block);
-        Some((
-            extent.to,
-            DiskOp::Write { buf: lane.buf, len, offset: extent.to_offset + lane.at, fua, atomic: false },
-        ))
+        let (buf, len) = (lane.buf?, lane.len.next_multiple_of(extent.to_block));
+        Some((extent.to, DiskOp::Write { buf, len, offset: extent.to_offset + lane.at, fua, atomic: false }))
     }
 
     /// The segment under way is complete.
@@ -156,28 +218,46 @@ impl Session {
     /// A command of third-party copy.
     pub(super) fn copy_command<H: Host>(&mut self, h: &mut H, id: TaskId, command: CopyCommand) {
         match command {
-            CopyCommand::Start(order) => self.start_copy(h, id, order),
+            CopyCommand::Start(order) => {
+                let Some(lu) = self.tasks.get(id).map(|t| t.lu) else { return };
+                match self.admit_copy(lu, order.list) {
+                    Ok(()) => self.start_copy(h, id, order),
+                    Err(sense) => self.answer_failure(h, id, &Failure::Check(sense)),
+                }
+            }
+            CopyCommand::Populate(order) => self.populate(h, id, *order),
+            CopyCommand::WriteByToken(order) => self.write_by_token(h, id, &order),
+            CopyCommand::Tokens { allocation } => self.tell_of_tokens(h, id, allocation),
             CopyCommand::Report(report) => self.tell_of_copy(h, id, &report),
             CopyCommand::Abort(list) => self.abort_copy(h, id, list),
         }
     }
 
-    fn start_copy<H: Host>(&mut self, h: &mut H, id: TaskId, order: Box<CopyOrder>) {
-        let Some(lu) = self.tasks.get(id).map(|t| t.lu) else { return };
-        if order.list.is_some_and(|list| self.copy_of(lu, list).is_some()) {
-            return self.answer_failure(h, id, &Failure::Check(LIST_IN_USE));
-        }
+    /// Whether no copy under way has that list identifier.
+    pub(super) fn list_is_free(&self, lu: LuId, list: u32) -> Result<(), Sense> {
+        if self.copy_of(lu, list).is_some() { Err(LIST_IN_USE) } else { Ok(()) }
+    }
+
+    /// Whether one more copy may begin; what is known of an earlier one of that list identifier is forgotten then.
+    pub(super) fn admit_copy(&mut self, lu: LuId, list: Option<u32>) -> Result<(), Sense> {
+        list.map_or(Ok(()), |list| self.list_is_free(lu, list))?;
         let running = self.tasks.iter().filter(|(_, t)| matches!(t.work, Work::Copying(_))).count();
         if running >= usize::from(MAX_COPIES) {
-            return self.answer_failure(h, id, &Failure::Check(TOO_MANY_COPIES));
+            return Err(TOO_MANY_COPIES);
         }
-        if let Some(list) = order.list {
+        if let Some(list) = list {
             self.copies.forget(lu, list);
         }
+        Ok(())
+    }
+
+    /// Begins a copy that is admitted.
+    pub(super) fn start_copy<H: Host>(&mut self, h: &mut H, id: TaskId, order: Box<CopyOrder>) {
+        let block = self.block_size(h, id);
         let id = if order.immediate { self.send_to_background(h, id) } else { Some(id) };
         let Some(id) = id else { return };
         if let Some(task) = self.tasks.get_mut(id) {
-            task.work = Work::Copying(Box::new(Copying::new(order)));
+            task.work = Work::Copying(Box::new(Copying::new(order, block)));
         }
         self.copy_on(h, id);
     }
@@ -196,10 +276,16 @@ impl Session {
     }
 
     /// The logical units that a copy of this session can reach.
-    fn peers<'a, H: Host>(&'a self, h: &'a H) -> impl Iterator<Item = Peer<'a>> + Clone {
-        self.luns
-            .iter()
-            .filter_map(|l| h.lu(l.lu).map(|lu| Peer { id: l.lu, lu, read_only_map: l.read_only }))
+    fn peers<'a, H: Host>(
+        &'a self,
+        h: &'a H,
+        order: &'a CopyOrder,
+    ) -> impl Iterator<Item = Peer<'a>> + Clone {
+        let peer = |l: &MappedLun| {
+            let lu = h.lu(l.lu)?;
+            Some(Peer { id: l.lu, lu, read_only_map: l.read_only, via: None })
+        };
+        self.luns.iter().filter_map(peer).chain(self.creators_peer(h, order))
     }
 
     /// Goes on with a copy of which nothing is in flight: to the next segment that has bytes, or to its end.
@@ -214,11 +300,13 @@ impl Session {
             }
             let extent = match copying.extent {
                 Some(extent) => Ok(extent),
-                None => copying.order.extent(segment, own, &self.nexus, self.peers(h)),
+                None => copying.order.extent(segment, own, &self.nexus, self.peers(h, &copying.order)),
             };
+            let is_new = copying.extent.is_none();
             let Some(Task { work: Work::Copying(copying), .. }) = self.tasks.get_mut(id) else { return };
             match extent {
-                Ok(extent) => copying.extent = Some(extent),
+                Ok(extent) if is_new => copying.begin(extent, h.clones(extent.from, extent.to)),
+                Ok(_) => {}
                 Err(sense) => copying.failed = Some(sense),
             }
             if copying.failed.is_some() {
@@ -241,6 +329,10 @@ impl Session {
             let most = if h.is_low() { 1 } else { copying.width() };
             if copying.next_stretch().is_none() || busy >= most {
                 return true;
+            }
+            if copying.is_direct() {
+                self.start_direct(h, id);
+                continue;
             }
             let Some(buf) = h.alloc(copying.slot_len(), Claim::Ordinary) else { return busy > 0 };
             self.start_lane(h, id, buf);
@@ -266,11 +358,26 @@ impl Session {
         }
     }
 
+    /// Has the store do the next stretch, unless the nexus may not any more.
+    fn start_direct<H: Host>(&mut self, h: &mut H, id: TaskId) {
+        let allowed = self.may_go_on(h, id);
+        let Some(Task { work: Work::Copying(copying), .. }) = self.tasks.get_mut(id) else { return };
+        match allowed {
+            Ok(()) => {
+                if let Some((lu, op)) = copying.assign_direct() {
+                    h.disk(id, 0, lu, op);
+                }
+            }
+            Err(sense) => self.fail_copy(h, id, sense),
+        }
+    }
+
     /// Whether the nexus may still read and write where the copy is.
     fn may_go_on<H: Host>(&self, h: &H, id: TaskId) -> Result<(), Sense> {
         let Some(Task { work: Work::Copying(copying), .. }) = self.tasks.get(id) else { return Ok(()) };
         let Some(extent) = copying.extent else { return Ok(()) };
-        extent.check(copying.segment(), &self.nexus, self.peers(h))
+        let order = &copying.order;
+        order.check(&extent, copying.segment(), &self.nexus, self.peers(h, order))
     }
 
     /// A copy has failed; it ends when nothing of it is in flight.
@@ -293,11 +400,16 @@ impl Session {
         let Some(Task { work: Work::Copying(copying), .. }) = self.tasks.get_mut(id) else { return };
         let segment = copying.segment();
         let Some(Some(lane)) = copying.lanes.get(usize::from(part)).copied() else { return };
-        let failure = result.err().map(|_| Extent::device_failed(segment, lane.writing));
+        if result.is_err() && copying.clones {
+            copying.stop_cloning(lane);
+            return self.copy_on(h, id);
+        }
+        let side = if lane.writing { Side::Destination } else { Side::Source };
+        let failure = result.err().map(|failure| copying.order.failed(segment, side, Some(failure)));
         match failure.or(copying.failed) {
             Some(sense) => {
                 copying.lanes[usize::from(part)] = None;
-                h.free(lane.buf);
+                free_slot(h, lane);
                 self.fail_copy(h, id, sense);
             }
             None if lane.writing => self.lane_written(h, id, part, lane),
@@ -322,7 +434,7 @@ impl Session {
             }
             Err(sense) => {
                 copying.lanes[usize::from(part)] = None;
-                h.free(lane.buf);
+                free_slot(h, lane);
                 self.fail_copy(h, id, sense);
             }
         }
@@ -334,13 +446,16 @@ impl Session {
         copying.lanes[usize::from(part)] = None;
         copying.record.bytes += u64::from(lane.len);
         copying.record.operations = copying.record.operations.wrapping_add(1);
-        if copying.next_stretch().is_some() && !h.is_low() {
-            self.start_lane(h, id, lane.buf);
+        if let Some(buf) = lane.buf
+            && copying.next_stretch().is_some()
+            && !h.is_low()
+        {
+            self.start_lane(h, id, buf);
             // It may have begun with fewer lanes than it may have.
             self.start_lanes(h, id);
             return;
         }
-        h.free(lane.buf);
+        free_slot(h, lane);
         if copying.is_idle() {
             self.copy_on(h, id);
         }
@@ -360,7 +475,7 @@ impl Session {
     pub(super) fn record_copy(&mut self, id: TaskId, end: CopyEnd) {
         let Some(Task { lu, work: Work::Copying(copying), .. }) = self.tasks.get(id) else { return };
         if let Some(list) = copying.order.list.filter(|_| copying.order.hold) {
-            self.copies.keep(*lu, list, CopyRecord { end, ..copying.record });
+            self.copies.keep(*lu, list, CopyRecord { end, ..copying.record }, None);
         }
     }
 
@@ -377,11 +492,12 @@ impl Session {
     fn tell_of_copy<H: Host>(&mut self, h: &mut H, id: TaskId, report: &CopyReport) {
         let Some(lu) = self.tasks.get(id).map(|t| t.lu) else { return };
         let running = self.copy_of(lu, report.list).map(|(_, copying)| copying.record);
-        let ended = || self.copies.ended.iter().find(|(l, list, _)| (*l, *list) == (lu, report.list));
-        let record = running.or_else(|| ended().map(|(_, _, record)| *record));
+        let ended = self.copies.get(lu, report.list);
+        let record = running.or_else(|| ended.map(|e| e.record));
+        let token = ended.and_then(|e| e.token.as_deref()).filter(|_| running.is_none());
         let descriptor = h.lu(lu).is_some_and(|lu| lu.state.descriptor_sense());
         let mut scratch = h.take_scratch();
-        let planned = match record.and_then(|r| report.write(&r, descriptor, &mut scratch)) {
+        let planned = match record.and_then(|r| report.write(&r, token, descriptor, &mut scratch)) {
             Some(outcome) => Self::keep_outcome(h, outcome, &scratch),
             None => Self::keep_outcome(h, Outcome::Fail(unknown_list().into()), &scratch),
         };
@@ -423,5 +539,11 @@ impl Session {
             _ => self.answer_failure(h, copy, &Failure::Check(cleared)),
         }
         self.answer_good(h, by);
+    }
+}
+
+fn free_slot<H: Host>(h: &mut H, lane: Lane) {
+    if let Some(buf) = lane.buf {
+        h.free(buf);
     }
 }

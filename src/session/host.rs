@@ -5,7 +5,7 @@
 //! requests and says when they are done. It is the reactor in the daemon and a recorder in tests.
 
 use crate::ids::{BufId, LuId, TaskId};
-use crate::scsi::{ItNexus, Lu, Provisioning, SharedOp, Stretch};
+use crate::scsi::{ItNexus, Lu, Provisioning, SharedOp, Stretch, Tokens};
 
 /// Bytes that a Data-In carries: where they lie, not what they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +133,18 @@ pub enum DiskOp {
         /// Whether it may be deallocated for that.
         unmap: bool,
     },
+    /// The range becomes what a range of another logical unit holds, in the store: no byte passes through here. Where
+    /// [`Host::clones`] promises nothing, or when it fails, the bytes have to be read and written.
+    Clone {
+        /// The other logical unit.
+        from: LuId,
+        /// Byte offset there.
+        from_offset: u64,
+        /// Byte offset on the medium.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+    },
     /// Ends when the task has the range to itself: nothing else is in flight there on any reactor, and nothing begins
     /// until it is given back. The task's own requests pass. A task has one range at a time, and takes its slots
     /// before it asks for it. A task that is abandoned gives it back by that.
@@ -151,7 +163,9 @@ impl DiskOp {
     pub fn changes(&self) -> Option<(u64, u64)> {
         match *self {
             Self::Write { len, offset, .. } => Some((offset, u64::from(len))),
-            Self::Discard { offset, len } | Self::Zero { offset, len, .. } => Some((offset, len)),
+            Self::Discard { offset, len }
+            | Self::Zero { offset, len, .. }
+            | Self::Clone { offset, len, .. } => Some((offset, len)),
             Self::Read { .. } | Self::Flush | Self::Map { .. } | Self::Enclose { .. } | Self::Disclose => {
                 None
             }
@@ -163,6 +177,15 @@ impl DiskOp {
         match *self {
             Self::Read { len, offset, .. } => Some((offset, u64::from(len))),
             _ => self.changes(),
+        }
+    }
+
+    /// The range of another logical unit that it reads, as (offset, length).
+    #[inline]
+    pub fn source(&self) -> Option<(LuId, (u64, u64))> {
+        match *self {
+            Self::Clone { from, from_offset, len, .. } => Some((from, (from_offset, len))),
+            _ => None,
         }
     }
 
@@ -219,6 +242,14 @@ pub trait Host {
 
     /// This reactor's replica of a logical unit.
     fn lu(&self, lu: LuId) -> Option<&Lu>;
+    /// Whether [`DiskOp::Clone`] may be worth trying between these.
+    fn clones(&self, from: LuId, to: LuId) -> bool;
+    /// Whether a nexus has a session now, on any reactor.
+    fn is_logged_in(&self, nexus: &ItNexus) -> bool;
+    /// The ROD tokens, which all sessions share. Not for the way of every I/O.
+    fn tokens<R>(&mut self, call: impl FnOnce(&mut Tokens) -> R) -> R;
+    /// Fills in bytes that nobody can guess.
+    fn random(&mut self, bytes: &mut [u8]);
     /// Whether the medium is memory that Data-In may leave from directly.
     fn in_memory(&self, lu: LuId) -> bool;
 

@@ -36,6 +36,7 @@ mod set;
 mod taking;
 mod task;
 pub mod tmf;
+mod token;
 
 pub use legacy::Legacy;
 

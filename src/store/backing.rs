@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::StoreKind;
 use crate::mem::Region;
@@ -79,6 +80,8 @@ pub struct FileMedium {
     pub discard: DiscardMethod,
     /// What can be written as a whole or not at all.
     pub atomic: Option<AtomicWrites>,
+    /// Its file system has said that files cannot share what they hold.
+    pub shares_nothing: AtomicBool,
 }
 
 /// How a file or device gives space back.
@@ -169,6 +172,7 @@ mod tests {
             dsync_always: false,
             discard: DiscardMethod::None,
             atomic: Some(AtomicWrites { least, most }),
+            shares_nothing: true.into(),
         };
         let config = StoreConfig::new(StoreKind::Fileio, "f");
         let atomic = base(&config, 1 << 20, block, Medium::File(medium)).atomic()?;

@@ -91,6 +91,7 @@ fn set_up(config: &StoreConfig, path: &Path, file: File, facts: &Facts) -> Resul
         dsync_always: facts.is_volatile() && write_through,
         discard,
         atomic: facts.atomic,
+        shares_nothing: true.into(),
     };
     Ok(Backing {
         physical_exponent: physical_exponent(facts.physical, block),

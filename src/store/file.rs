@@ -84,6 +84,7 @@ fn set_up(config: &StoreConfig, path: &Path, file: File) -> Result<Backing, Open
         dsync_always: !write_back,
         discard,
         atomic,
+        shares_nothing: false.into(),
     };
     Ok(Backing {
         physical_exponent: physical_exponent(unit, block),

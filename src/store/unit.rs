@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use super::backing::{Backing, FileMedium, Medium};
@@ -49,6 +50,8 @@ enum BlockingWork {
     Discard,
     /// Asks how it lies.
     Map { most: usize, answer: Mapping },
+    /// Has it share what a range of another file holds.
+    Clone { from: Arc<Backing>, offset: u64 },
 }
 
 /// How a range lies, once the store has said so.
@@ -192,6 +195,35 @@ impl Store {
         Step::Now(Ok(()))
     }
 
+    /// Whether a range of `from` may be had here without moving its bytes, as [`Store::clone_range`] does. A store that
+    /// was allocated as a whole keeps its own space: what is shared needs more of it when it is written again.
+    pub fn may_clone(&self, from: &Self) -> bool {
+        let shares = |store: &Self| {
+            let free = store.backing.thin.is_some() || store.backing.read_only;
+            free && store.file_medium().is_some_and(|m| !m.shares_nothing.load(Ordering::Relaxed))
+        };
+        shares(self) && shares(from)
+    }
+
+    /// Has a range hold what a range of `from` holds, in the bookkeeping of the file system. It fails where that cannot
+    /// be: other file systems, other kinds of stores, ranges that cut the file system's blocks. (The kernel's
+    /// `copy_file_range` would copy then, by small pieces one after the other; the ring does that better.)
+    pub fn clone_range(&self, offset: u64, len: u64, from: &Self, from_offset: u64) -> Step {
+        let inside = self.check_write(offset, len).and_then(|()| from.check(from_offset, len));
+        match inside {
+            Ok(()) => {
+                let work = BlockingWork::Clone { from: from.backing.clone(), offset: from_offset };
+                self.blocking(offset, len, work)
+            }
+            Err(fault) => Step::Now(Err(fault)),
+        }
+    }
+
+    /// Whether every write has to be durable when it ends.
+    pub fn is_write_through(&self) -> bool {
+        self.file_medium().is_some_and(|medium| medium.dsync_always)
+    }
+
     /// Makes all completed writes durable.
     pub fn flush(&self) -> Step {
         match self.place {
@@ -315,8 +347,24 @@ impl BlockingCall {
                 map::stretches(medium.file.as_fd(), self.offset, self.len, block, most)
                     .map(|stretches| drop(answer.set(stretches)))
             }
+            BlockingWork::Clone { from, offset } => {
+                let Medium::File(source) = &from.medium else { return -libc::EOPNOTSUPP };
+                let to = medium.file.as_fd();
+                let done = sys::clone_range(source.file.as_fd(), offset, to, self.offset, self.len);
+                note_refusal(medium, &done);
+                done
+            }
         };
         done.map_or_else(|e| -e.raw_os_error().unwrap_or(libc::EIO), |()| 0)
+    }
+}
+
+/// A file system that shares nothing at all is not asked again.
+fn note_refusal(medium: &FileMedium, done: &io::Result<()>) {
+    const NEVER: [i32; 3] = [libc::EOPNOTSUPP, libc::ENOTTY, libc::ENOSYS];
+    let errno = done.as_ref().err().and_then(io::Error::raw_os_error);
+    if errno.is_some_and(|errno| NEVER.contains(&errno)) {
+        medium.shares_nothing.store(true, Ordering::Relaxed);
     }
 }
 

@@ -126,6 +126,108 @@ fn a_copy_moves_what_is_there() {
     });
 }
 
+/// The answer to a command that gives data, past unit attentions.
+fn asked(rig: &mut Rig, clients: &mut [Client], who: usize, disk: usize, cdb: &[u8], len: u32) -> Vec<u8> {
+    loop {
+        rig.until(clients, WAIT, "the window opens", |_, clients| clients[who].credit() > 0);
+        let tag = clients[who].command(lun(disk), cdb, Vec::new(), len);
+        let mut got = None;
+        rig.until(clients, WAIT, "one command is answered", |_, clients| {
+            while let Some(event) = clients[who].events.pop_front() {
+                if let Event::Answer { itt, status, data, .. } = event
+                    && itt == tag
+                {
+                    got = Some((status, data));
+                }
+            }
+            got.is_some()
+        });
+        match got.unwrap() {
+            (status::GOOD, data) => return data,
+            (status::CHECK_CONDITION | status::BUSY, _) => {}
+            (other, _) => panic!("status {other:#x}"),
+        }
+    }
+}
+
+/// Has a disk make a token.
+fn token(rig: &mut Rig, clients: &mut [Client], who: usize, disk: usize, ranges: &[(u64, u32)]) -> Vec<u8> {
+    let list = cdb::populate_list(0, ranges);
+    done(rig, clients, who, disk, &cdb::populate_token(9, list.len() as u32), &list);
+    asked(rig, clients, who, disk, &cdb::token_information(9, 1024), 1024)[38..].to_vec()
+}
+
+/// Ranges that have no block in common, in any order.
+fn some_ranges(rig: &Rig) -> Vec<(u64, u32)> {
+    let mut at = 0;
+    let mut ranges = Vec::new();
+    while ranges.is_empty() || (ranges.len() < 4 && at < BLOCKS - 300) {
+        at += rig.chance(200);
+        let blocks = rig.chance(300.min(BLOCKS - at));
+        ranges.push((at, blocks as u32));
+        at += blocks;
+    }
+    if rig.chance(2) == 0 {
+        ranges.reverse();
+    }
+    ranges
+}
+
+/// Cuts the ranges off after so many blocks.
+fn cut(ranges: Vec<(u64, u32)>, mut left: u32) -> Vec<(u64, u32)> {
+    let cut = |(at, blocks): (u64, u32)| {
+        let blocks = blocks.min(left);
+        left -= blocks;
+        (at, blocks)
+    };
+    ranges.into_iter().map(cut).collect()
+}
+
+fn blocks_of(bytes: &[u8], ranges: &[(u64, u32)]) -> Vec<u8> {
+    let part = |r: &(u64, u32)| &bytes[r.0 as usize * 512..][..r.1 as usize * 512];
+    ranges.iter().flat_map(part).copied().collect()
+}
+
+/// Tokens go from session to session and from reactor to reactor.
+#[test]
+fn a_write_by_token_moves_what_is_there() {
+    seeds(16, |seed| {
+        let (mut rig, mut clients) = scene(seed);
+        let mut disks = [pattern(1), pattern(2)];
+        for disk in 0..2 {
+            write(&mut rig, &mut clients, disk, disk, &disks[disk].clone());
+        }
+        for _ in 0..4 {
+            let [from, to, maker, user] = [2, 2, 3, 3].map(|n| rig.chance(n) as usize);
+            let source = some_ranges(&rig);
+            let rod = token(&mut rig, &mut clients, maker, from, &source);
+            let bytes = blocks_of(&disks[from], &source);
+            let offset = rig.chance(bytes.len() as u64 / 512 + 1);
+            let left = (bytes.len() as u64 / 512 - offset) as u32;
+            let target = cut(some_ranges(&rig), left);
+            let shares =
+                |a: &(u64, u32), b: &(u64, u32)| a.0 < b.0 + u64::from(b.1) && b.0 < a.0 + u64::from(a.1);
+            // Over itself, what is read may have been written by the same command.
+            if left == 0 || from == to && source.iter().any(|a| target.iter().any(|b| shares(a, b))) {
+                continue;
+            }
+            let list = cdb::token_list(&rod, offset, 0, &target);
+            let cdb = cdb::write_using_token(8, list.len() as u32);
+            done(&mut rig, &mut clients, user, to, &cdb, &list);
+            let mut moved = &bytes[offset as usize * 512..];
+            for (at, blocks) in &target {
+                let (part, rest) = moved.split_at(*blocks as usize * 512);
+                disks[to][*at as usize * 512..][..part.len()].copy_from_slice(part);
+                moved = rest;
+            }
+            let got = rig.below.disk_content(rig.disks[to]);
+            let wrong = got.iter().zip(&disks[to]).position(|(a, b)| a != b);
+            assert_eq!(wrong, None, "{source:?} from block {offset} on to {target:?}");
+        }
+        rig.finish(&mut clients);
+    });
+}
+
 /// Copies of one session and of several at a time, more than there are slots for.
 #[test]
 fn many_copies_share_few_slots() {
@@ -180,10 +282,10 @@ fn managed(rig: &mut Rig, clients: &mut [Client], who: usize, itt: u32) {
 }
 
 /// Ends the copy one way or another; returns when that was answered.
-fn end_copy(rig: &mut Rig, clients: &mut [Client], copy: u32, background: bool) {
+fn end_copy(rig: &mut Rig, clients: &mut [Client], copy: u32, sent_to: usize, background: bool) {
     match rig.chance(if background { 5 } else { 6 }) {
         0 => {
-            let itt = send(rig, clients, COPIER, 0, &cdb::abort_copy(5), &[]);
+            let itt = send(rig, clients, COPIER, sent_to, &cdb::abort_copy(5), &[]);
             // The copy may have ended before: then there is nothing to abort.
             let status = status_of(rig, clients, COPIER, itt);
             assert!(status == status::GOOD || status == status::CHECK_CONDITION);
@@ -195,7 +297,7 @@ fn end_copy(rig: &mut Rig, clients: &mut [Client], copy: u32, background: bool) 
             managed(rig, clients, who, itt);
         }
         3 => {
-            let itt = clients[COPIER].manage(TmfFunction::ABORT_TASK_SET, lun(0), u32::MAX);
+            let itt = clients[COPIER].manage(TmfFunction::ABORT_TASK_SET, lun(sent_to), u32::MAX);
             managed(rig, clients, COPIER, itt);
         }
         4 => {
@@ -205,7 +307,7 @@ fn end_copy(rig: &mut Rig, clients: &mut [Client], copy: u32, background: bool) 
         }
         _ => {
             clients[COPIER].forget(copy);
-            let itt = clients[COPIER].manage(TmfFunction::ABORT_TASK, 0, copy);
+            let itt = clients[COPIER].manage(TmfFunction::ABORT_TASK, lun(sent_to), copy);
             managed(rig, clients, COPIER, itt);
         }
     }
@@ -222,13 +324,21 @@ fn a_copy_that_was_ended_writes_nothing_more() {
         let segments: Vec<CopySegment> = (0..16).map(part).collect();
         let list = cdb::copy_list_lid4(5, background, &NAMES, &segments);
         let cdb = cdb::extended_copy_lid4(list.len() as u32);
-        let copy = send(&mut rig, &mut clients, COPIER, 0, &cdb, &list);
+        let copy = if seed.is_multiple_of(2) {
+            send(&mut rig, &mut clients, COPIER, 0, &cdb, &list)
+        } else {
+            let all = [(0, BLOCKS as u32)];
+            let rod = token(&mut rig, &mut clients, COPIER, 0, &all);
+            let list = cdb::token_list(&rod, 0, u8::from(background), &all);
+            send(&mut rig, &mut clients, COPIER, 1, &cdb::write_using_token(5, list.len() as u32), &list)
+        };
+        let sent_to = usize::from(!seed.is_multiple_of(2));
         if background {
             assert_eq!(status_of(&mut rig, &mut clients, COPIER, copy), status::GOOD);
         }
         let time = Duration::from_micros(rig.chance(400_000));
         rig.pass(&mut clients, time);
-        end_copy(&mut rig, &mut clients, copy, background);
+        end_copy(&mut rig, &mut clients, copy, sent_to, background);
         let news = pattern(0xff);
         write(&mut rig, &mut clients, WRITER, 1, &news);
         rig.pass(&mut clients, Duration::from_millis(300));

@@ -177,6 +177,7 @@ fn backing(facts: &LuFacts) -> Arc<Backing> {
         dsync_always: false,
         discard: DiscardMethod::Punch,
         atomic: None,
+        shares_nothing: false.into(),
     };
     Arc::new(Backing {
         name: facts.name.clone(),
@@ -270,6 +271,7 @@ impl Rig {
         let saved = Saved::default();
         let setup = setup(catalog([address, second], plan), plan, &saved);
         let registry = Arc::new(Registry::new(plan.reactors));
+        let tokens = Arc::default();
         let mut reactors = Vec::new();
         for (n, door) in doors.into_iter().enumerate() {
             let driver = Sim::new(&below, plan.operations, door.bell);
@@ -279,6 +281,7 @@ impl Rig {
                 inbox: door.inbox,
                 addresses: door.addresses,
                 registry: registry.clone(),
+                tokens: Arc::clone(&tokens),
                 blocking: blocking.clone(),
                 zeroes: zeroes(),
             };

@@ -2,7 +2,7 @@
 
 use super::super::check::bad_length;
 use super::super::{Asc, Failure, Sense};
-use super::{CopyOrder, MAX_CSCDS, MAX_DESCRIPTORS, MAX_SEGMENT_BYTES, MAX_SEGMENTS, out};
+use super::{CopyOrder, MAX_CSCDS, MAX_DESCRIPTORS, MAX_SEGMENT_BYTES, MAX_SEGMENTS, Plan, out};
 
 /// Bytes of a CSCD descriptor.
 pub(super) const CSCD: usize = 32;
@@ -63,15 +63,15 @@ pub(super) struct Segment {
     pub(super) measure: Measure,
 }
 
-fn u16_at(data: &[u8], at: usize) -> u16 {
+pub(super) fn u16_at(data: &[u8], at: usize) -> u16 {
     bytes_at(data, at).map_or(0, u16::from_be_bytes)
 }
 
-fn u32_at(data: &[u8], at: usize) -> u32 {
+pub(super) fn u32_at(data: &[u8], at: usize) -> u32 {
     bytes_at(data, at).map_or(0, u32::from_be_bytes)
 }
 
-fn u64_at(data: &[u8], at: usize) -> u64 {
+pub(super) fn u64_at(data: &[u8], at: usize) -> u64 {
     bytes_at(data, at).map_or(0, u64::from_be_bytes)
 }
 
@@ -80,11 +80,11 @@ fn bytes_at<const N: usize>(data: &[u8], at: usize) -> Option<[u8; N]> {
 }
 
 /// INVALID FIELD IN PARAMETER LIST: the field at `byte`, whose most significant bit is `bit`.
-fn bad(byte: usize, bit: u8) -> Failure {
+pub(super) fn bad(byte: usize, bit: u8) -> Failure {
     Sense::parameter_field(byte as u16, bit).into()
 }
 
-fn illegal(asc: Asc) -> Failure {
+pub(super) fn illegal(asc: Asc) -> Failure {
     Sense::illegal(asc).into()
 }
 
@@ -101,7 +101,8 @@ pub(super) fn lid1(data: &[u8]) -> Result<CopyOrder, Failure> {
     };
     let (list, hold) = identifier(data, u32::from(data[0]), 0)?;
     let (cscds, segments) = lists.parse(data)?;
-    Ok(CopyOrder { action: out::EXTENDED_LID1, list, hold, immediate: false, cscds, segments })
+    let plan = Plan::Segments { cscds, segments };
+    Ok(CopyOrder { action: out::EXTENDED_LID1, list, hold, immediate: false, plan })
 }
 
 /// The list of EXTENDED COPY(LID4). G_SENSE (sense data with GOOD) is not offered.
@@ -124,7 +125,8 @@ pub(super) fn lid4(data: &[u8]) -> Result<CopyOrder, Failure> {
     };
     let (list, hold) = identifier(data, u32_at(data, 20), 20)?;
     let (cscds, segments) = lists.parse(data)?;
-    Ok(CopyOrder { action: out::EXTENDED_LID4, list, hold, immediate: data[15] & 1 != 0, cscds, segments })
+    let plan = Plan::Segments { cscds, segments };
+    Ok(CopyOrder { action: out::EXTENDED_LID4, list, hold, immediate: data[15] & 1 != 0, plan })
 }
 
 /// The list identifier and whether results are held, as LIST ID USAGE says (its bit 4 was NRCR before).

@@ -3,7 +3,8 @@
 use super::super::answer::Answer;
 use super::super::{MAX_SENSE, Outcome, Sense, status};
 use super::list::{BY_BLOCKS, BY_BYTES, IDENTIFICATION};
-use super::{MAX_COPIES, MAX_CSCDS, MAX_DESCRIPTORS, MAX_SEGMENT_BYTES, MAX_SEGMENTS};
+use super::token::TokenBytes;
+use super::{MAX_COPIES, MAX_CSCDS, MAX_DESCRIPTORS, MAX_SEGMENT_BYTES, MAX_SEGMENTS, out};
 
 /// The descriptor types, ascending.
 pub(super) const DESCRIPTOR_TYPES: [u8; 3] = [BY_BLOCKS, BY_BYTES, IDENTIFICATION];
@@ -16,6 +17,8 @@ pub(super) enum Told {
     HeldData,
     FailureLid1,
     StatusLid4,
+    /// As before, and the token.
+    Token,
 }
 
 /// A question about a copy.
@@ -56,6 +59,15 @@ pub struct CopyRecord {
     pub bytes: u64,
     /// Writes that were done.
     pub operations: u32,
+    /// Bytes of a block of the logical unit that the command was sent to.
+    pub block: u32,
+}
+
+impl CopyRecord {
+    /// Whether tokens are made or used: then blocks are counted, and no segments.
+    fn is_by_token(&self) -> bool {
+        [out::POPULATE_TOKEN, out::WRITE_USING_TOKEN].contains(&self.action)
+    }
 }
 
 impl CopyReport {
@@ -65,8 +77,14 @@ impl CopyReport {
     }
 
     /// Writes the answer; `None` if there can be none yet (details of a copy that has not ended).
-    /// `descriptor`: in which format the logical unit wants sense data.
-    pub fn write(&self, record: &CopyRecord, descriptor: bool, out: &mut [u8]) -> Option<Outcome> {
+    /// `descriptor`: in which format the logical unit wants sense data; `token`: what it has made.
+    pub fn write(
+        &self,
+        record: &CopyRecord,
+        token: Option<&TokenBytes>,
+        descriptor: bool,
+        out: &mut [u8],
+    ) -> Option<Outcome> {
         let mut answer = Answer::new(out, self.allocation as usize);
         answer.zeroes(4);
         match self.told {
@@ -74,6 +92,10 @@ impl CopyReport {
             Told::HeldData => {}
             Told::FailureLid1 => failure_lid1(record, descriptor, &mut answer)?,
             Told::StatusLid4 => status_lid4(record, descriptor, &mut answer),
+            Told::Token => {
+                status_lid4(record, descriptor, &mut answer);
+                token_descriptors(token, &mut answer);
+            }
         }
         answer.close_u32(0, 4);
         Some(answer.finish())
@@ -124,12 +146,32 @@ fn status_lid4(record: &CopyRecord, descriptor: bool, answer: &mut Answer<'_>) {
     // When to ask again: a running copy changes by the millisecond, an ended one never.
     let delay = if matches!(record.end, CopyEnd::Running { .. }) { 1000 } else { u32::MAX };
     answer.put(&delay.to_be_bytes());
-    // The transfer count is in bytes.
-    answer.put(&[completion, length as u8, length as u8, 0]);
-    answer.put(&record.bytes.to_be_bytes());
-    answer.put(&record.segments.to_be_bytes());
+    let by_token = record.is_by_token();
+    let (units, count) = if by_token {
+        (IN_BLOCKS, record.bytes / u64::from(record.block.max(1)))
+    } else {
+        (IN_BYTES, record.bytes)
+    };
+    answer.put(&[completion, length as u8, length as u8, units]);
+    answer.put(&count.to_be_bytes());
+    answer.put(&if by_token { [0; 2] } else { record.segments.to_be_bytes() });
     answer.zeroes(6);
     answer.put(&bytes[..length]);
+}
+
+/// TRANSFER COUNT UNITS.
+const IN_BYTES: u8 = 0x00;
+const IN_BLOCKS: u8 = 0xf1;
+
+/// The ROD token descriptors: a length, and for a token two bytes that mean something to EXTENDED COPY only.
+fn token_descriptors(token: Option<&TokenBytes>, answer: &mut Answer<'_>) {
+    let length = answer.len();
+    answer.zeroes(4);
+    if let Some(token) = token {
+        answer.zeroes(2);
+        answer.put(token);
+    }
+    answer.close_u32(length, length + 4);
 }
 
 /// RECEIVE COPY OPERATING PARAMETERS.

@@ -2,9 +2,9 @@
 
 use super::super::check::range;
 use super::super::reserve::Needs;
-use super::super::{Asc, Identity, ItNexus, Lu, Sense};
-use super::CopyOrder;
+use super::super::{Asc, Failure, Identity, ItNexus, Lu, Sense, SenseKey};
 use super::list::{Cscd, Measure, Segment};
+use super::{CopyOrder, Plan};
 use crate::ids::LuId;
 
 /// The CSCD descriptor identifier of the logical unit that the command was sent to.
@@ -22,6 +22,8 @@ pub struct Peer<'a> {
     pub lu: &'a Lu,
     /// Whether the LUN map forbids this nexus to write.
     pub read_only_map: bool,
+    /// By which other nexus of the same initiator it is seen, if not by that which copies.
+    pub via: Option<&'a ItNexus>,
 }
 
 /// What a segment comes to.
@@ -42,36 +44,37 @@ pub struct Extent {
     /// Bytes to copy. The last block of either side may be used in part: what is beyond is dropped
     /// from the source, and zeroes on the destination.
     pub len: u64,
+    /// Zeroes are written, and the source is only the destination's name again.
+    pub zeroes: bool,
+}
+
+/// A side of a copy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// What is read.
+    Source,
+    /// What is written.
+    Destination,
 }
 
 impl Extent {
-    /// Whether `nexus`, which sees `peers`, may read the source and write the destination now.
-    ///
-    /// # Errors
-    /// COPY ABORTED, THIRD PARTY DEVICE FAILURE: what the side that refuses would have answered to a
-    /// READ or WRITE of this nexus is a failure.
-    pub fn check<'a, I>(&self, segment: usize, nexus: &ItNexus, peers: I) -> Result<(), Sense>
+    /// Which side refuses that `nexus`, which sees `peers`, reads the source and writes the destination now, if one does.
+    fn refusal<'a, I>(&self, nexus: &ItNexus, mut peers: I) -> Option<Side>
     where
         I: Iterator<Item = Peer<'a>> + Clone,
     {
-        if !peers.clone().any(|p| p.id == self.from && p.may_read(nexus)) {
-            return Err(Self::device_failed(segment, false));
+        if !self.zeroes && !peers.clone().any(|p| p.id == self.from && p.may_read(nexus)) {
+            return Some(Side::Source);
         }
-        let mut peers = peers;
         let writable = peers.any(|p| p.id == self.to && p.may_write(nexus));
-        if writable { Ok(()) } else { Err(Self::device_failed(segment, true)) }
-    }
-
-    /// The sense data when the source, or the destination, has failed a request.
-    pub fn device_failed(segment: usize, destination: bool) -> Sense {
-        let field = if destination { DESTINATION_FIELD } else { SOURCE_FIELD };
-        Sense::copy_aborted(Asc::THIRD_PARTY_DEVICE_FAILURE, segment as u16).in_segment(field, 7)
+        (!writable).then_some(Side::Destination)
     }
 
     /// Whether source and destination share bytes.
     pub fn overlaps(&self) -> bool {
         let whole = |block: u32| self.len.next_multiple_of(block.into());
-        self.from == self.to
+        !self.zeroes
+            && self.from == self.to
             && self.from_offset < self.to_offset + whole(self.to_block)
             && self.to_offset < self.from_offset + whole(self.from_block)
     }
@@ -86,7 +89,18 @@ const DESTINATION_LBA_FIELD: u16 = 20;
 impl CopyOrder {
     /// How many segments it has.
     pub fn segments(&self) -> usize {
-        self.segments.len()
+        match &self.plan {
+            Plan::Segments { segments, .. } => segments.len(),
+            Plan::Rod(write) => write.len(),
+        }
+    }
+
+    /// What the source of a write by token is read as, if by the nexus that made the token.
+    pub fn creator(&self) -> Option<(LuId, &ItNexus)> {
+        match &self.plan {
+            Plan::Rod(write) => write.rod.as_deref().map(|rod| (rod.source, &rod.creator)),
+            Plan::Segments { .. } => None,
+        }
     }
 
     /// What segment `index` comes to for `nexus`, which sent the command to `own` and sees `peers`.
@@ -97,38 +111,98 @@ impl CopyOrder {
     where
         I: Iterator<Item = Peer<'a>> + Clone,
     {
-        let Some(segment) = self.segments.get(index) else {
-            return Err(Sense::copy_aborted(Asc::INTERNAL_TARGET_FAILURE, index as u16));
+        let extent = match &self.plan {
+            Plan::Segments { cscds, segments } => match segments.get(index) {
+                Some(segment) => resolved(cscds, segment, index, own, peers.clone())?,
+                None => return Err(Sense::copy_aborted(Asc::INTERNAL_TARGET_FAILURE, index as u16)),
+            },
+            Plan::Rod(write) => {
+                let block = |id| {
+                    let peer = peers.clone().find(|p| p.id == id);
+                    peer.map(|p| &p.lu.facts).filter(|facts| facts.block_size > 0)
+                };
+                let from = write.rod.as_ref().map_or(own, |rod| rod.source);
+                let sides = (block(from), block(own));
+                let (Some(from), Some(to)) = sides else {
+                    let side = if sides.0.is_none() { Side::Source } else { Side::Destination };
+                    return Err(self.failed(index, side, None));
+                };
+                let extent = write.extent(index, own, from.block_size, to.block_size);
+                let inside = |e: &Extent| {
+                    let end = |at: u64| at.checked_add(e.len);
+                    end(e.to_offset) <= Some(to.bytes()) && end(e.from_offset) <= Some(from.bytes())
+                };
+                // The logical unit may have been made smaller.
+                extent.filter(inside).ok_or(Sense::illegal(Asc::TOKEN_REVOKED))?
+            }
         };
-        let aborted = |asc, byte| Sense::copy_aborted(asc, index as u16).in_segment(byte, 7);
-        let side = |id, field| self.find(id, own, peers.clone()).map_err(|asc| aborted(asc, field));
-        let (from, to) = (side(segment.source, SOURCE_FIELD)?, side(segment.destination, DESTINATION_FIELD)?);
-        let extent = measured(segment, from, to).map_err(|(asc, byte)| aborted(asc, byte))?;
-        extent.check(index, nexus, peers).map(|()| extent)
+        self.check(&extent, index, nexus, peers).map(|()| extent)
     }
 
-    /// The logical unit behind a CSCD descriptor identifier, and whether blocks may be padded.
-    fn find<'a>(
-        &self,
-        id: u16,
-        own: LuId,
-        mut peers: impl Iterator<Item = Peer<'a>>,
-    ) -> Result<(Peer<'a>, bool), Asc> {
-        let unreachable = Asc::COPY_TARGET_DEVICE_NOT_REACHABLE;
-        if id == OWN {
-            return peers.find(|p| p.id == own).map(|p| (p, false)).ok_or(unreachable);
-        }
-        let Some(cscd) = self.cscds.get(usize::from(id)).filter(|c| !c.null) else {
-            return Err(Asc::UNREACHABLE_COPY_TARGET);
-        };
-        if cscd.device_type != BLOCK_DEVICE {
-            return Err(Asc::INCORRECT_COPY_TARGET_DEVICE_TYPE);
-        }
-        let peer = peers.find(|p| cscd.names(&p.lu.facts.identity)).ok_or(unreachable)?;
-        let fits = cscd.block_len == 0 || cscd.block_len == peer.lu.facts.block_size;
-        // It is another device than the initiator thinks.
-        if fits { Ok((peer, cscd.pad)) } else { Err(unreachable) }
+    /// Whether `nexus`, which sees `peers`, may read the source and write the destination now.
+    ///
+    /// # Errors
+    /// COPY ABORTED, THIRD PARTY DEVICE FAILURE: what the side that refuses would have answered to a
+    /// READ or WRITE of this nexus is a failure.
+    pub fn check<'a, I>(&self, extent: &Extent, index: usize, nexus: &ItNexus, peers: I) -> Result<(), Sense>
+    where
+        I: Iterator<Item = Peer<'a>> + Clone,
+    {
+        extent.refusal(nexus, peers).map_or(Ok(()), |side| Err(self.failed(index, side, None)))
     }
+
+    /// The sense data when a side has failed, with that failure if it was one of a request. Of a write by token the
+    /// destination is the logical unit itself, which says what it always says; there are no segments to point into.
+    pub fn failed(&self, index: usize, side: Side, failure: Option<Failure>) -> Sense {
+        match (&self.plan, side, failure) {
+            (Plan::Rod(_), Side::Destination, Some(Failure::Check(sense))) => sense,
+            (Plan::Rod(_), ..) => Sense::new(SenseKey::COPY_ABORTED, Asc::THIRD_PARTY_DEVICE_FAILURE),
+            (Plan::Segments { .. }, ..) => {
+                let field = if side == Side::Destination { DESTINATION_FIELD } else { SOURCE_FIELD };
+                Sense::copy_aborted(Asc::THIRD_PARTY_DEVICE_FAILURE, index as u16).in_segment(field, 7)
+            }
+        }
+    }
+}
+
+/// What a segment comes to, whoever may.
+fn resolved<'a, I>(
+    cscds: &[Cscd],
+    segment: &Segment,
+    index: usize,
+    own: LuId,
+    peers: I,
+) -> Result<Extent, Sense>
+where
+    I: Iterator<Item = Peer<'a>> + Clone,
+{
+    let aborted = |asc, byte| Sense::copy_aborted(asc, index as u16).in_segment(byte, 7);
+    let side = |id, field| find(cscds, id, own, peers.clone()).map_err(|asc| aborted(asc, field));
+    let (from, to) = (side(segment.source, SOURCE_FIELD)?, side(segment.destination, DESTINATION_FIELD)?);
+    measured(segment, from, to).map_err(|(asc, byte)| aborted(asc, byte))
+}
+
+/// The logical unit behind a CSCD descriptor identifier, and whether blocks may be padded.
+fn find<'a>(
+    cscds: &[Cscd],
+    id: u16,
+    own: LuId,
+    mut peers: impl Iterator<Item = Peer<'a>>,
+) -> Result<(Peer<'a>, bool), Asc> {
+    let unreachable = Asc::COPY_TARGET_DEVICE_NOT_REACHABLE;
+    if id == OWN {
+        return peers.find(|p| p.id == own).map(|p| (p, false)).ok_or(unreachable);
+    }
+    let Some(cscd) = cscds.get(usize::from(id)).filter(|c| !c.null) else {
+        return Err(Asc::UNREACHABLE_COPY_TARGET);
+    };
+    if cscd.device_type != BLOCK_DEVICE {
+        return Err(Asc::INCORRECT_COPY_TARGET_DEVICE_TYPE);
+    }
+    let peer = peers.find(|p| cscd.names(&p.lu.facts.identity)).ok_or(unreachable)?;
+    let fits = cscd.block_len == 0 || cscd.block_len == peer.lu.facts.block_size;
+    // It is another device than the initiator thinks.
+    if fits { Ok((peer, cscd.pad)) } else { Err(unreachable) }
 }
 
 impl Cscd {
@@ -168,6 +242,7 @@ impl Peer<'_> {
     }
 
     fn admits(&self, nexus: &ItNexus, needs: Needs) -> bool {
+        let nexus = self.via.unwrap_or(nexus);
         let reached = self.lu.is_open() || self.lu.access(nexus).barrier().is_none();
         reached && self.lu.state.is_ready() && self.lu.state.reservations.check(nexus, needs).is_ok()
     }
@@ -211,5 +286,6 @@ fn measured(
         to_offset: place(to, segment.destination_lba, destination_at, to_block, DESTINATION_LBA_FIELD)?,
         to_block: to_block as u32,
         len,
+        zeroes: false,
     })
 }

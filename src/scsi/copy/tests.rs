@@ -194,7 +194,7 @@ impl World {
     }
 
     fn peers(&self) -> impl Iterator<Item = Peer<'_>> + Clone {
-        let peer = |(n, lu)| Peer { id: LuId(n as u32), lu, read_only_map: n == 2 };
+        let peer = |(n, lu)| Peer { id: LuId(n as u32), lu, read_only_map: n == 2, via: None };
         self.disks.iter().enumerate().map(peer).take(3)
     }
 
@@ -303,12 +303,13 @@ fn what_a_command_may_not_do_a_copy_may_not_either() {
 #[test]
 fn a_reservation_made_meanwhile_ends_the_copy() {
     let mut world = World::new();
-    let extent = world.extent(&[naa(0), naa(1)], blocks((0, 0), (1, 0), 8)).unwrap();
-    assert_eq!(extent.check(5, &nexus(1), world.peers()), Ok(()));
+    let order = order(&LID1, &lid1(&[naa(0), naa(1)], &[blocks((0, 0), (1, 0), 8)]));
+    let extent = order.extent(0, LuId(0), &nexus(1), world.peers()).unwrap();
+    assert_eq!(order.check(&extent, 5, &nexus(1), world.peers()), Ok(()));
     world.change(1, &SharedOp::Reserve, 2);
     let want = Sense::copy_aborted(REFUSED, 5).in_segment(6, 7);
-    assert_eq!(extent.check(5, &nexus(1), world.peers()), Err(want));
-    assert_eq!(extent.check(5, &nexus(2), world.peers()), Ok(()));
+    assert_eq!(order.check(&extent, 5, &nexus(1), world.peers()), Err(want));
+    assert_eq!(order.check(&extent, 5, &nexus(2), world.peers()), Ok(()));
 }
 
 #[test]
@@ -368,7 +369,7 @@ fn a_reservation_refuses_the_command_itself() {
 }
 
 fn record(end: CopyEnd) -> CopyRecord {
-    CopyRecord { action: 1, end, segments: 2, bytes: 0x0102_0304, operations: 0x1_0005 }
+    CopyRecord { action: 1, end, segments: 2, bytes: 0x0102_0304, operations: 0x1_0005, block: 512 }
 }
 
 /// What RECEIVE COPY RESULTS says of a copy, or that it says nothing yet.
@@ -379,7 +380,7 @@ fn told(action: u8, record: &CopyRecord) -> Option<Vec<u8>> {
     };
     assert_eq!(report.list, if action == 5 { 0x0900_0000 } else { 9 });
     let mut out = [0xee; 256];
-    match report.write(record, false, &mut out)? {
+    match report.write(record, None, false, &mut out)? {
         Outcome::Data(n) => Some(out[..n].to_vec()),
         other => panic!("{other:?}"),
     }
@@ -443,12 +444,21 @@ fn page_8f_says_what_the_table_has() {
         kinds.push((u16::from_be_bytes([*a, *b]), tail[..length].to_vec()));
         rest = &tail[length..];
     }
-    let commands = vec![12, 0x83, 3, 0, 1, 0x1c, 0x84, 5, 0, 1, 3, 4, 5, 0, 0, 0];
-    assert_eq!(kinds[0], (0x0001, commands));
-    assert_eq!((kinds[1].0, kinds[1].1.len()), (0x0004, 28));
-    assert_eq!(kinds[2], (0x0008, vec![3, 0x02, 0x0a, 0xe4]));
-    assert_eq!(kinds[3], (0x000c, vec![0, 2, 0xff, 0xff]));
-    assert_eq!((kinds[4].0, kinds[4].1.len(), kinds.len()), (0x8001, 32, 5));
+    let limits = [&[0; 6][..], &[0, 64, 0, 0, 2, 0x58, 0, 0, 0, 60], &[0, 0, 0, 0, 0, 8, 0, 0]].concat();
+    assert_eq!(kinds[0], (0x0000, [&limits[..], &[0, 0, 0, 0, 0, 2, 0, 0]].concat()));
+    let commands = vec![16, 0x83, 5, 0, 1, 0x10, 0x11, 0x1c, 0x84, 7, 0, 1, 3, 4, 5, 7, 8, 0, 0, 0];
+    assert_eq!(kinds[1], (0x0001, commands));
+    assert_eq!((kinds[2].0, kinds[2].1.len()), (0x0004, 28));
+    assert_eq!(kinds[3], (0x0008, vec![3, 0x02, 0x0a, 0xe4]));
+    assert_eq!(kinds[4], (0x000c, vec![0, 2, 0xff, 0xff]));
+    let (kind, features) = &kinds[5];
+    assert_eq!((*kind, features.len(), features[0]), (0x0106, 92, 0), "no remote tokens");
+    assert_eq!(features[12..24], [0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 2, 0x58]);
+    assert_eq!(features[42..48], [0, 48, 0, 0, 0, 44]);
+    let (kind, types) = &kinds[6];
+    assert_eq!((*kind, types.len(), &types[..4]), (0x0108, 132, &[0, 0, 0, 128][..]));
+    assert_eq!((&types[4..9], &types[68..73]), (&[0, 1, 0, 0, 3][..], &[0xff, 0xff, 0, 1, 2][..]));
+    assert_eq!((kinds[7].0, kinds[7].1.len(), kinds.len()), (0x8001, 32, 8));
 }
 
 fn near(good: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::medium::{Content, FILLING, Unit};
 use super::slots::Slots;
 use crate::ids::{BufId, LuId, TaskId};
-use crate::scsi::{ItNexus, Lu, Provisioning, SharedOp, Stretch};
+use crate::scsi::{ItNexus, Lu, Provisioning, SharedOp, Stretch, Tokens};
 use crate::session::host::{After, Body, Claim, DiskOp, Held, Host, Manage, STRETCH_BYTES, stretch_bytes};
 
 /// Headers that may wait at most, whatever an initiator does: the limit at which requests are left unread, and what
@@ -63,6 +63,7 @@ pub(super) struct Stage {
     /// What has reached the media: unit, first byte, length.
     pub(super) written: Vec<(LuId, u64, u64)>,
     scratch: Vec<u8>,
+    tokens: Tokens,
 }
 
 impl Stage {
@@ -80,6 +81,7 @@ impl Stage {
             hungry: false,
             written: Vec::new(),
             scratch: vec![0; 64 << 10],
+            tokens: Tokens::default(),
         }
     }
 
@@ -221,6 +223,22 @@ impl Host for Stage {
 
     fn lu(&self, lu: LuId) -> Option<&Lu> {
         self.units.get(lu.0 as usize).map(|u| &u.lu)
+    }
+
+    fn clones(&self, _: LuId, _: LuId) -> bool {
+        false
+    }
+
+    fn is_logged_in(&self, _: &ItNexus) -> bool {
+        true
+    }
+
+    fn tokens<R>(&mut self, call: impl FnOnce(&mut Tokens) -> R) -> R {
+        call(&mut self.tokens)
+    }
+
+    fn random(&mut self, bytes: &mut [u8]) {
+        bytes.fill(7);
     }
 
     fn in_memory(&self, lu: LuId) -> bool {
