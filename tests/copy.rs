@@ -470,8 +470,8 @@ fn a_write_by_token_in_the_background() {
 fn files_share_what_is_copied() {
     let top = std::env::var("RINGTGT_CLONE_DIR").expect("RINGTGT_CLONE_DIR");
     let dir = tempfile::tempdir_in(top).expect("a directory there");
-    let store = |name: &str| format!("file:{}:64M", dir.path().join(name).display());
-    let daemon = Daemon::serve(&["--reactors", "2", &store("a"), &store("b")]);
+    let store = |name: &str| format!("{}:64M", dir.path().join(name).display());
+    let daemon = Daemon::serve(&["--reactors", "2", "--block-size", "512", &store("a"), &store("b")]);
     let mut i = login(&daemon, 1, 2);
     let data = pattern(2, 8192);
     for part in 0..8 {

@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
+use ringtgt::ids::LuId;
 use ringtgt::scsi::{
-    self, AccessState, Attentions, Context, Counters, DEFAULT_GROUP, Echo, Failure, Group, Groups, Identity, Io, ItNexus, Lu, LuFacts, LuState, MAX_PARAMS, MAX_SENSE,
-    Naa, Outcome, Power, PrType, Range, SharedOp, Supported, Thin,
+    self, AccessState, Atomic, Attentions, Context, CopyCommand, CopyOrder, Counters, DEFAULT_GROUP, Echo, Failure, Group,
+    Groups, Identity, Io, ItNexus, Lu, LuFacts, LuState, MAX_PARAMS, MAX_SENSE, Naa, Outcome, Peer, Power, PrType, Range,
+    Rod, SharedOp, Supported, TOKEN_SECRET, Thin, Tokens,
 };
 
 /// Opcodes of the commands that exist, with their lengths.
@@ -27,11 +29,15 @@ const COMMANDS: &[(u8, usize)] = &[
     (0x1b, 6),
     (0x1c, 6),
     (0x1d, 6),
+    (0x1e, 6),
     (0x25, 10),
     (0x28, 10),
     (0x2a, 10),
+    (0x2e, 10),
     (0x2f, 10),
+    (0x34, 10),
     (0x35, 10),
+    (0x37, 10),
     (0x3b, 10),
     (0x3c, 10),
     (0x41, 10),
@@ -45,20 +51,34 @@ const COMMANDS: &[(u8, usize)] = &[
     (0x5a, 10),
     (0x5e, 10),
     (0x5f, 10),
+    (0x7f, 32),
+    (0x83, 16),
+    (0x84, 16),
     (0x88, 16),
+    (0x89, 16),
     (0x8a, 16),
+    (0x8b, 16),
+    (0x8e, 16),
     (0x8f, 16),
+    (0x90, 16),
     (0x91, 16),
     (0x93, 16),
     (0x9b, 16),
+    (0x9c, 16),
     (0x9e, 16),
     (0xa0, 12),
     (0xa3, 12),
     (0xa4, 12),
     (0xa8, 12),
     (0xaa, 12),
+    (0xae, 12),
     (0xaf, 12),
+    (0xb7, 12),
 ];
+
+/// Service actions of THIRD-PARTY COPY OUT and IN.
+const COPY_OUT: &[u8] = &[0x00, 0x01, 0x10, 0x11, 0x1c];
+const COPY_IN: &[u8] = &[0x00, 0x01, 0x03, 0x04, 0x05, 0x07, 0x08];
 
 #[derive(Debug)]
 struct Command {
@@ -139,7 +159,12 @@ fn facts(u: &mut Unstructured<'_>) -> Result<LuFacts> {
         saves: u.arbitrary()?,
         resident: u.arbitrary()?,
         groups: groups(u)?,
-        atomic: None,
+        atomic: u.arbitrary::<bool>()?.then_some(Atomic {
+            max_blocks: 64,
+            alignment_blocks: *u.choose(&[0, 8])?,
+            granularity_blocks: *u.choose(&[0, 8])?,
+            natural: u.arbitrary()?,
+        }),
     })
 }
 
@@ -161,7 +186,7 @@ fn command(u: &mut Unstructured<'_>, facts: &LuFacts) -> Result<Command> {
     } else {
         let (opcode, len) = *u.choose(COMMANDS)?;
         let cdb = cdb(u, facts, opcode, len)?;
-        let list = list(u, facts, opcode)?;
+        let list = list(u, facts, opcode, cdb[1])?;
         (cdb, list)
     };
     if u.ratio(1, 16)? && !cdb.is_empty() {
@@ -176,19 +201,28 @@ fn cdb(u: &mut Unstructured<'_>, facts: &LuFacts, opcode: u8, len: usize) -> Res
     cdb[0] = opcode;
     let count: u32 = *u.choose(&[0, 1, 2, 8, 16, 64, 255, 4096, 0xffff, u32::MAX])?;
     let at = lba(u, facts)?;
+    if opcode == 0x7f {
+        (cdb[7], cdb[9]) = (0x18, u.int_in_range(0x08..=0x0e)?);
+        cdb[10] = *u.choose(&[0, 2, 4, 8, 0x10])?;
+        cdb[12..20].copy_from_slice(&at.to_be_bytes());
+        cdb[28..32].copy_from_slice(&count.to_be_bytes());
+        return Ok(cdb);
+    }
     match opcode {
         0x04 => cdb[1] = *u.choose(&[0, 0x10, 0x30, 0x18])?,
         0x48 => cdb[1] = *u.choose(&[0x01, 0x02, 0x81, 0xa2, 0x1f, 0x03])?,
+        0x83 => cdb[1] = *u.choose(COPY_OUT)?,
+        0x84 => cdb[1] = *u.choose(COPY_IN)?,
         0x5e => cdb[1] = u.int_in_range(0..=4)?,
-        0x5f => (cdb[1], cdb[2]) = (u.int_in_range(0..=7)?, u.int_in_range(0..=9)?),
+        0x5f => (cdb[1], cdb[2]) = (u.int_in_range(0..=8)?, u.int_in_range(0..=9)?),
         0x9e => cdb[1] = u.int_in_range(0x10..=0x12)?,
         0xa4 => cdb[1] = *u.choose(&[0x06, 0x0a, 0x0f])?,
-        0xa3 => (cdb[1], cdb[2], cdb[3]) = (u.int_in_range(0x0a..=0x0d)?, u.arbitrary()?, u.arbitrary()?),
-        0x12 => (cdb[1], cdb[2]) = (u.int_in_range(0..=1)?, *u.choose(&[0, 0x80, 0x83, 0xb0, 0xb1, 0xb2])?),
+        0xa3 => (cdb[1], cdb[2], cdb[3]) = (u.int_in_range(0x05..=0x0f)?, u.arbitrary()?, u.arbitrary()?),
+        0x12 => (cdb[1], cdb[2]) = (u.int_in_range(0..=1)?, *u.choose(&[0, 0x80, 0x83, 0x85, 0x86, 0x87, 0x88, 0x8f, 0xb0, 0xb1, 0xb2, 0xb3, 0xb7])?),
         0x1a | 0x5a => cdb[2] = u.arbitrary()?,
         0x15 | 0x55 => cdb[1] = *u.choose(&[0x10, 0x11, 0])?,
         0x1b => cdb[4] = u.arbitrary()?,
-        0x2f | 0x8f | 0xaf => cdb[1] = *u.choose(&[0, 2, 4, 6])?,
+        0x2e | 0x2f | 0x8e | 0x8f | 0xae | 0xaf => cdb[1] = *u.choose(&[0, 2, 4, 6])?,
         0x41 | 0x93 => cdb[1] = *u.choose(&[0, 1, 8, 9, 0x10])?,
         _ => cdb[1] = if u.ratio(1, 4)? { u.arbitrary()? } else { 0 },
     }
@@ -209,6 +243,16 @@ fn cdb(u: &mut Unstructured<'_>, facts: &LuFacts, opcode: u8, len: usize) -> Res
             cdb[2..6].copy_from_slice(&(at as u32).to_be_bytes());
             cdb[6..10].copy_from_slice(&count.to_be_bytes());
         }
+        (_, 0x83 | 0x84) => {
+            // List identifiers, of one byte and of four, at either place.
+            (cdb[2], cdb[5], cdb[9]) = (u.int_in_range(0..=2)?, u.int_in_range(0..=2)?, u.int_in_range(0..=2)?);
+            let length = if opcode == 0x83 { 0xffff } else { count };
+            cdb[10..14].copy_from_slice(&length.to_be_bytes());
+        }
+        (_, 0x89) => {
+            cdb[2..10].copy_from_slice(&at.to_be_bytes());
+            cdb[13] = count as u8;
+        }
         _ => {
             cdb[2..10].copy_from_slice(&at.to_be_bytes());
             cdb[10..14].copy_from_slice(&count.to_be_bytes());
@@ -217,7 +261,65 @@ fn cdb(u: &mut Unstructured<'_>, facts: &LuFacts, opcode: u8, len: usize) -> Res
     Ok(cdb)
 }
 
-fn list(u: &mut Unstructured<'_>, facts: &LuFacts, opcode: u8) -> Result<Vec<u8>> {
+/// Block device range descriptors behind a header of `start` bytes that ends with their length.
+fn ranges(u: &mut Unstructured<'_>, facts: &LuFacts, start: usize) -> Result<Vec<u8>> {
+    let mut list = vec![0; start];
+    let count = u.int_in_range(0..=6)?;
+    for _ in 0..count {
+        list.extend(lba(u, facts)?.to_be_bytes());
+        list.extend(u.choose(&[0u32, 1, 8, 1 << 10, u32::MAX])?.to_be_bytes());
+        list.extend([0; 4]);
+    }
+    list[..2].copy_from_slice(&((start - 2 + 16 * count) as u16).to_be_bytes());
+    list[start - 2..start].copy_from_slice(&((16 * count) as u16).to_be_bytes());
+    Ok(list)
+}
+
+/// The list of a service action of THIRD-PARTY COPY OUT.
+fn copy_list(u: &mut Unstructured<'_>, facts: &LuFacts, action: u8) -> Result<Vec<u8>> {
+    let long = action == 0x01;
+    match action {
+        0x10 => {
+            let mut list = ranges(u, facts, 16)?;
+            (list[2], list[6], list[7], list[9]) = (u.int_in_range(0..=3)?, u.int_in_range(0..=2)?, u.arbitrary()?, 1);
+            return Ok(list);
+        }
+        0x11 => {
+            let mut list = ranges(u, facts, 536)?;
+            (list[2], list[15], list[22], list[23]) = (u.int_in_range(0..=3)?, u.int_in_range(0..=9)?, 0x01, 0xf8);
+            list[16..20].copy_from_slice(u.choose(&[[0xff, 0xff, 0, 1], [0, 1, 0, 0], [0, 0x80, 0, 0]])?);
+            list[31] = u.int_in_range(0..=3)?;
+            return Ok(list);
+        }
+        _ => {}
+    }
+    let (cscds, segments) = (u.int_in_range(0..=3)?, u.int_in_range(0..=4)?);
+    let mut list = vec![0; if long { 48 } else { 16 }];
+    if long {
+        (list[0], list[3], list[15], list[16], list[43], list[45]) = (1, 0x20, u.int_in_range(0..=1)?, 0xff, 32 * cscds, 28 * segments);
+    } else {
+        (list[1], list[3], list[11]) = (*u.choose(&[0, 0x10, 0x18])?, 32 * cscds, 28 * segments);
+    }
+    for _ in 0..cscds {
+        let mut cscd = [0; 32];
+        (cscd[0], cscd[4], cscd[5]) = (0xe4, 1, 3);
+        let name = facts.identity.naa.bytes();
+        cscd[7] = name.len() as u8;
+        cscd[8..8 + name.len()].copy_from_slice(name);
+        cscd[28] = u.arbitrary::<u8>()? & 4;
+        list.extend(cscd);
+    }
+    for _ in 0..segments {
+        let which = [[0u8, 0], [0, 1], [0xff, 0xff]];
+        list.extend([2, *u.choose(&[0, 2])?, 0, 0x18]);
+        list.extend([*u.choose(&which)?, *u.choose(&which)?].concat());
+        list.extend([0, 0, 0, *u.choose(&[0, 1, 8, 64])?]);
+        list.extend([lba(u, facts)?.to_be_bytes(), lba(u, facts)?.to_be_bytes()].concat());
+    }
+    Ok(list)
+}
+
+fn list(u: &mut Unstructured<'_>, facts: &LuFacts, opcode: u8, action: u8) -> Result<Vec<u8>> {
     let mut list = match opcode {
         0x42 => {
             let extents = u.int_in_range(0..=17)?;
@@ -230,6 +332,7 @@ fn list(u: &mut Unstructured<'_>, facts: &LuFacts, opcode: u8) -> Result<Vec<u8>
             }
             list
         }
+        0x83 => copy_list(u, facts, action)?,
         0x5f => {
             let mut list = vec![0; 24];
             (list[7], list[15], list[20]) =
@@ -275,13 +378,14 @@ struct Rig {
     attentions: [Attentions; 3],
     read_only_map: bool,
     echo: Echo,
+    tokens: Tokens,
     out: Vec<u8>,
 }
 
 fuzz_target!(|input: Input| {
     let Input { facts, read_only_map, room, commands } = input;
     let lu = Lu { facts: Arc::new(facts), state: Arc::default(), counters: Counters::default() };
-    let mut rig = Rig { lu, attentions: Default::default(), read_only_map, echo: Echo::default(), out: vec![0; room] };
+    let mut rig = Rig { lu, attentions: Default::default(), read_only_map, echo: Echo::default(), tokens: Tokens::default(), out: vec![0; room] };
     for Command { from, cdb, list } in &commands {
         let mut outcome = rig.ask(*from, cdb, None);
         if let Outcome::Params(wanted) | Outcome::ParamsUpTo(wanted) = outcome {
@@ -326,7 +430,53 @@ impl Rig {
             }
             Outcome::Io(io) => self.io(from, cdb, &io),
             Outcome::Shared(op) => self.change(from, &op),
-            Outcome::Copy(_) => {}
+            Outcome::Copy(command) => self.copy(from, command),
+        }
+    }
+
+    /// Tokens are made and used; whatever is copied lies inside the medium, and is written only where it may be.
+    fn copy(&mut self, from: usize, command: CopyCommand) {
+        let facts = self.lu.facts.clone();
+        match command {
+            CopyCommand::Start(order) => self.extents(from, &order),
+            CopyCommand::Populate(order) => {
+                let rod = Rod { source: LuId(0), creator: nexus(from), ranges: order.ranges };
+                assert!(rod.fits(&facts));
+                let _ = self.tokens.create(rod, &facts, order.timeout, &[0; TOKEN_SECRET], 0);
+            }
+            CopyCommand::WriteByToken(order) => {
+                let range = Range { offset: 0, len: facts.bytes() };
+                let whole = Rod { source: LuId(0), creator: nexus(from), ranges: vec![range] };
+                let found = self.tokens.find(&order.token, 1).ok().flatten();
+                for rod in [None, found, Some(Arc::new(whole))] {
+                    let rod = rod.map(|rod| (rod, &*facts));
+                    if let Ok(order) = CopyOrder::by_token(&order, rod, &facts) {
+                        self.extents(from, &order);
+                    }
+                }
+            }
+            CopyCommand::Tokens { allocation } => {
+                let room = self.out.len();
+                match self.tokens.report(LuId(0), allocation, 1, &mut self.out) {
+                    Outcome::Data(n) => assert!(n <= room),
+                    other => panic!("{other:?}"),
+                }
+            }
+            CopyCommand::Report(_) | CopyCommand::Abort(_) => {}
+        }
+    }
+
+    fn extents(&self, from: usize, order: &CopyOrder) {
+        let lu = &self.lu;
+        let peers = std::iter::once(Peer { id: LuId(0), lu, read_only_map: self.read_only_map, via: None });
+        let size = u64::from(lu.facts.block_size);
+        for index in 0..order.segments() {
+            let Ok(e) = order.extent(index, LuId(0), &nexus(from), peers.clone()) else { continue };
+            for offset in [e.from_offset, e.to_offset] {
+                let end = offset.checked_add(e.len.next_multiple_of(size)).expect("no overflow");
+                assert!(offset.is_multiple_of(size) && end <= lu.facts.bytes(), "{e:?}");
+            }
+            assert!(!self.read_only_map && !lu.facts.read_only && self.may_write(from), "{e:?}");
         }
     }
 
