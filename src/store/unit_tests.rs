@@ -96,3 +96,61 @@ fn nothing_reaches_beyond_the_end_or_a_read_only_store() {
     let step = store.discard(0, 512).step(&store, &mut memory);
     assert!(matches!(step, Some(Step::Now(Err(Fault::Protected)))));
 }
+
+fn at(dir: &std::path::Path, name: &str) -> StoreConfig {
+    StoreConfig { path: Some(dir.join(name)), ..sized(StoreKind::Fileio) }
+}
+
+/// Such a store as this reactor would have it: files are reached by its driver, which is not needed here.
+fn file_store(config: &StoreConfig) -> Store {
+    let backing = Arc::new(open(config, Duration::ZERO).unwrap());
+    let bytes = backing.bytes();
+    Store {
+        backing,
+        bytes,
+        place: Location::Null,
+        zeroes: Place::in_region(ZERO, 0, ZEROES),
+        discards: false,
+    }
+}
+
+#[test]
+fn files_share_what_is_cloned_or_say_that_they_cannot() {
+    let dir = tempfile::tempdir().unwrap();
+    let [from, to] = ["a", "b"].map(|name| file_store(&at(dir.path(), name)));
+    std::fs::write(dir.path().join("a"), vec![7; 4 * MIB as usize]).unwrap();
+    assert!(to.may_clone(&from));
+    let Step::Blocking(call) = to.clone_range(MIB, MIB, &from, 0) else { panic!("a call") };
+    let result = call.run();
+    let got = std::fs::read(dir.path().join("b")).unwrap();
+    let mib = MIB as usize;
+    if result == 0 {
+        assert!(got[mib..2 * mib].iter().all(|b| *b == 7));
+    } else {
+        // The file system of the test has no shared extents; it is not asked again.
+        assert_eq!((result, to.may_clone(&from)), (-libc::EOPNOTSUPP, false));
+        assert!(got.iter().all(|b| *b == 0));
+    }
+    assert!(got[..mib].iter().chain(&got[2 * mib..]).all(|b| *b == 0));
+    let beyond = [to.clone_range(4 * MIB, 512, &from, 0), to.clone_range(0, 512, &from, 4 * MIB)];
+    assert!(beyond.iter().all(|step| matches!(step, Step::Now(Err(Fault::Beyond)))));
+}
+
+#[test]
+fn what_is_not_to_be_shared() {
+    let dir = tempfile::tempdir().unwrap();
+    let thin = file_store(&at(dir.path(), "thin"));
+    let thick = file_store(&StoreConfig { thin: Some(false), ..at(dir.path(), "thick") });
+    let (ram, _memory) = store(&sized(StoreKind::Ramdisk));
+    let (null, _memory) = store(&sized(StoreKind::Null));
+    assert!(thin.may_clone(&file_store(&at(dir.path(), "other"))));
+    for other in [&thick, &ram, &null] {
+        assert!(!thin.may_clone(other) && !other.may_clone(&thin));
+    }
+    std::fs::write(dir.path().join("golden"), vec![0; MIB as usize]).unwrap();
+    let golden = StoreConfig { size: None, read_only: true, ..at(dir.path(), "golden") };
+    let golden = file_store(&golden);
+    assert!(thin.may_clone(&golden), "what is never written again can be shared");
+    let refused = golden.clone_range(0, 512, &thin, 0);
+    assert!(matches!(refused, Step::Now(Err(Fault::Protected))));
+}

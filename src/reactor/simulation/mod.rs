@@ -30,6 +30,7 @@
 mod accesses;
 mod changes;
 mod client;
+mod clones;
 mod copies;
 mod data;
 mod enclosures;
