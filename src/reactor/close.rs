@@ -42,7 +42,9 @@ impl<D: Driver> Reactor<D> {
             }
             _ => {}
         }
+        conn.tx.fall_silent();
         self.world.driver.shutdown(conn.fd);
+        self.settle_beside(id);
         self.world.leave_enclosures_of(id);
         self.closing.push(id);
         // A login that waits for the session that it replaces is harmless when that one is: a third login must

@@ -49,6 +49,8 @@ pub(super) struct Conn {
     pub(super) dirty: bool,
     /// In the list of those whose tasks wait for slots.
     pub(super) hungry: bool,
+    /// Memory beside slots that it is charged with, bytes.
+    pub(super) beside: usize,
     /// Slots that it holds.
     pub(super) slots: Holding,
     /// It let transfers lapse while others waited for slots, and gets the least share until then.

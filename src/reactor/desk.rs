@@ -113,6 +113,10 @@ impl<D: Driver> Host for Desk<'_, D> {
         self.tx.backlog()
     }
 
+    fn is_crowded(&self) -> bool {
+        self.world.beside.is_crowded()
+    }
+
     #[inline]
     fn is_low(&self) -> bool {
         self.world.pool.is_low()

@@ -129,6 +129,7 @@ impl<D: Driver> Reactor<D> {
             tx: Tx::new(fd),
             dirty: false,
             hungry: false,
+            beside: 0,
             slots: Holding::default(),
             on_probation: false,
             probation_ends: 0,

@@ -7,6 +7,7 @@
 //! Nothing is shared with other reactors but mail: no lock, no written cache line. A connection lives and dies here;
 //! a logical unit is served from all reactors at once, and one of them owns the changes of its state.
 
+mod beside;
 mod close;
 mod conn;
 mod desk;
@@ -92,6 +93,8 @@ enum Why {
     Stalled,
     /// They are read too slowly while others wait for the slots.
     Slow,
+    /// Memory for unread answers and for requests out of order has run out, and it has most of it.
+    Greedy,
     /// The daemon stops.
     Stopping,
     /// The protocol core failed on what came: our mistake, and the end of this connection only.
@@ -119,6 +122,7 @@ impl fmt::Display for Why {
             Self::Replaced => f.write_str("replaced by a new login, or ended by a reset"),
             Self::Stalled => f.write_str("the initiator does not read its answers"),
             Self::Slow => f.write_str("answers were read too slowly while others waited for slots"),
+            Self::Greedy => f.write_str("of all unread answers and requests out of order most were its own"),
             Self::Stopping => f.write_str("the target stops"),
             Self::Broken => f.write_str("internal error"),
         }

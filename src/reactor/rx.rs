@@ -106,6 +106,7 @@ impl<D: Driver> Reactor<D> {
             None => Err(Why::Broken),
         };
         conn.recv = Some(recv);
+        self.settle_beside(id);
         self.mark_dirty(id);
         match result {
             Ok((read_on, moved)) => {

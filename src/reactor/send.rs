@@ -40,6 +40,7 @@ impl<D: Driver> Reactor<D> {
 
     /// True: it stays in the list.
     fn flush(&mut self, id: ConnId) -> bool {
+        self.settle_beside(id);
         let now = self.world.driver.now();
         let low = self.world.pool.is_low();
         let no_room = self.world.driver.room() == 0;
@@ -149,6 +150,7 @@ impl<D: Driver> Reactor<D> {
         if !conn.tx.is_empty() {
             self.mark_dirty(id);
         }
+        self.settle_beside(id);
         self.resume_reading(id);
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded};
 use slab::Slab;
 
+use super::beside::Beside;
 use super::conn::Conns;
 use super::fair::Shortage;
 use super::gates::Gates;
@@ -224,6 +225,7 @@ impl Seed {
             sessions: 0,
             shortage: Shortage::default(),
             scratch: vec![0; SCRATCH],
+            beside: Beside::default(),
             #[cfg(test)]
             heard: Vec::new(),
             counters: Counters::default(),

@@ -33,6 +33,8 @@ pub struct Counters {
     pub recvs: u64,
     /// Connections that were closed because nothing could be sent on them for too long.
     pub stalled: u64,
+    /// Connections that were closed because memory beside slots had run out and they had most of it.
+    pub greedy: u64,
     /// Commands that were aborted because their data did not come while others waited for slots.
     pub lapsed: u64,
 }

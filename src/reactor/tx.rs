@@ -35,6 +35,8 @@ pub(super) struct Tx {
     spare: Option<Box<SendOp>>,
     /// What is to be done when the send under way has gone.
     flying: Vec<After>,
+    /// Bytes of headers in it.
+    flying_headers: usize,
     /// Whether a send is under way, and when it last made progress.
     pub(super) busy: bool,
     pub(super) progress: u64,
@@ -54,6 +56,7 @@ impl Tx {
             since: 0,
             spare: None,
             flying: Vec::new(),
+            flying_headers: 0,
             busy: false,
             progress: 0,
             began: 0,
@@ -93,6 +96,12 @@ impl Tx {
         self.filling.as_ref().map_or(0, |op| op.headers())
     }
 
+    /// Bytes of headers that wait or are under way.
+    #[inline]
+    pub(super) fn memory(&self) -> usize {
+        self.backlog() + self.flying_headers
+    }
+
     /// Nothing waits. (A send may be under way.)
     pub(super) fn is_empty(&self) -> bool {
         self.waiting == 0
@@ -117,6 +126,7 @@ impl Tx {
     pub(super) fn take(&mut self, now: u64) -> Option<Box<SendOp>> {
         let op = self.filling.take()?;
         std::mem::swap(&mut self.afters, &mut self.flying);
+        self.flying_headers = op.headers();
         self.waiting = 0;
         self.busy = true;
         self.progress = now;
@@ -127,6 +137,7 @@ impl Tx {
     /// The send under way is over; what is to be done now. Give the list back with [`Tx::keep`].
     pub(super) fn landed(&mut self, mut op: Box<SendOp>) -> Vec<After> {
         self.busy = false;
+        self.flying_headers = 0;
         let most = |used: usize, room: usize, most| if used < room / 4 { most } else { usize::MAX };
         let headers = most(op.headers(), op.room_for_headers(), USUAL_HEADERS);
         let parts = most(op.parts(), op.room_for_parts(), MOST_PARTS);
@@ -146,6 +157,11 @@ impl Tx {
     /// Keeps the room of an empty list.
     pub(super) fn keep(&mut self, afters: Vec<After>) {
         self.flying = afters;
+    }
+
+    /// Nothing more is to be sent: headers that wait are forgotten, what was to be done is not.
+    pub(super) fn fall_silent(&mut self) {
+        self.filling = None;
     }
 
     /// The connection is gone: everything that was to be done, sent or not.

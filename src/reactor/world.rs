@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use slab::Slab;
 
+use super::beside::Beside;
 use super::disk::{Client, Job, JobId};
 use super::drain::Drain;
 use super::enclose::Enclosure;
@@ -64,6 +65,8 @@ pub(super) struct World<D> {
     /// Who found no slot lately.
     pub(super) shortage: Shortage,
     pub(super) scratch: Vec<u8>,
+    /// Memory that connections use beside slots.
+    pub(super) beside: Beside,
     /// What tasks were told of their requests, for simulations that play tasks.
     #[cfg(test)]
     pub(super) heard: Vec<(Client, Result<(), Failure>)>,

@@ -9,7 +9,7 @@ use arrayvec::ArrayVec;
 use zerocopy::big_endian::{U32, U64};
 
 use super::host::{After, Body, Claim, DiskOp, Host};
-use super::rx::MAX_BACKLOG;
+use super::rx::is_backed_up;
 use super::task::{MAX_SLOTS, Task, Work};
 use super::{SEGMENT, Session};
 use crate::ids::{BufId, TaskId};
@@ -154,7 +154,7 @@ impl Session {
 
     /// The next segment of a medium that is memory, if any is left; the one after it follows when this has been sent.
     pub fn proceed<H: Host>(&mut self, h: &mut H, id: TaskId) {
-        if h.backlog() > MAX_BACKLOG {
+        if is_backed_up(h) {
             return self.unsent.push_back(id);
         }
         let Some(Task { lu, work: Work::Reading(reading), .. }) = self.tasks.get(id) else { return };
@@ -187,7 +187,7 @@ impl Session {
 
     /// Answers have left: data that was held back follows, first come first served.
     pub fn send_on<H: Host>(&mut self, h: &mut H) {
-        while h.backlog() <= MAX_BACKLOG {
+        while !is_backed_up(h) {
             let Some(id) = self.unsent.pop_front() else { return };
             match self.tasks.get(id).map(|t| &t.work) {
                 Some(Work::Reading(reading)) if reading.uses_slots() => self.send_ready(h, id),
@@ -229,7 +229,7 @@ impl Session {
 
     fn send_ready<H: Host>(&mut self, h: &mut H, id: TaskId) {
         while let Some(Task { work: Work::Reading(reading), .. }) = self.tasks.get_mut(id) {
-            if h.backlog() > MAX_BACKLOG {
+            if is_backed_up(h) {
                 return self.unsent.push_back(id);
             }
             let Some(part) = reading.take_ready() else { return };

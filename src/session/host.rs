@@ -233,6 +233,8 @@ pub trait Host {
     fn copy_in(&mut self, buf: BufId, at: u32, from: &[u8]);
     /// Bytes of headers that wait to be sent.
     fn backlog(&self) -> usize;
+    /// Whether memory for answers that wait and for requests out of order is short: all sessions share it.
+    fn is_crowded(&self) -> bool;
     /// Whether commands should be held back: slots are short.
     fn is_low(&self) -> bool;
     /// A large byte buffer for answers that are made, not read (≥ 64 KiB); given back with [`Host::give_scratch`].

@@ -94,6 +94,11 @@ impl Held {
         self.early.iter_mut().find(writes)
     }
 
+    /// Bytes of them.
+    pub(super) fn size(&self) -> usize {
+        self.bytes
+    }
+
     fn keep(&mut self, pdu: Whole) {
         self.bytes += pdu.size();
         if pdu.bhs.opcode() != Opcode::DATA_OUT {
@@ -180,7 +185,7 @@ impl Session {
         if self.held.bytes + size > HELD_MAX {
             return Err(TOO_MUCH_HELD);
         }
-        self.rx.gathered.clear();
+        self.rx.gathered = Vec::new();
         self.rx.gathered_ahs.clear();
         self.rx.gathered_ahs.extend_from_slice(ahs);
         Ok(Dest::Gather)
@@ -191,7 +196,10 @@ impl Session {
         if !intact && bhs.opcode() != Opcode::DATA_OUT {
             return self.reject(h, bhs, RejectReason::DATA_DIGEST_ERROR);
         }
-        let (ahs, data) = (std::mem::take(&mut self.rx.gathered_ahs), std::mem::take(&mut self.rx.gathered));
+        let (ahs, mut data) =
+            (std::mem::take(&mut self.rx.gathered_ahs), std::mem::take(&mut self.rx.gathered));
+        // It is counted by its length.
+        data.shrink_to_fit();
         self.held.keep(Whole { bhs: *bhs, ahs, data, intact });
     }
 

@@ -19,7 +19,10 @@ pub const MAX_HEADERS: usize = BHS_LEN + 255 * 4 + DIGEST_LEN;
 
 /// Answers to the initiator that may wait to be sent before its requests are left unread, and before more data is cut
 /// into PDUs for it, bytes of headers.
-pub(super) const MAX_BACKLOG: usize = 64 << 10;
+const MAX_BACKLOG: usize = 64 << 10;
+
+/// The same while memory for what waits is short: a full queue of answers.
+const FEW: usize = 16 << 10;
 
 /// The same where requests must be read on all the same, for all answers but those to commands: what data was asked for
 /// must come through, and task management too. It holds the longest ping and the headers of a segment cut small; who
@@ -176,7 +179,7 @@ impl Session {
             let rest = &bytes[used..];
             let step = match self.rx.open {
                 Some(_) => self.payload(h, rest)?,
-                None if self.holds_off(h.backlog())? => {
+                None if self.holds_off(h)? => {
                     read_on = false;
                     None
                 }
@@ -194,17 +197,26 @@ impl Session {
         Ok(Input { used, read_on: read_on && self.closing.is_none() })
     }
 
+    /// Bytes of memory beside slots that requests use: those that came before their turn, and pings and texts.
+    #[inline]
+    pub fn beside(&self) -> usize {
+        self.held.size() + self.rx.gathered.capacity() + self.text.size()
+    }
+
     /// What comes next is to be read although answers wait to be sent: some requests at least.
     pub fn insist(&mut self) {
         self.insisted = true;
     }
 
     /// Whether the next request is left unread until answers have left. Not while data is awaited: it may be next.
-    fn holds_off(&self, backlog: usize) -> Result<bool, Close> {
-        if backlog > MAX_BACKLOG && backlog > self.most_backlog() {
+    fn holds_off<H: Host>(&self, h: &H) -> Result<bool, Close> {
+        if !is_backed_up(h) {
+            return Ok(false);
+        }
+        if h.backlog() > self.most_backlog() {
             return Err(Close::Unread);
         }
-        Ok(backlog > MAX_BACKLOG && !self.insisted && !self.awaits_data())
+        Ok(!self.insisted && !self.awaits_data())
     }
 
     /// What an initiator that keeps to its window can make wait at the very most: a window of commands that are answered
@@ -328,6 +340,13 @@ impl Session {
             _ => None,
         }
     }
+}
+
+/// Whether so much waits to be sent that no more is to be added.
+#[inline]
+pub(super) fn is_backed_up<H: Host>(h: &H) -> bool {
+    let backlog = h.backlog();
+    backlog > FEW && (backlog > MAX_BACKLOG || h.is_crowded())
 }
 
 fn check_header_digest(header: &[u8], wire: &[u8]) -> Result<(), Close> {

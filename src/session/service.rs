@@ -30,10 +30,17 @@ pub(super) struct Text {
     answer: Vec<u8>,
 }
 
+impl Text {
+    /// Bytes of both.
+    pub(super) fn size(&self) -> usize {
+        self.request.len() + self.answer.len()
+    }
+}
+
 impl Session {
     /// A NOP-Out or Text Request header: where its payload goes.
     pub(super) fn gather(&mut self, len: usize) -> Result<Dest, Close> {
-        self.rx.gathered.clear();
+        self.rx.gathered = Vec::new();
         if len > SEGMENT as usize {
             return self.give_up("ping or text data too long");
         }

@@ -313,6 +313,8 @@ impl Session {
     /// Aborts everything: the session ends. Slots that are free of the kernel go back.
     pub fn abort_all<H: Host>(&mut self, h: &mut H) {
         self.held.clear();
+        self.rx.gathered = Vec::new();
+        self.text = Default::default();
         self.abort_those(h, |_| true);
     }
 

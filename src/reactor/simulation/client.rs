@@ -288,6 +288,11 @@ impl Client {
         }
     }
 
+    /// A request never comes, though its number is used: what follows must wait for it.
+    pub(super) fn leave_gap(&mut self) {
+        self.cmd_sn = self.cmd_sn.next();
+    }
+
     /// Sends nothing of what is still to be sent of any command.
     pub(super) fn stall(&mut self) {
         self.bursts.clear();

@@ -38,6 +38,7 @@ mod erasures;
 mod fairness;
 mod faults;
 mod fences;
+mod greed;
 mod hangs;
 mod history;
 mod load;

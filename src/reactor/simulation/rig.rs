@@ -397,6 +397,7 @@ impl Rig {
                 let w = &r.world;
                 let units_rest = w.units.iter().all(Unit::is_at_rest);
                 r.conns.len() == 0
+                    && w.beside.used() == 0
                     && w.jobs.is_empty()
                     && w.pool.taken() == 0
                     && w.gates.is_empty()

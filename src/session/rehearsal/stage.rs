@@ -207,6 +207,10 @@ impl Host for Stage {
         self.backlog
     }
 
+    fn is_crowded(&self) -> bool {
+        self.slots.is_low()
+    }
+
     fn is_low(&self) -> bool {
         self.slots.is_low()
     }
