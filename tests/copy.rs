@@ -464,13 +464,42 @@ fn a_write_by_token_in_the_background() {
     }
 }
 
-/// Files that share extents: `RINGTGT_CLONE_DIR` names a directory on a file system that can (XFS, btrfs).
+/// A file system whose files can share extents; gone with the test. Needs root.
+struct SharingFs {
+    at: tempfile::TempDir,
+    _image: tempfile::NamedTempFile,
+}
+
+impl SharingFs {
+    fn new() -> Self {
+        let (at, image) =
+            (tempfile::tempdir().expect("a directory"), tempfile::NamedTempFile::new().expect("a file"));
+        image.as_file().set_len(512 << 20).expect("room");
+        let path = image.path().to_str().expect("a path");
+        for args in [
+            &["mkfs.xfs", "-q", path][..],
+            &["mount", "-o", "loop", path, at.path().to_str().expect("a path")],
+        ] {
+            let ended =
+                Command::new(args[0]).args(&args[1..]).env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin").status();
+            assert!(ended.expect(args[0]).success(), "this test mounts an XFS, for which it must be root");
+        }
+        Self { at, _image: image }
+    }
+}
+
+impl Drop for SharingFs {
+    fn drop(&mut self) {
+        // Lazily: the daemon may not be quite gone.
+        let _ = Command::new("umount").arg("-l").arg(self.at.path()).status();
+    }
+}
+
 #[test]
-#[ignore = "needs RINGTGT_CLONE_DIR on a file system whose files can share extents"]
 fn files_share_what_is_copied() {
-    let top = std::env::var("RINGTGT_CLONE_DIR").expect("RINGTGT_CLONE_DIR");
-    let dir = tempfile::tempdir_in(top).expect("a directory there");
-    let store = |name: &str| format!("{}:64M", dir.path().join(name).display());
+    let fs = SharingFs::new();
+    let dir = fs.at.path();
+    let store = |name: &str| format!("{}:64M", dir.join(name).display());
     let daemon = Daemon::serve(&["--reactors", "2", "--block-size", "512", &store("a"), &store("b")]);
     let mut i = login(&daemon, 1, 2);
     let data = pattern(2, 8192);
@@ -478,7 +507,7 @@ fn files_share_what_is_copied() {
         write(&mut i, 0, part * 8192, &data);
     }
     let shared = |name: &str| {
-        let out = Command::new("filefrag").arg("-v").arg(dir.path().join(name)).output().expect("filefrag");
+        let out = Command::new("filefrag").arg("-v").arg(dir.join(name)).output().expect("filefrag");
         String::from_utf8_lossy(&out.stdout).matches("shared").count()
     };
     assert_eq!(shared("b"), 0);
