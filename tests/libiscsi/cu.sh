@@ -10,7 +10,7 @@ outcome() {
 	local name=$1 rc=0 seconds=${CU_SECONDS:-60}
 	shift
 	# It looks once a minute whether the operation has ended.
-	[ "$name" != SCSI.Sanitize.Reset ] || seconds=300
+	[ "$name" != SCSI.Sanitize.Reset ] || seconds=600
 	timeout -k 2 "$seconds" iscsi-test-cu --dataloss --allow-sanitize -f -v -V -t "$name" "$@" >"$WORK/cu" 2>&1 || rc=$?
 	if [ $rc -eq 124 ] || [ $rc -eq 137 ]; then
 		echo failed
