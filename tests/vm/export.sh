@@ -10,6 +10,7 @@
 #   void     keeps nothing, and says that it writes atomically
 #   elastic  is as large as its file
 #   tools    for the commands that people send by hand; its LUN 1 is the disk lun1, with a removable medium
+#   alua     (ringtgt only) two ports of different target port groups: 3261 over IPv4, and 3262 over IPv6, the better one
 # All let $EXPORT_INITIATOR in; io and tools $EXPORT_OTHER, too.
 EXPORT_IQN=iqn.2023-03.sample.ec2
 EXPORT_INITIATOR=$EXPORT_IQN:sample-initiator
@@ -75,6 +76,33 @@ export_config() {
 			;;
 		esac
 	done
+	cat <<-TOML
+		[[backstore]]
+		kind = "fileio"
+		name = "alua-bs"
+		path = "$WORK/alua.img"
+		size = "1G"
+		[[backstore.alua.group]]
+		name = "default_tg_pt_gp"
+		access = "both"
+		state = "active/non-optimized"
+		[[backstore.alua.group]]
+		name = "second"
+		id = 1
+		access = "both"
+		[[target]]
+		iqn = "$EXPORT_IQN:alua"
+		[[target.tpg]]
+		tag = 1
+		portals = ["0.0.0.0:3261"]
+		lun = [{ lun = 0, backstore = "alua-bs" }]
+		acl = [{ initiator = "$EXPORT_INITIATOR" }]
+		[[target.tpg]]
+		tag = 2
+		portals = ["[::]:3262"]
+		lun = [{ lun = 0, backstore = "alua-bs", alua_group = "second" }]
+		acl = [{ initiator = "$EXPORT_INITIATOR" }]
+	TOML
 }
 export_ringtgt() {
 	export_config >"$WORK/ringtgt.toml"
