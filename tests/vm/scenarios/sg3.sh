@@ -233,12 +233,8 @@ else
 fi
 
 # --- ports (multipath-alua.sh has two of them) ---
-if sg_inq "$disk" | grep -q 'TPGS=0'; then
-	tool sg_rtpg "no groups are offered: ILLEGAL REQUEST" ends 5 sg_rtpg -d "$disk"
-else
-	tool sg_rtpg "one group, optimized" says 'group id : 0x0' 'access state : 0x00' -- sg_rtpg -d "$disk"
-	tool sg_stpg "refused, where only an administrator sets states" ends 5 sg_stpg --tp=0 --state=2 "$disk"
-fi
+tool sg_rtpg "one group, optimized" says 'group id : 0x0' 'access state : 0x00' -- sg_rtpg -d "$disk"
+tool sg_stpg "only an administrator sets states: ILLEGAL REQUEST" says 'Illegal request' -- sg_stpg --tp=0 --state=2 "$disk"
 
 # --- what is not a disk's, or not this one's ---
 refused() { # each is answered ILLEGAL REQUEST (5), or 9: INVALID COMMAND OPERATION CODE
