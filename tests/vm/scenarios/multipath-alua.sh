@@ -99,15 +99,7 @@ check "I/O goes by the first again" goes_by "$best" "$other"
 check "checked writes ended without an error" wait $fio
 quiet_map() { ! dmesg | grep -E "dev dm-[0-9]+.*error|error.*dev dm-"; }
 check "the map gave no error" quiet_map
-removed() {
-	local n
-	for n in $(seq 50); do
-		[ ! -e "$map" ] || multipath -f "$wwid" >/dev/null && return
-		sleep 0.2
-	done
-	return 1
-}
-check "the map can be removed" removed
+check "the map can be removed" map_removed
 kill $multipathd
 wait $multipathd || :
 trap - EXIT
