@@ -26,16 +26,8 @@ impl FileMedium {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn len(&self) -> io::Result<u64> {
+    pub fn bytes(&self) -> io::Result<u64> {
         if self.is_block { sys::block_len(self.file.as_fd()) } else { Ok(self.file.metadata()?.len()) }
-    }
-
-    /// Whether it has no bytes.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn is_empty(&self) -> io::Result<bool> {
-        self.len().map(|len| len == 0)
     }
 }
 
@@ -46,7 +38,7 @@ impl Backing {
     /// The kernel's.
     pub fn length(&self) -> io::Result<Option<Length>> {
         let Medium::File(medium) = &self.medium else { return Ok(None) };
-        medium.len().map(|len| Some(Length::of(len, self.block_size.into(), self.fixed)))
+        medium.bytes().map(|len| Some(Length::of(len, self.block_size.into(), self.fixed)))
     }
 
     /// What space it takes and what is left for it, in threshold sets; nothing where that is not known.

@@ -266,7 +266,7 @@ impl Store {
     /// the kernel.
     pub fn cause(&self, fault: Fault, end: u64) -> Fault {
         let Some(medium) = self.file_medium() else { return fault };
-        match medium.len() {
+        match medium.bytes() {
             Ok(0) if medium.is_block => Fault::Gone,
             Ok(len) if end <= len.min(self.bytes) => fault,
             Ok(_) => Fault::Beyond,
