@@ -143,10 +143,10 @@ const CACHING: Page = Page {
     ..page(&[0x08, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
 };
 
-/// 0Ah, Control (SPC-5 section 7.5.13). TST 001b: each I_T nexus has its own task set. GLTSD: no
-/// log parameters are saved. QUEUE ALGORITHM MODIFIER 1h: SIMPLE commands may be reordered; 0h: they are not. QERR 00b:
-/// a failed command ends no other; 01b and 11b, which are the same here: it ends those of its nexus. TAS: whoever loses tasks by another's doing is told by the status TASK ABORTED, unless that is
-/// switched off; then a unit attention tells it.
+/// 0Ah, Control (SPC-5 section 7.5.13). TST 001b: each I_T nexus has its own task set. GLTSD: no log parameters are
+/// saved. QUEUE ALGORITHM MODIFIER 1h: SIMPLE commands may be reordered; 0h: they are not. QERR 00b: a failed command
+/// ends no other; 01b and 11b, which are the same here: it ends those of its nexus. TAS: whoever loses tasks by
+/// another's doing is told by the status TASK ABORTED, unless that is switched off; then a unit attention tells it.
 const CONTROL: Page = Page {
     knobs: &[
         Knob {
