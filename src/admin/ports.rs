@@ -69,20 +69,11 @@ fn groups(targets: &[Target]) -> impl Iterator<Item = (&str, &Tpg)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::{Auth, TpgParams};
 
     /// Targets by name, with the tags of their groups and the numbers that were chosen.
     fn targets(list: &[(&str, &[(u16, u16)])]) -> Vec<Target> {
-        let tpg = |&(tag, relative_port): &(u16, u16)| Tpg {
-            tag,
-            relative_port,
-            portals: vec![],
-            params: TpgParams::default(),
-            luns: vec![],
-            acls: vec![],
-            open: true,
-            auth: Auth::default(),
-        };
+        let tpg =
+            |&(tag, relative_port): &(u16, u16)| Tpg { tag, relative_port, open: true, ..Tpg::default() };
         let target = |(iqn, tpgs): &(&str, &[(u16, u16)])| Target {
             iqn: (*iqn).into(),
             alias: None,

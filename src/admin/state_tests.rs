@@ -29,19 +29,10 @@ fn an_identity_is_kept() {
 
 #[test]
 fn ports_keep_their_numbers() {
-    use crate::target::{Auth, Target, Tpg, TpgParams};
+    use crate::target::{Target, Tpg};
     let (_dir, state) = state();
     let number = |tags: &[u16]| {
-        let tpg = |&tag: &u16| Tpg {
-            tag,
-            relative_port: 0,
-            portals: vec![],
-            params: TpgParams::default(),
-            luns: vec![],
-            acls: vec![],
-            open: true,
-            auth: Auth::default(),
-        };
+        let tpg = |&tag: &u16| Tpg { tag, open: true, ..Tpg::default() };
         let tpgs = tags.iter().map(tpg).collect();
         let mut targets = [Target { iqn: "iqn.t".into(), alias: None, redirect: None, tpgs }];
         state.number_ports(&mut targets).unwrap();

@@ -342,7 +342,7 @@ mod tests {
 
     use super::*;
     use crate::session::login::{Login, LoginReply};
-    use crate::target::{Auth, Catalog, Target, Tpg, TpgParams};
+    use crate::target::{Auth, Catalog, Target, Tpg};
 
     const TARGET: &str = "iqn.2026-01.a.target:disk";
 
@@ -355,11 +355,9 @@ mod tests {
             tag: 5,
             relative_port: 1,
             portals: vec!["0.0.0.0:3260".parse().unwrap()],
-            params: TpgParams::default(),
-            luns: vec![],
-            acls: vec![],
             open: true,
             auth,
+            ..Tpg::default()
         };
         let target = Target { iqn: TARGET.into(), alias: None, redirect: None, tpgs: vec![group] };
         Arc::new(Catalog { targets: vec![Arc::new(target)], ..Catalog::default() })

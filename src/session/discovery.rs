@@ -145,7 +145,7 @@ mod tests {
 
     use super::*;
     use crate::session::keys::{Negotiated, SessionType};
-    use crate::target::{Acl, Auth, Discovery, TpgParams};
+    use crate::target::{Acl, Auth, Discovery};
 
     const INITIATOR: &str = "iqn.2026-01.a.initiator:one";
 
@@ -155,11 +155,9 @@ mod tests {
             tag,
             relative_port: tag,
             portals: portals.iter().map(|p| p.parse().unwrap()).collect(),
-            params: TpgParams::default(),
-            luns: vec![],
             acls: if tag == 9 { vec![acl] } else { vec![] },
             open,
-            auth: Auth::default(),
+            ..Tpg::default()
         }
     }
 

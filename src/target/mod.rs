@@ -59,7 +59,7 @@ pub struct Target {
 }
 
 /// A target portal group: the portals through which one session may come, and what it sees there.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Tpg {
     /// Target portal group tag (RFC 7143 section 13.9).
     pub tag: u16,
@@ -272,11 +272,10 @@ mod tests {
             tag: 1,
             relative_port: 1,
             portals: vec!["0.0.0.0:3260".parse().unwrap()],
-            params: TpgParams::default(),
             luns: vec![Lun { lun: 0, lu: LuId(0), read_only: false, group: 0 }],
             acls: vec![Acl { initiator: "iqn.2026-01.a:b".into(), auth: Auth::default(), luns: vec![] }],
             open,
-            auth: Auth::default(),
+            ..Tpg::default()
         }
     }
 

@@ -26,7 +26,7 @@ use crate::scsi::{
 use crate::store::{
     Backing, BlockingPool, DiscardMethod, FileMedium, Jobs, Medium, Reach, Store, StoreKind, zero_region,
 };
-use crate::target::{Auth, Catalog, Lun, Target, Tpg, TpgParams};
+use crate::target::{Catalog, Lun, Target, Tpg, TpgParams};
 
 /// The name of the one target.
 pub(super) const TARGET: &str = "iqn.2026-01.org.example:target";
@@ -206,9 +206,8 @@ fn catalog(addresses: [SocketAddr; 2], plan: &Plan) -> Arc<Catalog> {
         portals: vec![addresses[usize::from(group)]],
         params: plan.params.clone(),
         luns: (0..plan.disks.len()).map(|n| lun(n, group)).collect(),
-        acls: Vec::new(),
         open: true,
-        auth: Auth::default(),
+        ..Tpg::default()
     };
     let target = Target {
         iqn: TARGET.into(),

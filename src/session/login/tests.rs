@@ -46,7 +46,7 @@ fn catalog(auth: Auth, params: TpgParams) -> Catalog {
         luns: vec![lun(0)],
         acls: vec![Acl { initiator: INITIATOR.into(), auth, luns: vec![lun(3)] }],
         open: false,
-        auth: Auth::default(),
+        ..Tpg::default()
     };
     let elsewhere = Target {
         iqn: "iqn.2026-01.a.target:elsewhere".into(),
@@ -60,16 +60,7 @@ fn catalog(auth: Auth, params: TpgParams) -> Catalog {
 }
 
 fn open_group() -> Tpg {
-    Tpg {
-        tag: 1,
-        relative_port: 2,
-        portals: vec![],
-        params: TpgParams::default(),
-        luns: vec![],
-        acls: vec![],
-        open: true,
-        auth: Auth::default(),
-    }
+    Tpg { tag: 1, relative_port: 2, open: true, ..Tpg::default() }
 }
 
 /// An initiator that says what it is told to say, and checks the numbers of every answer.

@@ -33,7 +33,7 @@ use super::tmf::{Aborted, Ending};
 use super::{Close, Session};
 use crate::ids::{BufId, LuId};
 use crate::scsi::{Asc, Failure, Sense, SharedOp};
-use crate::target::{Auth, Catalog, Lun, Target, Tpg, TpgParams};
+use crate::target::{Catalog, Lun, Target, Tpg, TpgParams};
 
 /// Bytes of staging, as the reactor has it.
 const STAGING: usize = 16 << 10;
@@ -104,9 +104,8 @@ fn catalog(window: u32) -> Arc<Catalog> {
             ..TpgParams::default()
         },
         luns: vec![lun(0), lun(1), lun(2)],
-        acls: vec![],
         open: true,
-        auth: Auth::default(),
+        ..Tpg::default()
     };
     // Many names, so that an answer to SendTargets can be longer than a PDU.
     let target = |n: u32, tpgs| {
@@ -125,16 +124,7 @@ fn catalog(window: u32) -> Arc<Catalog> {
 }
 
 fn another() -> Tpg {
-    Tpg {
-        tag: 1,
-        relative_port: 2,
-        portals: vec![([0, 0, 0, 0], 3260).into()],
-        params: TpgParams::default(),
-        luns: vec![],
-        acls: vec![],
-        open: true,
-        auth: Auth::default(),
-    }
+    Tpg { tag: 1, relative_port: 2, portals: vec![([0, 0, 0, 0], 3260).into()], open: true, ..Tpg::default() }
 }
 
 impl World {
