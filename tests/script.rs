@@ -34,6 +34,7 @@ rules! {
     abort_task_set_before_their_turn
     abort_task_that_waits_for_data
     aca_attribute_without_aca
+    ahs_that_is_cut_short_is_rejected
     another_group_is_another_session
     another_isid_is_another_session
     another_pdu_before_login_closes
@@ -131,9 +132,15 @@ rules! {
     duplicate_cmdsn_is_ignored
     duplicate_of_a_waiting_command_is_ignored
     extended_cdb_of_32_bytes
+    fast_abort_tells_other_sessions
+    fast_abort_tells_the_preempted
+    fast_abort_waits_for_no_data
     first_command_sees_power_on
     format_in_progress
     format_initializes_all_blocks
+    function_does_not_wait_for_ever
+    function_leaves_what_comes_after_it
+    function_waits_for_missing_commands
     functions_of_rfc_7144_need_their_level
     half_a_pdu_and_then_nothing
     head_of_queue_passes
@@ -319,6 +326,7 @@ rules! {
     spec_i_pt_registers_other_ports
     standby_serves_reservations
     target_cold_reset
+    target_reset_counts_missing_commands_as_received
     target_warm_reset
     task_attributes_are_claimed
     task_reassign_is_not_supported

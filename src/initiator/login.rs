@@ -57,7 +57,13 @@ impl LoginOptions {
             tsih: 0,
             cid: 0,
             cmd_sn: 1,
-            wishes: Wishes { header_digest: DIGEST_NONE, data_digest: DIGEST_NONE, ..Wishes::default() },
+            wishes: Wishes {
+                header_digest: DIGEST_NONE,
+                data_digest: DIGEST_NONE,
+                // What has been asked for is sent, whatever function is on its way.
+                task_reporting: &["ResponseFence", "RFC3720"],
+                ..Wishes::default()
+            },
             chap: None,
             mutual: None,
             algorithms: vec![

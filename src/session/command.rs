@@ -48,6 +48,7 @@ impl Session {
             return Ok(Dest::Discard);
         };
         let task = self.task_of(pdu, cdb);
+        let at_once = self.begins_at_once(h, &task);
         let Some(id) = self.tasks.open(task) else {
             self.reject(h, bhs, RejectReason::TOO_MANY_IMMEDIATE);
             return Ok(Dest::Discard);
@@ -56,7 +57,9 @@ impl Session {
         if !self.unproven {
             self.take_number(bhs);
         }
-        if let Some(waits) = self.line_up(h, id) {
+        if at_once {
+            self.start_task(h, id);
+        } else if let Some(waits) = self.line_up(h, id) {
             return Ok(waits);
         }
         Ok(if pdu.data_len() > 0 { self.immediate_dest(id, pdu.data_len() as u32) } else { Dest::Discard })
@@ -75,6 +78,7 @@ impl Session {
             writes: pdu.flags & flags::WRITE != 0,
             cdb,
             attribute: Attribute::of(pdu.flags),
+            immediate: pdu.opcode & flags::IMMEDIATE != 0,
             doomed: false,
             begun: false,
             background: false,

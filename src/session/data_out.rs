@@ -178,7 +178,7 @@ impl Session {
 
     /// A PDU of a transfer is done with; `fin` is its F bit.
     pub(super) fn data_out_done<H: Host>(&mut self, h: &mut H, id: TaskId, solicited: Option<u8>, fin: bool) {
-        let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else {
+        let Some(Task { doomed, work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else {
             return self.dormant_data_done(h, id, fin);
         };
         if fin {
@@ -189,7 +189,8 @@ impl Session {
                 }
                 None => taking.unsolicited.take(),
             };
-            if solicited.is_some() && ended.is_some_and(|b| b.next != b.end) {
+            // What is about to be aborted may end as early as it can.
+            if solicited.is_some() && !*doomed && ended.is_some_and(|b| b.next != b.end) {
                 taking.fail(Failure::Check(INCORRECT_AMOUNT_OF_DATA));
             }
         }
@@ -238,8 +239,10 @@ impl Session {
 
     fn use_full_segments<H: Host>(&mut self, h: &mut H, id: TaskId) {
         for part in 0..MAX_SLOTS {
-            let Some(Task { lu, work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
-            if taking.failed.is_some() {
+            let Some(Task { lu, doomed, work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else {
+                return;
+            };
+            if taking.failed.is_some() || *doomed {
                 return;
             }
             let (lu, base) = (*lu, taking.base);
@@ -283,9 +286,9 @@ impl Session {
         let max_burst = self.negotiated.max_burst_length;
         loop {
             let Some(task) = self.tasks.get_mut(id) else { return };
-            let (itt, lun) = (task.itt, task.lun);
+            let (itt, lun, doomed) = (task.itt, task.lun, task.doomed);
             let Work::Taking(taking) = &mut task.work else { return };
-            let waits = taking.unsolicited.is_some() || taking.failed.is_some();
+            let waits = taking.unsolicited.is_some() || taking.failed.is_some() || doomed;
             if waits || taking.bursts.len() >= allowed || taking.asked >= taking.assigned {
                 return;
             }

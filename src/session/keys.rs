@@ -210,7 +210,7 @@ impl From<&TpgParams> for Wishes {
             data_pdu_in_order: true,
             data_sequence_in_order: true,
             // One connection delivers in order, which is all that a response fence asks.
-            task_reporting: &["ResponseFence", "RFC3720"],
+            task_reporting: &["FastAbort", "ResponseFence", "RFC3720"],
             protocol_level: LEVEL_RFC7144,
         }
     }

@@ -24,6 +24,7 @@ pub mod keys;
 mod legacy;
 pub mod login;
 mod medium;
+mod multi;
 mod order;
 pub mod pace;
 mod patience;

@@ -207,6 +207,9 @@ impl Session {
     /// it was there.
     #[inline]
     pub(super) fn release_next<H: Host>(&mut self, h: &mut H) -> Result<bool, Close> {
+        if !self.managing.pending.is_empty() {
+            self.act_when_ready(h);
+        }
         if self.held.early.is_empty() {
             return Ok(false);
         }
@@ -234,6 +237,14 @@ impl Session {
             self.exp_cmd_sn = bhs.cmd_sn();
         }
         self.reject(h, bhs, reason);
+    }
+
+    /// Every number before `end` counts as received (section 4.2.3.3): what is held back there is passed over.
+    pub(super) fn plug(&mut self, end: Sn) {
+        while self.exp_cmd_sn.precedes(end) && end.within(self.exp_cmd_sn, self.max_cmd_sn.next()) {
+            self.held.take(self.exp_cmd_sn);
+            self.exp_cmd_sn = self.exp_cmd_sn.next();
+        }
     }
 
     /// ABORT TASK for a command that is held back: its number counts as received. Whether there was one.

@@ -8,9 +8,10 @@ use super::discovery;
 use super::host::{After, Host};
 use super::rx::Dest;
 use super::{Close, SEGMENT, Session};
+use crate::ids::LuId;
 use crate::wire::bhs::{AsyncMessage, Bhs, NopIn, NopOut, TextRequest, TextResponse};
 use crate::wire::codes::{AsyncEvent, RejectReason, TAG_NONE};
-use crate::wire::flags;
+use crate::wire::{flags, lun};
 
 /// Text of one negotiation that is gathered over several PDUs, bytes.
 const MAX_TEXT: usize = 64 << 10;
@@ -168,9 +169,25 @@ impl Session {
         self.emit(h, pdu.as_bhs(), None, After::Close);
     }
 
+    /// Tells that all tasks of a logical unit are being ended by somebody else (section 11.9, event 5), as FastAbort
+    /// wants it. The initiator stops the data that it was asked for and acknowledges by a NOP-Out; nothing is kept for
+    /// that long: transfer tags that are no more lead nowhere.
+    pub(super) fn tell_terminated<H: Host>(&mut self, h: &mut H, lu: LuId) {
+        let numbers: Vec<u16> = self.luns.iter().filter(|l| l.lu == lu).map(|l| l.lun).collect();
+        for number in numbers {
+            let mut pdu =
+                AsyncMessage { async_event: AsyncEvent::TASKS_TERMINATED.0, ..AsyncMessage::default() };
+            pdu.lun = lun::to_wire(number);
+            pdu.stat_sn = U32::new(self.next_stat_sn());
+            self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, false);
+            self.emit(h, pdu.as_bhs(), None, After::Keep);
+        }
+    }
+
     /// Time has passed: pings an initiator that is silent, gives up one that does not answer.
     pub fn tick<H: Host>(&mut self, h: &mut H) -> Result<(), Close> {
         let now = h.now();
+        self.act_when_ready(h);
         match self.pinged_at {
             Some(at) if self.last_heard > at => self.pinged_at = None,
             Some(at) if now.saturating_sub(at) > self.nop_timeout => return Err(Close::NoAnswer),

@@ -191,24 +191,19 @@ impl Tasks {
 }
 
 impl Session {
-    /// A command that was just opened takes its place in its task set: it begins, or it waits. Where its immediate data
-    /// goes when it waits.
+    /// Whether a command begins when it comes, because it is as SIMPLE as all the others.
     #[inline]
-    pub(super) fn line_up<H: Host>(&mut self, h: &mut H, id: TaskId) -> Option<Dest> {
-        let task = self.tasks.get(id)?;
-        let restricted = h.lu(task.lu).is_some_and(|lu| lu.state.mode.current.restricted_reordering);
-        if task.attribute == Attribute::Simple && !restricted && self.sets.are_plain() {
-            self.start_task(h, id);
-            return None;
-        }
-        self.line_up_by_attribute(h, id, restricted)
+    pub(super) fn begins_at_once<H: Host>(&self, h: &H, task: &Task) -> bool {
+        task.attribute == Attribute::Simple && self.sets.are_plain() && !is_restricted(h, task.lu)
     }
 
-    /// With restricted reordering (QUEUE ALGORITHM MODIFIER 0h of the Control mode page) whatever is SIMPLE counts as
-    /// ORDERED: that is what the medium must look like then.
+    /// A command that was just opened takes its place in its task set: it begins, or it waits. Where its immediate data
+    /// goes when it waits. With restricted reordering whatever is SIMPLE counts as ORDERED: that is what the medium must
+    /// look like then.
     #[cold]
-    fn line_up_by_attribute<H: Host>(&mut self, h: &mut H, id: TaskId, restricted: bool) -> Option<Dest> {
+    pub(super) fn line_up<H: Host>(&mut self, h: &mut H, id: TaskId) -> Option<Dest> {
         let task = self.tasks.get_mut(id)?;
+        let restricted = is_restricted(h, task.lu);
         if task.map.is_none() {
             task.attribute = Attribute::Simple;
             self.start_task(h, id);
@@ -346,4 +341,9 @@ impl Session {
         }
         self.data_out_done(h, id, None, true);
     }
+}
+
+/// QUEUE ALGORITHM MODIFIER 0h of the Control mode page (SPC-5 section 7.5.13).
+fn is_restricted<H: Host>(h: &H, lu: LuId) -> bool {
+    h.lu(lu).is_some_and(|lu| lu.state.mode.current.restricted_reordering)
 }

@@ -41,7 +41,9 @@ pub(super) struct Task {
     pub(super) writes: bool,
     pub(super) cdb: ArrayVec<u8, MAX_CDB>,
     pub(super) attribute: Attribute,
-    /// A reset that this very session asked for will end it, without an answer.
+    /// It came without a number of its own.
+    pub(super) immediate: bool,
+    /// A function that this very session asked for will end it, without an answer.
     pub(super) doomed: bool,
     /// Some of its disk requests have succeeded.
     pub(super) begun: bool,
@@ -227,6 +229,7 @@ mod tests {
             doomed: false,
             begun: false,
             attribute: Attribute::Simple,
+            immediate: false,
             background: false,
             work: Work::Fresh,
         }

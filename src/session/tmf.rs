@@ -6,7 +6,8 @@
 use zerocopy::big_endian::U32;
 
 use super::host::{After, Host, Manage};
-use super::keys::LEVEL_RFC7144;
+use super::keys::{LEVEL_RFC7144, TaskReporting};
+use super::multi::{Pending, Scope};
 use super::task::{Task, Work};
 use super::{Close, MappedLun, Session};
 use crate::ids::{LuId, TaskId};
@@ -29,6 +30,8 @@ pub(super) enum Answer {
         itt: u32,
         response: TmfResponse,
         then_close: bool,
+        /// It is the answer to a reset.
+        resets: bool,
     },
     Logout {
         itt: u32,
@@ -69,6 +72,8 @@ pub enum Aborted {
 #[derive(Debug, Default)]
 pub(super) struct Managing {
     waiting: Vec<(u32, Answer)>,
+    /// Functions that have not acted yet.
+    pub(super) pending: Vec<Pending>,
     /// Tasks that another nexus ended and that are yet to be answered.
     aborted: Vec<Ended>,
     endings: u32,
@@ -79,50 +84,29 @@ impl Session {
     /// A Task Management Function Request.
     pub(super) fn task_management<H: Host>(&mut self, h: &mut H, bhs: &Bhs) {
         let pdu = TaskMgmtRequest::from_bhs(bhs.as_bhs());
-        if self.discovery || self.is_managing_most() {
+        if self.discovery {
             return self.reject(h, bhs, RejectReason::COMMAND_NOT_SUPPORTED);
         }
         self.take_number(bhs);
-        let (itt, end) = (pdu.itt.get(), Sn(pdu.cmd_sn.get()));
+        let itt = pdu.itt.get();
+        if self.is_managing_most() {
+            return self.answer_tmf(h, itt, TmfResponse::REJECTED, After::Keep);
+        }
         match TmfFunction(pdu.flags & flags::FUNCTION_MASK) {
             function if function.0 >= TmfFunction::QUERY_TASK.0 => self.newer_function(h, pdu, function),
             function if is_of_a_unit(function) => match self.mapped(pdu).map(|l| l.lu) {
-                Some(lu) => self.unit_function(h, pdu, function, lu),
+                Some(lu) if function == TmfFunction::ABORT_TASK => self.abort_one(h, pdu, lu),
+                // Each nexus has a task set of its own, so that to clear it and to abort in it are the same.
+                Some(lu) => self.end_many(h, pdu, Scope::Unit(lu)),
                 None => self.answer_tmf(h, itt, TmfResponse::LUN_DOES_NOT_EXIST, After::Keep),
             },
-            TmfFunction::TARGET_WARM_RESET => {
-                self.doom(end, |_| true);
-                let what = self.target_reset(false);
-                self.manage_then(h, what, Answer::complete(itt));
-            }
-            TmfFunction::TARGET_COLD_RESET => {
-                self.doom(end, |_| true);
-                let answer = Answer::Tmf { itt, response: TmfResponse::COMPLETE, then_close: true };
-                let what = self.target_reset(true);
-                self.manage_then(h, what, answer);
+            TmfFunction::TARGET_WARM_RESET | TmfFunction::TARGET_COLD_RESET => {
+                self.end_many(h, pdu, Scope::Session);
             }
             TmfFunction::TASK_REASSIGN => {
                 self.answer_tmf(h, itt, TmfResponse::REASSIGNMENT_NOT_SUPPORTED, After::Keep);
             }
             _ => self.answer_tmf(h, itt, TmfResponse::NOT_SUPPORTED, After::Keep),
-        }
-    }
-
-    /// A function on one logical unit.
-    fn unit_function<H: Host>(&mut self, h: &mut H, pdu: &TaskMgmtRequest, function: TmfFunction, lu: LuId) {
-        let (itt, end) = (pdu.itt.get(), Sn(pdu.cmd_sn.get()));
-        match function {
-            TmfFunction::ABORT_TASK => self.abort_one(h, pdu, lu),
-            TmfFunction::LOGICAL_UNIT_RESET => {
-                self.doom(end, |l| l == lu);
-                self.manage_then(h, Manage::LuReset(lu), Answer::complete(itt));
-            }
-            // Each nexus has a task set of its own, so that to clear it and to abort in it are the same.
-            _ => {
-                self.abort_held_where(end, |l| l == lu);
-                self.abort_where(h, |l| l == lu);
-                self.manage_then(h, Manage::Fence, Answer::complete(itt));
-            }
         }
     }
 
@@ -133,22 +117,13 @@ impl Session {
             return self.answer_tmf(h, itt, TmfResponse::NOT_SUPPORTED, After::Keep);
         }
         match function {
-            TmfFunction::I_T_NEXUS_RESET => self.reset_nexus(h, pdu),
+            TmfFunction::I_T_NEXUS_RESET => self.end_many(h, pdu, Scope::Session),
             TmfFunction::QUERY_TASK | TmfFunction::QUERY_TASK_SET | TmfFunction::QUERY_ASYNCHRONOUS_EVENT => {
                 let found = self.mapped(pdu).map(|l| self.find(pdu, function, l));
                 self.answer_query(h, itt, found);
             }
             _ => self.answer_tmf(h, itt, TmfResponse::NOT_SUPPORTED, After::Keep),
         }
-    }
-
-    /// What happens when the nexus is lost (SAM-5 section 6.3.4), but the session stays.
-    fn reset_nexus<H: Host>(&mut self, h: &mut H, pdu: &TaskMgmtRequest) {
-        self.abort_held_where(Sn(pdu.cmd_sn.get()), |_| true);
-        self.abort_where(h, |_| true);
-        self.luns.iter_mut().for_each(|l| l.attentions.raise(Asc::NEXUS_LOSS));
-        let units = self.logical_units().collect();
-        self.manage_then(h, Manage::NexusReset(units), Answer::complete(pdu.itt.get()));
     }
 
     /// What a query asks for, if it is there, as the response tells it.
@@ -160,17 +135,6 @@ impl Session {
             _ => self.tasks.iter().any(|(_, t)| t.is_in_set(unit.lu)),
         };
         there.then_some([0; 3])
-    }
-
-    /// Marks the tasks that a reset of this session ends: the function's response answers for them. What comes
-    /// between the request and the reset is ended too, but has an answer of its own.
-    fn doom(&mut self, end: Sn, which: impl Fn(LuId) -> bool) {
-        self.abort_held_where(end, &which);
-        self.tasks.iter_mut().filter(|t| which(t.lu)).for_each(|t| t.doomed = true);
-    }
-
-    fn target_reset(&self, cold: bool) -> Manage {
-        Manage::TargetReset { units: self.logical_units().collect(), cold }
     }
 
     fn mapped(&self, pdu: &TaskMgmtRequest) -> Option<&MappedLun> {
@@ -234,6 +198,9 @@ impl Session {
         self.abort_where(h, |l| l == lu);
         if others.is_empty() {
             return Aborted::Nothing;
+        }
+        if self.negotiated.task_reporting == TaskReporting::FastAbort && !self.is_resetting() {
+            self.tell_terminated(h, lu);
         }
         if !tas {
             return Aborted::Silently;
@@ -305,7 +272,7 @@ impl Session {
         self.abort_those(h, |t| t.map.is_some() && which(t.lu));
     }
 
-    fn abort_those<H: Host>(&mut self, h: &mut H, which: impl Fn(&Task) -> bool) {
+    pub(super) fn abort_those<H: Host>(&mut self, h: &mut H, which: impl Fn(&Task) -> bool) {
         let doomed: Vec<TaskId> = self.tasks.iter().filter(|(_, t)| which(t)).map(|(id, _)| id).collect();
         self.abort_tasks(h, &doomed);
     }
@@ -320,7 +287,12 @@ impl Session {
 
     /// Whether no more functions may wait.
     pub(super) fn is_managing_most(&self) -> bool {
-        self.managing.waiting.len() >= MAX_MANAGING
+        self.managing.waiting.len() + self.managing.pending.len() >= MAX_MANAGING
+    }
+
+    /// Whether a reset by this very session is under way: its response tells what an Async Message tells others.
+    fn is_resetting(&self) -> bool {
+        self.managing.waiting.iter().any(|(_, answer)| matches!(answer, Answer::Tmf { resets: true, .. }))
     }
 
     pub(super) fn manage_then<H: Host>(&mut self, h: &mut H, what: Manage, answer: Answer) {
@@ -334,7 +306,7 @@ impl Session {
     pub fn managed<H: Host>(&mut self, h: &mut H, token: u32) {
         let Some(at) = self.managing.waiting.iter().position(|(t, _)| *t == token) else { return };
         match self.managing.waiting.swap_remove(at).1 {
-            Answer::Tmf { itt, response, then_close } => {
+            Answer::Tmf { itt, response, then_close, .. } => {
                 let after = if then_close { After::Close } else { After::Keep };
                 self.answer_tmf(h, itt, response, after);
             }
@@ -383,6 +355,7 @@ impl Session {
             }
             LogoutReason::CLOSE_SESSION | LogoutReason::CLOSE_CONNECTION => {
                 self.closing = Some(Close::Logout);
+                self.act_at_once(h);
                 self.abort_all(h);
                 self.manage_then(h, Manage::Fence, Answer::Logout { itt });
             }
@@ -415,7 +388,7 @@ fn event(attentions: &Attentions) -> Option<[u8; 3]> {
 }
 
 impl Answer {
-    fn complete(itt: u32) -> Self {
-        Self::Tmf { itt, response: TmfResponse::COMPLETE, then_close: false }
+    pub(super) fn complete(itt: u32) -> Self {
+        Self::Tmf { itt, response: TmfResponse::COMPLETE, then_close: false, resets: false }
     }
 }

@@ -548,6 +548,7 @@ fn login_options(number: u32, words: &[&str]) -> Step<LoginOptions> {
             "first_burst" => wishes.first_burst_length = number()?,
             "max_burst" => wishes.max_burst_length = number()?,
             "max_r2t" => wishes.max_outstanding_r2t = number()? as u16,
+            "task_reporting" if value == "FastAbort" => wishes.task_reporting = &["FastAbort"],
             "protocol_level" => wishes.protocol_level = number()? as u8,
             "segment" => wishes.max_recv_data_segment_length = number()?,
             other => return Err(format!("no login option {other}")),

@@ -230,7 +230,9 @@ impl Initiator {
             Opcode::LOGOUT_REQUEST,
         ];
         let cmd_sn = Sn(NopOut::from_bhs(header.as_bhs()).cmd_sn.get());
-        let is_missing = !header.immediate() && exp.precedes_or_is(cmd_sn) && !self.gaps.contains(&cmd_sn);
+        let used_up = self.used_up.is_some_and(|end| cmd_sn.precedes(end));
+        let is_missing =
+            !header.immediate() && exp.precedes_or_is(cmd_sn) && !self.gaps.contains(&cmd_sn) && !used_up;
         if !numbered.contains(&header.opcode()) || !is_missing {
             return;
         }

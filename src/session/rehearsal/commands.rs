@@ -207,8 +207,17 @@ impl Initiator {
         let whole = self.put(dice, pdu.as_bhs(), &payload);
         command.odd |= !whole;
         // A used number may be one that was rejected after all.
-        command.doomed = !counts;
+        command.doomed = !counts || self.comes_too_late(&command);
         self.commands.insert(itt.get(), command);
+    }
+
+    /// Whether a function that was sent before it ends it by its number.
+    fn comes_too_late(&self, command: &Command) -> bool {
+        let ended = |(end, unit): &(Sn, Option<LuId>)| {
+            command.number.is_some_and(|number| number.precedes(*end))
+                && (unit.is_none() || *unit == command.unit)
+        };
+        self.ends.iter().any(ended)
     }
 
     /// A Data-Out of one of the bursts that are owed.

@@ -57,6 +57,10 @@ pub(super) struct Initiator {
     /// A header with a wrong digest is on its way: nothing behind it counts.
     pub(super) ruined: bool,
     pub(super) logging_out: bool,
+    /// Functions that also end what is sent under a number before theirs: that number, and the unit if it is one.
+    pub(super) ends: Vec<(Sn, Option<LuId>)>,
+    /// A reset of the target has used up all numbers before this one, whether they were received or not.
+    pub(super) used_up: Option<Sn>,
     /// A command that fails may end others without an answer.
     pub(super) errors_end: bool,
     next_itt: u32,
@@ -84,6 +88,8 @@ impl Initiator {
             excused: false,
             ruined: false,
             logging_out: false,
+            ends: Vec::new(),
+            used_up: None,
             errors_end: false,
             next_itt: 0,
             log: 0,
@@ -257,6 +263,10 @@ impl Initiator {
         if self.honest && (function == 7 || waiting >= 60) {
             return;
         }
+        let resets_target = [6, 7].contains(&function);
+        if resets_target && !self.gaps.is_empty() {
+            return;
+        }
         let (number, unit, ..) = dice.pick(&LUNS);
         let cmd_sn = self.next_number(immediate);
         let mut pdu =
@@ -273,6 +283,12 @@ impl Initiator {
             if let Some(of_task) = self.commands[&task].unit.filter(|_| [1, 9].contains(&function)) {
                 (unit, pdu.lun) = (of_task, lun::to_wire(of_task.0 as u16));
             }
+        }
+        if resets_target {
+            self.used_up = Some(cmd_sn.into());
+        }
+        if [2, 4, 5, 11].contains(&function) {
+            self.ends.push((cmd_sn.into(), (function != 11).then_some(unit)));
         }
         for (itt, command) in &mut self.commands {
             command.doomed |= match function {

@@ -81,7 +81,8 @@ fn lists_follow_the_initiators_order() {
     assert_eq!(said("HeaderDigest", "X,CRC32C,None"), "CRC32C");
     let refuses = Wishes { data_digest: DIGEST_NONE, ..Wishes::default() };
     assert_eq!(said_in("DataDigest", "CRC32C,None", &refuses, &mut Negotiated::default()), "None");
-    assert_eq!(said("TaskReporting", "FastAbort,ResponseFence,RFC3720"), "ResponseFence");
+    assert_eq!(said("TaskReporting", "FastAbort,ResponseFence,RFC3720"), "FastAbort");
+    assert_eq!(said("TaskReporting", "RFC3720,FastAbort"), "RFC3720");
 }
 
 #[test]
