@@ -183,7 +183,7 @@ impl<D: Driver> Reactor<D> {
 
     fn refuse_login(&mut self, id: ConnId, pdu: &Pdu) {
         if let Some(conn) = self.conns.get_mut(id) {
-            tracing::info!(peer = %conn.ends.peer, answer = %refusal(pdu), "login refused");
+            log_refusal(conn, refusal(pdu));
         }
         self.answer_login(id, pdu, After::Close);
     }
@@ -367,6 +367,18 @@ fn rendered(pdu: &Pdu) -> Vec<u8> {
     bytes.extend_from_slice(&pdu.data);
     bytes.resize(bytes.len() + padding(pdu.data.len()), 0);
     bytes
+}
+
+/// The status says little on purpose; whoever reads the log is told who was refused, and why.
+fn log_refusal(conn: &Conn, answer: LoginStatus) {
+    let Phase::Login(login) = &conn.phase else { return };
+    let initiator = login.initiator().unwrap_or("unknown");
+    match login.fault() {
+        Some(fault) => {
+            tracing::info!(initiator, peer = %conn.ends.peer, %answer, reason = %fault, "login refused");
+        }
+        None => tracing::info!(initiator, peer = %conn.ends.peer, %answer, "login refused"),
+    }
 }
 
 fn refusal(pdu: &Pdu) -> LoginStatus {

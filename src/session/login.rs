@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use self::fault::Fault;
-use self::party::Party;
+use self::party::{Party, initiator_name};
 pub use self::reply::{Established, LoginReply, Pdu, refuse};
 use self::reply::{Frame, VERSION};
 use self::security::Security;
@@ -72,6 +72,7 @@ pub struct Login {
     /// The stage may end after the answer that is on its way out.
     ready: bool,
     talk: Option<Talk>,
+    initiator: Option<String>,
     over: bool,
     fault: Option<Fault>,
 }
@@ -130,6 +131,7 @@ impl Login {
             outgoing: Outgoing::default(),
             ready: false,
             talk: None,
+            initiator: None,
             over: false,
             fault: None,
         }
@@ -156,9 +158,9 @@ impl Login {
         self.fault.as_ref()
     }
 
-    /// The initiator's name once it is known, for the log.
+    /// The initiator's name once it is known, also after a refusal: for the log.
     pub fn initiator(&self) -> Option<&str> {
-        self.talk.as_ref().map(|talk| talk.party.initiator.as_str())
+        self.initiator.as_deref()
     }
 
     /// One whole Login Request: header and data segment (digests never apply in login).
@@ -295,8 +297,10 @@ impl Login {
         redirect.filter(|_| proved).map_or(Ok(()), |redirect| Err(Fault::Moved(redirect)))
     }
 
-    fn introduce(&self, said: &Statements<'_>, out: &mut TextWriter) -> Result<Talk, Fault> {
-        let party = Party::enter(said, &self.catalog, self.local)?;
+    fn introduce(&mut self, said: &Statements<'_>, out: &mut TextWriter) -> Result<Talk, Fault> {
+        let initiator = initiator_name(said)?;
+        self.initiator = Some(initiator.clone());
+        let party = Party::enter(initiator, said, &self.catalog, self.local)?;
         if self.stage != Stage::SECURITY && party.auth(&self.catalog)?.required() {
             return Err(Fault::NotAuthenticated);
         }

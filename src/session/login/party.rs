@@ -27,9 +27,12 @@ pub(super) struct Party {
 
 impl Party {
     /// Finds out who wants to go where. What is unknown, not at this portal or not allowed is refused.
-    pub(super) fn enter(said: &Statements<'_>, catalog: &Catalog, local: SocketAddr) -> Result<Self, Fault> {
-        let name = said.initiator_name.ok_or(Fault::Missing("InitiatorName"))?;
-        let initiator = normalise(name).map_err(|e| Fault::Name("InitiatorName", e))?;
+    pub(super) fn enter(
+        initiator: String,
+        said: &Statements<'_>,
+        catalog: &Catalog,
+        local: SocketAddr,
+    ) -> Result<Self, Fault> {
         let session_type = session_type(said.session_type)?;
         if let Some(redirect) = catalog.redirect_at(local) {
             return Err(Fault::Moved(redirect));
@@ -130,6 +133,12 @@ impl Party {
     pub(super) fn into_door(self) -> (String, Option<(Arc<Target>, usize)>) {
         (self.initiator, self.door)
     }
+}
+
+/// The name that the initiator gives itself, in the form in which names are compared.
+pub(super) fn initiator_name(said: &Statements<'_>) -> Result<String, Fault> {
+    let name = said.initiator_name.ok_or(Fault::Missing("InitiatorName"))?;
+    normalise(name).map_err(|e| Fault::Name("InitiatorName", e))
 }
 
 fn session_type(value: Option<&str>) -> Result<SessionType, Fault> {

@@ -65,6 +65,7 @@ fn wrong_secret_and_unknown_user() {
         let text = prove(&mut Prover::new(shown, None), &challenge);
         peer.raw(TO_OPERATIONAL, &text).refused(LoginStatus::AUTHENTICATION_FAILURE);
         assert_eq!(peer.login.fault(), Some(&Fault::Chap(ChapError::WrongAnswer)));
+        assert_eq!(peer.login.initiator(), Some(INITIATOR), "for the log");
     }
 }
 
