@@ -60,9 +60,25 @@ fn all_sources() -> Vec<PathBuf> {
     found
 }
 
-/// The part of a file that ships: not its `mod tests`, which may look around.
+/// The part of a file that ships: not the module of tests that ends it, which may look around. Modules of tests in
+/// files of their own end nothing.
 fn shipped(text: &str) -> &str {
-    text.split("#[cfg(test)]\nmod ").next().unwrap_or(text)
+    let mark = "#[cfg(test)]\nmod ";
+    let ends = |(at, _): &(usize, &str)| {
+        text[at + mark.len()..]
+            .trim_start_matches(|c: char| c.is_alphanumeric() || c == '_')
+            .starts_with(" {")
+    };
+    text.match_indices(mark).find(ends).map_or(text, |(at, _)| &text[..at])
+}
+
+#[test]
+fn only_a_module_of_tests_with_a_body_ends_what_ships() {
+    assert_eq!(shipped("a\n#[cfg(test)]\nmod tests;\nb"), "a\n#[cfg(test)]\nmod tests;\nb");
+    assert_eq!(
+        shipped("a\n#[cfg(test)]\nmod x;\nb\n#[cfg(test)]\nmod tests {\nc"),
+        "a\n#[cfg(test)]\nmod x;\nb\n"
+    );
 }
 
 /// The modules named behind `crate::`, also in a group: `use crate::{a::B, c}`.
