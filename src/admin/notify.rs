@@ -23,17 +23,6 @@ impl Notify {
         tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(micros), status]);
     }
 
-    /// Start or stop takes longer: the manager is asked to wait for another `deadline`.
-    pub fn extend(&self, deadline: Duration, status: &str) {
-        let micros = u32::try_from(deadline.as_micros()).unwrap_or(u32::MAX);
-        tell(&[NotifyState::ExtendTimeoutUsec(micros), NotifyState::Status(status)]);
-    }
-
-    /// One line for `systemctl status`.
-    pub fn status(&self, status: &str) {
-        tell(&[NotifyState::Status(status)]);
-    }
-
     /// Still alive. To be called only while the reactors are seen to turn.
     pub fn alive(&self) {
         tell(&[NotifyState::Watchdog]);
