@@ -128,7 +128,7 @@ pub fn load(path: &Path) -> Result<(Config, Report), LoadError> {
         LoadError::Read { path: path.into(), error, remedy }
     })?;
     let name = path.display().to_string();
-    let text = String::from_utf8(bytes).map_err(|e| LoadError::Invalid(not_text(&name, e.utf8_error())))?;
+    let text = String::from_utf8(bytes).map_err(|e| LoadError::Invalid(not_text(&name, &e)))?;
     // Relative paths in the file are meant from where the file is, wherever the daemon was started.
     let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.into());
@@ -176,10 +176,13 @@ fn remedy_of_reading(error: &io::Error) -> String {
     }
 }
 
-fn not_text(name: &str, error: std::str::Utf8Error) -> Report {
-    let what = format!("byte {} is not UTF-8 text", error.valid_up_to());
-    let problem = Problem::error(At::Whole, what, "TOML is UTF-8", "save the file as UTF-8");
-    Report::new(Source::new(name, ""), vec![problem])
+/// What stands before the first byte that is no text tells where that is.
+fn not_text(name: &str, error: &std::string::FromUtf8Error) -> Report {
+    let end = error.utf8_error().valid_up_to();
+    let what = format!("byte {end} is not UTF-8 text");
+    let mut source = Source::new(name, String::from_utf8_lossy(&error.as_bytes()[..end]));
+    source.distrust();
+    Report::new(source, vec![Problem::error(end..end, what, "TOML is UTF-8", "save the file as UTF-8")])
 }
 
 fn syntax_problem(error: &toml::de::Error) -> Problem {

@@ -3,6 +3,7 @@
 use toml::Spanned;
 
 use super::file::{FileParameters, Value};
+use super::portal::check_whole_seconds;
 use super::resolve::{Bounds, Resolver};
 use super::words;
 use crate::target::{ChapAlgorithm, TpgParams};
@@ -114,6 +115,7 @@ fn check_digests(params: TpgParams, file: &FileParameters, cx: &mut Resolver<'_>
 
 fn seconds(value: &Value<super::reader::Word>, cx: &mut Resolver<'_>) -> Option<u16> {
     let period = cx.period(value, &HOLD)?;
+    check_whole_seconds(value, "iSCSI counts those", cx);
     u16::try_from(period.as_secs()).ok()
 }
 

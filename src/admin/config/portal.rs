@@ -167,8 +167,8 @@ fn options(file: &FilePortal, cx: &mut Resolver<'_>) -> SocketOptions {
         interval: cx.period(&file.keepalive_interval, &INTERVAL),
         probes: cx.number(&file.keepalive_probes, &PROBES),
     };
-    check_whole_seconds(&file.keepalive, cx);
-    check_whole_seconds(&file.keepalive_interval, cx);
+    check_whole_seconds(&file.keepalive, "the kernel counts those", cx);
+    check_whole_seconds(&file.keepalive_interval, "the kernel counts those", cx);
     SocketOptions {
         dscp: file.dscp.as_ref().and_then(|value| dscp(value, cx)),
         keepalive: (!off).then_some(keepalive),
@@ -177,11 +177,12 @@ fn options(file: &FilePortal, cx: &mut Resolver<'_>) -> SocketOptions {
     }
 }
 
-fn check_whole_seconds(value: &Value<Word>, cx: &mut Resolver<'_>) {
+/// `why` no fraction of a second can be had.
+pub(super) fn check_whole_seconds(value: &Value<Word>, why: &str, cx: &mut Resolver<'_>) {
     let Some(value) = value else { return };
     let period = crate::admin::period::parse(&value.get_ref().0).unwrap_or_default();
     if period.subsec_millis() != 0 {
-        cx.error(value, "this is not a whole number of seconds", "the kernel counts those", "round it");
+        cx.error(value, "this is not a whole number of seconds", why, "round it");
     }
 }
 

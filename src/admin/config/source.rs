@@ -15,7 +15,7 @@ pub struct Source {
 const MASK: &str = "********";
 
 /// Parts of key names that announce a secret.
-const SECRET_WORDS: [&str; 4] = ["secret", "passw", "passphrase", "chap"];
+const SECRET_WORDS: [&str; 5] = ["secret", "pass", "pwd", "psk", "chap"];
 
 impl Source {
     /// The text `text` of the file called `name`. Until a parser knows better, whatever follows a word

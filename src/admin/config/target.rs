@@ -183,8 +183,12 @@ fn check_overlap(
     cx: &mut Resolver<'_>,
 ) {
     for (portal, span) in group.portals.iter().zip(spans) {
-        let overlaps = |other: SocketAddr| portal_covers(other, *portal) || portal_covers(*portal, other);
-        let clash = others.iter().find(|(other, _)| portal.port() != 0 && overlaps(*other));
+        // Port 0 is any free port, the same for all who name it with the same address.
+        let overlaps = |other: SocketAddr| {
+            let covers = portal_covers(other, *portal) || portal_covers(*portal, other);
+            other == *portal || (covers && portal.port() != 0)
+        };
+        let clash = others.iter().find(|(other, _)| overlaps(*other));
         if let Some((other, tag)) = clash {
             cx.error(
                 span.clone(),

@@ -160,6 +160,9 @@ fn a_secret_is_never_quoted() {
         "chap = [\"hunter2\"]",
         "chap.secret = '''\nhunter2''' x",
         "mutual_chap = { user = \"u\", secret = \"hunter2\" }",
+        "pwd = \"hunter2\"",
+        "psk = \"hunter2\"",
+        "pass = \"hunter2\"",
         "chap_password = \"hunter2\"",
         "[discovery.chap]\nuser = \"u\"\npass = \"hunter2\"",
     ] {
@@ -326,6 +329,9 @@ fn groups_and_portals() {
     let second = "\n[[target.tpg]]\nportals = [\"192.0.2.1:3260\"]";
     let error = one_error(&(with("portals = [\"0.0.0.0:3260\"]") + second));
     assert!(error.contains("covered by 0.0.0.0:3260 of group 1"), "{error}");
+    let twice = "portals = [\"127.0.0.1:0\"]";
+    let error = one_error(&(with(twice) + "\n[[target.tpg]]\n" + twice + acl));
+    assert!(error.contains("covered by 127.0.0.1:0 of group 1"), "one free port for both: {error}");
     let error = one_error(&(with("tag = 2\nportals = [\"192.0.2.1:1\"]") + second));
     assert!(error.contains("a group 2 already"), "{error}");
     assert!(warnings(&with("")).contains("no portal"));
@@ -417,6 +423,7 @@ fn parameters() {
         ("max_outstanding_r2t = 0", "too small"),
         ("command_window = 5000", "too large"),
         ("time2retain = \"2h\"", "too large"),
+        ("time2wait = \"1500ms\"", "not a whole number of seconds"),
         ("nop_timeout = \"soon\"", "not a period"),
         ("chap_algorithms = []", "no CHAP algorithm"),
         ("chap_algorithms = [\"md5\", \"MD5\"]", "named twice"),
@@ -591,7 +598,7 @@ fn port_0_becomes_the_real_one() {
 }
 
 #[test]
-fn ten_thousand_luns_are_read_in_seconds() {
+fn ten_thousand_luns_are_read() {
     let mut text = String::new();
     for n in 0..10_000 {
         text += &format!("[[backstore]]\nkind = \"null\"\nname = \"s{n}\"\nsize = \"1G\"\n");
@@ -600,9 +607,7 @@ fn ten_thousand_luns_are_read_in_seconds() {
     for n in 0..10_000 {
         text += &format!("[[target.tpg.lun]]\nlun = {n}\nbackstore = \"s{n}\"\n");
     }
-    let start = std::time::Instant::now();
     assert_eq!(good(&text).targets[0].tpgs[0].luns.len(), 10_000);
-    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
 }
 
 #[test]
@@ -612,9 +617,10 @@ fn a_file_that_cannot_be_read_is_told_apart() {
         assert!(matches!(load(&path), Err(LoadError::Read { .. })), "{}", path.display());
     }
     let binary = dir.path().join("binary");
-    std::fs::write(&binary, [0x61, 0xff]).unwrap();
+    std::fs::write(&binary, b"# one\nsecret = \"hunter2\xff\"\n").unwrap();
     let Err(LoadError::Invalid(report)) = load(&binary) else { panic!("valid?") };
-    assert!(report.to_string().contains("not UTF-8"), "{report}");
+    assert!(report.to_string().contains("binary:2:18: byte 23 is not UTF-8 text"), "{report}");
+    assert!(!report.to_string().contains("hunter2"), "{report}");
 }
 
 #[test]
