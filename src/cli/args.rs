@@ -57,11 +57,12 @@ A disk to serve; the first is LUN 0 of the one target, and so on
   ram:SIZE    memory, gone when ringtgt ends
   null:SIZE   nothing: writes vanish, reads are zeroes
 
-Without STORE and --config, /etc/ringtgt/ringtgt.toml is served.";
+STOREs and --config exclude each other: what a file serves is said in the file. Without both,
+/etc/ringtgt/ringtgt.toml is served.";
 
 #[derive(Args, Debug, Default)]
 pub(super) struct Serve {
-    /// The configuration file to serve
+    /// The configuration file to serve, instead of STOREs and what is about them
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) config: Option<PathBuf>,
 
