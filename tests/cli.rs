@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -239,4 +240,62 @@ fn manual_pages_and_completions_come_from_the_binary() {
         assert!(stdout(&output).contains(word), "{arguments:?}: {}", stdout(&output));
     }
     assert_eq!(ringtgt(&["generate", "man", "none"]).status.code(), Some(2));
+}
+
+#[test]
+fn an_interrupt_stops_it_and_the_service_manager_hears_of_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let hear = || {
+        let mut message = [0; 4096];
+        let length = manager.recv(&mut message).expect("a message");
+        String::from_utf8(message[..length].to_vec()).unwrap()
+    };
+    let mut daemon = Command::new(env!("CARGO_BIN_EXE_ringtgt"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--state-dir"])
+        .args([dir.path(), Path::new("ram:1M")])
+        .env("NOTIFY_SOCKET", &path)
+        .env_remove("RUST_LOG")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let ready = hear();
+    assert!(ready.contains("READY=1") && ready.contains("STATUS="), "{ready}");
+    assert!(Command::new("kill").args(["-INT", &daemon.id().to_string()]).status().unwrap().success());
+    let stopping = hear();
+    let granted = stopping.lines().find_map(|l| l.strip_prefix("EXTEND_TIMEOUT_USEC="));
+    assert!(stopping.contains("STOPPING=1"), "{stopping}");
+    assert!(granted.is_some_and(|us| us.parse::<u64>().unwrap() >= 10_000_000), "{stopping}");
+    assert_eq!(daemon.wait().unwrap().code(), Some(0));
+}
+
+/// The limit holds only for those who may not lock memory at will, so root gives that right up.
+#[test]
+fn too_little_lockable_memory_is_told_once_and_served_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut start = Command::new("prlimit");
+    if ringtgt::sys::effective_uid() == 0 {
+        start = Command::new("setpriv");
+        start.args(["--bounding-set", "-ipc_lock", "--inh-caps", "-ipc_lock", "prlimit"]);
+    }
+    let mut daemon = start
+        .args(["--memlock=4194304:4194304", env!("CARGO_BIN_EXE_ringtgt")])
+        .args(["serve", "--listen", "127.0.0.1:0", "--reactors", "2", "--state-dir"])
+        .args([dir.path(), Path::new("ram:1M")])
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("RUST_LOG")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(daemon.stdout.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap() == "ready"));
+    assert!(Command::new("kill").arg(daemon.id().to_string()).status().unwrap().success());
+    let output = daemon.wait_with_output().unwrap();
+    let warnings: Vec<_> = stderr(&output).lines().filter(|l| l.contains("WARN")).map(String::from).collect();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(matches!(&warnings[..], [one] if one.contains("LimitMEMLOCK=infinity")), "{warnings:?}");
 }
