@@ -348,6 +348,7 @@ rules! {
     token_onto_a_read_only_unit
     token_ranges_are_distinct
     token_that_is_unknown
+    too_many_immediate_commands_are_rejected
     too_much_behind_a_gap_closes
     too_much_data_of_waiting_commands
     transport_id_of_an_initiator_means_its_ports
@@ -358,6 +359,7 @@ rules! {
     unsolicited_data_of_a_failed_command_passes
     verify_names_the_byte_that_differs
     verify_of_each_block_by_one
+    window_closes_and_opens
     write_and_verify_reads_back
     write_before_its_turn_keeps_its_data
     write_buffer_echoes
