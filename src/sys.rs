@@ -1,6 +1,6 @@
 //! The few system calls that std has no safe door to.
 //!
-//! Owns: block device ioctls, `fallocate`, `FIEMAP`, parts of `statx` and `statvfs`, the kernel's announcements, socket options,
+//! Owns: block device ioctls, `SG_IO`, `fallocate`, `FIEMAP`, parts of `statx` and `statvfs`, the kernel's announcements, socket options,
 //! the listener that takes both address families, and the open-file limit. Promises: safe
 //! functions with `io::Result`s, each one system call, no policy. Refuses to know: io_uring (the
 //! ring has its own), and why anybody asks.
@@ -147,6 +147,143 @@ pub fn seek(fd: BorrowedFd<'_>, from: u64, whence: c_int) -> io::Result<u64> {
     // SAFETY: no memory is passed.
     let at = unsafe { libc::lseek(fd.as_raw_fd(), from, whence) };
     u64::try_from(at).map_err(|_| io::Error::last_os_error())
+}
+
+/// `SG_IO` (`scsi/sg.h`): run a SCSI command.
+const SG_IO: c_ulong = 0x2285;
+/// `SG_GET_VERSION_NUM`: the version of this interface; only SCSI devices have one.
+const SG_GET_VERSION_NUM: c_ulong = 0x2282;
+/// `SG_DXFER_NONE`, `SG_DXFER_TO_DEV`, `SG_DXFER_FROM_DEV`.
+const SG_NONE: c_int = -1;
+const SG_TO_DEVICE: c_int = -2;
+const SG_FROM_DEVICE: c_int = -3;
+
+/// `struct sg_io_hdr`, version 3.
+#[repr(C)]
+struct SgHeader {
+    interface_id: c_int,
+    direction: c_int,
+    cmd_len: u8,
+    max_sense: u8,
+    iovec_count: u16,
+    data_len: u32,
+    data: *mut c_void,
+    cmd: *mut u8,
+    sense: *mut u8,
+    timeout: u32,
+    flags: u32,
+    pack_id: c_int,
+    user: *mut c_void,
+    status: u8,
+    masked_status: u8,
+    message_status: u8,
+    sense_len: u8,
+    host_status: u16,
+    driver_status: u16,
+    residual: c_int,
+    duration: u32,
+    info: u32,
+}
+
+/// What a SCSI command moves.
+#[derive(Debug)]
+pub enum ScsiData<'a> {
+    /// Nothing.
+    Nothing,
+    /// From the device.
+    In(&'a mut [u8]),
+    /// To the device.
+    Out(&'a [u8]),
+}
+
+/// How a SCSI command has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ScsiAnswer {
+    /// The status that the device has given.
+    pub status: u8,
+    /// What the host adapter has to say (`DID_…`).
+    pub host: u16,
+    /// What the driver has to say.
+    pub driver: u16,
+    /// Bytes of sense data.
+    pub sense_len: u8,
+    /// Bytes that were not moved.
+    pub residual: i32,
+}
+
+/// Runs a SCSI command on an open device, and waits until it has ended. Blocks.
+///
+/// # Errors
+/// The kernel's, when the device has not got the command.
+pub fn scsi_command(
+    fd: BorrowedFd<'_>,
+    cdb: &[u8],
+    data: ScsiData<'_>,
+    sense: &mut [u8],
+    timeout: Duration,
+) -> io::Result<ScsiAnswer> {
+    let (direction, bytes, len) = match data {
+        ScsiData::Nothing => (SG_NONE, std::ptr::null_mut(), 0),
+        ScsiData::In(bytes) => (SG_FROM_DEVICE, bytes.as_mut_ptr(), bytes.len()),
+        // The kernel only reads what goes to the device.
+        ScsiData::Out(bytes) => (SG_TO_DEVICE, bytes.as_ptr().cast_mut(), bytes.len()),
+    };
+    let mut cmd = [0u8; 16];
+    let cmd_len = cdb.len().min(cmd.len());
+    cmd[..cmd_len].copy_from_slice(&cdb[..cmd_len]);
+    let mut header = SgHeader {
+        interface_id: c_int::from(b'S'),
+        direction,
+        cmd_len: cmd_len as u8,
+        max_sense: sense.len().min(u8::MAX.into()) as u8,
+        iovec_count: 0,
+        data_len: u32::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?,
+        data: bytes.cast(),
+        cmd: cmd.as_mut_ptr(),
+        sense: sense.as_mut_ptr(),
+        timeout: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
+        flags: 0,
+        pack_id: 0,
+        user: std::ptr::null_mut(),
+        status: 0,
+        masked_status: 0,
+        message_status: 0,
+        sense_len: 0,
+        host_status: 0,
+        driver_status: 0,
+        residual: 0,
+        duration: 0,
+        info: 0,
+    };
+    // SAFETY: the header is a whole struct sg_io_hdr. Its pointers are to memory that is as long as it says and is borrowed
+    // until the call returns; the kernel writes only to the header, the sense data and what comes from the device,
+    // and has done so when the call returns, also when that is because of a signal.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), SG_IO as _, &mut header as *mut SgHeader) })?;
+    Ok(ScsiAnswer {
+        status: header.status,
+        host: header.host_status,
+        driver: header.driver_status,
+        sense_len: header.sense_len.min(header.max_sense),
+        residual: header.residual,
+    })
+}
+
+/// The version of the interface for SCSI commands, such as 30536.
+///
+/// # Errors
+/// `ENOTTY` or the like where there is none: it is no SCSI device.
+pub fn scsi_version(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    read_ioctl::<c_int>(fd, SG_GET_VERSION_NUM).map(|n| n as u32)
+}
+
+/// From now on no signal interrupts this thread.
+pub fn block_signals() {
+    let mut all = MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: the set is written whole by the first call and only read by the second; neither keeps it.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), std::ptr::null_mut());
+    }
 }
 
 /// `FS_IOC_FIEMAP` (`linux/fiemap.h`): the extents of a file.

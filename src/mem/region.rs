@@ -6,7 +6,7 @@
 //! Refuses to know: slots, rings, what the bytes mean.
 //!
 //! While the kernel reads or writes a place of the reactor's own region, the in-flight table holds that place
-//! and the reactor takes no reference to it. While another core writes a shared region, copies out of it may
+//! and the reactor takes no reference to it. Likewise while a place is lent to a thread that waits for the kernel. While another core writes a shared region, copies out of it may
 //! see a mixture of old and new bytes, as with a disk that two initiators write at once; no reference is made.
 #![allow(unsafe_code)]
 
@@ -189,6 +189,24 @@ fn advise_huge(base: NonNull<u8>, len: u64) -> Backing {
     }
 }
 
+/// A place of a reactor's own region that another thread has for itself, see [`Memory::lend`].
+#[derive(Debug)]
+pub(crate) struct Lent {
+    region: Arc<Region>,
+    place: Place,
+}
+
+impl Lent {
+    /// Its bytes.
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        let at = self.region.address(self.place);
+        // SAFETY: inside the mapping, which is never unmapped. Whoever lent it has the place in the in-flight table, so
+        // that the slot is nobody else's and no reference to it is made before this is gone; `&mut self` makes it the
+        // only one here.
+        unsafe { std::slice::from_raw_parts_mut(at, self.place.len as usize) }
+    }
+}
+
 /// A reactor's view of all regions: its own for itself, the others by copying.
 #[derive(Debug)]
 pub struct Memory {
@@ -218,6 +236,16 @@ impl Memory {
     /// The reactor's own region, for registration with its ring: addresses only, no references.
     pub(crate) fn own(&self) -> &Arc<Region> {
         &self.own
+    }
+
+    /// A place of the reactor's own region, for a thread that waits for the kernel. The in-flight table must hold the place
+    /// until that thread has answered, and nobody here may look at it before.
+    ///
+    /// # Panics
+    /// For a shared region, and outside the bounds.
+    pub(crate) fn lend(&self, place: Place) -> Lent {
+        self.own_address(place);
+        Lent { region: self.own.clone(), place }
     }
 
     /// The bytes of a place of the reactor's own region.
