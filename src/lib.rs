@@ -38,7 +38,7 @@
 //! | [`target`] | the catalogue: targets, portal groups, LUN maps, who may log in; immutable |
 //! | [`mem`] | regions of memory, and their division into slots |
 //! | [`ring`] | io_uring: the table of what is in flight, the ring, its abilities, and a simulation of all that |
-//! | [`store`] | what a logical unit sits on: device, file, memory, nothing |
+//! | [`store`] | what a logical unit sits on: device, file, memory, nothing; or a SCSI device that gets the commands |
 //! | [`reactor`] | one core's world: the turn, connections, disk requests, changes, fences, erasing of media, mail |
 //! | [`admin`] | ordinary threads: configuration, state directory, start and stop |
 //! | [`cli`] | the command line |

@@ -120,7 +120,7 @@ fn the_sample_configuration_is_accepted_as_it_is_and_uncommented() {
     let dir = tempfile::tempdir().unwrap();
     let output = check(&write(&dir, "all.toml", &text.join("\n"), 0o600));
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
-    assert!(stdout(&output).ends_with("all.toml: ok: 1 target and 4 backstores\n"), "{}", stdout(&output));
+    assert!(stdout(&output).ends_with("all.toml: ok: 1 target and 5 backstores\n"), "{}", stdout(&output));
 }
 
 #[test]

@@ -12,8 +12,8 @@ use super::world::World;
 use crate::ids::{BufId, ConnId, LuId, TaskId};
 use crate::mem::{Holding, Refused, Share};
 use crate::ring::Driver;
-use crate::scsi::{ItNexus, Lu, SharedOp, Tokens};
-use crate::session::host::{After, Body, Claim, DiskOp, Held, Host, Manage};
+use crate::scsi::{Asc, ItNexus, Lu, PassReport, SharedOp, Tokens};
+use crate::session::host::{After, Body, Claim, DiskOp, Held, Host, Manage, PassRequest};
 
 /// Lends a session what it may use of the reactor.
 pub(super) struct Desk<'a, D> {
@@ -197,6 +197,21 @@ impl<D: Driver> Host for Desk<'_, D> {
             self.world.counters.written += u64::from(len);
         }
         self.world.submit(Client::Task { conn: self.conn, task, part }, lu, op);
+    }
+
+    fn pass(&mut self, task: TaskId, lu: LuId, request: PassRequest) {
+        let _inside = Inside;
+        self.world.pass(Client::Task { conn: self.conn, task, part: 0 }, lu, request);
+    }
+
+    fn take_passed(&mut self, task: TaskId) -> Option<PassReport> {
+        self.world.take_report(self.conn, task)
+    }
+
+    fn tell_others(&mut self, lu: LuId, asc: Asc, nexus: &ItNexus) {
+        let _inside = Inside;
+        let gate = self.world.gates.shut(1, Then::Nothing);
+        self.world.ask(lu, SharedOp::Told(asc), nexus.clone(), gate);
     }
 
     fn flush_unwatched(&mut self, lu: LuId) {

@@ -60,16 +60,16 @@ enum State {
 /// A disk request.
 #[derive(Debug)]
 pub(super) struct Job {
-    client: Client,
-    lu: LuId,
-    op: DiskOp,
+    pub(super) client: Client,
+    pub(super) lu: LuId,
+    pub(super) op: DiskOp,
     /// Bytes that earlier, short transfers have moved.
     moved: u32,
     span: Option<Span>,
     /// For [`DiskOp::Map`]: what the store says.
     mapping: Option<Mapping>,
     state: State,
-    serial: u32,
+    pub(super) serial: u32,
     /// Its own range is fenced until it ends.
     fence: Option<FenceId>,
     /// The fence of its own client, which it may pass.
@@ -176,6 +176,10 @@ impl<D: Driver> World<D> {
                 let (offset, fua) = (offset + u64::from(job.moved), fua || through);
                 unit.store.write(&mut self.memory, place, offset, fua, atomic)
             }
+            (DiskOp::Pass { .. }, _) => match self.pass_step(&self.jobs[id.index as usize]) {
+                Some(step) => step,
+                None => return,
+            },
             (DiskOp::Clone { from, from_offset, offset, len }, _) => match self.units.get(from.0 as usize) {
                 Some(source) => unit.store.clone_range(offset, len, &source.store, from_offset),
                 None => return,
@@ -207,7 +211,9 @@ impl<D: Driver> World<D> {
             Step::Blocking(call) => {
                 let address = self.mail.address(self.mail.core).clone();
                 let reply = move |result| address.post_blocking(Letter::Blocked { id, result });
-                match self.blocking.submit(BlockingJob::new(move || call.run(), reply)) {
+                let threads = call.threads().cloned();
+                let threads = threads.as_ref().unwrap_or(&self.blocking);
+                match threads.submit(BlockingJob::new(move || call.run(), reply)) {
                     Ok(()) => self.set_in_flight(id),
                     Err(_) => self.fail(id, Fault::Busy),
                 }
@@ -303,13 +309,18 @@ impl<D: Driver> World<D> {
     fn finish(&mut self, id: JobId, result: Result<(), Failure>) {
         let Some(job) = self.remove(id.index as usize) else { return };
         if job.state != State::Ghost {
-            if let (DiskOp::Map { buf, .. }, Some(said)) =
-                (job.op, job.mapping.as_ref().and_then(|m| m.get()))
-            {
-                self.put_stretches(buf, said);
+            match job.op {
+                DiskOp::Map { buf, .. } => {
+                    if let Some(said) = job.mapping.as_ref().and_then(|m| m.get()) {
+                        self.put_stretches(buf, said);
+                    }
+                }
+                DiskOp::Pass { .. } => self.keep_report(&job),
+                _ => {}
             }
             return self.finished.push_back((job.client, job.lu, result));
         }
+        self.drop_errand(&job);
         if let Some(buf) = job.op.buf() {
             self.pool.free(buf);
         }
@@ -404,8 +415,10 @@ impl<D: Driver> World<D> {
         }
         // Only now, as it may begin what waited for a range of these: none of that is to be forgotten any more.
         for (index, job) in gone {
+            self.drop_errand(&job);
             self.let_go(index, &job);
         }
+        self.reports.retain(|(client, lu, _)| !which(*client, *lu));
         self.finished.retain(|(client, lu, _)| !which(*client, *lu));
         held.sort_unstable();
         held
@@ -415,6 +428,9 @@ impl<D: Driver> World<D> {
         let job = &mut self.jobs[index];
         job.state = State::Ghost;
         let (buf, id) = (job.op.buf(), JobId { index: index as u32, serial: job.serial });
+        if let DiskOp::Pass { .. } = job.op {
+            self.recall_errand(id.serial);
+        }
         self.fence_off(id);
         buf
     }

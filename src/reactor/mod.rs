@@ -20,6 +20,7 @@ mod gates;
 mod login;
 mod mail;
 mod owner;
+mod pass;
 mod registry;
 mod rx;
 mod send;

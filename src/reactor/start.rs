@@ -1,6 +1,6 @@
 //! Starting reactors on threads of their own, and talking to them from ordinary threads.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
@@ -214,6 +214,8 @@ impl Seed {
             job_serial: 0,
             later: VecDeque::new(),
             finished: VecDeque::new(),
+            errands: HashMap::new(),
+            reports: Vec::new(),
             fence_serial: 0,
             unannounced: Vec::new(),
             drains: Vec::new(),
@@ -278,7 +280,7 @@ impl<D: Driver> World<D> {
                 self.attach(id, region.clone());
                 Reach::Region(id)
             }
-            Medium::Null => Reach::Nothing,
+            Medium::Null | Medium::Pass(_) => Reach::Nothing,
         };
         let discards = self.driver.caps().discard;
         let store = Store::new(seed.backing.clone(), reach, ZEROES, discards);

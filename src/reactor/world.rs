@@ -1,6 +1,6 @@
 //! Everything of a reactor but its connections: memory, ring, logical units, mail.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use slab::Slab;
@@ -19,8 +19,8 @@ use super::unit::Unit;
 use crate::ids::{ConnId, LuId};
 use crate::mem::{Memory, Pool};
 use crate::ring::Driver;
-use crate::scsi::{Failure, ItNexus, LuState, SharedOp, Tokens};
-use crate::store::BlockingPool;
+use crate::scsi::{Failure, ItNexus, LuState, PassReport, SharedOp, Tokens};
+use crate::store::{BlockingPool, Errand};
 
 /// Writes what must outlive a power loss; runs on the blocking pool.
 pub type Saver = Arc<dyn Fn(LuId, &LuState) -> std::io::Result<()> + Send + Sync>;
@@ -45,6 +45,10 @@ pub(super) struct World<D> {
     pub(super) later: VecDeque<(JobId, Option<i32>)>,
     /// Requests that have ended and whose client is yet to be told.
     pub(super) finished: VecDeque<(Client, LuId, Result<(), Failure>)>,
+    /// Commands for devices, by the number of their request.
+    pub(super) errands: HashMap<u32, Arc<Errand>>,
+    /// What devices have answered, until the tasks hear of it.
+    pub(super) reports: Vec<(Client, LuId, PassReport)>,
     pub(super) fence_serial: u64,
     /// Fences that the other reactors have yet to be told of.
     pub(super) unannounced: Vec<Fence>,

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Groups;
+use super::{Device, Groups};
 
 /// The most that one WRITE SAME may cover on a logical unit that is not thin, in bytes: enough
 /// to zero a disk in few commands, little enough that a slow disk writes it within an initiator's patience.
@@ -50,6 +50,9 @@ pub struct LuFacts {
     pub groups: Groups,
     /// What can be written so that it is there as a whole or not at all, if anything.
     pub atomic: Option<Atomic>,
+    /// The device of this host that it is, if its commands are passed through. Much of the above is then for the
+    /// device to say.
+    pub passed: Option<Device>,
 }
 
 /// How space is given back (SBC-4 section 4.7).

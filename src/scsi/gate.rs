@@ -8,13 +8,16 @@
 use super::cdb::Cdb;
 use super::check::{bad_field, write_protection};
 use super::table::{self, Row};
-use super::{Answered, Asc, Context, Failure, Lu, Outcome, Sense, alua, inquiry, known, misc};
+use super::{Answered, Asc, Context, Failure, Lu, Outcome, Sense, alua, inquiry, known, misc, pass};
 
 /// Starts a command. `out` takes data-in that is at hand (answers longer than `out` are cut).
 pub fn start(cdb: &[u8], cx: &mut Context<'_>, out: &mut [u8]) -> Outcome {
     let cdb = Cdb::new(cdb);
     let answered = match cx.lu {
-        Some(lu) => begin(&cdb, lu, cx, out),
+        Some(lu) => match lu.facts.passed {
+            None => begin(&cdb, lu, cx, out),
+            Some(device) => pass::start(&cdb, lu, device, cx, out),
+        },
         None if cx.well_known => known::start(&cdb, cx, out),
         None => absent(&cdb, cx, out),
     };
@@ -26,14 +29,17 @@ pub fn start(cdb: &[u8], cx: &mut Context<'_>, out: &mut [u8]) -> Outcome {
 pub fn params(cdb: &[u8], cx: &mut Context<'_>, data: &[u8], out: &mut [u8]) -> Outcome {
     let cdb = Cdb::new(cdb);
     let answered = match cx.lu {
-        Some(lu) => go_on(&cdb, lu, cx, data, out),
+        Some(lu) => match lu.facts.passed {
+            None => go_on(&cdb, lu, cx, data, out),
+            Some(device) => pass::go_on(&cdb, lu, device, cx, data, out),
+        },
         None => absent(&cdb, cx, out),
     };
     answered.unwrap_or_else(Outcome::Fail)
 }
 
 #[inline]
-fn begin(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
+pub(super) fn begin(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
     let row = table::find(cdb, &lu.facts);
     if !cx.attentions.is_empty() {
         attention(row.as_ref().ok(), lu, cx)?;
@@ -46,7 +52,7 @@ fn begin(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
 
 /// The state may have changed while the data was on its way, so the rules are applied again; but a
 /// unit attention does not stop a command that has been accepted.
-fn go_on(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, data: &[u8], out: &mut [u8]) -> Answered {
+pub(super) fn go_on(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, data: &[u8], out: &mut [u8]) -> Answered {
     let row = table::find(cdb, &lu.facts)?;
     admit(row, cdb, lu, cx)?;
     let Some(handler) = row.params else {
@@ -58,7 +64,7 @@ fn go_on(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, data: &[u8], out: &mut [u8]) 
 
 /// Reports a unit attention, unless the command is one of those that leave it pending.
 #[cold]
-fn attention(row: Option<&&'static Row>, lu: &Lu, cx: &mut Context<'_>) -> Result<(), Failure> {
+pub(super) fn attention(row: Option<&&'static Row>, lu: &Lu, cx: &mut Context<'_>) -> Result<(), Failure> {
     if row.is_some_and(|r| r.traits.contains(table::Traits::PASSES_ATTENTION)) {
         return Ok(());
     }

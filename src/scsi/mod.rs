@@ -6,6 +6,7 @@
 //!                  Params  ── data-out ──▶ params ──▶ the same again
 //!                  Shared  the owner of the logical unit runs LuState::apply
 //!                  Copy    a third-party copy: see `copy`
+//!                  Pass    a device of this host runs it: see `pass`
 //! ```
 //!
 //! Owns the meaning of commands (SPC-5, SBC-4), of parameter data and of sense data, the state of
@@ -41,6 +42,7 @@ mod medium;
 mod misc;
 mod mode;
 mod nexus;
+mod pass;
 mod provisioning;
 mod reserve;
 mod rsoc;
@@ -83,6 +85,7 @@ pub use lists::{Stretch, mapped};
 pub use log::LogBases;
 pub use mode::{ModePages, Settings};
 pub use nexus::{ItNexus, Port, TargetPort};
+pub use pass::{Amount, Device, DeviceKind, MAX_DEVICE_SENSE, Pass, PassData, PassOrder, PassReport, revise};
 pub use provisioning::{Resources, Space, Threshold};
 pub use reserve::{PrAction, PrOut, PrType, Registrant, Reservation, Reservations, TransportId};
 pub use sense::{Asc, Field, MAX_SENSE, Sense, SenseKey, status};
@@ -147,6 +150,8 @@ pub enum Outcome {
     Shared(SharedOp),
     /// A third-party copy is to be started, told of or ended.
     Copy(CopyCommand),
+    /// The device that the logical unit is runs it.
+    Pass(Box<Pass>),
 }
 
 /// The longest parameter list that [`Outcome::Params`] asks for, in bytes: every CDB that has one

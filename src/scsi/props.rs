@@ -52,8 +52,13 @@ fn list() -> impl Strategy<Value = Vec<u8>> {
 
 fn some_facts() -> impl Strategy<Value = LuFacts> {
     let blocks = prop_oneof![Just(0u64), 1..70_000u64, Just(1 << 21), Just((1 << 52) - 1)];
-    (blocks, any::<[bool; 6]>(), 0..20u8, prop_oneof![Just(512u32), Just(4096u32)]).prop_map(
-        |(blocks, [thin, cache, read_only, limited, removable, saves], physical_exponent, block_size)| {
+    (blocks, any::<[bool; 8]>(), 0..20u8, prop_oneof![Just(512u32), Just(4096u32)]).prop_map(
+        |(
+            blocks,
+            [thin, cache, read_only, limited, removable, saves, first, second],
+            physical_exponent,
+            block_size,
+        )| {
             LuFacts {
                 removable,
                 blocks,
@@ -69,6 +74,13 @@ fn some_facts() -> impl Strategy<Value = LuFacts> {
                     alignment_blocks: 8,
                     granularity_blocks: 8,
                     natural: cache,
+                }),
+                passed: (first && second).then_some(Device {
+                    kind: if cache { DeviceKind::Disk } else { DeviceKind::Tape },
+                    peripheral: u8::from(!cache),
+                    long_inquiry: thin,
+                    names: limited,
+                    limits: removable,
                 }),
                 ..facts()
             }
@@ -153,6 +165,12 @@ fn check(rig: &mut Rig, number: u16, outcome: Outcome) {
             }
         }
         Outcome::Copy(CopyCommand::Report(_) | CopyCommand::Abort(_) | CopyCommand::Tokens { .. }) => {}
+        Outcome::Pass(pass) => {
+            assert!([6, 10, 12, 16].contains(&pass.order.cdb.len()), "{pass:?}");
+            if let PassData::In(Amount::Known(len)) | PassData::Out(Amount::Known(len)) = pass.data {
+                assert!(len <= WHOLE, "{pass:?}");
+            }
+        }
         Outcome::Good | Outcome::Met | Outcome::Fail(Failure::Status(_)) => {}
     }
 }

@@ -5,7 +5,7 @@ use super::answer::Answer;
 use super::cdb::Cdb;
 use super::check::bad_field;
 use super::table::{self, ROWS, Row};
-use super::{Answered, Context, Failure, Lu};
+use super::{Answered, Context, Failure, Lu, Outcome};
 
 /// Recommended command timeout in seconds: beyond it the initiator may take the path for dead.
 const TIMEOUT_SECONDS: u32 = 30;
@@ -56,6 +56,13 @@ fn one(answer: &mut Answer<'_>, row: Option<&Row>, timeouts: bool) {
     answer.put(&[0, u8::from(timeouts) << 7 | 0x03, 0, row.usage.len() as u8]);
     answer.put(row.usage);
     put_timeouts(answer, timeouts);
+}
+
+/// What is said of one command that a logical unit lacks.
+pub(super) fn unsupported(cdb: &Cdb, out: &mut [u8]) -> Outcome {
+    let mut answer = Answer::new(out, cdb.u32::<6>() as usize);
+    one(&mut answer, None, false);
+    answer.finish()
 }
 
 /// A command timeouts descriptor.

@@ -116,15 +116,20 @@ pub enum SharedOp {
     },
     /// So much space there is now: not a command either.
     Measured(Resources),
+    /// The device that is passed through has told one nexus so, or obeyed it: all others are to hear of it.
+    Told(Asc),
 }
 
 impl SharedOp {
     /// Whether it is an event, not what a command asks for: no abort takes it back.
     pub fn is_event(&self) -> bool {
         match self {
-            Self::Reset | Self::NexusLoss | Self::Resize { .. } | Self::Measured(_) | Self::AccessFailed => {
-                true
-            }
+            Self::Reset
+            | Self::NexusLoss
+            | Self::Resize { .. }
+            | Self::Measured(_)
+            | Self::Told(_)
+            | Self::AccessFailed => true,
             Self::Access(change) => change.by == ChangedBy::Administrator,
             _ => false,
         }
@@ -283,6 +288,7 @@ impl LuState {
             }
             SharedOp::Resize { blocks } if *blocks != facts.blocks => return Ok(resize(*blocks)),
             SharedOp::Resize { .. } => {}
+            SharedOp::Told(asc) => return Ok(Effects::attention_others(*asc)),
             SharedOp::NexusLoss => {
                 self.reservations.nexus_lost(nexus);
                 self.drive.nexus_lost(nexus);

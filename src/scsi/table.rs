@@ -85,6 +85,12 @@ impl Row {
     /// Whether the logical unit has the command.
     #[inline]
     pub(super) fn on(&self, facts: &LuFacts) -> bool {
+        !self.traits.intersects(CONDITIONS) || self.meets(facts)
+    }
+
+    /// Out of line: the commands of every I/O have no conditions.
+    #[cold]
+    fn meets(&self, facts: &LuFacts) -> bool {
         (!self.traits.contains(Traits::THIN) || facts.thin.is_some())
             && (!self.traits.contains(Traits::REMOVABLE) || facts.removable)
             && (!self.traits.contains(Traits::ATOMIC) || facts.atomic.is_some())
@@ -92,6 +98,10 @@ impl Row {
             && (!self.traits.contains(Traits::EXPLICIT) || facts.groups.any_explicit())
     }
 }
+
+/// What [`Row::meets`] looks at.
+const CONDITIONS: Traits =
+    Traits::THIN.union(Traits::REMOVABLE).union(Traits::ATOMIC).union(Traits::SAVES).union(Traits::EXPLICIT);
 
 const NONE: Traits = Traits::empty();
 const STANDBY: Traits = Traits::STANDBY;

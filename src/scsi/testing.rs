@@ -53,6 +53,7 @@ pub(super) fn facts() -> LuFacts {
         resident: false,
         groups: Groups::default(),
         atomic: None,
+        passed: None,
     }
 }
 

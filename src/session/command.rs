@@ -11,7 +11,7 @@ use super::taking::{Unasked, Use};
 use super::task::{MAX_CDB, Task, Work};
 use super::{Close, SEGMENT, Session};
 use crate::ids::{BufId, LuId, TaskId};
-use crate::scsi::{self, Asc, Context, Failure, Io, Outcome, Sense, SharedOp, status};
+use crate::scsi::{self, Amount, Asc, Context, Failure, Io, Outcome, PassData, Sense, SharedOp, status};
 use crate::wire::ahs::{self, Ahs};
 use crate::wire::bhs::{Bhs, ScsiCommand};
 use crate::wire::codes::RejectReason;
@@ -144,9 +144,26 @@ impl Session {
     }
 
     /// Asks the SCSI layer; an answer that it makes is put into a slot.
-    fn plan<H: Host>(&mut self, h: &mut H, id: TaskId, params: Option<&[u8]>) -> Planned {
-        let Some(task) = self.tasks.get(id) else { return Planned::Gone };
+    pub(super) fn plan<H: Host>(&mut self, h: &mut H, id: TaskId, params: Option<&[u8]>) -> Planned {
         let mut scratch = h.take_scratch();
+        let outcome = self.with_context(h, id, |cdb, cx| match params {
+            None => scsi::start(cdb, cx, &mut scratch),
+            Some(list) => scsi::params(cdb, cx, list, &mut scratch),
+        });
+        let planned = outcome.map_or(Planned::Gone, |outcome| Self::keep_outcome(h, outcome, &scratch));
+        h.give_scratch(scratch);
+        planned
+    }
+
+    /// Gives `call` the CDB of a task and what it is judged by.
+    #[inline]
+    pub(super) fn with_context<H: Host, R>(
+        &mut self,
+        h: &H,
+        id: TaskId,
+        call: impl FnOnce(&[u8], &mut Context<'_>) -> R,
+    ) -> Option<R> {
+        let task = self.tasks.get(id)?;
         let mut nobodys = scsi::Attentions::default();
         let (attentions, read_only_map, lu) = match task.map.and_then(|m| self.luns.get_mut(usize::from(m))) {
             Some(l) => (&mut l.attentions, l.read_only, h.lu(l.lu)),
@@ -164,13 +181,7 @@ impl Session {
             queries: self.negotiated.protocol_level >= LEVEL_RFC7144,
             now: h.now(),
         };
-        let outcome = match params {
-            None => scsi::start(&task.cdb, &mut cx, &mut scratch),
-            Some(list) => scsi::params(&task.cdb, &mut cx, list, &mut scratch),
-        };
-        let planned = Self::keep_outcome(h, outcome, &scratch);
-        h.give_scratch(scratch);
-        planned
+        Some(call(&task.cdb, &mut cx))
     }
 
     /// An outcome whose data, if any, is at the beginning of `scratch`.
@@ -204,6 +215,7 @@ impl Session {
             Planned::Outcome(Outcome::Fail(failure)) => self.answer_failure(h, id, &failure),
             Planned::Outcome(Outcome::Io(io)) => self.start_io(h, id, io),
             Planned::Outcome(Outcome::Copy(command)) => self.copy_command(h, id, command),
+            Planned::Outcome(Outcome::Pass(pass)) => self.start_passing(h, id, pass),
             Planned::Outcome(Outcome::Params(len)) => {
                 self.start_taking(h, id, Use::Params, 0, u64::from(len.min(SEGMENT)));
             }
@@ -310,6 +322,7 @@ impl Planned {
         match self {
             Self::Outcome(Outcome::Params(_) | Outcome::ParamsUpTo(_)) => true,
             Self::Outcome(Outcome::Io(what)) => io(what),
+            Self::Outcome(Outcome::Pass(pass)) => matches!(pass.data, PassData::Out(_)),
             _ => false,
         }
     }
@@ -324,6 +337,10 @@ impl Planned {
                 u64::from(offered) != 2 * range.len
             }
             Self::Outcome(Outcome::Io(Io::WriteAtomic { range, .. })) => u64::from(offered) != range.len,
+            // The device would wait for the rest, or take what follows in memory for it.
+            Self::Outcome(Outcome::Pass(pass)) => {
+                matches!(pass.data, PassData::Out(Amount::Known(needed)) if offered < needed)
+            }
             _ => false,
         }
     }

@@ -296,13 +296,13 @@ impl Session {
     }
 
     /// How long the PDU at `offset` of a transfer may be: by the initiator's segment limit, and not across a burst's end.
-    fn data_in_len(&self, offset: u32, left: u32) -> u32 {
+    pub(super) fn data_in_len(&self, offset: u32, left: u32) -> u32 {
         let burst = self.negotiated.max_burst_length;
         left.min(self.negotiated.max_xmit_data_segment_length).min(burst - offset % burst)
     }
 
     /// Whether a Data-In sequence ends before `offset` (RFC 7143 section 11.7.1: the F bit at MaxBurstLength).
-    fn ends_burst(&self, offset: u32) -> bool {
+    pub(super) fn ends_burst(&self, offset: u32) -> bool {
         offset.is_multiple_of(self.negotiated.max_burst_length)
     }
 

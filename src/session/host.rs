@@ -5,7 +5,7 @@
 //! requests and says when they are done. It is the reactor in the daemon and a recorder in tests.
 
 use crate::ids::{BufId, LuId, TaskId};
-use crate::scsi::{ItNexus, Lu, Provisioning, SharedOp, Stretch, Tokens};
+use crate::scsi::{Asc, ItNexus, Lu, PassOrder, PassReport, Provisioning, SharedOp, Stretch, Tokens};
 
 /// Bytes that a Data-In carries: where they lie, not what they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +91,17 @@ pub enum DiskOp {
         /// Byte offset on the medium.
         offset: u64,
     },
+    /// The device runs a command: begun by [`Host::pass`] only.
+    Pass {
+        /// The slot of its data, if it has any, from its first byte.
+        buf: Option<BufId>,
+        /// Bytes that it may move.
+        len: u32,
+        /// Whether it reads the medium, any part of it.
+        reads: bool,
+        /// Whether it changes it, or what others depend on.
+        changes: bool,
+    },
     /// Slot → medium.
     Write {
         /// The slot, from its first byte.
@@ -166,9 +177,13 @@ impl DiskOp {
             Self::Discard { offset, len }
             | Self::Zero { offset, len, .. }
             | Self::Clone { offset, len, .. } => Some((offset, len)),
-            Self::Read { .. } | Self::Flush | Self::Map { .. } | Self::Enclose { .. } | Self::Disclose => {
-                None
-            }
+            Self::Pass { changes: true, .. } => Some(EVERYWHERE),
+            Self::Read { .. }
+            | Self::Flush
+            | Self::Map { .. }
+            | Self::Pass { .. }
+            | Self::Enclose { .. }
+            | Self::Disclose => None,
         }
     }
 
@@ -176,6 +191,7 @@ impl DiskOp {
     pub fn touches(&self) -> Option<(u64, u64)> {
         match *self {
             Self::Read { len, offset, .. } => Some((offset, u64::from(len))),
+            Self::Pass { reads: true, .. } => Some(EVERYWHERE),
             _ => self.changes(),
         }
     }
@@ -193,9 +209,26 @@ impl DiskOp {
     pub fn buf(&self) -> Option<BufId> {
         match *self {
             Self::Read { buf, .. } | Self::Write { buf, .. } | Self::Map { buf, .. } => Some(buf),
+            Self::Pass { buf, .. } => buf,
             _ => None,
         }
     }
+}
+
+/// The whole medium of a device, which only the device knows.
+const EVERYWHERE: (u64, u64) = (0, u64::MAX);
+
+/// A command for the device of a logical unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassRequest {
+    /// The command.
+    pub order: PassOrder,
+    /// The slot of its data, if it has any, from its first byte.
+    pub buf: Option<BufId>,
+    /// Bytes that it may move.
+    pub len: u32,
+    /// Whether it moves them to the initiator.
+    pub inward: bool,
 }
 
 /// Task management that reaches beyond this session, or must wait for what the kernel still has.
@@ -265,6 +298,13 @@ pub trait Host {
     /// Starts a disk request for part `part` of a task; [`Session::disk_done`](super::Session::disk_done) follows,
     /// unless the task is abandoned first.
     fn disk(&mut self, task: TaskId, part: u8, lu: LuId, op: DiskOp);
+    /// Has the device of a logical unit run a command; [`Session::disk_done`](super::Session::disk_done) follows as for
+    /// [`Host::disk`], and when that is well there is a report.
+    fn pass(&mut self, task: TaskId, lu: LuId, request: PassRequest);
+    /// What the device has answered to a task; once.
+    fn take_passed(&mut self, task: TaskId) -> Option<PassReport>;
+    /// All nexuses of a logical unit but this one are to be told that.
+    fn tell_others(&mut self, lu: LuId, asc: Asc, nexus: &ItNexus);
     /// Everything answered so far is made durable, and nobody waits for that; a failure is only logged.
     fn flush_unwatched(&mut self, lu: LuId);
     /// Forgets tasks: what is not yet with the kernel never will be; what is stays fenced until it ends, and its

@@ -167,6 +167,7 @@ impl Session {
             Work::Comparing(comparing) => self.compared(h, id, comparing),
             Work::Mapping { buf, most } => self.map_is_known(h, id, buf, most),
             Work::Flushing => self.answer_good(h, id),
+            Work::Passing(_) => self.passed(h, id),
             Work::Fresh
             | Work::Dormant(_)
             | Work::Deferred(_)

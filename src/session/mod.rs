@@ -27,6 +27,7 @@ mod medium;
 mod multi;
 mod order;
 pub mod pace;
+mod pass;
 mod patience;
 #[cfg(any(test, fuzzing))]
 pub mod rehearsal;
@@ -348,6 +349,7 @@ impl Session {
                 Some(Task { work: Work::Taking(_), .. }) => self.retry_taking(h, id),
                 Some(Task { work: Work::Verifying { .. }, .. }) => self.retry_verifying(h, id),
                 Some(Task { work: Work::Copying(_), .. }) => self.start_lanes(h, id),
+                Some(Task { work: Work::Passing(_), .. }) => self.retry_passing(h, id),
                 _ => true,
             };
             if !served {

@@ -8,7 +8,7 @@ use super::keys::LEVEL_RFC7144;
 use super::task::{Task, Work};
 use super::{Close, Session};
 use crate::ids::TaskId;
-use crate::scsi::{Failure, MAX_SENSE, Sense, status};
+use crate::scsi::{Failure, MAX_DEVICE_SENSE, MAX_SENSE, Sense, status};
 use crate::wire::bhs::{BHS_LEN, Bhs, Reject, ScsiResponse, padding};
 use crate::wire::codes::{RejectReason, ServiceResponse};
 use crate::wire::digest::{self, Crc, DIGEST_LEN};
@@ -160,7 +160,14 @@ impl Session {
         self.tasks.get(id).and_then(|t| h.lu(t.lu)).is_some_and(|lu| lu.state.descriptor_sense())
     }
 
-    fn answer_status<H: Host>(&mut self, h: &mut H, id: TaskId, status: u8, qualifier: u16, sense: &[u8]) {
+    pub(super) fn answer_status<H: Host>(
+        &mut self,
+        h: &mut H,
+        id: TaskId,
+        status: u8,
+        qualifier: u16,
+        sense: &[u8],
+    ) {
         let Some(task) = self.tasks.get(id) else { return };
         let residual = task.residual();
         let mut pdu = ScsiResponse { itt: U32::new(task.itt), ..ScsiResponse::default() };
@@ -170,7 +177,11 @@ impl Session {
         pdu.flags |= residual.flags;
         pdu.residual_count = U32::new(residual.count);
         // A read may fail after part of it has left (RFC 7143 section 11.4.8).
-        pdu.exp_data_sn = U32::new(if let Work::Reading(reading) = &task.work { reading.pdus() } else { 0 });
+        pdu.exp_data_sn = U32::new(match &task.work {
+            Work::Reading(reading) => reading.pdus(),
+            Work::Passing(passing) => passing.pdus,
+            _ => 0,
+        });
         self.put_response(h, pdu, sense, true);
         self.close_task(h, id);
     }
@@ -186,10 +197,10 @@ impl Session {
     ) {
         pdu.stat_sn = U32::new(self.next_stat_sn());
         self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, frees_one);
-        let mut data = ArrayVec::<u8, { 2 + MAX_SENSE }>::new();
+        let mut data = ArrayVec::<u8, { 2 + MAX_DEVICE_SENSE }>::new();
         if !sense.is_empty() {
             data.extend((sense.len() as u16).to_be_bytes());
-            data.extend(sense.iter().copied().take(MAX_SENSE));
+            data.extend(sense.iter().copied().take(MAX_DEVICE_SENSE));
         }
         pdu.set_data_len(data.len());
         self.emit_small(h, pdu.as_bhs(), &data, After::Keep);

@@ -9,6 +9,7 @@ use super::command::Planned;
 use super::compare::Comparing;
 use super::copy::Copying;
 use super::data_in::Reading;
+use super::pass::Passing;
 use super::set::{Attribute, Dormant};
 use super::taking::Taking;
 use crate::ids::{BufId, LuId, TaskId};
@@ -101,6 +102,8 @@ pub(super) enum Work {
     Flushing,
     /// Ranges are copied inside the target.
     Copying(Box<Copying>),
+    /// The device of the logical unit has it; without the slot that it needs it waits for one.
+    Passing(Passing),
     /// The owner of the logical unit has it.
     Shared,
 }
@@ -117,6 +120,7 @@ impl Work {
             }
             Self::Comparing(c) => [c.pattern, c.buf].into_iter().collect(),
             Self::Mapping { buf, .. } => std::iter::once(*buf).collect(),
+            Self::Passing(passing) => passing.buf.iter().copied().collect(),
             Self::Fresh
             | Self::Dormant(_)
             | Self::Deferred(_)

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::StoreKind;
+use super::pass::PassMedium;
 use crate::mem::Region;
-use crate::scsi::{Atomic, Groups, Identity, LuFacts, Thin, WHOLE};
+use crate::scsi::{Atomic, Device, Groups, Identity, LuFacts, Thin, WHOLE};
 use crate::sys::AtomicWrites;
 
 /// The transfer that is fastest: one slot of the largest class, so one operation on the disk.
@@ -63,6 +64,8 @@ pub enum Medium {
     Ram(Arc<Region>),
     /// Nowhere.
     Null,
+    /// Behind a device that gets the commands themselves.
+    Pass(PassMedium),
 }
 
 /// A file or block device.
@@ -110,7 +113,7 @@ impl Backing {
                 let AtomicWrites { least, most } = medium.atomic.filter(|_| medium.direct)?;
                 self.atomic_between(least, most, true)
             }
-            Medium::Ram(_) => None,
+            Medium::Ram(_) | Medium::Pass(_) => None,
         }
     }
 
@@ -129,6 +132,8 @@ impl Backing {
 
     /// What the SCSI side is to know of it. `saves`: there is a place for what must outlive the process.
     pub fn facts(&self, identity: Identity, groups: Groups, saves: bool) -> LuFacts {
+        let passed = self.passed();
+        let most = if passed.is_some() { WHOLE } else { MAX_TRANSFER };
         LuFacts {
             name: self.name.clone(),
             block_size: self.block_size,
@@ -139,14 +144,19 @@ impl Backing {
             thin: self.thin,
             identity,
             optimal_transfer_blocks: OPTIMAL_TRANSFER / self.block_size,
-            max_transfer_blocks: MAX_TRANSFER / self.block_size,
+            max_transfer_blocks: most / self.block_size,
             rotational: self.rotational,
             removable: self.removable,
             saves,
-            resident: !matches!(self.medium, Medium::File(_)),
+            resident: matches!(self.medium, Medium::Ram(_) | Medium::Null),
             groups,
             atomic: self.atomic(),
+            passed,
         }
+    }
+
+    fn passed(&self) -> Option<Device> {
+        if let Medium::Pass(medium) = &self.medium { Some(medium.device) } else { None }
     }
 }
 

@@ -69,6 +69,24 @@ impl BlockingPool {
         Ok(Self { queue, saving })
     }
 
+    /// A pool for one device that may keep so many commands for long. No signal interrupts these threads: the generic SCSI
+    /// driver would leave the command alone with the device, and the call would begin it anew.
+    ///
+    /// # Errors
+    /// When the system has no room for another thread.
+    pub fn of_device(threads: usize) -> std::io::Result<Self> {
+        let (queue, jobs) = bounded(QUEUE);
+        for n in 0..threads {
+            let jobs = jobs.clone();
+            let life = move || {
+                crate::sys::block_signals();
+                work(&jobs);
+            };
+            thread::Builder::new().name(format!("device-{n}")).spawn(life)?;
+        }
+        Ok(Self { saving: queue.clone(), queue })
+    }
+
     /// Hands a job over, or gives it back when too many are waiting.
     pub fn submit(&self, job: BlockingJob) -> Result<(), BlockingJob> {
         self.queue.try_send(job).map_err(TrySendError::into_inner)

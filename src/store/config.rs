@@ -15,6 +15,8 @@ pub enum StoreKind {
     Ramdisk,
     /// Nothing: writes vanish, reads are zeroes. For measuring everything else.
     Null,
+    /// A SCSI device of this host, whose commands are passed through.
+    Pscsi,
 }
 
 /// One store, as configured.
@@ -96,6 +98,7 @@ impl StoreKind {
             Self::Fileio => "fileio",
             Self::Ramdisk => "ramdisk",
             Self::Null => "null",
+            Self::Pscsi => "pscsi",
         }
     }
 }

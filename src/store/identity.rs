@@ -11,6 +11,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::pscsi;
 use super::queue::{disk_of, read_word, sysfs_of};
 use super::{IdentityOverride, StoreConfig, StoreKind};
 use crate::scsi::{Identity, Naa};
@@ -51,6 +52,7 @@ impl Identity {
             StoreKind::Ramdisk | StoreKind::Null => return Self::fresh(),
             StoreKind::Block => device_name(path)?,
             StoreKind::Fileio => file_name(path)?,
+            StoreKind::Pscsi => device_name(&pscsi::block_node(path).unwrap_or_else(|| path.to_owned()))?,
         };
         Ok(Self::from_seed(&hash(&[&machine_id(), &store]), DERIVED))
     }

@@ -1,4 +1,4 @@
-//! What a logical unit sits on: a block device, a file, memory, or nothing.
+//! What a logical unit sits on: a block device, a file, memory, nothing, or a SCSI device that is passed through.
 //!
 //! Owns: opening a store exclusively, learning its size, alignment, cache and discard abilities,
 //! and turning "read these bytes" into the one operation for the ring. Promises: a writable store
@@ -19,6 +19,8 @@ mod identity;
 mod map;
 mod measure;
 mod open;
+mod pass;
+mod pscsi;
 mod queue;
 mod ram;
 mod span;
@@ -35,6 +37,7 @@ pub use config::{IdentityOverride, StoreConfig, StoreKind};
 pub use fault::{Direction, Fault, Progress, judge, judge_plain};
 pub use measure::Length;
 pub use open::{PATIENCE, open};
+pub use pass::{Errand, PassMedium, Passage};
 pub use span::Span;
 pub use unit::{BlockingCall, Mapping, Reach, Step, Store, ZEROES, zero_region};
 

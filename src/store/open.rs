@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::align::{Misfit, block_size};
 use super::backing::{Backing, DiscardMethod, Medium};
-use super::{OpenError, StoreConfig, StoreKind, block, file, ram};
+use super::{OpenError, StoreConfig, StoreKind, block, file, pscsi, ram};
 use crate::scsi::Thin;
 
 /// How long a store that another process holds is waited for: a predecessor that was killed holds
@@ -30,6 +30,7 @@ pub fn open(config: &StoreConfig, patience: Duration) -> Result<Backing, OpenErr
         StoreKind::Fileio => file::open(config, path_of(config)?, patience),
         StoreKind::Ramdisk => ram::open_ram(config),
         StoreKind::Null => ram::open_null(config),
+        StoreKind::Pscsi => pscsi::open(config, path_of(config)?, patience),
     }
 }
 

@@ -66,6 +66,7 @@ impl Span {
             },
             Medium::Ram(_) if store.backing().thin.is_some() => Method::Memory { unmap: true },
             Medium::Ram(_) | Medium::Null => Method::Nothing,
+            Medium::Pass(_) => Method::Write,
         };
         Self::new(store, at, len, method, Method::Nothing)
     }
@@ -77,6 +78,7 @@ impl Span {
             Medium::File(_) => Method::Fallocate(ZERO),
             Medium::Ram(_) => Method::Memory { unmap },
             Medium::Null => Method::Nothing,
+            Medium::Pass(_) => Method::Write,
         };
         Self::new(store, at, len, method, Method::Write)
     }

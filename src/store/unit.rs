@@ -10,10 +10,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use super::backing::{Backing, FileMedium, Medium};
+use super::blocking::BlockingPool;
 use super::fault::{Direction, Fault, Progress, judge};
 use super::map;
+use super::pass::Errand;
 use super::span::Span;
-use crate::mem::{Memory, Pages, Place, Region, RegionId};
+use crate::mem::{Lent, Memory, Pages, Place, Region, RegionId};
 use crate::ring::{File, Kind};
 use crate::scsi::{Provisioning, Stretch};
 use crate::sys;
@@ -52,6 +54,8 @@ enum BlockingWork {
     Map { most: usize, answer: Mapping },
     /// Has it share what a range of another file holds.
     Clone { from: Arc<Backing>, offset: u64 },
+    /// Runs a command on it.
+    Pass { errand: Arc<Errand>, data: Option<Lent> },
 }
 
 /// How a range lies, once the store has said so.
@@ -74,6 +78,7 @@ enum Location {
     File { file: File, dsync_always: bool },
     Ram(RegionId),
     Null,
+    Device,
 }
 
 /// How a reactor reaches the medium of a backing.
@@ -83,7 +88,7 @@ pub enum Reach {
     File(File),
     /// By this attached region: for [`Medium::Ram`].
     Region(RegionId),
-    /// For [`Medium::Null`].
+    /// For [`Medium::Null`] and [`Medium::Pass`].
     Nothing,
 }
 
@@ -107,6 +112,7 @@ impl Store {
             }
             (Medium::Ram(_), Reach::Region(id)) => Location::Ram(id),
             (Medium::Null, Reach::Nothing) => Location::Null,
+            (Medium::Pass(_), Reach::Nothing) => Location::Device,
             (medium, reach) => panic!("{medium:?} is not reached by {reach:?}"),
         };
         Self { bytes: backing.bytes(), backing, place, zeroes: Place::in_region(zeroes, 0, ZEROES), discards }
@@ -145,6 +151,7 @@ impl Store {
                 memory.zero(place);
                 Step::Later
             }
+            Location::Device => Step::Now(Err(Fault::Unsupported)),
         }
     }
 
@@ -165,6 +172,7 @@ impl Store {
                 Step::Now(Ok(()))
             }
             Location::Null => Step::Later,
+            Location::Device => Step::Now(Err(Fault::Unsupported)),
         }
     }
 
@@ -175,7 +183,7 @@ impl Store {
     pub fn resident(&self, offset: u64, len: u32) -> Option<Place> {
         self.check(offset, u64::from(len)).ok()?;
         match self.place {
-            Location::File { .. } => None,
+            Location::File { .. } | Location::Device => None,
             Location::Ram(id) => Some(Place::in_region(id, offset, len)),
             Location::Null => (len <= ZEROES).then(|| self.zeroes.first(len)),
         }
@@ -217,6 +225,11 @@ impl Store {
             }
             Err(fault) => Step::Now(Err(fault)),
         }
+    }
+
+    /// Has the device run a command; `data` is what it moves, or where to.
+    pub(crate) fn pass(&self, errand: &Arc<Errand>, data: Option<Lent>) -> Step {
+        self.blocking(0, 0, BlockingWork::Pass { errand: errand.clone(), data })
     }
 
     /// Whether every write has to be durable when it ends.
@@ -337,10 +350,23 @@ impl Store {
 }
 
 impl BlockingCall {
+    /// The threads that run it, if not those of all stores.
+    pub fn threads(&self) -> Option<&BlockingPool> {
+        if let Medium::Pass(medium) = &self.backing.medium { medium.threads.as_ref() } else { None }
+    }
+
     /// Makes the call, and waits for it: zero, or a negative errno.
     pub fn run(self) -> i32 {
-        let Medium::File(medium) = &self.backing.medium else { return -libc::EOPNOTSUPP };
+        let medium = match &self.backing.medium {
+            Medium::File(medium) => medium,
+            Medium::Pass(medium) => {
+                let BlockingWork::Pass { errand, data } = self.work else { return -libc::EOPNOTSUPP };
+                return medium.run(&errand, data);
+            }
+            Medium::Ram(_) | Medium::Null => return -libc::EOPNOTSUPP,
+        };
         let done = match self.work {
+            BlockingWork::Pass { .. } => return -libc::EOPNOTSUPP,
             BlockingWork::Discard => sys::block_discard(medium.file.as_fd(), self.offset, self.len),
             BlockingWork::Map { most, answer } => {
                 let block = u64::from(self.backing.block_size);

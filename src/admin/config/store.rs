@@ -11,7 +11,8 @@ use super::words;
 use crate::admin::size;
 use crate::store::{StoreConfig, StoreKind};
 
-const KINDS: [StoreKind; 4] = [StoreKind::Block, StoreKind::Fileio, StoreKind::Ramdisk, StoreKind::Null];
+const KINDS: [StoreKind; 5] =
+    [StoreKind::Block, StoreKind::Fileio, StoreKind::Ramdisk, StoreKind::Null, StoreKind::Pscsi];
 
 const ANY_SIZE: Bounds = Bounds { min: 512, max: size::MAX, reason: "a disk has at least one block" };
 
@@ -56,6 +57,7 @@ impl Stores {
         let mut store = StoreConfig::new(kind.unwrap_or(StoreKind::Null), name);
         if let Some(kind) = kind {
             check_applicable(kind, file, cx);
+            check_passed(kind, file, alua.as_ref(), cx);
             store.path = self.path(kind, file, cx);
             store.size = self.size(kind, file, cx);
         }
@@ -94,7 +96,11 @@ impl Stores {
             return None;
         }
         let Some(value) = file.path.as_ref() else {
-            let example = if kind == StoreKind::Block { "\"/dev/…\"" } else { "\"/…\"" };
+            let example = match kind {
+                StoreKind::Pscsi => "\"/dev/sg…\"",
+                StoreKind::Block => "\"/dev/…\"",
+                _ => "\"/…\"",
+            };
             cx.missing(&file.here, "[[backstore]]", "path", example);
             return None;
         };
@@ -121,7 +127,7 @@ impl Stores {
 }
 
 fn has_path(kind: StoreKind) -> bool {
-    matches!(kind, StoreKind::Block | StoreKind::Fileio)
+    matches!(kind, StoreKind::Block | StoreKind::Fileio | StoreKind::Pscsi)
 }
 
 /// What is wrong with a name of something, if anything.
@@ -142,15 +148,7 @@ fn kind(file: &FileBackstore, cx: &mut Resolver<'_>) -> Option<StoreKind> {
     };
     let word = value.get_ref().as_str();
     let found = KINDS.into_iter().find(|k| k.word() == word);
-    if found.is_none() && word == "pscsi" {
-        let what = "backstores of kind \"pscsi\" are not in this version of ringtgt";
-        cx.error(
-            value,
-            what,
-            "SCSI commands cannot be passed through to a device yet",
-            "use kind = \"block\"",
-        );
-    } else if found.is_none() {
+    if found.is_none() {
         let what = format!("there is no kind of backstore \"{word}\"");
         cx.error(value, what, "", words::suggestion(word, KINDS.iter().map(|k| k.word())));
     }
@@ -159,7 +157,7 @@ fn kind(file: &FileBackstore, cx: &mut Resolver<'_>) -> Option<StoreKind> {
 
 /// Settings that mean nothing for a kind would mislead.
 fn check_applicable(kind: StoreKind, file: &FileBackstore, cx: &mut Resolver<'_>) {
-    let memory = !has_path(kind);
+    let (memory, passed) = (!has_path(kind), kind == StoreKind::Pscsi);
     let checks = [
         ("path", file.path.as_ref().map(|v| v.span()), memory, "it has no file or device"),
         ("size", file.size.as_ref().map(|v| v.span()), kind == StoreKind::Block, "a device has its own size"),
@@ -167,7 +165,7 @@ fn check_applicable(kind: StoreKind, file: &FileBackstore, cx: &mut Resolver<'_>
         (
             "low_space",
             file.low_space.as_ref().map(|v| v.span()),
-            kind != StoreKind::Fileio || file.thin.as_ref().is_some_and(|v| !v.get_ref()),
+            !passed && (kind != StoreKind::Fileio || file.thin.as_ref().is_some_and(|v| !v.get_ref())),
             "only of a sparse file it is known how much space is left",
         ),
         ("thin", file.thin.as_ref().map(|v| v.span()), memory, "it has no space on a disk"),
@@ -177,6 +175,41 @@ fn check_applicable(kind: StoreKind, file: &FileBackstore, cx: &mut Resolver<'_>
             let what = format!("`{key}` means nothing for kind = \"{}\"", kind.word());
             cx.error(span, what, reason, "remove the line");
         }
+    }
+}
+
+/// Of a device that is passed through nearly everything is for the device to say.
+fn check_passed(kind: StoreKind, file: &FileBackstore, alua: Option<&FileAlua>, cx: &mut Resolver<'_>) {
+    if kind != StoreKind::Pscsi {
+        return;
+    }
+    let (size, cache) = ("the device has its own size", "the device has a cache of its own, or none");
+    let (names, space) = ("initiators see the names of the device", "the device manages its own space");
+    let keys = [
+        ("size", file.size.as_ref().map(|v| v.span()), size),
+        ("block_size", file.block_size.as_ref().map(|v| v.span()), "the device has its own blocks"),
+        ("write_back", file.write_back.as_ref().map(|v| v.span()), cache),
+        ("removable", file.removable.as_ref().map(|v| v.span()), "the device says whether it is"),
+        ("thin", file.thin.as_ref().map(|v| v.span()), space),
+        ("low_space", file.low_space.as_ref().map(|v| v.span()), space),
+        ("serial", file.serial.as_ref().map(|v| v.span()), names),
+        ("naa", file.naa.as_ref().map(|v| v.span()), names),
+        ("uuid", file.uuid.as_ref().map(|v| v.span()), names),
+    ];
+    for (key, span, reason) in keys {
+        if let Some(span) = span {
+            let what = format!("`{key}` means nothing for kind = \"pscsi\"");
+            cx.error(span, what, reason, "remove the line");
+        }
+    }
+    if alua.is_some() {
+        let what = "target port groups cannot be had for kind = \"pscsi\"";
+        cx.error(
+            file.here.span.clone(),
+            what,
+            "its commands go to one device by one way",
+            "remove [backstore.alua]",
+        );
     }
 }
 

@@ -270,7 +270,7 @@ fn backstores() {
     assert!(one_error(&store("kind = \"null\"\nname = \"a\"")).contains("no `size`"));
     assert!(one_error(&store("kind = \"block\"\nname = \"a\"")).contains("no `path`"));
     assert!(one_error(&store("kind = \"file\"\nname = \"a\"")).contains("did you mean \"fileio\"?"));
-    assert!(one_error(&store("kind = \"pscsi\"\nname = \"a\"")).contains("not in this version"));
+    assert!(one_error(&store("kind = \"pscsi\"\nname = \"a\"")).contains("path = \"/dev/sg…\""));
     assert!(one_error(&store("kind = \"null\"\nname = \"a/b\"\nsize = 512")).contains("'/' cannot be part"));
     assert!(one_error(&(store(null) + &store(null))).contains("\"a\" already"));
     assert!(one_error(&store(&null.replace("1G", "1000"))).contains("write 512 or 1024"));
@@ -290,6 +290,34 @@ fn backstores() {
     );
     let config = good(&store(&format!("{null}block_size = \"4K\"\nread_only = true")));
     assert_eq!((config.stores[0].block_size, config.stores[0].read_only), (Some(4096), true));
+}
+
+#[test]
+fn a_device_that_is_passed_through_has_all_but_a_name_and_a_path_of_its_own() {
+    let device = "kind = \"pscsi\"\nname = \"p\"\npath = \"/dev/sg1\"\n";
+    let config = good(&store(&format!("{device}read_only = true")));
+    let store_of = &config.stores[0];
+    assert_eq!((store_of.kind, store_of.read_only), (StoreKind::Pscsi, true));
+    assert_eq!(store_of.path.as_deref(), Some(std::path::Path::new("/dev/sg1")));
+    for (line, reason) in [
+        ("size = \"1G\"", "its own size"),
+        ("block_size = 512", "its own blocks"),
+        ("write_back = true", "a cache of its own"),
+        ("removable = true", "the device says"),
+        ("thin = true", "its own space"),
+        ("low_space = \"1G\"", "its own space"),
+        ("serial = \"1234\"", "names of the device"),
+        ("naa = \"3000000000000001\"", "names of the device"),
+        ("uuid = \"123e4567-e89b-12d3-a456-426614174000\"", "names of the device"),
+    ] {
+        let error = one_error(&store(&format!("{device}{line}")));
+        let key = line.split(' ').next().unwrap();
+        assert!(error.contains(&format!("`{key}` means nothing for kind = \"pscsi\"")), "{error}");
+        assert!(error.contains(reason) && error.contains("remove the line"), "{error}");
+        assert!(error.contains(":5:"), "its line and column: {error}");
+    }
+    let groups = "[backstore.alua]\n[[backstore.alua.group]]\nname = \"g\"\nid = 1\n";
+    assert!(one_error(&store(&format!("{device}{groups}"))).contains("target port groups cannot be had"));
 }
 
 #[test]

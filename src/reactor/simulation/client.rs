@@ -4,7 +4,7 @@
 //! chance. It checks what every initiator may rely on: StatSN and DataSN without gaps, R2Ts within the transfer,
 //! CmdSN windows that never close behind what was promised.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
@@ -124,6 +124,8 @@ pub(super) struct Client {
     /// It sends nothing at all any more.
     gagged: bool,
     pub(super) events: VecDeque<Event>,
+    /// Residuals and the flags that say which way, by tag.
+    pub(super) residuals: HashMap<u32, (u8, u32)>,
 }
 
 impl Client {
@@ -153,6 +155,7 @@ impl Client {
             mute: false,
             gagged: false,
             events: VecDeque::new(),
+            residuals: HashMap::new(),
         }
     }
 
@@ -474,6 +477,7 @@ impl Client {
             Opcode::SCSI_RESPONSE => {
                 let pdu = ScsiResponse::from_bhs(raw);
                 self.status_of(pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn);
+                self.residual(pdu.itt, pdu.flags, pdu.residual_count);
                 self.answered(pdu.itt.get(), pdu.status, data.get(2..).unwrap_or(&[]).to_vec());
             }
             Opcode::DATA_IN => self.data_in(DataIn::from_bhs(raw), data),
@@ -544,6 +548,13 @@ impl Client {
         self.window(exp, max);
     }
 
+    fn residual(&mut self, itt: U32, bits: u8, count: U32) {
+        let flags = bits & (flags::OVERFLOW | flags::UNDERFLOW);
+        if flags != 0 {
+            self.residuals.insert(itt.get(), (flags, count.get()));
+        }
+    }
+
     fn answered(&mut self, itt: u32, status: u8, sense: Vec<u8>) {
         // Of a task that was forgotten nothing is expected, but its answer may have been on the way.
         if let Some(open) = self.open.remove(&itt) {
@@ -561,6 +572,7 @@ impl Client {
         }
         if has_status {
             self.status_of(pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn);
+            self.residual(pdu.itt, pdu.flags, pdu.residual_count);
             self.answered(pdu.itt.get(), pdu.status, Vec::new());
         } else {
             self.window(pdu.exp_cmd_sn, pdu.max_cmd_sn);

@@ -15,6 +15,7 @@ use super::super::unit::Unit;
 use super::super::world::World;
 use super::super::{Reactor, Saver};
 use super::client::{Client, Manner};
+use super::passing::{DISK, Double};
 use super::post::Post;
 use crate::ids::{CoreId, LuId};
 use crate::mem::{Memory, Pages, Pool, PoolConfig, Region, RegionId};
@@ -24,7 +25,8 @@ use crate::scsi::{
     Counters, DEFAULT_GROUP, Group, Groups, Identity, Lu, LuFacts, LuState, Naa, Persistent, Supported, Thin,
 };
 use crate::store::{
-    Backing, BlockingPool, DiscardMethod, FileMedium, Jobs, Medium, Reach, Store, StoreKind, zero_region,
+    Backing, BlockingPool, DiscardMethod, FileMedium, Jobs, Medium, PassMedium, Reach, Store, StoreKind,
+    zero_region,
 };
 use crate::target::{Catalog, Lun, Target, Tpg, TpgParams};
 
@@ -66,6 +68,8 @@ pub(super) struct Plan {
     pub(super) saves: bool,
     /// The state that each logical unit starts with.
     pub(super) state: LuState,
+    /// All disks are this device, which is passed through.
+    pub(super) passed: Option<Double>,
 }
 
 impl Default for Plan {
@@ -82,6 +86,7 @@ impl Default for Plan {
             two_ports: false,
             saves: true,
             state: LuState::default(),
+            passed: None,
         }
     }
 }
@@ -164,10 +169,11 @@ fn facts(number: usize, blocks: u64, plan: &Plan) -> LuFacts {
         resident: false,
         groups: groups(plan.two_ports),
         atomic: None,
+        passed: plan.passed.as_ref().map(|_| DISK),
     }
 }
 
-fn backing(facts: &LuFacts) -> Arc<Backing> {
+fn backing(facts: &LuFacts, plan: &Plan) -> Arc<Backing> {
     // The simulated disk is reached by its own descriptor; of this file only the length is looked at.
     let file = ENDLESS.with(|file| file.try_clone().expect("a descriptor"));
     let medium = FileMedium {
@@ -193,7 +199,13 @@ fn backing(facts: &LuFacts) -> Arc<Backing> {
         thin: facts.thin,
         rotational: false,
         removable: false,
-        medium: Medium::File(medium),
+        medium: match &plan.passed {
+            Some(double) => {
+                let passage = Box::new(double.clone());
+                Medium::Pass(PassMedium { passage, threads: None, device: DISK })
+            }
+            None => Medium::File(medium),
+        },
         warnings: Vec::new(),
     })
 }
@@ -260,7 +272,7 @@ impl Rig {
         let units: Vec<(Lu, Arc<Backing>)> = (plan.disks.iter().enumerate())
             .map(|(n, &blocks)| {
                 let facts = facts(n, blocks, plan);
-                let backing = backing(&facts);
+                let backing = backing(&facts, plan);
                 let counters = Counters::new(plan.reactors);
                 (Lu { facts: Arc::new(facts), state: Arc::new(plan.state.clone()), counters }, backing)
             })
@@ -398,6 +410,8 @@ impl Rig {
                 r.conns.len() == 0
                     && w.beside.used() == 0
                     && w.jobs.is_empty()
+                    && w.errands.is_empty()
+                    && w.reports.is_empty()
                     && w.pool.taken() == 0
                     && w.gates.is_empty()
                     && w.drains.is_empty()
@@ -477,7 +491,10 @@ fn recycle(reactor: Reactor<Sim>) {
 }
 
 fn add_unit(world: &mut World<Sim>, lu: &Lu, backing: &Arc<Backing>, fd: RawFd) {
-    let reach = Reach::File(world.driver.open_file(fd));
+    let reach = match backing.medium {
+        Medium::Pass(_) => Reach::Nothing,
+        _ => Reach::File(world.driver.open_file(fd)),
+    };
     let store = Store::new(backing.clone(), reach, RegionId(1), true);
     let counters = lu.counters.of_reactor(usize::from(world.mail.core.0));
     world.units.push(Unit::new(Lu { counters, ..lu.clone() }, store));

@@ -243,6 +243,10 @@ impl Peer<'_> {
 
     fn admits(&self, nexus: &ItNexus, needs: Needs) -> bool {
         let nexus = self.via.unwrap_or(nexus);
+        // What is passed through is read and written by its own commands only.
+        if self.lu.facts.passed.is_some() {
+            return false;
+        }
         let reached = self.lu.is_open() || self.lu.access(nexus).barrier().is_none();
         reached && self.lu.state.is_ready() && self.lu.state.reservations.check(nexus, needs).is_ok()
     }

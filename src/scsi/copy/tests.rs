@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use super::super::testing::{Rig, facts, nexus};
 use super::super::{
-    Asc, Counters, DriveOp, Failure, Identity, LuFacts, Naa, Power, SenseKey, Settings, SharedOp,
+    Asc, Counters, Device, DeviceKind, DriveOp, Failure, Identity, LuFacts, Naa, Power, SenseKey, Settings,
+    SharedOp,
 };
 use super::*;
 use crate::ids::LuId;
@@ -291,6 +292,12 @@ fn what_a_command_may_not_do_a_copy_may_not_either() {
     let mut reserved = World::new();
     reserved.change(1, &SharedOp::Reserve, 2);
     assert_eq!((there(&reserved), back(&reserved)), (Err(aborted(REFUSED, 6)), Err(aborted(REFUSED, 4))));
+    // Only its own commands know what it is.
+    let mut passed = World::new();
+    let device =
+        Device { kind: DeviceKind::Disk, peripheral: 0, long_inquiry: true, names: true, limits: true };
+    Arc::make_mut(&mut passed.disks[1].facts).passed = Some(device);
+    assert_eq!((there(&passed), back(&passed)), (Err(aborted(REFUSED, 6)), Err(aborted(REFUSED, 4))));
     let mut stopped = World::new();
     stopped.change(1, &SharedOp::Drive(DriveOp::Power { to: Power::Stopped, flush: false }), 1);
     assert_eq!((there(&stopped), back(&stopped)), (Err(aborted(REFUSED, 6)), Err(aborted(REFUSED, 4))));

@@ -102,5 +102,6 @@ fn facts(number: u8, block_size: u32, bytes: u64, thin: bool) -> LuFacts {
         resident: false,
         groups: Groups::default(),
         atomic: None,
+        passed: None,
     }
 }

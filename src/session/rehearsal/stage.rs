@@ -5,8 +5,10 @@ use std::collections::VecDeque;
 use super::medium::{Content, FILLING, Unit};
 use super::slots::Slots;
 use crate::ids::{BufId, LuId, TaskId};
-use crate::scsi::{ItNexus, Lu, Provisioning, SharedOp, Stretch, Tokens};
-use crate::session::host::{After, Body, Claim, DiskOp, Held, Host, Manage, STRETCH_BYTES, stretch_bytes};
+use crate::scsi::{Asc, ItNexus, Lu, PassReport, Provisioning, SharedOp, Stretch, Tokens};
+use crate::session::host::{
+    After, Body, Claim, DiskOp, Held, Host, Manage, PassRequest, STRETCH_BYTES, stretch_bytes,
+};
 
 /// Headers that may wait at most, whatever an initiator does: the limit at which requests are left unread, and what
 /// the commands that are open then may still add.
@@ -295,6 +297,16 @@ impl Host for Stage {
         }
         self.jobs.push(Job { task, part, lu, op, state: State::Waiting });
     }
+
+    fn pass(&mut self, _: TaskId, lu: LuId, request: PassRequest) {
+        panic!("{lu:?} is no device: {request:?}");
+    }
+
+    fn take_passed(&mut self, _: TaskId) -> Option<PassReport> {
+        None
+    }
+
+    fn tell_others(&mut self, _: LuId, _: Asc, _: &ItNexus) {}
 
     fn flush_unwatched(&mut self, _: LuId) {}
 

@@ -9,9 +9,10 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use ringtgt::ids::LuId;
 use ringtgt::scsi::{
-    self, AccessState, Atomic, Attentions, Context, CopyCommand, CopyOrder, Counters, DEFAULT_GROUP, Echo, Failure, Group,
-    Groups, Identity, Io, ItNexus, Lu, LuFacts, LuState, MAX_PARAMS, MAX_SENSE, Naa, Outcome, Peer, Power, PrType, Range,
-    Rod, SharedOp, Supported, TOKEN_SECRET, Thin, Tokens,
+    self, AccessState, Amount, Atomic, Attentions, Context, CopyCommand, CopyOrder, Counters, DEFAULT_GROUP, Device, DeviceKind, Echo,
+    Failure, Group,
+    Groups, Identity, Io, ItNexus, Lu, LuFacts, LuState, MAX_PARAMS, MAX_SENSE, Naa, Outcome, Pass, PassData, Peer, Power, PrType, Range,
+    Rod, SharedOp, Supported, TOKEN_SECRET, Thin, Tokens, WHOLE,
 };
 
 /// Opcodes of the commands that exist, with their lengths.
@@ -124,6 +125,13 @@ fn groups(u: &mut Unstructured<'_>) -> Result<Groups> {
     Ok(Groups::new(Group { ports: vec![3], ..Group::new(0, DEFAULT_GROUP) }, others, u.arbitrary()?))
 }
 
+fn device(u: &mut Unstructured<'_>) -> Result<Device> {
+    let peripheral = *u.choose(&[0x00, 0x01, 0x05, 0x08, 0x0d])?;
+    let kind = DeviceKind::of_type(peripheral).expect("a kind that can be passed through");
+    let [long_inquiry, names, limits] = u.arbitrary()?;
+    Ok(Device { kind, peripheral, long_inquiry, names, limits })
+}
+
 fn facts(u: &mut Unstructured<'_>) -> Result<LuFacts> {
     let thin = Thin {
         max_unmap_blocks: *u.choose(&[8, 1 << 16, u32::MAX])?,
@@ -165,6 +173,7 @@ fn facts(u: &mut Unstructured<'_>) -> Result<LuFacts> {
             granularity_blocks: *u.choose(&[0, 8])?,
             natural: u.arbitrary()?,
         }),
+        passed: if u.ratio(1, 4)? { Some(device(u)?) } else { None },
     })
 }
 
@@ -431,7 +440,33 @@ impl Rig {
             Outcome::Io(io) => self.io(from, cdb, &io),
             Outcome::Shared(op) => self.change(from, &op),
             Outcome::Copy(command) => self.copy(from, command),
+            Outcome::Pass(pass) => self.pass(from, cdb, &pass),
         }
+    }
+
+    /// The device gets a whole CDB and no more than a slot of data; whatever it says, the answer stays within what the
+    /// initiator takes.
+    fn pass(&mut self, from: usize, cdb: &[u8], pass: &Pass) {
+        assert!([6, 10, 12, 16].contains(&pass.order.cdb.len()), "{pass:?}");
+        if let PassData::In(Amount::Known(len)) | PassData::Out(Amount::Known(len)) = pass.data {
+            assert!(len <= WHOLE, "{pass:?}");
+        }
+        let nexus = nexus(from);
+        let said: Vec<u8> = self.out.iter().zip(cdb.iter().cycle()).map(|(a, b)| a ^ b).collect();
+        let cx = Context {
+            lu: Some(&self.lu),
+            nexus: &nexus,
+            luns: &[0],
+            read_only_map: self.read_only_map,
+            attentions: &mut self.attentions[from],
+            well_known: false,
+            ports: &[],
+            echo: &mut self.echo,
+            queries: true,
+            now: 0,
+        };
+        let len = scsi::revise(cdb, &cx, &said, &mut self.out);
+        assert!(len <= self.out.len());
     }
 
     /// Tokens are made and used; whatever is copied lies inside the medium, and is written only where it may be.

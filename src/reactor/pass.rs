@@ -1,0 +1,66 @@
+//! Commands that the device of a logical unit runs.
+//!
+//! They are disk requests like others: what the device has of a command that is forgotten is a ghost, which keeps its
+//! slot. Where such a command may change the medium is not looked at: its fence is around all of it, so later commands
+//! that read or write wait until it has ended, and those that only ask go on. One that is forgotten before a thread has
+//! taken it is never sent.
+
+use std::sync::Arc;
+
+use super::disk::{Client, Job};
+use super::world::World;
+use crate::ids::{ConnId, LuId, TaskId};
+use crate::ring::Driver;
+use crate::scsi::PassReport;
+use crate::session::host::{DiskOp, PassRequest};
+use crate::store::{Errand, Step};
+
+impl<D: Driver> World<D> {
+    /// Takes a command.
+    pub(super) fn pass(&mut self, client: Client, lu: LuId, request: PassRequest) {
+        let PassRequest { order, buf, len, inward } = request;
+        let op = DiskOp::Pass { buf, len, reads: order.reads, changes: order.changes };
+        // By the number that the request is about to get.
+        let serial = self.job_serial.wrapping_add(1);
+        self.errands.insert(serial, Arc::new(Errand::new(order, inward)));
+        self.submit(client, lu, op);
+    }
+
+    /// Sends it to the device.
+    pub(super) fn pass_step(&self, job: &Job) -> Option<Step> {
+        let errand = self.errands.get(&job.serial)?;
+        let DiskOp::Pass { buf, len, .. } = job.op else { return None };
+        let data = buf.filter(|_| len > 0).map(|buf| self.memory.lend(self.pool.place(buf).first(len)));
+        let unit = self.units.get(job.lu.0 as usize)?;
+        Some(unit.store.pass(errand, data))
+    }
+
+    /// A command that is still with its task has ended: what the device has answered is kept for that.
+    pub(super) fn keep_report(&mut self, job: &Job) {
+        let errand = self.errands.remove(&job.serial);
+        if let Some(report) = errand.and_then(|errand| errand.report().cloned()) {
+            self.reports.push((job.client, job.lu, report));
+        }
+    }
+
+    /// A command has ended, or never begins, and nobody wants to know.
+    pub(super) fn drop_errand(&mut self, job: &Job) {
+        if let DiskOp::Pass { .. } = job.op {
+            self.errands.remove(&job.serial);
+        }
+    }
+
+    /// A command is forgotten.
+    pub(super) fn recall_errand(&self, serial: u32) {
+        if let Some(errand) = self.errands.get(&serial) {
+            errand.recall();
+        }
+    }
+
+    /// What the device has answered to a task.
+    pub(super) fn take_report(&mut self, conn: ConnId, task: TaskId) -> Option<PassReport> {
+        let is_it = |client: &Client| matches!(*client, Client::Task { conn: c, task: t, .. } if c == conn && t == task);
+        let at = self.reports.iter().position(|(client, ..)| is_it(client))?;
+        Some(self.reports.swap_remove(at).2)
+    }
+}

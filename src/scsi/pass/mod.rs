@@ -1,0 +1,273 @@
+//! Commands for a device of this host that is passed through: which of them it gets, and what initiators hear of it.
+//!
+//! ```text
+//!   CDB ── start ──▶ answered here, like that of any other logical unit: `rules` says Own
+//!                    Pass      the device runs it; its status and sense data are the answer
+//!                                └─ revise ──▶ what must be ours in the data-in of some commands
+//! ```
+//!
+//! To the device all initiators are one. So what is kept for each of them is kept here: reservations, unit attentions,
+//! target ports, task management. Whatever is not in the table of `rules` is refused.
+
+mod revise;
+mod rules;
+
+#[cfg(test)]
+mod tests;
+
+use arrayvec::ArrayVec;
+
+use super::cdb::Cdb;
+use super::check::bad_field;
+use super::{Answered, Asc, Context, Failure, Lu, Outcome, Sense, WHOLE, gate, misc, rsoc, table};
+use crate::scsi::reserve::Needs;
+use rules::{Passing, Verdict};
+
+pub use revise::revise;
+
+/// What kind of device it is: the same operation code is another command on each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeviceKind {
+    /// Blocks: types 00h, 07h and 0Eh.
+    Disk,
+    /// Type 01h.
+    Tape,
+    /// CD and DVD: type 05h.
+    Optical,
+    /// A library's robot: type 08h.
+    Changer,
+    /// Type 0Dh.
+    Enclosure,
+}
+
+impl DeviceKind {
+    /// Of a peripheral device type (SPC-5 table 147), if it is one that can be passed through.
+    pub fn of_type(peripheral: u8) -> Option<Self> {
+        match peripheral & 0x1f {
+            0x00 | 0x07 | 0x0e => Some(Self::Disk),
+            0x01 => Some(Self::Tape),
+            0x05 => Some(Self::Optical),
+            0x08 => Some(Self::Changer),
+            0x0d => Some(Self::Enclosure),
+            _ => None,
+        }
+    }
+}
+
+/// What has to be known of a device that is passed through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Device {
+    /// What it is.
+    pub kind: DeviceKind,
+    /// Its peripheral device type.
+    pub peripheral: u8,
+    /// INQUIRY has an allocation length of two bytes (SPC and later; in SCSI-2 it had one).
+    pub long_inquiry: bool,
+    /// It has VPD page 83h.
+    pub names: bool,
+    /// It has VPD page B0h.
+    pub limits: bool,
+}
+
+/// How many bytes a command moves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Amount {
+    /// The CDB says so; at most [`WHOLE`].
+    Known(u32),
+    /// What the initiator expects: the CDB counts in units that only the device knows.
+    Expected,
+}
+
+/// Which way a command moves data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PassData {
+    /// None.
+    Nothing,
+    /// To the initiator.
+    In(Amount),
+    /// From the initiator.
+    Out(Amount),
+}
+
+/// What the device is given.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PassOrder {
+    /// As long as its operation code says.
+    pub cdb: ArrayVec<u8, 16>,
+    /// It reads the medium or what belongs to it.
+    pub reads: bool,
+    /// It changes something that others depend on, be it the medium.
+    pub changes: bool,
+    /// How long it may take, in seconds.
+    pub seconds: u32,
+}
+
+/// A command for the device.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pass {
+    /// What the device is given.
+    pub order: PassOrder,
+    /// What it moves.
+    pub data: PassData,
+    /// Its data-in goes through [`revise()`].
+    pub revised: bool,
+    /// When it has gone well, all other initiators are told so: to the device they are one.
+    pub tells: Option<Asc>,
+}
+
+/// The longest sense data (SPC-5 section 4.4.2.1).
+pub const MAX_DEVICE_SENSE: usize = 252;
+
+/// What the device has answered.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PassReport {
+    /// Its status.
+    pub status: u8,
+    /// Its sense data as they are.
+    pub sense: ArrayVec<u8, MAX_DEVICE_SENSE>,
+    /// Bytes that were moved.
+    pub moved: u32,
+}
+
+impl PassReport {
+    /// The unit attention that it reports, if it does: all initiators have to be told (SAM-6 section 5.14).
+    pub fn attention(&self) -> Option<Asc> {
+        let at = |n: usize| self.sense.get(n).copied().unwrap_or(0);
+        let (key, asc) = match at(0) & 0x7f {
+            0x70 => (at(2) & 0x0f, Asc(at(12), at(13))),
+            0x72 => (at(1) & 0x0f, Asc(at(2), at(3))),
+            _ => return None,
+        };
+        (self.status == super::status::CHECK_CONDITION && key == 0x06).then_some(asc)
+    }
+}
+
+/// VPD pages that are ours, or are changed on their way.
+mod page {
+    pub(super) const SUPPORTED: u8 = 0x00;
+    pub(super) const NAMES: u8 = 0x83;
+    pub(super) const PORTS: u8 = 0x88;
+    pub(super) const COPY: u8 = 0x8f;
+    pub(super) const LIMITS: u8 = 0xb0;
+}
+
+/// What the device is asked for of a page that is put together anew: all that it has.
+const WHOLE_PAGE: u16 = 1024;
+/// Likewise in SCSI-2.
+const WHOLE_SHORT_PAGE: u16 = 255;
+
+/// Begins a command.
+pub(super) fn start(cdb: &Cdb, lu: &Lu, device: Device, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
+    let verdict = rules::find(device.kind, cdb);
+    if matches!(verdict, Ok(Verdict::Own)) {
+        return gate::begin(cdb, lu, cx, out);
+    }
+    if !cx.attentions.is_empty() {
+        match cdb.opcode() {
+            table::INQUIRY => {}
+            table::REQUEST_SENSE => return misc::request_sense(cdb, lu, cx, out),
+            _ => gate::attention(None, lu, cx)?,
+        }
+    }
+    let passing = passing(verdict?)?;
+    admit(passing, cdb, lu, cx)?;
+    match answer_here(cdb, lu, device, cx, out) {
+        Some(answered) => answered,
+        None => plan(passing, cdb, lu, device),
+    }
+}
+
+/// Goes on with a command whose data has come: the rules are applied again.
+pub(super) fn go_on(
+    cdb: &Cdb,
+    lu: &Lu,
+    device: Device,
+    cx: &mut Context<'_>,
+    data: &[u8],
+    out: &mut [u8],
+) -> Answered {
+    match rules::find(device.kind, cdb)? {
+        Verdict::Own => gate::go_on(cdb, lu, cx, data, out),
+        verdict => {
+            let passing = passing(verdict)?;
+            admit(passing, cdb, lu, cx)?;
+            plan(passing, cdb, lu, device)
+        }
+    }
+}
+
+fn passing(verdict: &'static Verdict) -> Result<&'static Passing, Failure> {
+    match verdict {
+        Verdict::Pass(passing) => Ok(passing),
+        Verdict::Own | Verdict::Refuse => Err(super::check::unknown_opcode()),
+    }
+}
+
+fn admit(passing: &Passing, cdb: &Cdb, lu: &Lu, cx: &Context<'_>) -> Result<(), Failure> {
+    let needs = passing.needs(cdb);
+    if let Some(asc) = lu.access(cx.nexus).barrier().filter(|_| needs != Needs::Nothing) {
+        return Err(Sense::not_ready(asc).into());
+    }
+    lu.state.reservations.admit(cx.nexus, needs, cdb)?;
+    let control = rules::cdb_len(cdb.opcode()) - 1;
+    if cdb.get(control) & 0x04 != 0 {
+        return Err(bad_field(control as u16, 2));
+    }
+    (passing.check)(cdb)?;
+    let protected = passing.writes && (lu.facts.read_only || cx.read_only_map);
+    if protected { Err(Sense::protected(Asc::WRITE_PROTECTED).into()) } else { Ok(()) }
+}
+
+/// What the device would not say, or not say right.
+fn answer_here(cdb: &Cdb, lu: &Lu, device: Device, cx: &mut Context<'_>, out: &mut [u8]) -> Option<Answered> {
+    match (cdb.opcode(), cdb.action()) {
+        (table::INQUIRY, _) if cdb.bit::<1>(0) => revise::own_page(cdb, lu, device, cx, out),
+        (0xa3, 0x0c) if cdb.u8::<2>() & 7 != 0 => {
+            match rules::find_code(device.kind, cdb.u8::<3>(), cdb.u8::<5>()) {
+                Ok(Verdict::Pass(_)) => None,
+                Ok(Verdict::Own) => Some(rsoc::opcodes(cdb, lu, cx, out)),
+                _ => Some(Ok(rsoc::unsupported(cdb, out))),
+            }
+        }
+        _ => None,
+    }
+}
+
+fn plan(passing: &Passing, cdb: &Cdb, lu: &Lu, device: Device) -> Answered {
+    let length = rules::cdb_len(cdb.opcode());
+    let mut bytes: ArrayVec<u8, 16> = (0..length).map(|at| cdb.get(at)).collect();
+    let mut data = (passing.data)(cdb, lu.facts.block_size)?;
+    let needs = passing.needs(cdb);
+    if is_put_together(cdb) {
+        let all = if device.long_inquiry { WHOLE_PAGE } else { WHOLE_SHORT_PAGE };
+        bytes[3..5].copy_from_slice(&all.to_be_bytes());
+        data = PassData::In(Amount::Known(all.into()));
+    }
+    let (reads, changes) = (needs == Needs::Reading, needs == Needs::Writing);
+    let order = PassOrder { cdb: bytes, reads, changes, seconds: passing.seconds };
+    Ok(Outcome::Pass(Box::new(Pass { order, data, revised: passing.revised, tells: tells(cdb) })))
+}
+
+/// What a command has changed for everybody (SPC-5 table 60).
+fn tells(cdb: &Cdb) -> Option<Asc> {
+    match (cdb.opcode(), cdb.action()) {
+        // MODE SELECT(6) and (10)
+        (0x15 | 0x55, _) => Some(Asc::MODE_PARAMETERS_CHANGED),
+        // LOG SELECT
+        (0x4c, _) => Some(Asc::LOG_PARAMETERS_CHANGED),
+        // SET IDENTIFYING INFORMATION
+        (0xa4, 0x06) => Some(Asc::DEVICE_IDENTIFIER_CHANGED),
+        _ => None,
+    }
+}
+
+/// Whether all of a page is needed to make the answer of it.
+fn is_put_together(cdb: &Cdb) -> bool {
+    let pages = [page::SUPPORTED, page::NAMES];
+    cdb.opcode() == table::INQUIRY && cdb.bit::<1>(0) && pages.contains(&cdb.u8::<2>())
+}
+
+/// The longest transfer, in blocks of that many bytes: what there is a slot for.
+fn most_blocks(block: u32) -> u32 {
+    WHOLE / block.max(1)
+}

@@ -1,0 +1,409 @@
+//! Which commands a device gets, what initiators hear of it, and what they are refused.
+
+use super::super::testing::{Rig, facts, nexus};
+use super::super::{LuFacts, status};
+use super::*;
+
+const KINDS: [DeviceKind; 5] =
+    [DeviceKind::Disk, DeviceKind::Tape, DeviceKind::Optical, DeviceKind::Changer, DeviceKind::Enclosure];
+
+fn device(kind: DeviceKind) -> Device {
+    let peripheral = match kind {
+        DeviceKind::Disk => 0,
+        DeviceKind::Tape => 1,
+        DeviceKind::Optical => 5,
+        DeviceKind::Changer => 8,
+        DeviceKind::Enclosure => 13,
+    };
+    Device { kind, peripheral, long_inquiry: true, names: true, limits: true }
+}
+
+fn rig(kind: DeviceKind) -> Rig {
+    Rig::new(LuFacts { passed: Some(device(kind)), ..facts() })
+}
+
+/// What the device would be given.
+fn pass(rig: &mut Rig, cdb: &[u8]) -> Pass {
+    match rig.start(cdb) {
+        Outcome::Pass(pass) => *pass,
+        other => panic!("{cdb:02x?} gave {other:?}"),
+    }
+}
+
+fn known(len: u32) -> Amount {
+    Amount::Known(len)
+}
+
+#[test]
+fn a_disk_gets_what_it_can_be_asked() {
+    let mut rig = rig(DeviceKind::Disk);
+    let read = pass(&mut rig, &[0x28, 0, 0, 0, 0, 9, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(read.order.cdb[..], [0x28, 0, 0, 0, 0, 9, 0, 0, 8, 0], "as long as a CDB of its group");
+    assert_eq!((read.data, read.order.reads, read.order.changes), (PassData::In(known(4096)), true, false));
+    let write = pass(&mut rig, &[0x8a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
+    assert_eq!(
+        (write.data, write.order.reads, write.order.changes),
+        (PassData::Out(known(256 * 512)), false, true)
+    );
+    let asks = pass(&mut rig, &[0; 6]);
+    assert_eq!((asks.data, asks.order.reads, asks.order.changes), (PassData::Nothing, false, false));
+    let data = |rig: &mut Rig, cdb: &[u8]| pass(rig, cdb).data;
+    assert_eq!(
+        data(&mut rig, &[0x08, 0, 0, 0, 0, 0]),
+        PassData::In(known(256 * 512)),
+        "READ(6) of 256 blocks"
+    );
+    assert_eq!(data(&mut rig, &[0x12, 0, 0, 0xff, 0xff, 0]), PassData::In(known(0xffff)));
+    assert_eq!(data(&mut rig, &[0x3c, 2, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0]), PassData::In(known(WHOLE)));
+    assert_eq!(data(&mut rig, &[0x2f, 0, 0, 0, 0, 0, 0, 0, 8, 0]), PassData::Nothing);
+    assert_eq!(data(&mut rig, &[0x2f, 2, 0, 0, 0, 0, 0, 0, 8, 0]), PassData::Out(known(4096)));
+    assert_eq!(data(&mut rig, &[0x2f, 6, 0, 0, 0, 0, 0, 0, 8, 0]), PassData::Out(known(512)));
+    assert_eq!(data(&mut rig, &[0x41, 0, 0, 0, 0, 0, 0, 0, 8, 0]), PassData::Out(known(512)));
+    assert_eq!(data(&mut rig, &[0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0]), PassData::Out(known(24)));
+    assert_eq!(data(&mut rig, &[0x04, 0x10, 0, 0, 0, 0]), PassData::Out(Amount::Expected));
+    assert_eq!(data(&mut rig, &[0x04, 0, 0, 0, 0, 0]), PassData::Nothing);
+    assert_eq!(pass(&mut rig, &[0x04, 0, 0, 0, 0, 0]).order.seconds, 24 * 3600);
+    let compare = [0x89, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0];
+    assert_eq!(data(&mut rig, &compare), PassData::Out(known(2048)));
+    let ndob = [0x93, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0];
+    assert_eq!(data(&mut rig, &ndob), PassData::Nothing);
+}
+
+#[test]
+fn no_transfer_is_longer_than_a_slot() {
+    let mut rig = rig(DeviceKind::Disk);
+    assert_eq!(pass(&mut rig, &[0x28, 0, 0, 0, 0, 0, 0, 2, 0, 0]).data, PassData::In(known(WHOLE)));
+    assert_eq!(rig.sense(&[0x28, 0, 0, 0, 0, 0, 0, 2, 1, 0]), Sense::cdb_field(7, 7));
+    let endless = [0x8a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0];
+    assert_eq!(rig.sense(&endless), Sense::cdb_field(10, 7));
+    assert_eq!(rig.sense(&[0x4c, 0, 0, 0, 0, 0, 0, 0, 0, 4]), Sense::cdb_field(9, 2), "NACA is not offered");
+}
+
+#[test]
+fn whatever_breaks_out_of_the_unit_is_refused() {
+    let opcode =
+        |rig: &mut Rig, opcode: u8| rig.sense(&[opcode, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).asc;
+    for kind in KINDS {
+        let mut rig = rig(kind);
+        // Third-party copy, ATA commands, access controls, security protocols, wrapped and long CDBs, vendor's own.
+        let refused = [0x83, 0x84, 0x85, 0x86, 0x87, 0xa1, 0xa2, 0x7e, 0x7f];
+        for refused in refused.into_iter().chain(0x60..=0x7f).chain(0xc0..=0xff) {
+            assert_eq!(opcode(&mut rig, refused), Asc::INVALID_OPCODE, "{kind:?} {refused:#04x}");
+        }
+        if kind != DeviceKind::Changer {
+            assert_eq!(opcode(&mut rig, 0xb5), Asc::INVALID_OPCODE);
+        }
+        for mode in (0..32).filter(|mode| ![0x02, 0x0a].contains(mode)) {
+            let microcode = [0x3b, mode, 0, 0, 0, 0, 0, 0, 16, 0];
+            assert_eq!(rig.sense(&microcode), Sense::cdb_field(1, 4), "WRITE BUFFER {mode:#04x}");
+        }
+        for mode in [0x01, 0x1c] {
+            assert_eq!(rig.sense(&[0x3c, mode, 0, 0, 0, 0, 0, 0, 16, 0]), Sense::cdb_field(1, 4));
+        }
+        assert_eq!(rig.sense(&[0x1d, 1, 0, 0, 0, 0]), Sense::cdb_field(1, 0), "UNITOFFL");
+        assert_eq!(rig.sense(&[0x1d, 2, 0, 0, 0, 0]), Sense::cdb_field(1, 1), "DEVOFFL");
+    }
+    let mut rig = rig(DeviceKind::Disk);
+    // SET TARGET PORT GROUPS, CHANGE ALIASES, SET PRIORITY, SET TIMESTAMP, MANAGEMENT PROTOCOL OUT, vendor's own.
+    for action in [0x0a, 0x0b, 0x0e, 0x0f, 0x10, 0x1f] {
+        assert_eq!(
+            rig.sense(&[0xa4, action, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0]),
+            Sense::cdb_field(1, 4),
+            "{action:#04x}"
+        );
+    }
+    for action in [0x0b, 0x0e, 0x10, 0x1f] {
+        assert_eq!(
+            rig.sense(&[0xa3, action, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0]),
+            Sense::cdb_field(1, 4),
+            "{action:#04x}"
+        );
+    }
+    // To a drive these are keys of copy protection, and blanking a disc.
+    let mut rig = self::rig(DeviceKind::Optical);
+    for keys in [0xa3, 0xa4, 0xa1] {
+        assert_eq!(opcode(&mut rig, keys), Asc::INVALID_OPCODE);
+    }
+}
+
+#[test]
+fn only_what_is_in_the_table_gets_through() {
+    for kind in KINDS {
+        let mut rig = rig(kind);
+        for opcode in 0..=255u8 {
+            for action in 0..32 {
+                let known = rules::rules(kind).any(|rule| {
+                    rule.opcode == opcode
+                        && rule.action.is_none_or(|a| a == action)
+                        && !matches!(rule.verdict, Verdict::Refuse)
+                });
+                let cdb = [opcode, action, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+                let got = rig.start(&cdb);
+                assert!(known || matches!(got, Outcome::Fail(_)), "{kind:?} {cdb:02x?} {got:?}");
+                if let Outcome::Pass(pass) = got {
+                    assert_eq!(pass.order.cdb.len(), rules::cdb_len(opcode));
+                    assert_eq!(pass.order.cdb[..5][..2], cdb[..2]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_command_has_two_rows() {
+    for kind in KINDS {
+        let rows: Vec<_> = rules::rules(kind).map(|rule| (rule.opcode, rule.action)).collect();
+        for (at, row) in rows.iter().enumerate() {
+            // An enclosure has a stricter row of its own for SEND DIAGNOSTIC, which comes first.
+            let again = rows[..at].contains(row) && !(kind == DeviceKind::Enclosure && row.0 == 0x1d);
+            assert!(!again, "{kind:?} {row:02x?}");
+        }
+    }
+}
+
+#[test]
+fn reservations_are_kept_here() {
+    let mut rig = rig(DeviceKind::Disk);
+    assert!(matches!(rig.start(&[0x16, 0, 0, 0, 0, 0]), Outcome::Shared(_)), "RESERVE(6)");
+    let register = [&[0; 8][..], &7u64.to_be_bytes(), &[0; 8]].concat();
+    let out = |action: u8, kind: u8| [0x5f, action, kind, 0, 0, 0, 0, 0, 24, 0];
+    rig.run_from(2, &out(0, 0), &register).unwrap();
+    let reserve = [&7u64.to_be_bytes()[..], &[0; 16]].concat();
+    rig.run_from(2, &out(1, 1), &reserve).unwrap();
+    let read = [0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+    let write = [0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+    let conflict = Outcome::Fail(Failure::Status(status::RESERVATION_CONFLICT));
+    assert_eq!(rig.start(&write), conflict, "write exclusive");
+    assert_eq!(rig.start(&[0x04, 0, 0, 0, 0, 0]), conflict);
+    assert_eq!(rig.start(&[0x1b, 0, 0, 0, 0, 0]), conflict, "START STOP UNIT that stops");
+    assert!(matches!(rig.start(&[0x1b, 0, 0, 0, 1, 0]), Outcome::Pass(_)), "and one that starts");
+    assert!(matches!(rig.start(&read), Outcome::Pass(_)));
+    assert!(matches!(rig.start_from(2, &write), Outcome::Pass(_)));
+    // Made while the data was on its way.
+    assert_eq!(rig.params_from(1, &write, &[]), conflict);
+    assert!(matches!(rig.params_from(2, &write, &[]), Outcome::Pass(_)));
+    assert!(matches!(rig.start(&[0x5e, 0, 0, 0, 0, 0, 0, 0, 255, 0]), Outcome::Data(_)));
+    let mut tape = self::rig(DeviceKind::Tape);
+    tape.lu.state = rig.lu.state.clone();
+    assert_eq!(tape.start(&[0x01, 0, 0, 0, 0, 0]), conflict, "who moves the tape disturbs its holder");
+}
+
+#[test]
+fn a_read_only_unit_is_not_written() {
+    let protected = Sense::protected(Asc::WRITE_PROTECTED);
+    for by_map in [true, false] {
+        let mut rig = rig(DeviceKind::Disk);
+        rig.read_only_map = by_map;
+        if !by_map {
+            rig = Rig::new(LuFacts { read_only: true, passed: Some(device(DeviceKind::Disk)), ..facts() });
+        }
+        for opcode in
+            [0x04, 0x0a, 0x2a, 0x2e, 0x3f, 0x41, 0x42, 0x89, 0x8a, 0x8b, 0x8e, 0x93, 0x9c, 0xaa, 0xae]
+        {
+            assert_eq!(
+                rig.sense(&[opcode, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+                protected,
+                "{opcode:#04x}"
+            );
+        }
+        for action in [1, 2, 3] {
+            assert_eq!(rig.sense(&[0x48, action, 0, 0, 0, 0, 0, 0, 0, 0]), protected, "SANITIZE {action}");
+        }
+        assert!(matches!(rig.start(&[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0]), Outcome::Pass(_)));
+        let header = revised(&mut rig, &[0x1a, 0, 0x3f, 0, 255, 0], &[3, 0, 0x10, 0]);
+        assert_eq!(header, [3, 0, 0x90, 0], "WP");
+        assert_eq!(revised(&mut rig, &[0x5a, 0, 0x3f, 0, 0, 0, 0, 0, 255, 0], &[0, 6, 0, 0])[3], 0x80);
+    }
+}
+
+#[test]
+fn attentions_of_ours_come_first() {
+    let mut rig = rig(DeviceKind::Disk);
+    rig.attentions.raise(Asc::POWER_ON_OR_RESET);
+    assert!(matches!(rig.start(&[0x12, 0, 0, 0, 36, 0]), Outcome::Pass(_)));
+    assert_eq!(rig.sense(&[0xc0; 6]), Sense::attention(Asc::POWER_ON_OR_RESET), "before the opcode");
+    rig.attentions.raise(Asc::NEXUS_LOSS);
+    assert_eq!(rig.data(&[0x03, 0, 0, 0, 252, 0])[12..14], [0x29, 7]);
+    assert!(matches!(rig.start(&[0x03, 0, 0, 0, 252, 0]), Outcome::Pass(_)), "then it is the device's turn");
+}
+
+#[test]
+fn what_the_device_tells_one_is_for_all() {
+    let of = |status: u8, sense: &[u8]| {
+        let sense = sense.iter().copied().collect();
+        PassReport { status, sense, moved: 0 }.attention()
+    };
+    let fixed = [0x70, 0, 6, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x28, 0, 0, 0, 0, 0];
+    assert_eq!(of(2, &fixed), Some(Asc(0x28, 0)));
+    assert_eq!(of(2, &[0x72, 6, 0x2a, 9, 0, 0, 0, 0]), Some(Asc(0x2a, 9)));
+    assert_eq!(of(2, &[0x72, 5, 0x24, 0, 0, 0, 0, 0]), None);
+    assert_eq!([of(8, &fixed), of(2, &[]), of(2, &fixed[..1])], [None, None, None]);
+    let mut rig = rig(DeviceKind::Disk);
+    let told = |rig: &mut Rig, cdb: &[u8]| pass(rig, cdb).tells;
+    assert_eq!(told(&mut rig, &[0x15, 0x10, 0, 0, 24, 0]), Some(Asc::MODE_PARAMETERS_CHANGED));
+    assert_eq!(told(&mut rig, &[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0]), None);
+}
+
+/// What an initiator gets of what the device has said.
+fn revised(rig: &mut Rig, cdb: &[u8], said: &[u8]) -> Vec<u8> {
+    assert!(pass(rig, cdb).revised, "{cdb:02x?}");
+    revise_as(rig, cdb, said)
+}
+
+fn revise_as(rig: &mut Rig, cdb: &[u8], said: &[u8]) -> Vec<u8> {
+    let me = nexus(1);
+    let cx = Context {
+        lu: Some(&rig.lu),
+        well_known: false,
+        nexus: &me,
+        luns: &[],
+        read_only_map: rig.read_only_map,
+        attentions: &mut rig.attentions,
+        ports: &[],
+        echo: &mut rig.echo,
+        queries: false,
+        now: 0,
+    };
+    let mut out = vec![0xee; 4096];
+    let len = revise(cdb, &cx, said, &mut out);
+    out.truncate(len);
+    out
+}
+
+#[test]
+fn standard_inquiry_data_are_the_devices_but_for_the_port() {
+    let mut rig = rig(DeviceKind::Tape);
+    let mut said = *b"\x01\x80\x05\x22\x1f\xf9\x40\x00IBM     ULT3580-TD5     D8D4";
+    let got = revised(&mut rig, &[0x12, 0, 0, 0, 36, 0], &said);
+    // NORMACA, SCCS, ACC, TPGS, 3PC and PROTECT are gone; MULTIP and CMDQUE are there.
+    (said[3], said[5], said[6], said[7]) = (0x02, 0x00, 0x50, 0x02);
+    assert_eq!(got, said);
+    assert_eq!(revised(&mut rig, &[0x12, 0, 0, 0, 4, 0], &said[..4]), said[..4]);
+}
+
+#[test]
+fn names_of_the_unit_are_the_devices_and_those_of_the_port_ours() {
+    let mut rig = rig(DeviceKind::Disk);
+    let page83 = [0x12, 1, 0x83, 0x00, 0x40, 0];
+    let asked = pass(&mut rig, &page83);
+    assert_eq!(
+        (asked.order.cdb[3..5].to_vec(), asked.data),
+        (vec![4, 0], PassData::In(known(1024))),
+        "all of it"
+    );
+    let naa = [0x61, 0x03, 0, 8, 0x50, 1, 2, 3, 4, 5, 6, 7];
+    let port = [0x61, 0x93, 0, 8, 0x50, 9, 9, 9, 9, 9, 9, 9];
+    let target = [0x61, 0xa3, 0, 8, 0x50, 8, 8, 8, 8, 8, 8, 8];
+    let said = [&[0, 0x83, 0, 36][..], &port, &naa, &target].concat();
+    let all = revised(&mut rig, &[0x12, 1, 0x83, 0x10, 0, 0], &said);
+    assert_eq!(usize::from(u16::from_be_bytes([all[2], all[3]])), all.len() - 4);
+    assert_eq!(all[4..16], naa, "the name of the unit");
+    assert_eq!(all[16..20], [0x51, 0x94, 0, 4], "then our relative port");
+    assert!(!all.windows(12).any(|w| w == port || w == target), "nothing of the device's ports");
+    assert_eq!(revised(&mut rig, &page83, &said), all[..64], "cut to what the initiator takes");
+    // A list that tells a wrong length.
+    let torn = [&[0, 0x83, 0xff, 0xff][..], &naa, &[1, 3, 0, 200, 1]].concat();
+    assert_eq!(revised(&mut rig, &[0x12, 1, 0x83, 0x10, 0, 0], &torn), all);
+}
+
+#[test]
+fn the_list_of_pages_has_what_is_ours() {
+    let mut rig = rig(DeviceKind::Disk);
+    let cdb = [0x12, 1, 0, 0, 255, 0];
+    let got = revised(&mut rig, &cdb, &[0, 0, 0, 5, 0x00, 0x80, 0x8f, 0xb1, 0xb2]);
+    assert_eq!(got, [0, 0, 0, 7, 0x00, 0x80, 0x83, 0x88, 0xb0, 0xb1, 0xb2]);
+    let mut tape = self::rig(DeviceKind::Tape);
+    assert_eq!(revised(&mut tape, &cdb, &[1, 0, 0, 1, 0, 7, 7]), [1, 0, 0, 3, 0x00, 0x83, 0x88]);
+    assert_eq!(rig.sense(&[0x12, 1, 0x8f, 0, 255, 0]), Sense::cdb_field(2, 7));
+    assert_eq!(rig.data(&[0x12, 1, 0x88, 0, 255, 0])[..2], [0, 0x88]);
+    assert_eq!(tape.data(&[0x12, 1, 0x88, 0, 255, 0])[..2], [1, 0x88]);
+}
+
+#[test]
+fn pages_that_the_device_lacks_are_made() {
+    let bare = Device { names: false, limits: false, long_inquiry: false, ..device(DeviceKind::Disk) };
+    let mut rig = Rig::new(LuFacts { passed: Some(bare), ..facts() });
+    assert_eq!(rig.data(&[0x12, 1, 0x83, 0, 255, 0])[4..8], [1, 3, 0, 8], "an NAA name");
+    let limits = rig.data(&[0x12, 1, 0xb0, 0, 255, 0]);
+    assert_eq!((limits.len(), &limits[8..12]), (64, &512u32.to_be_bytes()[..]));
+    assert_eq!(pass(&mut rig, &[0x12, 1, 0x00, 0x10, 0, 0]).order.cdb[3..5], [0, 255], "SCSI-2 knew no more");
+    assert_eq!(pass(&mut rig, &[0x12, 1, 0x80, 0, 99, 0]).order.cdb[3..5], [0, 99]);
+}
+
+#[test]
+fn limits_are_ours_where_these_are_lower() {
+    let mut rig = rig(DeviceKind::Disk);
+    let limits = |rig: &mut Rig, compare: u8, most: u32, best: u32, atomic: u32| {
+        let mut said = [0; 64];
+        said[..6].copy_from_slice(&[0, 0xb0, 0, 60, 0, compare]);
+        for (at, number) in [(8, most), (12, best), (20, 1 << 20), (44, atomic)] {
+            said[at..at + 4].copy_from_slice(&number.to_be_bytes());
+        }
+        let got = revised(rig, &[0x12, 1, 0xb0, 0, 64, 0], &said);
+        let at = |n: usize| u32::from_be_bytes(*got[n..].first_chunk().unwrap());
+        (got[5], at(8), at(12), at(20), at(44))
+    };
+    assert_eq!(limits(&mut rig, 255, 0, 0, 0), (255, 512, 0, 1 << 20, 0));
+    assert_eq!(limits(&mut rig, 1, 65536, 1024, 4096), (1, 512, 512, 1 << 20, 512));
+    assert_eq!(limits(&mut rig, 1, 128, 64, 8), (1, 128, 64, 1 << 20, 8));
+    let mut tape = self::rig(DeviceKind::Tape);
+    let block = |said: [u8; 6], tape: &mut Rig| revised(tape, &[0x05, 0, 0, 0, 0, 0], &said);
+    assert_eq!(block([0, 0x80, 0, 0, 0, 1], &mut tape), [0, 4, 0, 0, 0, 1]);
+    assert_eq!(block([0, 0, 0x10, 0, 0, 1], &mut tape), [0, 0, 0x10, 0, 0, 1]);
+}
+
+#[test]
+fn the_commands_of_the_device_are_told_as_far_as_it_gets_them() {
+    let mut rig = rig(DeviceKind::Disk);
+    let all = [0xa3, 0x0c, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0];
+    let read = [0x28, 0, 0, 0, 0, 0, 0, 10];
+    let copy = [0x83, 0, 0, 0, 0, 1, 0, 16];
+    let alua = [0xa3, 0, 0, 0x0a, 0, 1, 0, 12];
+    let timed = [&[0x2a, 0, 0, 0, 0, 2, 0, 10][..], &[0, 10, 0, 0, 0, 0, 0, 1, 0, 0, 0, 9]].concat();
+    let said = [&[0, 0, 0, 44][..], &copy, &read, &timed, &alua].concat();
+    let left = [&[0, 0, 0, 36][..], &read, &timed, &alua].concat();
+    assert_eq!(revised(&mut rig, &all, &said), left);
+    // Cut in the middle: the length tells that there is more.
+    let cut = [&[0, 0, 0, 36][..], &read].concat();
+    assert_eq!(revised(&mut rig, &all, &said[..22]), cut);
+    let one = |rig: &mut Rig, opcode: u8, action: u8| {
+        rig.start(&[0xa3, 0x0c, 3, opcode, 0, action, 0, 0, 1, 0, 0, 0])
+    };
+    assert!(matches!(one(&mut rig, 0x28, 0), Outcome::Pass(_)));
+    assert_eq!(one(&mut rig, 0x83, 0), Outcome::Data(4));
+    assert_eq!(rig.out[..4], [0, 1, 0, 0], "not supported");
+    assert!(matches!(one(&mut rig, 0x5f, 1), Outcome::Data(14)), "one of ours");
+}
+
+#[test]
+fn a_tape_counts_in_its_own_blocks() {
+    let mut rig = rig(DeviceKind::Tape);
+    assert_eq!(pass(&mut rig, &[0x08, 1, 0, 0, 9, 0]).data, PassData::In(Amount::Expected));
+    assert_eq!(pass(&mut rig, &[0x0a, 0, 1, 0, 0, 0]).data, PassData::Out(known(65536)));
+    assert_eq!(rig.sense(&[0x0a, 0, 4, 0, 1, 0]), Sense::cdb_field(2, 7));
+    assert!(
+        pass(&mut rig, &[0x01, 0, 0, 0, 0, 0]).order.changes,
+        "later commands wait for a ghost that winds"
+    );
+    // WRITE SAME(16) of a disk is ERASE(16) of a tape.
+    assert_eq!(pass(&mut rig, &[0x93; 16]).data, PassData::Nothing);
+}
+
+proptest::proptest! {
+    /// Whatever a device says, the answer is no longer than what the initiator takes.
+    #[test]
+    fn any_answer_is_revised(
+        opcode in proptest::sample::select(vec![0x12u8, 0x12, 0x12, 0x1a, 0x5a, 0x05, 0xa3]),
+        page in proptest::sample::select(vec![0u8, 0x83, 0xb0, 0x80]),
+        tape in proptest::bool::ANY,
+        length in 0..300u16,
+        said in proptest::collection::vec(proptest::num::u8::ANY, 0..400),
+    ) {
+        let mut rig = rig(if tape { DeviceKind::Tape } else { DeviceKind::Disk });
+        let [high, low] = length.to_be_bytes();
+        let cdb = [opcode, u8::from(page != 0), page, high, low, 0, 0, 0, 0, 0, 0, 0];
+        let got = revise_as(&mut rig, &cdb, &said);
+        let limit = if opcode == 0x12 && [0, 0x83].contains(&page) && cdb[1] == 1 { length.into() } else { said.len() };
+        proptest::prop_assert!(got.len() <= limit, "{} of {}", got.len(), limit);
+    }
+}
