@@ -264,6 +264,7 @@ impl<D: Driver> World<D> {
         };
         match progress {
             Progress::Done => self.moved_all(id),
+            Progress::Fault(Fault::Read) if result > 0 => self.torn(id, result.unsigned_abs()),
             Progress::Fault(fault) => self.fail(id, fault),
             // The kernel does not do so; if it did, it would not be all or nothing.
             Progress::Short(_) if matches!(job.op, DiskOp::Write { atomic: true, .. }) => {
@@ -277,6 +278,24 @@ impl<D: Driver> World<D> {
             }
             Progress::Retry => self.perform(id),
         }
+    }
+
+    /// A read gave less than a block: the last one of a disc is filled up with zeroes, any other has failed.
+    #[cold]
+    fn torn(&mut self, id: JobId, got: u32) {
+        let Some(job) = self.jobs.get_mut(id.index as usize).filter(|j| j.serial == id.serial) else {
+            return;
+        };
+        let (DiskOp::Read { buf, len, offset }, Some(unit)) = (job.op, self.units.get(job.lu.0 as usize))
+        else {
+            return self.fail(id, Fault::Read);
+        };
+        let moved = job.moved + got;
+        if !unit.store.ends_in_block(offset + u64::from(moved)) {
+            return self.fail(id, Fault::Read);
+        }
+        self.memory.zero(self.pool.place(buf).part(moved, len - moved));
+        self.moved_all(id);
     }
 
     /// All of it is on the medium, and perhaps has to be there to stay.

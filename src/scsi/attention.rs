@@ -2,6 +2,7 @@
 
 use arrayvec::ArrayVec;
 
+use super::multimedia::Told;
 use super::{Asc, Lu, Sense};
 
 /// How many different attentions are kept for one nexus. A reservation change, a mode change, a
@@ -16,6 +17,8 @@ const CAPACITY: usize = 8;
 #[derive(Clone, Debug, Default)]
 pub struct Attentions {
     pending: ArrayVec<Asc, CAPACITY>,
+    /// What it has been told of by GET EVENT STATUS NOTIFICATION.
+    pub(super) told: Told,
 }
 
 impl Attentions {

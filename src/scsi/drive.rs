@@ -1,12 +1,14 @@
 //! The drive around the medium: whether it runs, whether a medium is in it, who keeps that in.
 //!
-//! START STOP UNIT (SBC-4 section 5.31), PREVENT ALLOW MEDIUM REMOVAL (SPC-5 section 6.17), and what
+//! START STOP UNIT (SBC-4 section 5.31, MMC-6 section 6.42), PREVENT ALLOW MEDIUM REMOVAL (SPC-5 section 6.17), and what
 //! follows from them for all other commands.
 
 use super::cdb::Cdb;
 use super::check::bad_field;
 use super::reserve::Needs;
-use super::{Answered, Asc, Context, Effects, Failure, ItNexus, Lu, Outcome, Sense, SenseKey, SharedOp};
+use super::{
+    Answered, Asc, Context, DeviceType, Effects, Failure, ItNexus, Lu, Outcome, Sense, SenseKey, SharedOp,
+};
 
 /// Power condition (SPC-5 section 5.13). Nothing of ours spins: idle and standby are remembered
 /// and reported, and commands are served in them as in active.
@@ -30,8 +32,18 @@ pub struct Drive {
     pub power: Power,
     /// The medium, which is removable, was taken out.
     pub ejected: bool,
+    /// How often it was taken out or put in.
+    pub(super) moves: u32,
     /// The nexuses that prevent the removal of the medium.
-    preventing: Vec<ItNexus>,
+    preventing: Vec<Prevention>,
+}
+
+/// One nexus prevents the removal of the medium. On a drive of the multimedia command set it can do so in two ways, each
+/// of which it allows again by itself (MMC-6 section 6.14).
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Prevention {
+    nexus: ItNexus,
+    persistent: bool,
 }
 
 /// A change of the drive that a command asks for.
@@ -52,7 +64,12 @@ pub enum DriveOp {
         flush: bool,
     },
     /// From now on this nexus prevents the removal of the medium, or no longer does.
-    Prevent(bool),
+    Prevent {
+        /// Whether it does.
+        prevent: bool,
+        /// Whether it is the persistent prevention of drives.
+        persistent: bool,
+    },
 }
 
 impl Drive {
@@ -91,16 +108,17 @@ impl Drive {
                 self.power = to;
                 return Ok(Effects { flush, ..Effects::default() });
             }
-            DriveOp::Prevent(prevent) => {
-                self.nexus_lost(nexus);
-                self.preventing.extend(prevent.then(|| nexus.clone()));
+            DriveOp::Prevent { prevent, persistent } => {
+                let prevention = Prevention { nexus: nexus.clone(), persistent };
+                self.preventing.retain(|p| *p != prevention);
+                self.preventing.extend(prevent.then_some(prevention));
             }
-            DriveOp::Load | DriveOp::Eject { .. } if !self.preventing.is_empty() => {
+            DriveOp::Load | DriveOp::Eject { .. } if self.is_prevented() => {
                 return Err(Sense::illegal(Asc::MEDIUM_REMOVAL_PREVENTED).into());
             }
             DriveOp::Load => return Ok(self.load()),
             DriveOp::Eject { flush } => {
-                self.ejected = true;
+                self.move_to(true);
                 return Ok(Effects { flush, ..Effects::default() });
             }
         }
@@ -110,13 +128,31 @@ impl Drive {
     /// The others cannot know that it is the same medium; who loads it knows that it is loaded.
     fn load(&mut self) -> Effects {
         let attention_others = self.ejected.then_some(Asc::MEDIUM_MAY_HAVE_CHANGED);
-        (self.ejected, self.power) = (false, Power::Active);
+        self.move_to(false);
+        self.power = Power::Active;
         Effects { attention_others, ..Effects::default() }
+    }
+
+    fn move_to(&mut self, ejected: bool) {
+        if self.ejected != ejected {
+            self.ejected = ejected;
+            self.moves = self.moves.saturating_add(1);
+        }
+    }
+
+    /// Whether anybody keeps the medium in.
+    pub(super) fn is_prevented(&self) -> bool {
+        !self.preventing.is_empty()
+    }
+
+    /// Whether anybody does so in the persistent way.
+    pub(super) fn is_prevented_for_long(&self) -> bool {
+        self.preventing.iter().any(|p| p.persistent)
     }
 
     /// Ends what that nexus prevented.
     pub(super) fn nexus_lost(&mut self, nexus: &ItNexus) {
-        self.preventing.retain(|n| n != nexus);
+        self.preventing.retain(|p| p.nexus != *nexus);
     }
 
     /// A logical unit reset starts the drive and ends all prevention; what is ejected stays so.
@@ -138,10 +174,16 @@ pub(super) fn start_stop(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, _: &mut [u8])
 
 /// START and LOEJ; what is so already is left so, but flushed again if asked for: whoever made it so may not have.
 fn started(cdb: &Cdb, lu: &Lu, start: bool) -> Result<Option<DriveOp>, Failure> {
-    let (drive, load_eject, flush) = (&lu.state.drive, cdb.bit::<4>(1), !cdb.bit::<4>(2));
+    let (drive, load_eject, no_flush) = (&lu.state.drive, cdb.bit::<4>(1), cdb.bit::<4>(2));
     if load_eject && !lu.facts.removable {
         return Err(bad_field(4, 1));
     }
+    let optical = lu.facts.device == DeviceType::Cdrom;
+    // FL of a drive: another format layer of the disc, which has one.
+    if optical && no_flush {
+        return Err(bad_field(4, 2));
+    }
+    let flush = !no_flush && !optical;
     Ok(match (load_eject, start) {
         (true, true) => Some(DriveOp::Load).filter(|_| !drive.is_ready()),
         (true, false) => Some(DriveOp::Eject { flush }).filter(|_| flush || !drive.ejected),
@@ -150,8 +192,9 @@ fn started(cdb: &Cdb, lu: &Lu, start: bool) -> Result<Option<DriveOp>, Failure> 
             Some(DriveOp::Power { to: Power::Active, flush: false }).filter(|_| drive.power != Power::Active)
         }
         (false, false) => {
-            let stop = DriveOp::Power { to: Power::Stopped, flush };
-            Some(stop).filter(|_| flush || drive.power != Power::Stopped)
+            // A drive turns its disc again when somebody reads it (MMC-6 section 6.42).
+            let to = if optical { Power::Standby } else { Power::Stopped };
+            Some(DriveOp::Power { to, flush }).filter(|_| flush || drive.power != to)
         }
     })
 }
@@ -173,18 +216,20 @@ fn conditioned(cdb: &Cdb, lu: &Lu, condition: u8) -> Result<Option<DriveOp>, Fai
     Ok(Some(DriveOp::Power { to, flush }).filter(|_| flush || lu.state.drive.power != to))
 }
 
-/// PREVENT ALLOW MEDIUM REMOVAL. Only allowing passes a reservation of others (SPC-5 table 68).
+/// PREVENT ALLOW MEDIUM REMOVAL. The persistent forms are those of drives. Only allowing passes a reservation of others (SPC-5 table 68).
 pub(super) fn prevent_allow(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, _: &mut [u8]) -> Answered {
-    let prevent = match cdb.u8::<4>() & 3 {
-        0 => false,
-        1 => true,
-        _ => return Err(bad_field(4, 1)),
-    };
+    let (prevent, persistent) = (cdb.bit::<4>(0), cdb.bit::<4>(1));
+    if persistent && lu.facts.device == DeviceType::Disk {
+        return Err(bad_field(4, 1));
+    }
     if prevent {
         lu.state.reservations.check(cx.nexus, Needs::Writing)?;
     }
-    let already = lu.state.drive.preventing.contains(cx.nexus) == prevent;
-    Ok(if already { Outcome::Good } else { Outcome::Shared(SharedOp::Drive(DriveOp::Prevent(prevent))) })
+    let is_this = |p: &Prevention| p.nexus == *cx.nexus && p.persistent == persistent;
+    if lu.state.drive.preventing.iter().any(is_this) == prevent {
+        return Ok(Outcome::Good);
+    }
+    Ok(Outcome::Shared(SharedOp::Drive(DriveOp::Prevent { prevent, persistent })))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The drive: ejecting and loading, preventing, stopping, power conditions.
 
-use super::super::testing::{Rig, facts, nexus};
+use super::super::testing::{Rig, cdrom, facts, nexus};
 use super::super::{LuFacts, status};
 use super::*;
 
@@ -157,6 +157,35 @@ fn preventing_needs_what_writing_needs_and_allowing_does_not() {
         assert_eq!(unit(&mut rig, byte), Err(conflict), "{byte:#x}");
     }
     assert_eq!(unit(&mut rig, 1), Ok(Effects::default()), "starting is for everybody");
+}
+
+#[test]
+fn a_drive_prevents_in_two_ways() {
+    let mut rig = Rig::new(cdrom(1000));
+    prevent(&mut rig, 1, 3).unwrap();
+    assert_eq!(rig.start(&[0x1e, 0, 0, 0, 3, 0]), Outcome::Good);
+    assert_eq!(unit(&mut rig, EJECT), Err(PREVENTED));
+    prevent(&mut rig, 1, 0).unwrap();
+    assert_eq!(unit(&mut rig, EJECT), Err(PREVENTED), "that was the other way");
+    prevent(&mut rig, 1, 1).unwrap();
+    prevent(&mut rig, 1, 2).unwrap();
+    assert_eq!(unit(&mut rig, EJECT), Err(PREVENTED), "and so is that");
+    prevent(&mut rig, 1, 0).unwrap();
+    unit(&mut rig, EJECT).unwrap();
+    unit(&mut rig, LOAD).unwrap();
+    prevent(&mut rig, 1, 3).unwrap();
+    apply(&mut rig, 1, &SharedOp::NexusLoss);
+    unit(&mut rig, EJECT).unwrap();
+}
+
+#[test]
+fn a_stopped_disc_turns_again_when_it_is_read() {
+    let mut rig = Rig::new(cdrom(1000));
+    assert_eq!(unit(&mut rig, 0), Ok(Effects::default()));
+    assert_eq!(told(&mut rig), (0, 0x5e, 4));
+    assert_eq!(rig.start(&READY), Outcome::Good);
+    assert!(matches!(rig.start(&[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0]), Outcome::Io(_)));
+    assert_eq!(rig.sense(&[0x1b, 0, 0, 0, 4 | EJECT, 0]), Sense::cdb_field(4, 2), "FL");
 }
 
 #[test]

@@ -15,11 +15,49 @@ const WRITE_SAME_BYTES: u64 = 256 << 20;
 /// The most data-out of a command that must be there as a whole before it can begin, in bytes.
 pub const WHOLE: u32 = 256 << 10;
 
+/// What kind of device a logical unit is (SPC-5 section 6.6.2): it decides which commands, pages and sizes there are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum DeviceType {
+    /// A direct access block device (SBC-4).
+    #[default]
+    Disk,
+    /// A drive of the multimedia command set (MMC-6), with a disc that nobody can write.
+    Cdrom,
+}
+
+impl DeviceType {
+    /// PERIPHERAL DEVICE TYPE.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Disk => 0x00,
+            Self::Cdrom => 0x05,
+        }
+    }
+
+    /// The logical block lengths that initiators know of such a device, in bytes, ascending.
+    pub fn block_sizes(self) -> &'static [u32] {
+        match self {
+            Self::Disk => &[512, 4096],
+            Self::Cdrom => &[2048],
+        }
+    }
+
+    /// The word that the configuration uses.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Cdrom => "cdrom",
+        }
+    }
+}
+
 /// The facts of one logical unit.
 #[derive(Clone, Debug)]
 pub struct LuFacts {
     /// Its name in the configuration, for people.
     pub name: String,
+    /// What kind of device it is.
+    pub device: DeviceType,
     /// Logical block length in bytes: a power of two, 512 to 4096.
     pub block_size: u32,
     /// Capacity in logical blocks.

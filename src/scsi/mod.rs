@@ -41,6 +41,7 @@ mod log;
 mod medium;
 mod misc;
 mod mode;
+mod multimedia;
 mod nexus;
 mod pass;
 mod provisioning;
@@ -76,7 +77,7 @@ pub use copy::{
 pub use counters::{Count, Counters, Totals};
 pub use drive::{Drive, DriveOp, Power};
 pub use erasure::{Cause, Erasure, Fill};
-pub use facts::{Atomic, Identity, LuFacts, Naa, Thin, WHOLE};
+pub use facts::{Atomic, DeviceType, Identity, LuFacts, Naa, Thin, WHOLE};
 pub use gate::{params, start};
 pub use known::REPORT_LUNS_LUN;
 pub use label::{Label, Labels};

@@ -52,14 +52,17 @@ fn list() -> impl Strategy<Value = Vec<u8>> {
 
 fn some_facts() -> impl Strategy<Value = LuFacts> {
     let blocks = prop_oneof![Just(0u64), 1..70_000u64, Just(1 << 21), Just((1 << 52) - 1)];
-    (blocks, any::<[bool; 8]>(), 0..20u8, prop_oneof![Just(512u32), Just(4096u32)]).prop_map(
+    (blocks, any::<[bool; 8]>(), 0..20u8, prop_oneof![Just(512u32), Just(4096u32), Just(2048u32)]).prop_map(
         |(
             blocks,
             [thin, cache, read_only, limited, removable, saves, first, second],
             physical_exponent,
             block_size,
         )| {
+            // What nobody else has, drives have.
+            let device = if block_size == 2048 { DeviceType::Cdrom } else { DeviceType::Disk };
             LuFacts {
+                device,
                 removable,
                 blocks,
                 block_size,

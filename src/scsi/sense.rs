@@ -173,6 +173,8 @@ impl Asc {
     pub const COMMAND_SEQUENCE_ERROR: Self = Self(0x2c, 0x00);
     /// 2F/00
     pub const COMMANDS_CLEARED: Self = Self(0x2f, 0x00);
+    /// 30/02: of a disc that is no DVD
+    pub const INCOMPATIBLE_FORMAT: Self = Self(0x30, 0x02);
     /// 31/00 (key MEDIUM ERROR): a format operation has failed
     pub const MEDIUM_FORMAT_CORRUPTED: Self = Self(0x31, 0x00);
     /// 31/01 (key MEDIUM ERROR)
@@ -207,6 +209,8 @@ impl Asc {
     pub const INSUFFICIENT_RESOURCES: Self = Self(0x55, 0x03);
     /// 55/04
     pub const INSUFFICIENT_REGISTRATION_RESOURCES: Self = Self(0x55, 0x04);
+    /// 64/00: the track has no sectors of that kind
+    pub const ILLEGAL_MODE_FOR_THIS_TRACK: Self = Self(0x64, 0x00);
     /// 67/0A
     pub const SET_TARGET_PORT_GROUPS_FAILED: Self = Self(0x67, 0x0a);
     /// 55/0D

@@ -9,10 +9,10 @@ use bitflags::bitflags;
 use super::cdb::{Cdb, VARIABLE};
 use super::check::{bad_field, unknown_opcode};
 use super::reserve::{self, Needs};
-use super::{Answered, Context, Failure, Lu, LuFacts};
+use super::{Answered, Context, DeviceType, Failure, Lu, LuFacts};
 use super::{
     alua, buffer, clock, copy, diagnostic, drive, format, inquiry, label, lists, log, medium, misc, mode,
-    rsoc, sanitize, space, verify, whole,
+    multimedia, rsoc, sanitize, space, verify, whole,
 };
 
 pub(super) const TEST_UNIT_READY: u8 = 0x00;
@@ -54,6 +54,10 @@ bitflags! {
         const TRANSITIONING = 1024;
         /// It exists only where initiators may change the state of some target port group.
         const EXPLICIT = 2048;
+        /// It exists only on disks, as everything that changes the medium does.
+        const DISK = 4096;
+        /// It exists only on drives of the multimedia command set.
+        const MULTIMEDIA = 8192;
     }
 }
 
@@ -85,23 +89,31 @@ impl Row {
     /// Whether the logical unit has the command.
     #[inline]
     pub(super) fn on(&self, facts: &LuFacts) -> bool {
-        !self.traits.intersects(CONDITIONS) || self.meets(facts)
+        let of_disks = Traits::DISK.union(Traits::WRITES);
+        (facts.device == DeviceType::Disk || !self.traits.intersects(of_disks))
+            && (!self.traits.intersects(CONDITIONS) || self.meets(facts))
     }
 
     /// Out of line: the commands of every I/O have no conditions.
     #[cold]
     fn meets(&self, facts: &LuFacts) -> bool {
-        (!self.traits.contains(Traits::THIN) || facts.thin.is_some())
-            && (!self.traits.contains(Traits::REMOVABLE) || facts.removable)
-            && (!self.traits.contains(Traits::ATOMIC) || facts.atomic.is_some())
-            && (!self.traits.contains(Traits::SAVES) || facts.saves)
-            && (!self.traits.contains(Traits::EXPLICIT) || facts.groups.any_explicit())
+        let has = |needed, there| !self.traits.contains(needed) || there;
+        has(Traits::THIN, facts.thin.is_some())
+            && has(Traits::REMOVABLE, facts.removable)
+            && has(Traits::ATOMIC, facts.atomic.is_some())
+            && has(Traits::SAVES, facts.saves)
+            && has(Traits::EXPLICIT, facts.groups.any_explicit())
+            && has(Traits::MULTIMEDIA, facts.device == DeviceType::Cdrom)
     }
 }
 
 /// What [`Row::meets`] looks at.
-const CONDITIONS: Traits =
-    Traits::THIN.union(Traits::REMOVABLE).union(Traits::ATOMIC).union(Traits::SAVES).union(Traits::EXPLICIT);
+const CONDITIONS: Traits = Traits::THIN
+    .union(Traits::REMOVABLE)
+    .union(Traits::ATOMIC)
+    .union(Traits::SAVES)
+    .union(Traits::EXPLICIT)
+    .union(Traits::MULTIMEDIA);
 
 const NONE: Traits = Traits::empty();
 const STANDBY: Traits = Traits::STANDBY;
@@ -114,6 +126,9 @@ const WRITES: Traits = Traits::MEDIUM.union(Traits::WRITES);
 const ATOMIC: Traits = WRITES.union(Traits::ATOMIC);
 const UNMAPS: Traits = WRITES.union(Traits::THIN);
 const SAVES: Traits = Traits::SAVES;
+const DRIVE: Traits = Traits::MULTIMEDIA;
+const DISC: Traits = Traits::MULTIMEDIA.union(Traits::MEDIUM);
+const DRIVE_EXEMPT: Traits = EXEMPT.union(Traits::MULTIMEDIA);
 const SET_GROUPS: Traits = Traits::EXPLICIT.union(STANDBY).union(Traits::UNAVAILABLE);
 
 const fn row(usage: &'static [u8], needs: Needs, traits: Traits, start: Start) -> Row {
@@ -132,6 +147,12 @@ impl Row {
         self.params = Some(params);
         self
     }
+
+    /// Not for drives, though it changes nothing.
+    const fn disk(mut self) -> Self {
+        self.traits = self.traits.union(Traits::DISK);
+        self
+    }
 }
 
 use Needs::{NoLegacy, Nothing, Reading, Writing};
@@ -145,7 +166,7 @@ pub(super) static ROWS: &[Row] = &[
     // FORMAT UNIT
     row(&[FORMAT_UNIT, 0x3f, 0, 0, 0, 4], Writing, WRITES, format::format).params(format::format_params),
     // READ(6)
-    row(&[0x08, 0x1f, 0xff, 0xff, 0xff, 4], Reading, MEDIUM, medium::read6),
+    row(&[0x08, 0x1f, 0xff, 0xff, 0xff, 4], Reading, MEDIUM, medium::read6).disk(),
     // WRITE(6)
     row(&[0x0a, 0x1f, 0xff, 0xff, 0xff, 4], Writing, WRITES, medium::write6),
     // INQUIRY
@@ -172,16 +193,18 @@ pub(super) static ROWS: &[Row] = &[
     row(&[0x28, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Reading, MEDIUM, medium::read10),
     // WRITE(10)
     row(&[0x2a, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Writing, WRITES, medium::write10),
+    // SEEK(10)
+    row(&[0x2b, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 4], Reading, DISC, multimedia::seek),
     // WRITE AND VERIFY(10)
     row(&[0x2e, 0xf6, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Writing, WRITES, verify::write_verify10),
     // VERIFY(10)
     row(&[0x2f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Reading, MEDIUM, verify::verify10),
     // PRE-FETCH(10)
-    row(&[0x34, 2, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Reading, MEDIUM, medium::prefetch10),
+    row(&[0x34, 2, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Reading, MEDIUM, medium::prefetch10).disk(),
     // SYNCHRONIZE CACHE(10)
-    row(&[0x35, 2, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Writing, MEDIUM, medium::synchronize10),
+    row(&[0x35, 2, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Writing, MEDIUM, medium::synchronize10).disk(),
     // READ DEFECT DATA(10)
-    row(&[0x37, 0, 0x1f, 0, 0, 0, 0, 0xff, 0xff, 4], Reading, MEDIUM, lists::defects10),
+    row(&[0x37, 0, 0x1f, 0, 0, 0, 0, 0xff, 0xff, 4], Reading, MEDIUM, lists::defects10).disk(),
     // WRITE BUFFER
     row(&[0x3b, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 4], Writing, EVERY_STATE, buffer::write)
         .params(buffer::write_params),
@@ -191,17 +214,27 @@ pub(super) static ROWS: &[Row] = &[
     row(&[0x41, 0xfe, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Writing, WRITES, space::write_same10),
     // UNMAP
     row(&[0x42, 1, 0, 0, 0, 0, 0, 0xff, 0xff, 4], Writing, UNMAPS, space::unmap).params(space::unmap_params),
+    // READ TOC/PMA/ATIP
+    row(&[0x43, 2, 0x0f, 0, 0, 0, 0xff, 0xff, 0xff, 4], Reading, DISC, multimedia::read_toc),
+    // GET CONFIGURATION
+    row(&[0x46, 3, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 4], Nothing, DRIVE_EXEMPT, multimedia::configuration),
     // SANITIZE: OVERWRITE, BLOCK ERASE, EXIT FAILURE MODE
     row(&[SANITIZE, 0xa1, 0, 0, 0, 0, 0, 0xff, 0xff, 4], Writing, WRITES, sanitize::overwrite)
         .action(0x01)
         .params(sanitize::overwrite_params),
     row(&[SANITIZE, 0xa2, 0, 0, 0, 0, 0, 0, 0, 4], Writing, UNMAPS, sanitize::block_erase).action(0x02),
     row(&[SANITIZE, 0x1f, 0, 0, 0, 0, 0, 0, 0, 4], Writing, WRITES, sanitize::exit_failure).action(0x1f),
+    // GET EVENT STATUS NOTIFICATION
+    row(&[0x4a, 1, 0, 0, 0xff, 0, 0, 0xff, 0xff, 4], Nothing, DRIVE_EXEMPT, multimedia::event_status),
     // LOG SELECT
     row(&[0x4c, 3, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 4], Writing, STANDBY, log::select)
         .params(log::select_params),
     // LOG SENSE
     row(&[0x4d, 3, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, 4], NoLegacy, STANDBY, log::sense),
+    // READ DISC INFORMATION
+    row(&[0x51, 7, 0, 0, 0, 0, 0, 0xff, 0xff, 4], Reading, DISC, multimedia::disc_information),
+    // READ TRACK INFORMATION
+    row(&[0x52, 7, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Reading, DISC, multimedia::track_information),
     // MODE SELECT(10)
     row(&[0x55, 0x13, 0, 0, 0, 0, 0, 0xff, 0xff, 4], Writing, STANDBY, mode::select)
         .params(mode::select_params),
@@ -228,28 +261,28 @@ pub(super) static ROWS: &[Row] = &[
     row(PR_OUT[7], Nothing, STANDBY, reserve::out).action(7).params(reserve::out_params),
     row(PR_OUT[8], Nothing, STANDBY, reserve::out).action(8).params(reserve::out_params),
     // READ(32), VERIFY(32), WRITE(32), WRITE AND VERIFY(32), WRITE SAME(32)
-    row(&usage32(0x09, 0xf8), Reading, MEDIUM, medium::read32).action(0x09),
-    row(&usage32(0x0a, 0xf6), Reading, MEDIUM, verify::verify32).action(0x0a),
+    row(&usage32(0x09, 0xf8), Reading, MEDIUM, medium::read32).action(0x09).disk(),
+    row(&usage32(0x0a, 0xf6), Reading, MEDIUM, verify::verify32).action(0x0a).disk(),
     row(&usage32(0x0b, 0xf8), Writing, WRITES, medium::write32).action(0x0b),
     row(&usage32(0x0c, 0xf6), Writing, WRITES, verify::write_verify32).action(0x0c),
     row(&usage32(0x0d, 0xff), Writing, WRITES, space::write_same32).action(0x0d),
     // THIRD-PARTY COPY OUT: EXTENDED COPY(LID1), EXTENDED COPY(LID4), COPY OPERATION ABORT
-    row(COPY_OUT[0], Writing, NONE, copy::extended).action(0).params(copy::extended_lid1),
-    row(COPY_OUT[1], Writing, NONE, copy::extended).action(1).params(copy::extended_lid4),
-    row(COPY_OUT[2], Reading, MEDIUM, copy::extended).action(0x10).params(copy::populate),
-    row(COPY_OUT[3], Writing, WRITES, copy::extended).action(0x11).params(copy::write_by_token),
-    row(COPY_OUT[4], Writing, NONE, copy::abort).action(0x1c),
+    row(COPY_OUT[0], Writing, NONE, copy::extended).action(0).params(copy::extended_lid1).disk(),
+    row(COPY_OUT[1], Writing, NONE, copy::extended).action(1).params(copy::extended_lid4).disk(),
+    row(COPY_OUT[2], Reading, MEDIUM, copy::extended).action(0x10).params(copy::populate).disk(),
+    row(COPY_OUT[3], Writing, WRITES, copy::extended).action(0x11).params(copy::write_by_token).disk(),
+    row(COPY_OUT[4], Writing, NONE, copy::abort).action(0x1c).disk(),
     // THIRD-PARTY COPY IN: RECEIVE COPY STATUS(LID1), DATA(LID1), OPERATING PARAMETERS,
     // FAILURE DETAILS(LID1), STATUS(LID4)
-    row(COPY_IN[0], NoLegacy, NONE, copy::status_lid1).action(0),
-    row(COPY_IN[1], NoLegacy, NONE, copy::data_lid1).action(1),
-    row(COPY_IN[2], NoLegacy, NONE, copy::parameters).action(3),
-    row(COPY_IN[3], NoLegacy, NONE, copy::failure_lid1).action(4),
-    row(COPY_IN[4], NoLegacy, NONE, copy::status_lid4).action(5),
-    row(COPY_IN[5], NoLegacy, NONE, copy::token_information).action(7),
-    row(COPY_IN[6], NoLegacy, NONE, copy::all_tokens).action(8),
+    row(COPY_IN[0], NoLegacy, NONE, copy::status_lid1).action(0).disk(),
+    row(COPY_IN[1], NoLegacy, NONE, copy::data_lid1).action(1).disk(),
+    row(COPY_IN[2], NoLegacy, NONE, copy::parameters).action(3).disk(),
+    row(COPY_IN[3], NoLegacy, NONE, copy::failure_lid1).action(4).disk(),
+    row(COPY_IN[4], NoLegacy, NONE, copy::status_lid4).action(5).disk(),
+    row(COPY_IN[5], NoLegacy, NONE, copy::token_information).action(7).disk(),
+    row(COPY_IN[6], NoLegacy, NONE, copy::all_tokens).action(8).disk(),
     // READ(16)
-    row(&usage16(0x88, 0xf8), Reading, MEDIUM, medium::read16),
+    row(&usage16(0x88, 0xf8), Reading, MEDIUM, medium::read16).disk(),
     // COMPARE AND WRITE
     row(&COMPARE_AND_WRITE, Writing, WRITES, whole::compare_and_write),
     // WRITE(16)
@@ -259,11 +292,11 @@ pub(super) static ROWS: &[Row] = &[
     // WRITE AND VERIFY(16)
     row(&usage16(0x8e, 0xf6), Writing, WRITES, verify::write_verify16),
     // VERIFY(16)
-    row(&usage16(0x8f, 0xf6), Reading, MEDIUM, verify::verify16),
+    row(&usage16(0x8f, 0xf6), Reading, MEDIUM, verify::verify16).disk(),
     // PRE-FETCH(16)
-    row(&usage16(0x90, 2), Reading, MEDIUM, medium::prefetch16),
+    row(&usage16(0x90, 2), Reading, MEDIUM, medium::prefetch16).disk(),
     // SYNCHRONIZE CACHE(16)
-    row(&usage16(0x91, 2), Writing, MEDIUM, medium::synchronize16),
+    row(&usage16(0x91, 2), Writing, MEDIUM, medium::synchronize16).disk(),
     // WRITE SAME(16)
     row(&usage16(0x93, 0xff), Writing, WRITES, space::write_same16),
     // READ BUFFER(16)
@@ -272,7 +305,8 @@ pub(super) static ROWS: &[Row] = &[
         Reading,
         EVERY_STATE,
         buffer::read,
-    ),
+    )
+    .disk(),
     // WRITE ATOMIC(16)
     row(&usage16(0x9c, 0xf8), Writing, ATOMIC, whole::write_atomic),
     // READ CAPACITY(16)
@@ -282,14 +316,16 @@ pub(super) static ROWS: &[Row] = &[
         CAPACITY,
         misc::capacity16,
     )
-    .action(0x10),
+    .action(0x10)
+    .disk(),
     // GET LBA STATUS(16)
-    row(&GET_LBA_STATUS, Reading, MEDIUM, lists::lba_status).action(0x12),
+    row(&GET_LBA_STATUS, Reading, MEDIUM, lists::lba_status).action(0x12).disk(),
     // REPORT LUNS
     row(&[0xa0, 0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4], Nothing, EXEMPT, misc::report_luns),
     // REPORT IDENTIFYING INFORMATION
     row(&[0xa3, 0x05, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xfe, 4], NoLegacy, NONE, label::report)
-        .action(0x05),
+        .action(0x05)
+        .disk(),
     // REPORT TARGET PORT GROUPS
     row(&[0xa3, 0xea, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4], NoLegacy, EVERY_STATE, alua::report)
         .action(0x0a),
@@ -300,11 +336,14 @@ pub(super) static ROWS: &[Row] = &[
     row(&[0xa3, 0x0d, 0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4], Reading, NONE, rsoc::functions)
         .action(0x0d),
     // REPORT TIMESTAMP
-    row(&[0xa3, 0x0f, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4], NoLegacy, NONE, clock::report).action(0x0f),
+    row(&[0xa3, 0x0f, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4], NoLegacy, NONE, clock::report)
+        .action(0x0f)
+        .disk(),
     // SET IDENTIFYING INFORMATION
     row(&[0xa4, 0x06, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xfe, 4], Writing, SAVES, label::set)
         .action(0x06)
-        .params(label::set_params),
+        .params(label::set_params)
+        .disk(),
     // SET TARGET PORT GROUPS
     row(&[0xa4, 0x0a, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4], Writing, SET_GROUPS, alua::set)
         .action(0x0a)
@@ -312,21 +351,53 @@ pub(super) static ROWS: &[Row] = &[
     // SET TIMESTAMP
     row(&[0xa4, 0x0f, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4], Writing, NONE, clock::set)
         .action(0x0f)
-        .params(clock::set_params),
+        .params(clock::set_params)
+        .disk(),
     // READ(12)
     row(&usage12(0xa8, 0xf8), Reading, MEDIUM, medium::read12),
     // WRITE(12)
     row(&usage12(0xaa, 0xf8), Writing, WRITES, medium::write12),
+    // GET PERFORMANCE
+    row(
+        &[0xac, 0x1f, 0xff, 0xff, 0xff, 0xff, 0, 0, 0xff, 0xff, 0xff, 4],
+        Reading,
+        DISC,
+        multimedia::performance,
+    ),
+    // READ DISC STRUCTURE
+    row(&[0xad, 0x0f, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4], Reading, DISC, multimedia::disc_structure),
     // WRITE AND VERIFY(12)
     row(&usage12(0xae, 0xf6), Writing, WRITES, verify::write_verify12),
     // VERIFY(12)
-    row(&usage12(0xaf, 0xf6), Reading, MEDIUM, verify::verify12),
+    row(&usage12(0xaf, 0xf6), Reading, MEDIUM, verify::verify12).disk(),
+    // SET STREAMING
+    row(&[0xb6, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 4], Reading, DISC, multimedia::set_streaming)
+        .params(multimedia::set_streaming_params),
     // READ DEFECT DATA(12)
     row(
         &[0xb7, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 4],
         Reading,
         MEDIUM,
         lists::defects12,
+    )
+    .disk(),
+    // READ CD MSF
+    row(
+        &[0xb9, 0x1c, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe, 7, 4],
+        Reading,
+        DISC,
+        multimedia::read_cd_msf,
+    ),
+    // SET CD SPEED
+    row(&[0xbb, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4], Reading, DRIVE, multimedia::set_speed),
+    // MECHANISM STATUS
+    row(&[0xbd, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 4], NoLegacy, DRIVE, multimedia::mechanism_status),
+    // READ CD
+    row(
+        &[0xbe, 0x1c, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe, 7, 4],
+        Reading,
+        DISC,
+        multimedia::read_cd,
     ),
 ];
 

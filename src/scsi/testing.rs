@@ -38,6 +38,7 @@ pub(super) fn facts() -> LuFacts {
     };
     LuFacts {
         name: "disk".into(),
+        device: DeviceType::Disk,
         block_size: 512,
         blocks: 1 << 21,
         physical_exponent: 3,
@@ -54,6 +55,21 @@ pub(super) fn facts() -> LuFacts {
         groups: Groups::default(),
         atomic: None,
         passed: None,
+    }
+}
+
+/// A drive with a disc of that many blocks.
+pub(super) fn cdrom(blocks: u64) -> LuFacts {
+    LuFacts {
+        device: DeviceType::Cdrom,
+        block_size: 2048,
+        blocks,
+        physical_exponent: 0,
+        read_only: true,
+        write_cache: false,
+        thin: None,
+        removable: true,
+        ..facts()
     }
 }
 

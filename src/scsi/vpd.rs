@@ -2,7 +2,7 @@
 
 use super::answer::Answer;
 use super::check::bad_field;
-use super::{Context, Failure, Lu, MAX_SENSE, copy};
+use super::{Context, DeviceType, Failure, Lu, LuFacts, MAX_SENSE, copy};
 
 /// Writes what follows the four bytes of page header.
 type Page = fn(&Lu, &Context<'_>, &mut Answer<'_>);
@@ -21,20 +21,29 @@ static PAGES: &[(u8, Page)] = &[
     (0xb2, provisioning),
 ];
 
+/// Of these a drive has none (SBC-4): Third-Party Copy, and what block devices tell of themselves.
+const OF_DISKS: [u8; 4] = [0x8f, 0xb0, 0xb1, 0xb2];
+
+/// The pages that the logical unit has.
+fn pages(facts: &LuFacts) -> impl Iterator<Item = &'static (u8, Page)> {
+    let disk = facts.device == DeviceType::Disk;
+    PAGES.iter().filter(move |(code, _)| disk || !OF_DISKS.contains(code))
+}
+
 /// Writes that page, or says that there is none.
 pub(super) fn page(code: u8, lu: &Lu, cx: &Context<'_>, answer: &mut Answer<'_>) -> Result<(), Failure> {
-    let Some((_, page)) = PAGES.iter().find(|(known, _)| *known == code) else {
+    let Some((_, page)) = pages(&lu.facts).find(|(known, _)| *known == code) else {
         return Err(bad_field(2, 7));
     };
-    answer.put(&[0, code, 0, 0]);
+    answer.put(&[lu.facts.device.code(), code, 0, 0]);
     page(lu, cx, answer);
     answer.close_u16(2);
     Ok(())
 }
 
 /// 00h: Supported VPD Pages.
-fn supported(_: &Lu, _: &Context<'_>, answer: &mut Answer<'_>) {
-    PAGES.iter().for_each(|(code, _)| answer.put(&[*code]));
+fn supported(lu: &Lu, _: &Context<'_>, answer: &mut Answer<'_>) {
+    pages(&lu.facts).for_each(|(code, _)| answer.put(&[*code]));
 }
 
 /// 80h: Unit Serial Number.
@@ -189,7 +198,8 @@ fn provisioning(lu: &Lu, _: &Context<'_>, answer: &mut Answer<'_>) {
 #[cfg(test)]
 mod tests {
     use super::super::LuFacts;
-    use super::super::testing::{Rig, facts};
+    use super::super::Sense;
+    use super::super::testing::{Rig, cdrom, facts};
 
     fn page(facts: LuFacts, code: u8) -> Vec<u8> {
         Rig::new(facts).data(&[0x12, 1, code, 2, 0, 0])
@@ -203,6 +213,19 @@ mod tests {
             let got = page(facts(), *code);
             assert_eq!(got[1], *code);
             assert_eq!(usize::from(u16::from_be_bytes([got[2], got[3]])), got.len() - 4);
+        }
+    }
+
+    #[test]
+    fn a_drive_has_no_pages_of_block_devices() {
+        let listed = page(cdrom(1000), 0);
+        assert_eq!(listed, [5, 0, 0, 6, 0x00, 0x80, 0x83, 0x86, 0x87, 0x88]);
+        for code in &listed[4..] {
+            assert_eq!(page(cdrom(1000), *code)[..2], [5, *code]);
+        }
+        for code in [0x8f, 0xb0, 0xb1, 0xb2] {
+            let refused = Rig::new(cdrom(1000)).sense(&[0x12, 1, code, 2, 0, 0]);
+            assert_eq!(refused, Sense::cdb_field(2, 7));
         }
     }
 

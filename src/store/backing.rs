@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::StoreKind;
+use super::open::blocks_of;
 use super::pass::PassMedium;
 use crate::mem::Region;
-use crate::scsi::{Atomic, Device, Groups, Identity, LuFacts, Thin, WHOLE};
+use crate::scsi::{Atomic, Device, DeviceType, Groups, Identity, LuFacts, Thin, WHOLE};
 use crate::sys::AtomicWrites;
 
 /// The transfer that is fastest: one slot of the largest class, so one operation on the disk.
@@ -19,6 +20,9 @@ const MAX_TRANSFER: u32 = 32 << 20;
 /// The unit in which nothing takes atomic writes: the largest logical block, and what devices have.
 const PAGE: u32 = 4096;
 
+/// Product identification of what is shown as a drive, whatever it was before.
+const CDROM: &str = "VIRTUAL-CDROM";
+
 /// One store, opened once per process and shared by all reactors; it is let go of when the last
 /// holder, the kernel included, has ended.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ pub struct Backing {
     pub name: String,
     /// What it is made of.
     pub kind: StoreKind,
+    /// What initiators take it for.
+    pub device: DeviceType,
     /// The device or file, if it has one.
     pub path: Option<PathBuf>,
     /// Capacity in logical blocks, when it was opened.
@@ -99,6 +105,11 @@ pub enum DiscardMethod {
 }
 
 impl Backing {
+    /// How many blocks `len` bytes are.
+    pub(super) fn blocks_of(&self, len: u64) -> u64 {
+        blocks_of(self.device, len, self.block_size.into())
+    }
+
     /// Capacity in bytes, when it was opened.
     pub fn bytes(&self) -> u64 {
         self.blocks * u64::from(self.block_size)
@@ -132,10 +143,15 @@ impl Backing {
 
     /// What the SCSI side is to know of it. `saves`: there is a place for what must outlive the process.
     pub fn facts(&self, identity: Identity, groups: Groups, saves: bool) -> LuFacts {
+        let identity = match self.device {
+            DeviceType::Disk => identity,
+            DeviceType::Cdrom => Identity { product: CDROM.into(), ..identity },
+        };
         let passed = self.passed();
         let most = if passed.is_some() { WHOLE } else { MAX_TRANSFER };
         LuFacts {
             name: self.name.clone(),
+            device: self.device,
             block_size: self.block_size,
             blocks: self.blocks,
             physical_exponent: self.physical_exponent,

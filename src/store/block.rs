@@ -10,16 +10,18 @@ use std::time::Duration;
 use super::align::{Access, go_direct, physical_exponent};
 use super::backing::{Backing, DiscardMethod, FileMedium, Medium};
 use super::claim::claim;
-use super::open::{base, check_len, fit_block, thin};
+use super::open::{base, check_len, fit_block, padded, thin};
 use super::queue::{QueueFacts, sysfs_of};
 use super::{OpenError, StoreConfig};
+use crate::scsi::DeviceType;
 use crate::sys::{self, AtomicWrites};
 
 /// Opens the device of `config`.
 pub(super) fn open(config: &StoreConfig, path: &Path, patience: Duration) -> Result<Backing, OpenError> {
     check_kind(path)?;
     let file = claim(path, patience, || open_device(config, path))?;
-    let facts = Facts::learn(&file).map_err(|e| OpenError::from_io(path, "cannot be examined", &e))?;
+    let facts = Facts::learn(&file, config.device.block_sizes())
+        .map_err(|e| OpenError::from_io(path, "cannot be examined", &e))?;
     set_up(config, path, file, &facts)
 }
 
@@ -56,14 +58,14 @@ struct Facts {
 }
 
 impl Facts {
-    fn learn(file: &File) -> io::Result<Self> {
+    fn learn(file: &File, sizes: &[u32]) -> io::Result<Self> {
         let sector = sys::block_sector(file.as_fd())?;
         Ok(Self {
             len: sys::block_len(file.as_fd())?,
             sector,
             physical: sys::block_physical(file.as_fd())?,
             read_only: sys::block_read_only(file.as_fd())?,
-            access: go_direct(file, Some(sector))?,
+            access: go_direct(file, Some(sector), sizes)?,
             queue: QueueFacts::read(&sysfs_of(file.metadata()?.rdev())),
             atomic: sys::atomic_writes(file.as_fd())?,
         })
@@ -112,7 +114,8 @@ fn usable_len(config: &StoreConfig, path: &Path, len: u64, block: u32) -> Result
             "leave the size of a block device out",
         )),
         _ => {
-            let whole = len - len % u64::from(block);
+            let lost = if config.device == DeviceType::Disk { len % u64::from(block) } else { 0 };
+            let whole = len - lost;
             check_len(config, whole, block).map(|()| whole)
         }
     }
@@ -137,14 +140,16 @@ fn warnings(
     len: u64,
     discard: DiscardMethod,
 ) -> Vec<String> {
+    let tail = padded(config, path, len, config.block_size.unwrap_or(facts.access.smallest));
     let path = path.display();
     let lost = facts.len - len;
     let notes = [
-        (!facts.access.direct)
+        (!facts.access.direct && !config.read_only)
             .then(|| format!("{path}: no direct I/O; going through the page cache, with a write cache")),
         (lost > 0).then(|| format!("{path}: its last {lost} bytes are no whole block and are left out")),
         (config.thin == Some(true) && discard == DiscardMethod::None)
             .then(|| format!("{path}: the device cannot give space back; thin = true has no effect")),
+        tail,
     ];
     notes.into_iter().flatten().collect()
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::scsi::Groups;
+use crate::scsi::{DeviceType, Groups};
 
 /// What a store is made of.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -24,13 +24,15 @@ pub enum StoreKind {
 pub struct StoreConfig {
     /// What it is made of.
     pub kind: StoreKind,
+    /// What initiators take it for.
+    pub device: DeviceType,
     /// Its name in the configuration, in messages and in the tree.
     pub name: String,
     /// The device or file; unused for memory and nothing.
     pub path: Option<PathBuf>,
     /// Bytes. A file that is absent or empty is made this long; memory and nothing need it.
     pub size: Option<u64>,
-    /// Bytes of a logical block, 512 or 4096. By default the smallest that direct I/O can address.
+    /// Bytes of a logical block: one of those that the device type has. By default the smallest that direct I/O can address.
     pub block_size: Option<u32>,
     /// `Some(false)`: every write is durable before it is answered. By default what the device does;
     /// a file is write-back.
@@ -66,6 +68,7 @@ impl StoreConfig {
     pub fn new(kind: StoreKind, name: impl Into<String>) -> Self {
         Self {
             kind,
+            device: DeviceType::Disk,
             name: name.into(),
             path: None,
             size: None,
@@ -78,6 +81,13 @@ impl StoreConfig {
             identity: IdentityOverride::default(),
             groups: Groups::default(),
         }
+    }
+}
+
+impl StoreConfig {
+    /// The same as a disc in a drive: nobody writes it, and it can be taken out.
+    pub fn into_cdrom(self) -> Self {
+        Self { device: DeviceType::Cdrom, read_only: true, removable: true, ..self }
     }
 }
 

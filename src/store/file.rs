@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::align::{Access, go_direct, physical_exponent};
 use super::backing::{Backing, DiscardMethod, FileMedium, Medium};
 use super::claim::{claim, lock};
-use super::open::{base, check_len, fit_block, thin};
+use super::open::{base, check_len, fit_block, padded, thin};
 use super::{OpenError, StoreConfig};
 use crate::scsi::Thin;
 use crate::sys;
@@ -68,7 +68,8 @@ fn claim_file(config: &StoreConfig, path: &Path, patience: Duration) -> Result<F
 fn set_up(config: &StoreConfig, path: &Path, file: File) -> Result<Backing, OpenError> {
     let failed = |what: &str, e: &io::Error| OpenError::from_io(path, what, e);
     let len = give_len(config, path, &file)?;
-    let access = go_direct(&file, None).map_err(|e| failed("cannot be examined", &e))?;
+    let access =
+        go_direct(&file, None, config.device.block_sizes()).map_err(|e| failed("cannot be examined", &e))?;
     let block = fit_block(config, access)?;
     check_len(config, len, block)?;
     let discard = discard_method(config, &file, len);
@@ -90,7 +91,7 @@ fn set_up(config: &StoreConfig, path: &Path, file: File) -> Result<Backing, Open
         physical_exponent: physical_exponent(unit, block),
         write_cache: write_back && !config.read_only,
         thin: thin(discard, block, u64::from(unit), 0).map(|thin| counted(thin, config, block, anchors)),
-        warnings: warnings(path, access),
+        warnings: warnings(config, path, access, len, block),
         ..base(config, len, block, Medium::File(medium))
     })
 }
@@ -169,14 +170,14 @@ fn discard_method(config: &StoreConfig, file: &File, len: u64) -> DiscardMethod 
     }
 }
 
-fn warnings(path: &Path, access: Access) -> Vec<String> {
-    if access.direct {
-        return Vec::new();
-    }
-    vec![format!(
-        "{}: its file system has no direct I/O; going through the page cache, with a write cache",
-        path.display()
-    )]
+fn warnings(config: &StoreConfig, path: &Path, access: Access, len: u64, block: u32) -> Vec<String> {
+    // What nobody writes may as well be read through the page cache.
+    let cached = !access.direct && !config.read_only;
+    let note = cached.then(|| {
+        let path = path.display();
+        format!("{path}: its file system has no direct I/O; going through the page cache, with a write cache")
+    });
+    note.into_iter().chain(padded(config, path, len, block)).collect()
 }
 
 #[cfg(test)]

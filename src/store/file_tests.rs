@@ -108,6 +108,39 @@ fn read_only_opens_without_writing() {
     assert!(medium.file.set_len(0).is_err());
 }
 
+/// An image of that many bytes, and the disc on it.
+fn disc(dir: &tempfile::TempDir, len: usize) -> StoreConfig {
+    let config = config(dir, None).into_cdrom();
+    fs::write(config.path.as_ref().unwrap(), vec![7; len]).unwrap();
+    config
+}
+
+#[test]
+fn an_image_becomes_a_disc() {
+    let dir = dir();
+    let config = disc(&dir, 5 * 2048);
+    let backing = free(&config);
+    assert_eq!((backing.block_size, backing.blocks, backing.physical_exponent), (2048, 5, 1));
+    assert!(backing.read_only && backing.removable && !backing.write_cache && backing.thin.is_none());
+    assert!(backing.warnings.is_empty());
+    free(&config);
+    let facts = backing.facts(crate::scsi::Identity::fresh().unwrap(), Default::default(), true);
+    assert_eq!((facts.device, &*facts.identity.product), (crate::scsi::DeviceType::Cdrom, "VIRTUAL-CDROM"));
+}
+
+#[test]
+fn a_block_that_is_there_in_part_is_not_lost() {
+    let dir = dir();
+    let config = disc(&dir, 5 * 2048 + 100);
+    let backing = free(&config);
+    assert_eq!(backing.blocks, 6);
+    assert!(backing.warnings[0].contains("its last 100 bytes are no whole block of 2048"));
+    let now = backing.length().unwrap().unwrap();
+    assert_eq!((now.blocks, now.over), (6, 0));
+    drop(backing);
+    assert!(refused(&disc(&dir, 0)).what.contains("no size"));
+}
+
 #[test]
 fn sizes_must_agree_and_be_whole_blocks() {
     let dir = dir();

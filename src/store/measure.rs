@@ -15,7 +15,7 @@ use crate::sys;
 pub struct Length {
     /// Whole logical blocks that can be served. None: there is no medium at the moment.
     pub blocks: u64,
-    /// Bytes behind them that are no whole block.
+    /// Bytes behind them that are no whole block, and left out.
     pub over: u64,
     /// Bytes behind them that the configuration keeps out.
     pub kept_out: u64,
@@ -38,7 +38,13 @@ impl Backing {
     /// The kernel's.
     pub fn length(&self) -> io::Result<Option<Length>> {
         let Medium::File(medium) = &self.medium else { return Ok(None) };
-        medium.bytes().map(|len| Some(Length::of(len, self.block_size.into(), self.fixed)))
+        medium.bytes().map(|len| {
+            let length = Length::of(len, self.block_size.into(), self.fixed);
+            let blocks = self.blocks_of(len - length.kept_out);
+            // The last block of a disc is filled up.
+            let over = if blocks == length.blocks { length.over } else { 0 };
+            Some(Length { blocks, over, ..length })
+        })
     }
 
     /// What space it takes and what is left for it, in threshold sets; nothing where that is not known.

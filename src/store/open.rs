@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::align::{Misfit, block_size};
 use super::backing::{Backing, DiscardMethod, Medium};
 use super::{OpenError, StoreConfig, StoreKind, block, file, pscsi, ram};
-use crate::scsi::Thin;
+use crate::scsi::{DeviceType, Thin};
 
 /// How long a store that another process holds is waited for: a predecessor that was killed holds
 /// it until the kernel has finished its writes, and one that was told to stop drains first.
@@ -43,8 +43,9 @@ pub(super) fn base(config: &StoreConfig, len: u64, block_size: u32, medium: Medi
     Backing {
         name: config.name.clone(),
         kind: config.kind,
+        device: config.device,
         path: config.path.clone(),
-        blocks: len / u64::from(block_size),
+        blocks: blocks_of(config.device, len, block_size.into()),
         block_size,
         fixed: config.size,
         allocated: config.thin == Some(false) && !config.read_only,
@@ -61,8 +62,28 @@ pub(super) fn base(config: &StoreConfig, len: u64, block_size: u32, medium: Medi
 
 /// The block size for a store that can address `access`.
 pub(super) fn fit_block(config: &StoreConfig, access: super::align::Access) -> Result<u32, OpenError> {
-    block_size(config.block_size, access)
+    block_size(config.block_size, access, config.device.block_sizes())
         .map_err(|Misfit { what, remedy }| OpenError::of_config(config, what, remedy))
+}
+
+/// How many blocks `len` bytes are. The last block of a disc may be there in part: zeroes follow, for what an image
+/// has is not to be lost, and nobody can write behind its end.
+pub(super) fn blocks_of(device: DeviceType, len: u64, block: u64) -> u64 {
+    match device {
+        DeviceType::Disk => len / block,
+        DeviceType::Cdrom => len.div_ceil(block),
+    }
+}
+
+/// What is to be said of a disc whose last block is there in part.
+pub(super) fn padded(config: &StoreConfig, path: &Path, len: u64, block: u32) -> Option<String> {
+    let over = len % u64::from(block);
+    (config.device == DeviceType::Cdrom && over > 0).then(|| {
+        let path = path.display();
+        format!(
+            "{path}: its last {over} bytes are no whole block of {block}, zeroes follow them: is it a whole image?"
+        )
+    })
 }
 
 /// Refuses a length that is no whole number of blocks, or none at all.
@@ -76,6 +97,7 @@ pub(super) fn check_len(config: &StoreConfig, len: u64, block: u32) -> Result<()
     }
     match len % block {
         0 => Ok(()),
+        _ if config.device == DeviceType::Cdrom => Ok(()),
         over => Err(OpenError::of_config(
             config,
             format!("is {len} bytes long, which is {over} more than a whole number of {block}-byte blocks"),

@@ -281,10 +281,22 @@ impl Store {
         let Some(medium) = self.file_medium() else { return fault };
         match medium.bytes() {
             Ok(0) if medium.is_block => Fault::Gone,
-            Ok(len) if end <= len.min(self.bytes) => fault,
+            Ok(len) if end <= self.whole(len).min(self.bytes) => fault,
             Ok(_) => Fault::Beyond,
             Err(_) => Fault::Gone,
         }
+    }
+
+    /// As many bytes as the blocks are that `len` bytes make.
+    fn whole(&self, len: u64) -> u64 {
+        self.backing.blocks_of(len).saturating_mul(self.backing.block_size.into())
+    }
+
+    /// Whether a read that ended at `end`, in the middle of a block, has all that there is of a disc: its last block, which
+    /// zeroes fill up. Not for the way of every I/O: it asks the kernel.
+    pub fn ends_in_block(&self, end: u64) -> bool {
+        let len = self.file_medium().and_then(|medium| medium.bytes().ok());
+        len == Some(end) && self.whole(end) > end
     }
 
     /// Refuses what lies outside: writing there would make a file longer. Addresses of commands are checked long

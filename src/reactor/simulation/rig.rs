@@ -22,7 +22,8 @@ use crate::mem::{Memory, Pages, Pool, PoolConfig, Region, RegionId};
 use crate::ring::Driver;
 use crate::ring::sim::{DiskConfig, Faults, Sim, World as Below};
 use crate::scsi::{
-    Counters, DEFAULT_GROUP, Group, Groups, Identity, Lu, LuFacts, LuState, Naa, Persistent, Supported, Thin,
+    Counters, DEFAULT_GROUP, DeviceType, Group, Groups, Identity, Lu, LuFacts, LuState, Naa, Persistent,
+    Supported, Thin,
 };
 use crate::store::{
     Backing, BlockingPool, DiscardMethod, FileMedium, Jobs, Medium, PassMedium, Reach, Store, StoreKind,
@@ -154,6 +155,7 @@ fn facts(number: usize, blocks: u64, plan: &Plan) -> LuFacts {
     };
     LuFacts {
         name: format!("disk{number}"),
+        device: DeviceType::Disk,
         block_size: 512,
         blocks,
         physical_exponent: 0,
@@ -188,6 +190,7 @@ fn backing(facts: &LuFacts, plan: &Plan) -> Arc<Backing> {
     Arc::new(Backing {
         name: facts.name.clone(),
         kind: StoreKind::Fileio,
+        device: facts.device,
         path: None,
         blocks: facts.blocks,
         block_size: facts.block_size,

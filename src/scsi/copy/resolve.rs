@@ -200,6 +200,9 @@ fn find<'a>(
         return Err(Asc::INCORRECT_COPY_TARGET_DEVICE_TYPE);
     }
     let peer = peers.find(|p| cscd.names(&p.lu.facts.identity)).ok_or(unreachable)?;
+    if peer.lu.facts.device.code() != BLOCK_DEVICE {
+        return Err(Asc::INCORRECT_COPY_TARGET_DEVICE_TYPE);
+    }
     let fits = cscd.block_len == 0 || cscd.block_len == peer.lu.facts.block_size;
     // It is another device than the initiator thinks.
     if fits { Ok((peer, cscd.pad)) } else { Err(unreachable) }

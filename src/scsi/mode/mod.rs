@@ -3,6 +3,7 @@
 //! Owns what can be set, the bytes of the pages, MODE SENSE and MODE SELECT. What cannot be
 //! changed is in the bytes only; what can is [`Settings`].
 
+mod optical;
 mod pages;
 mod select;
 mod sense;
@@ -103,7 +104,7 @@ impl ModePages {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Rig, facts};
+    use super::super::testing::{Rig, cdrom, facts};
     use super::super::{Asc, Failure, LuFacts, Outcome, Sense, SharedOp};
     use super::*;
 
@@ -186,6 +187,38 @@ mod tests {
         let all_control = rig.data(&[0x5a, 8, 0x0a, 0xff, 0, 0, 0, 8, 0, 0]);
         assert_eq!(all_control.len(), 8 + 12 + 32 + 1040);
         assert_eq!(rig.data(&sense(0, 0x0a, 0xff))[0], 0xff, "as much as one byte can say");
+    }
+
+    #[test]
+    fn a_drive_has_pages_of_its_own_and_no_block_descriptor() {
+        let mut rig = Rig::new(cdrom(1000));
+        let got = rig.data(&[0x5a, 0, 0x3f, 0, 0, 0, 0, 8, 0, 0]);
+        assert_eq!((&got[2..8], usize::from(got[1]) + 2), (&[0; 6][..], got.len()));
+        let (mut rest, mut codes) = (&got[8..], vec![]);
+        while let [code, length, ..] = *rest {
+            codes.push(code & 0x3f);
+            rest = &rest[2 + usize::from(length)..];
+        }
+        assert_eq!(codes, [1, 2, 10, 26, 28, 29, 42]);
+        assert_eq!(rig.sense(&sense(0, 0x08, 0)), Sense::cdb_field(2, 5));
+        assert_eq!(rig.data(&[0x1a, 0, 0x2a, 0, 4, 0]), [35, 0, 0, 0], "also without DBD");
+        assert_eq!(Rig::new(facts()).sense(&sense(0, 0x2a, 0)), Sense::cdb_field(2, 5));
+    }
+
+    #[test]
+    fn what_a_drive_can() {
+        let mut rig = Rig::new(cdrom(1000));
+        let got = page(&mut rig, 0, 0x2a);
+        assert_eq!((got.len(), &got[..7]), (32, &[0x2a, 0x1e, 0x1f, 0, 0, 0, 0x29][..]));
+        assert_eq!(
+            (&got[8..10], &got[14..16], &got[18..20]),
+            (&[0x22, 0x60][..], &[0x22, 0x60][..], &[0, 0][..])
+        );
+        assert_eq!(page(&mut rig, 1, 0x2a)[2..], [0; 30], "none of it can be set");
+        rig.run_from(2, &[0x1e, 0, 0, 0, 1, 0], &[]).unwrap();
+        assert_eq!(page(&mut rig, 0, 0x2a)[6], 0x2b, "somebody keeps the tray closed");
+        let unchanged = page(&mut rig, 0, 0x2a);
+        assert_eq!(rig.send(&select(0x10, 36), &list(&unchanged)), Outcome::Good);
     }
 
     #[test]

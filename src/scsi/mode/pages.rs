@@ -1,16 +1,17 @@
 //! The mode pages as data: default bytes, what follows from the facts, and the few bits that can be set.
 
 use super::super::provisioning::DESCRIPTORS;
-use super::super::{LuFacts, Threshold};
+use super::super::{DeviceType, Lu, LuFacts, Threshold};
 use super::Settings;
+use super::optical::{CAPABILITIES, TIMEOUT};
 
 /// A mode page.
 #[derive(Debug)]
 pub(super) struct Page {
     /// Its default bytes with the header, settable bits and PS zero.
     fixed: &'static [u8],
-    /// Writes what the facts decide.
-    fill: fn(&LuFacts, &mut [u8]),
+    /// Writes what the facts decide, and what the state of the drive does.
+    fill: fn(&Lu, &mut [u8]),
     /// The bits that follow [`Settings`].
     knobs: &'static [Knob],
     /// The threshold descriptors that do.
@@ -72,6 +73,8 @@ static PAGES: &[Page] = &[
     EXCEPTIONS,
     NO_THRESHOLDS,
     THRESHOLDS,
+    TIMEOUT,
+    CAPABILITIES,
 ];
 
 /// The pages that the logical unit has, ascending.
@@ -82,6 +85,16 @@ pub(super) fn pages(facts: &LuFacts) -> impl Iterator<Item = &'static Page> {
 /// A page that every logical unit has, and on which nothing can be set.
 const fn page(fixed: &'static [u8]) -> Page {
     Page { fixed, fill: |_, _| {}, knobs: &[], dials: &[], on: |_| true, reserved: |_| None }
+}
+
+/// A page that every disk has, and likewise.
+const fn of_disks(fixed: &'static [u8]) -> Page {
+    Page { on: |facts| facts.device == DeviceType::Disk, ..page(fixed) }
+}
+
+/// A page that every drive of the multimedia command set has, and likewise.
+pub(super) const fn of_drives(fixed: &'static [u8], fill: fn(&Lu, &mut [u8])) -> Page {
+    Page { fill, on: |facts| facts.device == DeviceType::Cdrom, ..page(fixed) }
 }
 
 /// Whether it is known how much space there is, and so a threshold can be watched.
@@ -111,25 +124,25 @@ const SECTORS: u8 = 63;
 
 /// 03h, Format Device (SBC-2 section 6.3.5, since obsolete): hard sectors, and the sectors of a track.
 const FORMAT: Page = Page {
-    fill: |facts, page| {
+    fill: |lu, page| {
         page[11] = SECTORS;
-        page[12..14].copy_from_slice(&(facts.block_size as u16).to_be_bytes());
+        page[12..14].copy_from_slice(&(lu.facts.block_size as u16).to_be_bytes());
     },
-    ..page(&[0x03, 0x16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0x40, 0, 0, 0])
+    ..of_disks(&[0x03, 0x16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0x40, 0, 0, 0])
 };
 
 /// 04h, Rigid Disk Geometry (SBC-2 section 6.3.8, since obsolete): whole cylinders, as many as the field can say.
 const GEOMETRY: Page = Page {
-    fill: |facts, page| {
-        let cylinders = facts.blocks / (u64::from(HEADS) * u64::from(SECTORS));
+    fill: |lu, page| {
+        let cylinders = lu.facts.blocks / (u64::from(HEADS) * u64::from(SECTORS));
         let [_, high, middle, low] = (cylinders.clamp(1, 0xff_ffff) as u32).to_be_bytes();
         page[2..6].copy_from_slice(&[high, middle, low, HEADS]);
     },
-    ..page(&[0x04, 0x16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+    ..of_disks(&[0x04, 0x16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
 };
 
 /// 07h, Verify Error Recovery (SBC-4 section 6.5.11): nothing is promised.
-const VERIFY_RECOVERY: Page = page(&[0x07, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+const VERIFY_RECOVERY: Page = of_disks(&[0x07, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
 
 /// 08h, Caching (SBC-4 section 6.5.6): WCE.
 const CACHING: Page = Page {
@@ -140,7 +153,7 @@ const CACHING: Page = Page {
         set: |settings, on| settings.write_through = !on,
         changeable: |facts| facts.write_cache,
     }],
-    ..page(&[0x08, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+    ..of_disks(&[0x08, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
 };
 
 /// 0Ah, Control (SPC-5 section 7.5.13). TST 001b: each I_T nexus has its own task set. GLTSD: no log parameters are
@@ -198,13 +211,13 @@ const CONTROL: Page = Page {
 
 /// 0Ah/01h, Control Extension (SPC-5 section 7.5.14). TCMOS: the clock is set when the target starts; SCSIP: what
 /// SET TIMESTAMP says counts more.
-const CONTROL_EXTENSION: Page = page(&[
+const CONTROL_EXTENSION: Page = of_disks(&[
     0x4a, 0x01, 0, 0x1c, 0x06, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     0,
 ]);
 
 /// 0Ah/05h, IO Advice Hints Grouping (SBC-4 section 6.5.9): a descriptor for each group number.
-const HINTS: Page = page(&NO_HINTS);
+const HINTS: Page = of_disks(&NO_HINTS);
 
 /// 16 bytes and 64 descriptors of 16, each of which says (mode 01b) that it has no hints.
 const NO_HINTS: [u8; LONGEST] = {
@@ -219,7 +232,7 @@ const NO_HINTS: [u8; LONGEST] = {
 };
 
 /// 10h, XOR Control (SBC-2 section 6.3.9, since obsolete). XORDIS: there are no such commands.
-const XOR: Page = page(&[0x10, 0x16, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+const XOR: Page = of_disks(&[0x10, 0x16, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
 
 /// 1Ah, Power Condition (SPC-5 section 7.5.18): no timer runs.
 const POWER: Page = page(&[
@@ -303,13 +316,13 @@ impl Page {
     }
 
     /// The page's bytes, of which the first [`Page::len`] count. PS says that its values can be saved.
-    pub(super) fn bytes(&self, values: Values<'_>, facts: &LuFacts) -> [u8; LONGEST] {
-        let mut bytes = [0; LONGEST];
+    pub(super) fn bytes(&self, values: Values<'_>, lu: &Lu) -> [u8; LONGEST] {
+        let (mut bytes, facts) = ([0; LONGEST], &*lu.facts);
         match values {
             Values::Changeable => bytes[..self.header()].copy_from_slice(&self.fixed[..self.header()]),
             Values::Of(_) => {
                 bytes[..self.len()].copy_from_slice(self.fixed);
-                (self.fill)(facts, &mut bytes[..self.len()]);
+                (self.fill)(lu, &mut bytes[..self.len()]);
             }
         }
         for knob in self.knobs {
@@ -333,9 +346,9 @@ impl Page {
 
     /// Takes what `bytes`, which is [`Page::len`] long, sets; or the byte that asks for something
     /// that cannot be changed.
-    pub(super) fn set(&self, bytes: &[u8], settings: &mut Settings, facts: &LuFacts) -> Result<(), usize> {
-        let current = self.bytes(Values::Of(settings), facts);
-        let mask = self.bytes(Values::Changeable, facts);
+    pub(super) fn set(&self, bytes: &[u8], settings: &mut Settings, lu: &Lu) -> Result<(), usize> {
+        let current = self.bytes(Values::Of(settings), lu);
+        let (mask, facts) = (self.bytes(Values::Changeable, lu), &*lu.facts);
         let asked = bytes.iter().zip(current.iter().zip(&mask)).enumerate().skip(1);
         for (at, (new, (old, free))) in asked {
             // The header is in the mask too, but may not change either.

@@ -41,7 +41,7 @@ pub(in super::super) fn select_params(
     let list = if is_short(cdb) { List::short(data) } else { List::long(data) }?;
     list.check_descriptor(&lu.facts)?;
     let mut to = lu.state.mode.current;
-    list.take_pages(&mut to, &lu.facts)?;
+    list.take_pages(&mut to, lu)?;
     let save = cdb.bit::<1>(0);
     // What makes writes durable is for the owner at any rate: another may be about to, and not have flushed yet.
     let idle = to == lu.state.mode.current && (!save || to == lu.state.mode.saved) && !to.write_through;
@@ -102,12 +102,14 @@ impl<'a> List<'a> {
         Ok(())
     }
 
-    fn take_pages(&self, to: &mut Settings, facts: &LuFacts) -> Result<(), Failure> {
+    fn take_pages(&self, to: &mut Settings, lu: &Lu) -> Result<(), Failure> {
         let mut at = self.pages;
         while let Some(rest) = self.data.get(at..).filter(|rest| !rest.is_empty()) {
-            let Some(page) = pages(facts).find(|page| page.begins(rest)) else { return Err(self.wrong(at)) };
+            let Some(page) = pages(&lu.facts).find(|page| page.begins(rest)) else {
+                return Err(self.wrong(at));
+            };
             let Some(bytes) = rest.get(..page.len()) else { return Err(bad_length()) };
-            page.set(bytes, to, facts).map_err(|byte| self.wrong(at + byte))?;
+            page.set(bytes, to, lu).map_err(|byte| self.wrong(at + byte))?;
             at += page.len();
         }
         Ok(())

@@ -3,7 +3,7 @@
 use super::super::answer::Answer;
 use super::super::cdb::Cdb;
 use super::super::check::{bad_field, write_protection};
-use super::super::{Answered, Asc, Context, Failure, Lu, Sense};
+use super::super::{Answered, Asc, Context, DeviceType, Failure, Lu, Sense};
 use super::Settings;
 use super::pages::{self, Page, Values};
 
@@ -13,7 +13,7 @@ const ALL_SUBPAGES: u8 = 0xff;
 
 pub(in super::super) fn sense6(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
     let mut answer = Answer::new(out, usize::from(cdb.u8::<4>()));
-    let descriptor = descriptor_length(cdb, false);
+    let descriptor = descriptor_length(cdb, lu, false);
     answer.put(&[0, 0, device_specific(lu, cx), descriptor]);
     block_descriptor(&mut answer, lu, descriptor);
     pages(cdb, lu, &mut answer)?;
@@ -26,7 +26,7 @@ pub(in super::super) fn sense6(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, out: &m
 pub(in super::super) fn sense10(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
     let mut answer = Answer::new(out, usize::from(cdb.u16::<7>()));
     let long = cdb.bit::<1>(4);
-    let descriptor = descriptor_length(cdb, long);
+    let descriptor = descriptor_length(cdb, lu, long);
     let long_lba = u8::from(descriptor == 16);
     answer.put(&[0, 0, 0, device_specific(lu, cx), long_lba, 0, 0, descriptor]);
     block_descriptor(&mut answer, lu, descriptor);
@@ -35,15 +35,19 @@ pub(in super::super) fn sense10(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, out: &
     Ok(answer.finish())
 }
 
-/// WP for this nexus, and DPOFUA: both bits are known in READ and WRITE (SBC-4 section 6.5.1).
+/// WP for this nexus, and DPOFUA: both bits are known in READ and WRITE (SBC-4 section 6.5.1). Of drives nothing is said
+/// here (MMC-6 section 7.2.2).
 fn device_specific(lu: &Lu, cx: &Context<'_>) -> u8 {
+    if lu.facts.device == DeviceType::Cdrom {
+        return 0;
+    }
     let write_protect = if write_protection(lu, cx).is_some() { 0x80 } else { 0 };
     write_protect | 0x10
 }
 
-/// None with DBD, long ones only for those who say that they know them (LLBAA).
-fn descriptor_length(cdb: &Cdb, long: bool) -> u8 {
-    match (cdb.bit::<1>(3), long) {
+/// None with DBD, and of drives; long ones only for those who say that they know them (LLBAA).
+fn descriptor_length(cdb: &Cdb, lu: &Lu, long: bool) -> u8 {
+    match (cdb.bit::<1>(3) || lu.facts.device == DeviceType::Cdrom, long) {
         (true, _) => 0,
         (false, false) => 8,
         (false, true) => 16,
@@ -75,7 +79,7 @@ fn pages(cdb: &Cdb, lu: &Lu, answer: &mut Answer<'_>) -> Result<(), Failure> {
         return Err(if known || code == ALL_PAGES { bad_field(3, 7) } else { bad_field(2, 5) });
     }
     let values = values(cdb.u8::<2>() >> 6, lu)?;
-    wanted.for_each(|page| answer.put(&page.bytes(values, &lu.facts)[..page.len()]));
+    wanted.for_each(|page| answer.put(&page.bytes(values, lu)[..page.len()]));
     Ok(())
 }
 

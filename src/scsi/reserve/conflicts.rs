@@ -111,10 +111,28 @@ const BLOCK: &[Line] = &[
     (0xb7, &[], Reads),                   // READ DEFECT DATA(12)
 ];
 
+/// MMC-6 has no such table. What tells of the drive goes by the rule of INQUIRY, what tells of the disc or moves to it by
+/// that of READ.
+const MULTIMEDIA: &[Line] = &[
+    (0x2b, &[], Reads),   // SEEK(10)
+    (0x43, &[], Reads),   // READ TOC/PMA/ATIP
+    (0x46, &[], Allowed), // GET CONFIGURATION
+    (0x4a, &[], Allowed), // GET EVENT STATUS NOTIFICATION
+    (0x51, &[], Reads),   // READ DISC INFORMATION
+    (0x52, &[], Reads),   // READ TRACK INFORMATION
+    (0xac, &[], Reads),   // GET PERFORMANCE
+    (0xad, &[], Reads),   // READ DISC STRUCTURE
+    (0xb6, &[], Reads),   // SET STREAMING
+    (0xb9, &[], Reads),   // READ CD MSF
+    (0xbb, &[], Reads),   // SET CD SPEED
+    (0xbd, &[], Allowed), // MECHANISM STATUS
+    (0xbe, &[], Reads),   // READ CD
+];
+
 /// The rule of a command; every command that we have must be in the tables.
 fn rule(opcode: u8, action: Option<u16>) -> Option<Rule> {
     let is_it = |line: &&Line| line.0 == opcode && action.map_or(line.1.is_empty(), |a| line.1.contains(&a));
-    PRIMARY.iter().chain(BLOCK).find(is_it).map(|line| line.2)
+    PRIMARY.iter().chain(BLOCK).chain(MULTIMEDIA).find(is_it).map(|line| line.2)
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::ids::LuId;
-use crate::scsi::{Counters, Groups, Identity, Lu, LuFacts, Naa, Thin};
+use crate::scsi::{Counters, DeviceType, Groups, Identity, Lu, LuFacts, Naa, Thin};
 
 /// What the initiator repeats with WRITE SAME.
 pub(super) const FILLING: u8 = 0xa5;
@@ -80,6 +80,7 @@ fn facts(number: u8, block_size: u32, bytes: u64, thin: bool) -> LuFacts {
     });
     LuFacts {
         name: format!("unit {number}"),
+        device: DeviceType::Disk,
         block_size,
         blocks: bytes / u64::from(block_size),
         physical_exponent: 0,

@@ -9,7 +9,7 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use ringtgt::ids::LuId;
 use ringtgt::scsi::{
-    self, AccessState, Amount, Atomic, Attentions, Context, CopyCommand, CopyOrder, Counters, DEFAULT_GROUP, Device, DeviceKind, Echo,
+    self, AccessState, Amount, Atomic, Attentions, Context, CopyCommand, CopyOrder, Counters, DEFAULT_GROUP, Device, DeviceKind, DeviceType, Echo,
     Failure, Group,
     Groups, Identity, Io, ItNexus, Lu, LuFacts, LuState, MAX_PARAMS, MAX_SENSE, Naa, Outcome, Pass, PassData, Peer, Power, PrType, Range,
     Rod, SharedOp, Supported, TOKEN_SECRET, Thin, Tokens, WHOLE,
@@ -34,6 +34,7 @@ const COMMANDS: &[(u8, usize)] = &[
     (0x25, 10),
     (0x28, 10),
     (0x2a, 10),
+    (0x2b, 10),
     (0x2e, 10),
     (0x2f, 10),
     (0x34, 10),
@@ -43,9 +44,14 @@ const COMMANDS: &[(u8, usize)] = &[
     (0x3c, 10),
     (0x41, 10),
     (0x42, 10),
+    (0x43, 10),
+    (0x46, 10),
     (0x48, 10),
+    (0x4a, 10),
     (0x4c, 10),
     (0x4d, 10),
+    (0x51, 10),
+    (0x52, 10),
     (0x55, 10),
     (0x56, 10),
     (0x57, 10),
@@ -75,6 +81,13 @@ const COMMANDS: &[(u8, usize)] = &[
     (0xae, 12),
     (0xaf, 12),
     (0xb7, 12),
+    (0xac, 12),
+    (0xad, 12),
+    (0xb6, 12),
+    (0xb9, 12),
+    (0xbb, 12),
+    (0xbd, 12),
+    (0xbe, 12),
 ];
 
 /// Service actions of THIRD-PARTY COPY OUT and IN.
@@ -144,9 +157,11 @@ fn facts(u: &mut Unstructured<'_>) -> Result<LuFacts> {
         threshold_exponent: *u.choose(&[0, 8, 11])?,
         threshold: *u.choose(&[0, 8])?,
     };
+    let shown = if u.ratio(1, 4)? { DeviceType::Cdrom } else { DeviceType::Disk };
     Ok(LuFacts {
         name: "disk".into(),
-        block_size: *u.choose(&[512, 4096])?,
+        device: shown,
+        block_size: *u.choose(shown.block_sizes())?,
         blocks: *u.choose(&[0, 1, 7, 2048, 1 << 21, 1 << 33, (1 << 52) - 1])?,
         physical_exponent: u.int_in_range(0..=15)?,
         read_only: u.ratio(1, 8)?,
@@ -232,6 +247,8 @@ fn cdb(u: &mut Unstructured<'_>, facts: &LuFacts, opcode: u8, len: usize) -> Res
         0x15 | 0x55 => cdb[1] = *u.choose(&[0x10, 0x11, 0])?,
         0x1b => cdb[4] = u.arbitrary()?,
         0x2e | 0x2f | 0x8e | 0x8f | 0xae | 0xaf => cdb[1] = *u.choose(&[0, 2, 4, 6])?,
+        0x43 | 0x46 | 0x4a | 0x51 | 0x52 | 0xac => cdb[1] = u.arbitrary()?,
+        0xb9 | 0xbe => (cdb[1], cdb[9]) = (*u.choose(&[0, 0, 0x08, 0x04])?, *u.choose(&[0x10, 0x10, 0, 0xf8])?),
         0x41 | 0x93 => cdb[1] = *u.choose(&[0, 1, 8, 9, 0x10])?,
         _ => cdb[1] = if u.ratio(1, 4)? { u.arbitrary()? } else { 0 },
     }
@@ -248,6 +265,10 @@ fn cdb(u: &mut Unstructured<'_>, facts: &LuFacts, opcode: u8, len: usize) -> Res
             cdb[7..9].copy_from_slice(&(count as u16).to_be_bytes());
         }
         (12, 0xa0 | 0xa3 | 0xa4) => cdb[6..10].copy_from_slice(&count.to_be_bytes()),
+        (12, 0xb9 | 0xbe) => {
+            cdb[2..6].copy_from_slice(&(at as u32).to_be_bytes());
+            (cdb[7], cdb[8]) = (u.int_in_range(0..=2)?, count as u8);
+        }
         (12, _) => {
             cdb[2..6].copy_from_slice(&(at as u32).to_be_bytes());
             cdb[6..10].copy_from_slice(&count.to_be_bytes());
