@@ -126,6 +126,11 @@ rules! {
     direction_of_a_write_is_wrong
     direction_of_a_write_same_is_wrong
     direction_of_an_answer_is_wrong
+    disc_has_a_table_of_contents
+    disc_is_ejected_and_told_of
+    disc_is_never_written
+    disc_is_read_in_a_drive
+    disc_whose_last_block_is_cut_short
     discovery_takes_no_commands
     discovery_with_chap
     discovery_without_the_chap_it_needs

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use super::size;
+use crate::scsi::DeviceType;
 use crate::store::{Backing, StoreConfig};
 use crate::target::{Catalog, Lun, Target, Tpg};
 
@@ -83,7 +84,9 @@ fn disk(lun: &Lun, stores: &[StoreConfig], opened: &[Option<Opened>]) -> String 
     let cache = if open.write_cache { "write-back" } else { "write-through" };
     let mut line = format!("{what}, {}, blocks of {}, {cache}", size::show(open.bytes), open.block_size);
     line.push_str(if open.thin { ", thin" } else { "" });
-    line.push_str(if store.removable { ", removable" } else { "" });
+    let cdrom = store.device == DeviceType::Cdrom;
+    line.push_str(if cdrom { ", a disc in a drive" } else { "" });
+    line.push_str(if store.removable && !cdrom { ", removable" } else { "" });
     line.push_str(if lun.read_only || store.read_only { ", read-only" } else { "" });
     line
 }

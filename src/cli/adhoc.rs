@@ -28,7 +28,8 @@ pub(super) fn config(args: &Serve, hostname: &str) -> Result<(Config, Report), R
             "name one or the other",
         ));
     }
-    let stores = stores(args, &mut problems);
+    let mut stores = stores(args, &mut problems);
+    discs(args, &mut stores, &mut problems);
     let target = target(args, hostname, stores.len(), &mut problems);
     let report = Report::new(Source::default(), problems);
     if report.errors() > 0 {
@@ -64,12 +65,7 @@ fn stores(args: &Serve, problems: &mut Vec<Problem>) -> Vec<StoreConfig> {
     let mut stores: Vec<StoreConfig> = Vec::new();
     for (lun, argument) in args.stores.iter().enumerate() {
         match store_arg::parse(argument, format!("lun{lun}"), args.block_size) {
-            Ok(store) if is_open_already(&stores, &store) => problems.push(Problem::error(
-                at(argument),
-                "it is named twice",
-                "two LUNs would overwrite each other's data",
-                "name it once",
-            )),
+            Ok(store) if is_open_already(&stores, &store) => problems.push(named_twice(at(argument))),
             Ok(store) => {
                 let (read_only, removable) = (args.read_only, args.removable);
                 stores.push(StoreConfig { read_only, removable, ..store });
@@ -82,8 +78,24 @@ fn stores(args: &Serve, problems: &mut Vec<Problem>) -> Vec<StoreConfig> {
     stores
 }
 
+/// The discs, which come after the disks.
+fn discs(args: &Serve, stores: &mut Vec<StoreConfig>, problems: &mut Vec<Problem>) {
+    for image in &args.cdrom {
+        let at = At::Argument(format!("--cdrom {}", image.to_string_lossy()));
+        match store_arg::parse_image(image, format!("lun{}", stores.len())) {
+            Ok(disc) if is_open_already(stores, &disc) => problems.push(named_twice(at)),
+            Ok(disc) => stores.push(disc),
+            Err(error) => problems.push(Problem::error(at, error.what, error.reason, error.remedy)),
+        }
+    }
+}
+
 fn at(argument: &OsString) -> At {
     At::Argument(argument.to_string_lossy().into_owned())
+}
+
+fn named_twice(at: At) -> Problem {
+    Problem::error(at, "it is named twice", "two LUNs would overwrite each other's data", "name it once")
 }
 
 fn is_open_already(stores: &[StoreConfig], store: &StoreConfig) -> bool {
@@ -186,6 +198,7 @@ fn warn_if_short(secret: &SecretString, at: At, problems: &mut Vec<Problem>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scsi::DeviceType;
 
     const HOST: &str = "disks\n";
 
@@ -242,6 +255,24 @@ mod tests {
         std::os::unix::fs::symlink(&file, &link).unwrap();
         let args = serve(&[file.to_str().unwrap(), link.to_str().unwrap()]);
         assert!(refusal(&args).contains("named twice"));
+    }
+
+    #[test]
+    fn discs_come_after_the_disks() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = dir.path().join("a.iso");
+        std::fs::write(&image, [0; 2048]).unwrap();
+        let cdrom = vec![image.clone().into_os_string()];
+        let args = Serve { cdrom: cdrom.clone(), read_only: false, ..serve(&["ram:1M"]) };
+        let (config, _) = config(&args, HOST).unwrap();
+        let [disk, disc] = &config.stores[..] else { panic!("two") };
+        assert_eq!((disk.device, disk.read_only), (DeviceType::Disk, false));
+        assert_eq!((disc.device, disc.read_only, &*disc.name), (DeviceType::Cdrom, true, "lun1"));
+        assert_eq!(config.targets[0].tpgs[0].luns.len(), 2);
+        let twice = Serve { cdrom, ..serve(&[image.to_str().unwrap()]) };
+        assert!(refusal(&twice).contains("named twice"));
+        let absent = Serve { cdrom: vec!["/nonexistent.iso".into()], ..Serve::default() };
+        assert!(refusal(&absent).contains("does not exist; a disc has to be there"));
     }
 
     #[test]

@@ -57,7 +57,7 @@ A disk to serve; the first is LUN 0 of the one target, and so on
   ram:SIZE    memory, gone when ringtgt ends
   null:SIZE   nothing: writes vanish, reads are zeroes
 
-STOREs and --config exclude each other: what a file serves is said in the file. Without both,
+STOREs and --cdrom exclude --config: what a file serves is said in the file. Without any of these,
 /etc/ringtgt/ringtgt.toml is served.";
 
 #[derive(Args, Debug, Default)]
@@ -92,17 +92,23 @@ pub(super) struct Serve {
     #[arg(long, value_name = "FILE", requires = "chap_user", value_hint = ValueHint::FilePath)]
     pub(super) chap_secret_file: Option<PathBuf>,
 
-    /// Bytes in a block [default: the smallest that the store can address]
+    /// Bytes in a block of the STOREs [default: the smallest that each can address]
     #[arg(long, value_name = "512|4096", value_parser = block_size(), hide_possible_values = true)]
     pub(super) block_size: Option<u32>,
 
-    /// Let nobody write
+    /// Let nobody write to the STOREs
     #[arg(long)]
     pub(super) read_only: bool,
 
     /// Show removable media, which initiators may eject and load again
     #[arg(long)]
     pub(super) removable: bool,
+
+    /// An image (or block device) to show as a disc in a CD or DVD drive, after the STOREs; may be repeated
+    ///
+    /// Initiators can read and eject it. Its blocks have 2048 bytes.
+    #[arg(long, value_name = "IMAGE", value_hint = ValueHint::FilePath)]
+    pub(super) cdrom: Vec<OsString>,
 
     /// Where identities and reservations are kept [default: /var/lib/ringtgt]
     ///
@@ -152,11 +158,12 @@ mod tests {
     fn the_synopsis_is_understood() {
         let line = "ringtgt serve --listen 127.0.0.1:0 --listen [::1]:0 --reactors 0-1 --iqn iqn.2026-11.a:b \
                     --allow iqn.2026-11.a:i --chap-user u --chap-secret-file f --block-size 4096 --read-only --removable \
-                    --state-dir d --poll-us 0 --buffer-memory 256M --kernel-level 5.10 --log debug a.img:1G ram:1M";
+                    --cdrom a.iso --cdrom b.iso --state-dir d --poll-us 0 --buffer-memory 256M --kernel-level 5.10 --log debug a.img:1G ram:1M";
         let Command::Serve(serve) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
             panic!("not serve")
         };
         assert_eq!((serve.listen.len(), serve.stores.len(), serve.block_size), (2, 2, Some(4096)));
+        assert_eq!(serve.cdrom, ["a.iso", "b.iso"]);
         assert_eq!((serve.buffer_memory, serve.kernel_level), (Some(256 << 20), Some(KernelLevel::V5_10)));
     }
 

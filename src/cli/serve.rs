@@ -34,7 +34,7 @@ pub(super) fn run(args: &Serve) -> ExitCode {
 
 /// The configuration that the arguments mean.
 fn configure(args: &Serve, default: &Path) -> Result<(Config, Report), LoadError> {
-    if !args.stores.is_empty() {
+    if !args.stores.is_empty() || !args.cdrom.is_empty() {
         return with_overrides(args, adhoc::config(args, &hostname()).map_err(LoadError::Invalid)?);
     }
     let stray = adhoc::stray_options(args);

@@ -39,6 +39,17 @@ pub(super) fn parse(
     Ok(store)
 }
 
+/// Reads an image for a CD or DVD drive: a file or block device that is there.
+pub(super) fn parse_image(argument: &OsStr, name: String) -> Result<StoreConfig, StoreError> {
+    let path = Path::new(argument);
+    if std::fs::metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+        let what = format!("{} does not exist", path.display());
+        let remedy = "name an image, as made by xorriso or genisoimage".into();
+        return Err(StoreError { what, reason: "a disc has to be there", remedy });
+    }
+    at_path(path, None, name).map(StoreConfig::into_cdrom)
+}
+
 /// The part before the size, and the size. What exists under the whole name is a path, whatever it looks
 /// like; else what follows the last colon is a size if it looks like one.
 fn split(argument: &OsStr) -> Result<(&Path, Option<u64>), StoreError> {

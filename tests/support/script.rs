@@ -1,7 +1,8 @@
 //! Conversations with a target, written as text.
 //!
 //! ```text
-//! serve ARGUMENT…              what the daemon serves (default: ram:16M null:1G); first line, if there
+//! serve ARGUMENT…              what the daemon serves (default: ram:16M null:1G), paths from the root of this tree;
+//!                              first line, if there
 //! configuration FILE           the same by a file of tests/scripts
 //! | TOML                       or by these lines; TARGET stands for the target's name
 //! login [key=value…]           connects and logs in; `login` alone: an ordinary session; `portal=N`: at the

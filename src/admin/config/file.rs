@@ -101,6 +101,7 @@ sections! {
     /// Storage.
     FileBackstore @here "[[backstore]]" {
         kind: leaf<String>,
+        device_type: leaf<String>,
         name: leaf<String>,
         path: leaf<String>,
         size: leaf<Word>,

@@ -8,6 +8,7 @@
 
 mod alua;
 mod auth;
+mod device;
 mod file;
 mod identity;
 mod names;

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::alua::AluaGroups;
+use super::device;
 use super::file::{FileAlua, FileBackstore};
 use super::identity::{self, Identities};
 use super::resolve::{Bounds, Resolver};
 use super::words;
 use crate::admin::size;
+use crate::scsi::DeviceType;
 use crate::store::{StoreConfig, StoreKind};
 
 const KINDS: [StoreKind; 5] =
@@ -61,7 +63,9 @@ impl Stores {
             store.path = self.path(kind, file, cx);
             store.size = self.size(kind, file, cx);
         }
-        store.block_size = block_size(file, cx);
+        let device = device::resolve(file, kind, cx);
+        // What a disc says of its blocks has been judged with it.
+        store.block_size = if device == DeviceType::Disk { block_size(file, cx) } else { None };
         check_size(&store, file, cx);
         store.write_back = file.write_back.as_ref().map(|v| *v.get_ref());
         store.read_only = file.read_only.as_ref().is_some_and(|v| *v.get_ref());
@@ -72,7 +76,7 @@ impl Stores {
         if let Some(alua) = alua {
             store.groups = self.alua.resolve(self.configs.len(), alua, cx);
         }
-        self.configs.push(store);
+        self.configs.push(if device == DeviceType::Cdrom { store.into_cdrom() } else { store });
     }
 
     fn name(&mut self, file: &FileBackstore, cx: &mut Resolver<'_>) -> String {

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 
 use super::*;
 use crate::ids::LuId;
-use crate::scsi::{AccessState, DEFAULT_GROUP, Group, Groups, Supported};
+use crate::scsi::{AccessState, DEFAULT_GROUP, DeviceType, Group, Groups, Supported};
 use crate::store::StoreKind;
 
 fn check(text: &str) -> Result<(Config, Report), Report> {
@@ -318,6 +318,51 @@ fn a_device_that_is_passed_through_has_all_but_a_name_and_a_path_of_its_own() {
     }
     let groups = "[backstore.alua]\n[[backstore.alua.group]]\nname = \"g\"\nid = 1\n";
     assert!(one_error(&store(&format!("{device}{groups}"))).contains("target port groups cannot be had"));
+}
+
+#[test]
+fn discs() {
+    let disc = "kind = \"fileio\"\nname = \"a\"\npath = \"/a.iso\"\ndevice_type = \"cdrom\"\n";
+    let config = good(&store(disc));
+    let got = &config.stores[0];
+    assert_eq!((got.device, got.read_only, got.removable), (DeviceType::Cdrom, true, true));
+    let said = "read_only = true\nremovable = true\nblock_size = \"2K\"\n";
+    assert_eq!(good(&store(&format!("{disc}{said}"))).stores[0].block_size, None, "as it is at any rate");
+    let device = disc.replace("fileio", "block").replace("/a.iso", "/dev/x");
+    assert_eq!(good(&store(&device)).stores[0].device, DeviceType::Cdrom);
+    let disk = good(&store(&disc.replace("cdrom", "disk")));
+    assert_eq!((disk.stores[0].device, disk.stores[0].read_only), (DeviceType::Disk, false));
+}
+
+#[test]
+fn discs_that_cannot_be() {
+    let disc = "kind = \"fileio\"\nname = \"a\"\npath = \"/a.iso\"\ndevice_type = \"cdrom\"\n";
+    for (line, reason) in [
+        ("read_only = false", "cannot write to a CD-ROM"),
+        ("removable = false", "can be taken out"),
+        ("block_size = 512", "have 2048 bytes"),
+        ("size = \"1G\"", "as large as its image"),
+        ("write_back = true", "nobody writes to it"),
+        ("thin = true", "nobody writes to it"),
+        ("low_space = \"1G\"", "no more space"),
+    ] {
+        let error = one_error(&store(&format!("{disc}{line}")));
+        let key = line.split(' ').next().unwrap();
+        assert!(
+            error.starts_with(&format!("t.toml:6:{}: `{key}` cannot be set so", key.len() + 4)),
+            "{error}"
+        );
+        assert!(error.contains(reason) && error.ends_with("remove the line"), "{error}");
+    }
+    for word in ["cd", "dvd", "dvdrom", "CDROM"] {
+        let error = one_error(&store(&disc.replace("cdrom", word)));
+        assert!(error.contains("did you mean \"cdrom\"?"), "{error}");
+    }
+    assert!(one_error(&store(&disc.replace("cdrom", "tape"))).contains("choose from disk and cdrom"));
+    let memory = "kind = \"ramdisk\"\nname = \"a\"\nsize = \"1G\"\ndevice_type = \"cdrom\"\n";
+    assert!(one_error(&store(memory)).contains("nothing on it"));
+    let passed = "kind = \"pscsi\"\nname = \"a\"\npath = \"/dev/sg1\"\ndevice_type = \"cdrom\"\n";
+    assert!(one_error(&store(passed)).contains("the device says what it is"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The nearest right word for a wrong one.
 
 /// Words that people bring from other targets, and ours for them.
-const FROM_ELSEWHERE: [(&str, &str); 15] = [
+const FROM_ELSEWHERE: [(&str, &str); 18] = [
     ("open", "any_initiator"),
     ("generate_node_acls", "any_initiator"),
     ("wwn", "iqn"),
@@ -11,6 +11,9 @@ const FROM_ELSEWHERE: [(&str, &str); 15] = [
     ("file_or_dev", "path"),
     ("type", "kind"),
     ("plugin", "kind"),
+    ("cd", "cdrom"),
+    ("dvd", "cdrom"),
+    ("dvdrom", "cdrom"),
     ("userid", "user"),
     ("username", "user"),
     ("password", "secret"),
