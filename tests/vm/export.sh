@@ -10,6 +10,7 @@
 #   void     keeps nothing, and says that it writes atomically
 #   elastic  is as large as its file
 #   tools    for the commands that people send by hand; its LUN 1 is the disk lun1, with a removable medium
+#   disc     (ringtgt only) an ISO 9660 image in a drive
 #   alua     (ringtgt only) two ports of different target port groups: 3261 over IPv4, and 3262 over IPv6, the better one
 # All let $EXPORT_INITIATOR in; io and tools $EXPORT_OTHER, too.
 EXPORT_IQN=iqn.2023-03.sample.ec2
@@ -23,6 +24,18 @@ export_start() {
 	ringtgt) export_ringtgt ;;
 	tgt) export_tgt ;;
 	esac
+}
+
+# export_image: an ISO 9660 image with two files, one in a directory with a long name, and their checksums.
+export_image() {
+	local tree=$WORK/disc
+	[ ! -e "$WORK/disc.iso" ] || return 0
+	mkdir -p "$tree/a directory with a long name"
+	head -c 5000001 /dev/urandom >"$tree/one"
+	head -c 300 /dev/urandom >"$tree/a directory with a long name/Two.bin"
+	: >"$tree/empty"
+	(cd "$tree" && find . -type f ! -name sums -print0 | xargs -0 sha256sum >"$WORK/sums" && mv "$WORK/sums" sums)
+	xorriso -as mkisofs -quiet -R -V RINGTGT -o "$WORK/disc.iso" "$tree"
 }
 
 export_config() {
@@ -79,6 +92,20 @@ export_config() {
 	cat <<-TOML
 		[[backstore]]
 		kind = "fileio"
+		device_type = "cdrom"
+		name = "disc-bs"
+		path = "$WORK/disc.iso"
+		[[target]]
+		iqn = "$EXPORT_IQN:disc"
+		[[target.tpg]]
+		tag = 1
+		portals = ["0.0.0.0:3260", "[::]:3260"]
+		lun = [{ lun = 0, backstore = "disc-bs" }]
+		acl = [{ initiator = "$EXPORT_INITIATOR" }]
+	TOML
+	cat <<-TOML
+		[[backstore]]
+		kind = "fileio"
 		name = "alua-bs"
 		path = "$WORK/alua.img"
 		size = "1G"
@@ -105,6 +132,7 @@ export_config() {
 	TOML
 }
 export_ringtgt() {
+	export_image
 	export_config >"$WORK/ringtgt.toml"
 	chmod 600 "$WORK/ringtgt.toml"
 	# A log for each start, so that a line of an earlier one is not taken for one of this.

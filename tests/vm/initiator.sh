@@ -97,7 +97,7 @@ session_disk() {
 		[ "$(cat "$s/targetname" 2>/dev/null)" = "$1" ] || continue
 		[ "$(cat "$s/ifacename")" = "${IFACE-default}" ] || continue
 		[ "$(cat "$s"/device/connection*/iscsi_connection/*/persistent_address)" = "$2" ] || continue
-		for d in "$s"/device/target*/*:*/block/sd*; do
+		for d in "$s"/device/target*/*:*/block/s[dr]*; do
 			if [ -e "$d" ]; then
 				echo "/dev/${d##*/}"
 				return

@@ -20,6 +20,9 @@ verb_term() {
 verb_alive() { kill -0 "$TARGET_PID"; }
 # allocated NAME: bytes that the disk's file really holds on the host.
 verb_allocated() { echo $(($(stat -c %b "$WORK/$1.img") * 512)); }
+# size_of FILE / sum_of FILE: bytes, and checksum of a file, as the guest's own tools say them.
+verb_size_of() { stat -c %s "$WORK/$1"; }
+verb_sum_of() { sha256sum <"$WORK/$1"; }
 verb_resize() { truncate -s "$2" "$WORK/$1.img"; }
 # cut / mend: the host's IPv6 address vanishes from the wire, with no reset and no word: what was sent to
 # it is lost, what it sends never leaves.
