@@ -105,6 +105,24 @@ fn a_device_is_read_written_and_flushed() {
 }
 
 #[test]
+fn a_disc_on_a_device_of_larger_sectors_goes_through_the_page_cache() {
+    for (sector, direct) in [("512", true), ("2048", true), ("4096", false)] {
+        let device = Loop::new(4 * MIB, &["--sector-size", sector]);
+        let pattern: Vec<u8> = (0..4 * MIB).map(|i| (i % 251) as u8).collect();
+        fs::write(&device.path, &pattern).unwrap();
+        let mut backing = open_free(&device.config().into_cdrom());
+        assert_eq!((backing.block_size, backing.blocks), (2048, 2048), "{sector}");
+        assert_eq!(file_medium(&mut backing.medium).direct, direct, "{sector}");
+        assert!(backing.warnings.is_empty(), "{:?}", backing.warnings);
+        let mut disk = Disk::new(backing);
+        for at in [0, 2048, 3 * 2048, 4 * MIB - 2048] {
+            assert_eq!(disk.read(at, 2048).unwrap(), pattern[at as usize..at as usize + 2048], "{sector}");
+        }
+        assert_eq!(disk.write(0, &pattern[..2048], false), Err(Fault::Protected));
+    }
+}
+
+#[test]
 fn a_device_is_opened_once() {
     let device = Loop::new(MIB, &[]);
     let first = open_free(&device.config());

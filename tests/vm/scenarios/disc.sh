@@ -49,8 +49,11 @@ keep() { free && sg_prevent --prevent=1 "$sg" && ends 5 sg_start --eject "$sg" &
 check "kept in, it is not ejected" keep
 eject() { free && sg_start --eject "$sg" && ends 2 sg_turs "$sg" && ends 2 sg_raw -r 2048 "$sg" 28 00 00 00 00 00 00 00 01 00; }
 check "ejected, it is not there" eject
-nothing() { ! dd if="$DEV" of=/dev/null bs=2048 count=1 status=none 2>/dev/null; }
+look() { dd if="$DEV" of=/dev/null bs=2048 count=1 status=none 2>/dev/null; }
+nothing() { echo 0 >/proc/sys/dev/cdrom/autoclose && ! look; }
 check "and the kernel finds none" nothing
+closed() { echo 1 >/proc/sys/dev/cdrom/autoclose && look && sg_turs "$sg" && eject; }
+check "unless it may close the tray itself" closed
 load() { sg_start --load "$sg" && { sg_turs "$sg" || sg_turs "$sg"; } && udevadm settle --timeout=60; }
 check "loaded, it is there" load
 check "mount again" mount -t iso9660 -o ro "$DEV" /mnt
