@@ -1,6 +1,6 @@
 //! The drive around the medium: whether it runs, whether a medium is in it, who keeps that in.
 //!
-//! START STOP UNIT (SBC-4 section 5.31, MMC-6 section 6.42), PREVENT ALLOW MEDIUM REMOVAL (SPC-5 section 6.17), and what
+//! START STOP UNIT (SBC-4 section 5.31, and MMC-6), PREVENT ALLOW MEDIUM REMOVAL (SPC-5 section 6.17), and what
 //! follows from them for all other commands.
 
 use super::cdb::Cdb;
@@ -39,7 +39,7 @@ pub struct Drive {
 }
 
 /// One nexus prevents the removal of the medium. On a drive of the multimedia command set it can do so in two ways, each
-/// of which it allows again by itself (MMC-6 section 6.14).
+/// of which it allows again by itself (MMC-6, PREVENT ALLOW MEDIUM REMOVAL).
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Prevention {
     nexus: ItNexus,
@@ -192,7 +192,7 @@ fn started(cdb: &Cdb, lu: &Lu, start: bool) -> Result<Option<DriveOp>, Failure> 
             Some(DriveOp::Power { to: Power::Active, flush: false }).filter(|_| drive.power != Power::Active)
         }
         (false, false) => {
-            // A drive turns its disc again when somebody reads it (MMC-6 section 6.42).
+            // A drive turns its disc again when somebody reads it (MMC-6, START STOP UNIT).
             let to = if optical { Power::Standby } else { Power::Stopped };
             Some(DriveOp::Power { to, flush }).filter(|_| flush || drive.power != to)
         }

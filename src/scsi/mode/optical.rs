@@ -3,14 +3,14 @@
 use super::super::multimedia::Disc;
 use super::pages::{Page, of_drives};
 
-/// 1Dh, Timeout and Protect (MMC-6 section 7.6): how long commands may take, in seconds, by their group. Neither timeouts
+/// 1Dh, Timeout and Protect (MMC-6): how long commands may take, in seconds, by their group. Neither timeouts
 /// nor protection can be switched on.
 pub(super) const TIMEOUT: Page = of_drives(&[0x1d, 0x0a, 0, 0, 0, 0, 0, 30, 0, 30, 0, 0], |_, _| {});
 
 /// LOCK STATE of page 2Ah.
 const LOCKED: u8 = 0x02;
 
-/// 2Ah, MM Capabilities and Mechanical Status (MMC-3 section 6.3.11, since obsolete; it is what software asks first).
+/// 2Ah, MM Capabilities and Mechanical Status (MMC-3, since obsolete; it is what software asks first).
 /// Reads CD-R, CD-RW and fixed packets, DVD-ROM and DVD-R; writes nothing, plays nothing. A tray, that can be locked, and
 /// opened by command. A buffer of 256 KiB.
 pub(super) const CAPABILITIES: Page = of_drives(

@@ -36,7 +36,7 @@ pub(in super::super) fn sense10(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, out: &
 }
 
 /// WP for this nexus, and DPOFUA: both bits are known in READ and WRITE (SBC-4 section 6.5.1). Of drives nothing is said
-/// here (MMC-6 section 7.2.2).
+/// here (MMC-6, MODE SENSE).
 fn device_specific(lu: &Lu, cx: &Context<'_>) -> u8 {
     if lu.facts.device == DeviceType::Cdrom {
         return 0;

@@ -1,4 +1,4 @@
-//! Addresses on a disc: blocks, and minutes, seconds and frames (MMC-6 section 4.2.3.8).
+//! Addresses on a disc: blocks, and minutes, seconds and frames (MMC-6 section 4).
 
 /// Frames of a second.
 const FRAMES: u64 = 75;

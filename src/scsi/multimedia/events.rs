@@ -10,7 +10,7 @@ use super::super::check::bad_field;
 use super::super::drive::Drive;
 use super::super::{Answered, Context, Lu, Power};
 
-/// Classes of events (MMC-6 table 292).
+/// Classes of events.
 const OPERATIONAL: u8 = 1;
 const POWER: u8 = 2;
 const MEDIA: u8 = 4;

@@ -6,7 +6,7 @@ use super::super::check::bad_field;
 use super::super::{Answered, Context, Lu};
 use super::Disc;
 
-/// Profiles (MMC-6 table 88): the foremost first.
+/// Profiles: the foremost first.
 const PROFILES: [(u16, Disc); 2] = [(0x0010, Disc::Dvd), (0x0008, Disc::Cd)];
 
 /// When a feature counts.

@@ -66,7 +66,7 @@ mod tests {
         assert_eq!((of(0), of(360_000), of(360_001)), (Disc::Cd, Disc::Cd, Disc::Dvd));
     }
 
-    /// A ROM has no writing commands (MMC-6 section 5.4), and what SBC-4 has besides is for block devices.
+    /// The profiles of ROMs have no writing commands, and what SBC-4 has besides is for block devices.
     #[test]
     fn what_would_write_is_no_command_of_a_drive() {
         let mut rig = Rig::new(cdrom(1000));

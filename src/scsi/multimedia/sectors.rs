@@ -1,4 +1,4 @@
-//! READ CD, READ CD MSF and SEEK (MMC-6 sections 6.17, 6.18 and 6.36). Of a sector of 2352 bytes the image has the user
+//! READ CD and READ CD MSF (MMC-6 sections 6.19 and 6.20), and SEEK. Of a sector of 2352 bytes the image has the user
 //! data only: what would have to be made up, headers and parity, is refused.
 
 use super::super::cdb::Cdb;

@@ -1,5 +1,5 @@
-//! How fast, and what the mechanism does: GET PERFORMANCE, SET STREAMING, SET CD SPEED, MECHANISM STATUS (MMC-6 sections
-//! 6.7, 6.39, 6.37 and 6.9). Nothing turns, so a speed that is set is as good as any other.
+//! How fast, and what the mechanism does: GET PERFORMANCE (MMC-6 section 6.7), MECHANISM STATUS (section 6.9), SET
+//! STREAMING and SET CD SPEED. Nothing turns, so a speed that is set is as good as any other.
 
 use super::super::answer::Answer;
 use super::super::cdb::Cdb;
