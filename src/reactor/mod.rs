@@ -395,7 +395,7 @@ impl<D: Driver> Reactor<D> {
                 None => broken.push(id),
             }
             // Tasks that begin from now on are checked when they do.
-            if session.open_tasks() > 0 {
+            if session.has_tasks() {
                 barred
                     .extend(change.state.bars_writing(&facts, session.nexus()).map(|failure| (id, failure)));
             }

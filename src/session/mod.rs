@@ -245,6 +245,11 @@ impl Session {
         self.tasks.len()
     }
 
+    /// Whether anything is under way: commands, or copies in the background.
+    pub fn has_tasks(&self) -> bool {
+        !self.tasks.is_empty()
+    }
+
     /// Establishes a unit attention condition for this nexus.
     pub fn attention(&mut self, lu: LuId, asc: Asc) {
         for l in self.luns.iter_mut().filter(|l| l.lu == lu) {

@@ -19,7 +19,7 @@ use crate::scsi::{AccessChange, AccessState, Asc, ChangedBy, Failure, Sense, Sen
 const SECOND: u16 = 1;
 
 /// SET TARGET PORT GROUPS; returns its tag.
-fn set_group(c: &mut Client, to: AccessState) -> u32 {
+pub(super) fn set_group(c: &mut Client, to: AccessState) -> u32 {
     let list = vec![0, 0, 0, 0, to.code(), 0, 0, SECOND as u8];
     c.command(lun(0), &[0xa4, 0x0a, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0], list, 0)
 }

@@ -1,16 +1,19 @@
-//! Third-party copies: what they move is what was there, however few slots there are; and once the abort of a copy, or
-//! the login that ends it, was answered, it writes nothing more.
+//! Third-party copies: what they move is what was there, however few slots there are; and once the abort of a copy, the
+//! login that ends it, or what takes its nexus the right to write was answered, it writes nothing more.
 
 use std::time::Duration;
 
+use super::accesses::set_group;
 use super::client::{Client, Event};
 use super::data::some_clients;
+use super::erasures::{NEW, sanitize};
 use super::load::lun;
+use super::reservations::{key, reserve_out, run};
 use super::rig::{Plan, Rig, TARGET};
 use super::seeds;
 use crate::initiator::cdb::{self, CopySegment};
 use crate::mem::PoolConfig;
-use crate::scsi::status;
+use crate::scsi::{AccessState, status};
 use crate::wire::codes::TmfFunction;
 
 const WAIT: Duration = Duration::from_secs(60);
@@ -21,16 +24,17 @@ const BLOCKS: u64 = 1536;
 /// The NAA designators of the rig's disks.
 const NAMES: [&[u8]; 2] = [&[0x30, 0, 0, 0, 0, 0, 0, 0], &[0x30, 0, 0, 0, 0, 0, 0, 1]];
 
+/// The first client comes through the second port, all others through the first.
 fn scene(seed: u64) -> (Rig, Vec<Client>) {
     let few = PoolConfig { data: [8, 8, 8, 4], reserve: [1, 1, 1, 1] };
     let many = Plan::default().pool;
     let pool = if seed.is_multiple_of(3) { few } else { many };
     let disks = vec![BLOCKS, BLOCKS];
-    let plan = Plan { reactors: 1 + seed as usize % 4, disks, pool, ..Plan::default() };
+    let plan = Plan { reactors: 1 + seed as usize % 4, disks, pool, two_ports: true, ..Plan::default() };
     let mut rig = Rig::new(seed, &plan);
     let mut clients = some_clients(&rig, 3);
-    for client in &mut clients {
-        client.login(rig.address, TARGET);
+    for (who, client) in clients.iter_mut().enumerate() {
+        client.login(if who == COPIER { rig.second } else { rig.address }, TARGET);
     }
     rig.until(&mut clients, WAIT, "logins", |_, clients| clients.iter().all(Client::is_full));
     (rig, clients)
@@ -302,7 +306,7 @@ fn end_copy(rig: &mut Rig, clients: &mut [Client], copy: u32, sent_to: usize, ba
         }
         4 => {
             clients[COPIER].hang_up();
-            clients[COPIER].login(rig.address, TARGET);
+            clients[COPIER].login(rig.second, TARGET);
             rig.until(clients, WAIT, "the login is answered", |_, clients| clients[COPIER].is_full());
         }
         _ => {
@@ -345,6 +349,143 @@ fn a_copy_that_was_ended_writes_nothing_more() {
         let got = rig.below.disk_content(rig.disks[1]);
         let ghost = got.iter().zip(&news).position(|(a, b)| a != b);
         assert_eq!(ghost, None, "the copy wrote after its end was answered");
+        rig.finish(&mut clients);
+    });
+}
+
+/// What takes the copier the right to write to the first disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    Preempt,
+    PreemptAndAbort,
+    Standby,
+    Sanitize,
+}
+
+/// The token that stands for zeroes.
+fn zeroes() -> Vec<u8> {
+    let mut token = vec![0; 512];
+    token[..4].copy_from_slice(&0xffff_0001_u32.to_be_bytes());
+    token[6..8].copy_from_slice(&504_u16.to_be_bytes());
+    token
+}
+
+/// Everybody has registered with the first disk, which the winner has reserved for those who have.
+fn reserve(rig: &mut Rig, clients: &mut [Client]) {
+    for who in 0..clients.len() {
+        assert_eq!(run(rig, clients, who, |c| reserve_out(c, 0, 0, key(who))), status::GOOD);
+    }
+    assert_eq!(run(rig, clients, WRITER, |c| reserve_out(c, 1, key(WRITER), 0)), status::GOOD);
+}
+
+/// Begins a copy to the first disk that goes on in the background; it is sent to one or the other.
+fn copy_in_background(rig: &mut Rig, clients: &mut [Client], kind: u64) {
+    let (disk, cdb, list) = match kind {
+        disk @ 0..2 => {
+            let part = |n: u64| CopySegment { from: (1, n * 96), to: (0, n * 96), blocks: 96 };
+            let list = cdb::copy_list_lid4(5, true, &NAMES, &(0..16).map(part).collect::<Vec<_>>());
+            (disk as usize, cdb::extended_copy_lid4(list.len() as u32), list)
+        }
+        _ => {
+            let ranges: Vec<(u64, u32)> = (0..16).map(|n| (n * 96, 96)).collect();
+            let list = cdb::token_list(&zeroes(), 0, 1, &ranges);
+            (0, cdb::write_using_token(5, list.len() as u32), list)
+        }
+    };
+    done(rig, clients, COPIER, disk, &cdb, &list);
+}
+
+/// The winner takes the copier's right; returns when that was answered.
+fn take(rig: &mut Rig, clients: &mut [Client], loss: Loss) {
+    let send = |c: &mut Client| match loss {
+        Loss::Preempt => reserve_out(c, 4, key(WRITER), key(COPIER)),
+        Loss::PreemptAndAbort => reserve_out(c, 5, key(WRITER), key(COPIER)),
+        Loss::Standby => set_group(c, AccessState::Standby),
+        Loss::Sanitize => sanitize(c, false, 1),
+    };
+    rig.until(clients, WAIT, "the window opens", |_, clients| clients[WRITER].credit() > 0);
+    let itt = send(&mut clients[WRITER]);
+    assert_eq!(status_of(rig, clients, WRITER, itt), status::GOOD);
+}
+
+/// Whether the copy was still going on.
+fn lose(seed: u64, loss: Loss) -> bool {
+    let (mut rig, mut clients) = scene(seed);
+    for disk in 0..2 {
+        write(&mut rig, &mut clients, WRITER, disk, &pattern(1 + disk as u8));
+        (0..3).for_each(|who| done(&mut rig, &mut clients, who, disk, &[0; 6], &[]));
+    }
+    if [Loss::Preempt, Loss::PreemptAndAbort].contains(&loss) {
+        reserve(&mut rig, &mut clients);
+    }
+    copy_in_background(&mut rig, &mut clients, seed % 3);
+    let time = Duration::from_micros(rig.chance(150_000));
+    rig.pass(&mut clients, time);
+    let before = rig.below.disk_content(rig.disks[0]);
+    take(&mut rig, &mut clients, loss);
+    // What was aborted may still be with the disk; but what is written from now on stands.
+    if loss == Loss::PreemptAndAbort {
+        write(&mut rig, &mut clients, WRITER, 0, &pattern(0xff));
+    }
+    let then = rig.below.disk_content(rig.disks[0]);
+    if loss == Loss::Sanitize {
+        assert!(then.iter().all(|byte| *byte == NEW), "when the command was answered");
+    }
+    rig.pass(&mut clients, Duration::from_millis(500));
+    let now = rig.below.disk_content(rig.disks[0]);
+    let late = now.iter().zip(&then).position(|(a, b)| a != b).map(|at| at / 512);
+    assert_eq!(late, None, "block that the copy wrote after {loss:?} was answered");
+    rig.finish(&mut clients);
+    before[before.len() - 512..] == pattern(1)[before.len() - 512..]
+}
+
+fn who_loses_stops(loss: Loss) {
+    let going_on = std::cell::Cell::new(0);
+    seeds(36, |seed| going_on.set(going_on.get() + u64::from(lose(seed, loss))));
+    let all = std::env::var_os("RINGTGT_SEED").is_some() || going_on.get() > 12;
+    assert!(all, "only {} copies were still going on", going_on.get());
+}
+
+#[test]
+fn after_preempt_no_copy_of_the_loser_writes() {
+    who_loses_stops(Loss::Preempt);
+}
+
+#[test]
+fn after_preempt_and_abort_no_copy_of_the_loser_writes() {
+    who_loses_stops(Loss::PreemptAndAbort);
+}
+
+#[test]
+fn no_copy_writes_through_a_port_in_standby() {
+    who_loses_stops(Loss::Standby);
+}
+
+#[test]
+fn no_copy_writes_to_a_medium_that_was_sanitized() {
+    who_loses_stops(Loss::Sanitize);
+}
+
+#[test]
+fn preempt_is_answered_although_a_copy_hangs_in_the_disk() {
+    seeds(8, |seed| {
+        let (mut rig, mut clients) = scene(seed);
+        (0..2).for_each(|disk| {
+            (0..3).for_each(|who| done(&mut rig, &mut clients, who, disk, &[0; 6], &[]));
+        });
+        reserve(&mut rig, &mut clients);
+        rig.below.hang(rig.disks[0], true);
+        copy_in_background(&mut rig, &mut clients, seed % 3);
+        // It takes a while until the store has said that it cannot copy by itself.
+        rig.pass(&mut clients, Duration::from_secs(10));
+        take(&mut rig, &mut clients, Loss::Preempt);
+        for reactor in rig.alive() {
+            assert!(
+                !reactor.world.units[0].fences.is_empty(),
+                "what may still be written is fenced everywhere"
+            );
+        }
+        rig.below.hang(rig.disks[0], false);
         rig.finish(&mut clients);
     });
 }

@@ -22,7 +22,7 @@ const BLOCKS: u64 = 2048;
 
 /// What initiators write, and what the operation does.
 const OLD: u8 = 0x77;
-const NEW: u8 = 0xa5;
+pub(super) const NEW: u8 = 0xa5;
 
 /// A status, with key, code and qualifier of the sense data.
 type Said = (u8, (u8, u8, u8));
@@ -59,7 +59,7 @@ fn settled(seed: u64) -> (Rig, Vec<Client>) {
 }
 
 /// SANITIZE, OVERWRITE in so many passes, every other of which is inverted.
-fn sanitize(client: &mut Client, immediate: bool, passes: u8) -> u32 {
+pub(super) fn sanitize(client: &mut Client, immediate: bool, passes: u8) -> u32 {
     let flags = if immediate { 0x81 } else { 0x01 };
     client.command(lun(0), &[0x48, flags, 0, 0, 0, 0, 0, 0, 5, 0], vec![0x80 | passes, 0, 0, 1, NEW], 0)
 }

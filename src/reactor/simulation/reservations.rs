@@ -18,7 +18,7 @@ use crate::wire::codes::{TmfFunction, TmfResponse};
 /// WRITE EXCLUSIVE, REGISTRANTS ONLY.
 const KIND: u8 = 5;
 
-fn key(who: usize) -> u64 {
+pub(super) fn key(who: usize) -> u64 {
     who as u64 + 1
 }
 
