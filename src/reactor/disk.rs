@@ -11,6 +11,7 @@ use crate::store::{BlockingJob, Direction, Fault, Mapping, Progress, Span, Step,
 
 use super::mail::{Fence, FenceId, Letter};
 use super::tag::Tag;
+use super::unit::{Barrier, Parked};
 use super::world::World;
 
 /// For whom a request is done.
@@ -115,31 +116,32 @@ impl<D: Driver> World<D> {
         let by_store = span.is_some() || op.source().is_some();
         let through = by_store && unit.lu.state.mode.current.write_through
             || op.source().is_some() && unit.store.is_write_through();
-        let waits_at = if unit.is_fenced(op.touches(), pass) { Some(lu) } else { self.fence_of_source(&op) };
-        let state = if waits_at.is_some() { State::Parked } else { State::Waiting };
+        let barrier = unit.barrier(op.touches(), pass).map(|barrier| (lu, barrier));
+        let barrier = barrier.or_else(|| self.barrier_at_source(&op));
+        let state = if barrier.is_some() { State::Parked } else { State::Waiting };
         let mapping = matches!(op, DiskOp::Map { .. }).then(Mapping::default);
         let job = Job { client, lu, op, moved: 0, span, mapping, state, serial, fence: None, pass, through };
         let id = JobId { index: self.jobs.insert(job) as u32, serial };
-        match waits_at {
-            Some(at) => {
+        match barrier {
+            Some((lu, at)) => {
                 self.counters.fenced += 1;
-                self.park_at(at, id);
+                self.park(lu, Parked { job: id, at });
             }
             None => self.perform(id),
         }
     }
 
-    /// The logical unit that a request reads besides its own, if it is fenced where it does.
+    /// A fence where a request reads from another logical unit, and that one.
     #[inline]
-    fn fence_of_source(&self, op: &DiskOp) -> Option<LuId> {
+    fn barrier_at_source(&self, op: &DiskOp) -> Option<(LuId, Barrier)> {
         let (from, range) = op.source()?;
-        let unit = self.units.get(from.0 as usize)?;
-        unit.is_fenced(Some(range), None).then_some(from)
+        let barrier = self.units.get(from.0 as usize)?.barrier(Some(range), None)?;
+        Some((from, barrier))
     }
 
-    fn park_at(&mut self, lu: LuId, id: JobId) {
+    fn park(&mut self, lu: LuId, parked: Parked) {
         if let Some(unit) = self.units.get_mut(lu.0 as usize) {
-            unit.parked.push_back(id);
+            unit.parked.push(parked);
         }
     }
 
@@ -391,13 +393,13 @@ impl<D: Driver> World<D> {
     /// A fence falls: what waited for it goes on, in order.
     pub(super) fn lift(&mut self, fence: FenceId, lu: LuId) {
         let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
-        unit.lift(fence);
-        for id in std::mem::take(&mut unit.parked) {
+        for id in unit.lift(fence) {
             let Some((of, op, pass)) = self.job(id).map(|j| (j.lu, j.op, j.pass)) else { continue };
             let Some(unit) = self.units.get(of.0 as usize) else { return };
-            let own = unit.is_fenced(op.touches(), pass).then_some(of);
-            match own.or_else(|| self.fence_of_source(&op)) {
-                Some(at) => self.park_at(at, id),
+            // Where it reads from and where it writes to may be two logical units.
+            let own = unit.barrier(op.touches(), pass).map(|barrier| (of, barrier));
+            match own.or_else(|| self.barrier_at_source(&op)) {
+                Some((lu, at)) => self.park(lu, Parked { job: id, at }),
                 None => self.perform(id),
             }
         }
@@ -432,6 +434,9 @@ impl<D: Driver> World<D> {
                 gone.push((index, self.jobs.remove(index)));
             }
         }
+        if gone.iter().any(|(_, job)| job.state == State::Parked) {
+            self.sweep_parked();
+        }
         // Only now, as it may begin what waited for a range of these: none of that is to be forgotten any more.
         for (index, job) in gone {
             self.drop_errand(&job);
@@ -441,6 +446,13 @@ impl<D: Driver> World<D> {
         self.finished.retain(|(client, lu, _)| !which(*client, *lu));
         held.sort_unstable();
         held
+    }
+
+    /// Of requests that are no more nothing is kept, though the fence that they waited for may stand for ever.
+    fn sweep_parked(&mut self) {
+        let jobs = &self.jobs;
+        let is_there = |p: &Parked| jobs.get(p.job.index as usize).is_some_and(|j| j.serial == p.job.serial);
+        self.units.iter_mut().for_each(|unit| unit.parked.retain(is_there));
     }
 
     fn haunt(&mut self, index: usize) -> Option<BufId> {

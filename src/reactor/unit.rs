@@ -20,7 +20,7 @@ pub(super) struct Unit {
     /// Ranges that ghosts may still write to, or that some client has to itself.
     pub(super) fences: Vec<Fence>,
     /// Disk requests that wait for a fence, in order.
-    pub(super) parked: VecDeque<JobId>,
+    pub(super) parked: Vec<Parked>,
     /// Changes that wait for their turn; while there is a [`Pending`] the first is under way. Only on the owner.
     pub(super) asks: VecDeque<Ask>,
     /// The change under way.
@@ -71,7 +71,7 @@ impl Unit {
             store,
             barred: Vec::new(),
             fences: Vec::new(),
-            parked: VecDeque::new(),
+            parked: Vec::new(),
             asks: VecDeque::new(),
             next: None,
             saving: None,
@@ -83,11 +83,14 @@ impl Unit {
         }
     }
 
-    /// Whether a request for that range must wait. `own` is the fence of its own client.
+    /// What a request for that range must wait for, if anything. `own` is the fence of its own client.
     #[inline]
-    pub(super) fn is_fenced(&self, range: Option<(u64, u64)>, own: Option<FenceId>) -> bool {
-        !self.fences.is_empty()
-            && range.is_some_and(|range| self.fences.iter().any(|f| Some(f.id) != own && f.meets(range)))
+    pub(super) fn barrier(&self, range: Option<(u64, u64)>, own: Option<FenceId>) -> Option<Barrier> {
+        if self.fences.is_empty() {
+            return None;
+        }
+        let range = range?;
+        first_of(&self.fences, range, own).map(|fence| Barrier { range, own, fence })
     }
 
     /// Why a request of that session may not change the medium any more, if so.
@@ -106,9 +109,46 @@ impl Unit {
         self.store.resize(blocks);
     }
 
-    pub(super) fn lift(&mut self, id: FenceId) {
-        self.fences.retain(|f| f.id != id);
+    /// A fence falls: the requests that have waited for it, and for none behind it, in order. Those in front of it were
+    /// never in their way, and new ones are always the last: so a request looks at every fence once.
+    pub(super) fn lift(&mut self, id: FenceId) -> Vec<JobId> {
+        let Some(at) = self.fences.iter().position(|f| f.id == id) else { return Vec::new() };
+        self.fences.remove(at);
+        let (behind, mut free) = (&self.fences[at..], Vec::new());
+        let waiting = |Parked { job, at }: &mut Parked| {
+            if at.fence == id {
+                match first_of(behind, at.range, at.own) {
+                    Some(next) => at.fence = next,
+                    None => free.push(*job),
+                }
+            }
+            at.fence != id
+        };
+        self.parked.retain_mut(waiting);
+        free
     }
+}
+
+fn first_of(fences: &[Fence], range: (u64, u64), own: Option<FenceId>) -> Option<FenceId> {
+    fences.iter().find(|f| Some(f.id) != own && f.meets(range)).map(|f| f.id)
+}
+
+/// A fence in the way of a request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Barrier {
+    /// The request's range.
+    range: (u64, u64),
+    /// The fence that it may pass.
+    own: Option<FenceId>,
+    fence: FenceId,
+}
+
+/// A request that waits for a fence.
+#[derive(Debug)]
+pub(super) struct Parked {
+    pub(super) job: JobId,
+    /// The first fence in its way.
+    pub(super) at: Barrier,
 }
 
 /// How often the failures of a disk are logged, nanoseconds: one that has gone fails thousands of requests a second.
@@ -135,9 +175,17 @@ impl Complaints {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How often ranges were compared with fences.
+    pub(super) static COMPARED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 impl Fence {
     /// Whether it has bytes in common with (offset, length).
     pub(super) fn meets(&self, (offset, len): (u64, u64)) -> bool {
+        #[cfg(test)]
+        COMPARED.set(COMPARED.get() + 1);
         self.offset < offset.saturating_add(len) && offset < self.offset.saturating_add(self.len)
     }
 }

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `accesses` | after a port is put into standby no core takes writes through it, and nothing comes late |
 //! | `changes` | a change holds everywhere before it is answered: nothing that was answered is lost by it |
+//! | `crowds` | thousands of requests may wait for thousands of fences, and nothing of it stays |
 //! | `data` | one disk for all sessions: every block is linearizable, from any core |
 //! | `enclosures` | what a client does in a range of its own is one step to all others |
 //! | `copies` | a third-party copy moves what is there, and writes nothing once its end was answered |
@@ -33,6 +34,7 @@ mod changes;
 mod client;
 mod clones;
 mod copies;
+mod crowds;
 mod data;
 mod enclosures;
 mod erasures;
