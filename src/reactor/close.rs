@@ -1,7 +1,7 @@
 //! How a connection ends: abort, fence, shut down, wait for what is in flight, give everything back, close.
 
 use super::conn::{Conn, Phase};
-use super::desk::{desk, guarded};
+use super::desk::desk;
 use super::gates::{GateId, Then};
 use super::mail::Letter;
 use super::{Reactor, Why};
@@ -32,7 +32,7 @@ impl<D: Driver> Reactor<D> {
                 self.world.sessions -= 1;
                 let (mut desk, _) = desk(&mut self.world, conn);
                 // After a panic in the core its books may be wrong: then what it still holds is left alone.
-                if guarded(|| session.abort_all(&mut desk)).is_some() {
+                if desk.guarded(|desk| session.abort_all(desk)).is_some() {
                     conn.remains = Some(session);
                 }
             }
@@ -145,7 +145,7 @@ impl<D: Driver> Reactor<D> {
         if let Some(mut session) = conn.remains.take() {
             let (mut desk, _) = desk(&mut self.world, &mut conn);
             // The connection is gone already: what a panic leaves behind stays with it.
-            let _ = guarded(|| session.finish(&mut desk));
+            let _ = desk.guarded(|desk| session.finish(desk));
         }
         if conn.placed {
             self.registry.unplace(self.world.mail.core);
@@ -203,7 +203,7 @@ impl<D: Driver> Reactor<D> {
             conn.hungry = false;
             let (mut desk, phase) = desk(&mut self.world, conn);
             let Phase::Full(session) = phase else { continue };
-            match guarded(|| session.resume(&mut desk)) {
+            match desk.guarded(|desk| session.resume(desk)) {
                 Some(true) => {}
                 Some(false) => desk.wants_slots(),
                 None => {

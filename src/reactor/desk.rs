@@ -50,7 +50,25 @@ pub(super) fn guarded<R>(call: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(call)).ok()
 }
 
+/// Answers that are made, not read, are made in this: the longest parameter data there is.
+const SCRATCH: usize = 64 << 10;
+
+#[cold]
+pub(super) fn fresh_scratch() -> Vec<u8> {
+    vec![0; SCRATCH]
+}
+
 impl<D: Driver> Desk<'_, D> {
+    /// As [`guarded`], for a call that needs the desk. What a call that panics has on loan is lost, and made anew.
+    #[inline]
+    pub(super) fn guarded<R>(&mut self, call: impl FnOnce(&mut Self) -> R) -> Option<R> {
+        let done = guarded(|| call(&mut *self));
+        if done.is_none() {
+            self.world.scratch = fresh_scratch();
+        }
+        done
+    }
+
     #[inline]
     fn take_slot(&mut self, len: u32, claim: Claim) -> Result<BufId, Refused> {
         let World { pool, shortage, driver, sessions, .. } = &mut *self.world;

@@ -7,7 +7,7 @@
 //! has let a transfer lapse is kept short for a while, and comes after all others.
 
 use super::conn::Conn;
-use super::desk::{desk, guarded};
+use super::desk::desk;
 use super::{Phase, Reactor, Why};
 use crate::ids::ConnId;
 use crate::ring::Driver;
@@ -70,7 +70,7 @@ impl<D: Driver> Reactor<D> {
             return Some(Why::Slow);
         }
         let (mut desk, Phase::Full(session)) = desk(&mut self.world, conn) else { return None };
-        let lapsed = match guarded(|| session.hurry(&mut desk)) {
+        let lapsed = match desk.guarded(|desk| session.hurry(desk)) {
             Some(Ok(0)) => return None,
             Some(Ok(lapsed)) => lapsed,
             Some(Err(why)) => return Some(Why::Session(why)),

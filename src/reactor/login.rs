@@ -312,7 +312,7 @@ impl<D: Driver> Reactor<D> {
         match desk(&mut self.world, conn) {
             (mut desk, Phase::Full(session)) => {
                 let left = left.min(u64::from(u16::MAX)) as u16;
-                match guarded(|| session.request_logout(&mut desk, left)) {
+                match desk.guarded(|desk| session.request_logout(desk, left)) {
                     Some(()) => self.mark_dirty(id),
                     None => self.close(id, Why::Broken),
                 }

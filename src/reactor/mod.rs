@@ -38,7 +38,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use self::conn::{Conns, Phase};
-use self::desk::{Desk, desk, guarded};
+use self::desk::{Desk, desk};
 use self::disk::Client;
 use self::gates::Then;
 use self::login::Listener;
@@ -292,7 +292,7 @@ impl<D: Driver> Reactor<D> {
     fn with_session(&mut self, id: ConnId, call: impl FnOnce(&mut session::Session, &mut Desk<'_, D>)) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         if let (mut desk, Phase::Full(session)) = desk(&mut self.world, conn) {
-            match guarded(|| call(session, &mut desk)) {
+            match desk.guarded(|desk| call(session, desk)) {
                 Some(()) => self.mark_dirty(id),
                 None => self.close(id, Why::Broken),
             }
@@ -390,7 +390,7 @@ impl<D: Driver> Reactor<D> {
             }
             let (mut desk, phase) = desk(&mut self.world, conn);
             let Phase::Full(session) = phase else { continue };
-            match guarded(|| heed(session, &mut desk, change, tas)) {
+            match desk.guarded(|desk| heed(session, desk, change, tas)) {
                 Some(endings) => told.extend(endings.into_iter().map(|ending| (id, ending))),
                 None => broken.push(id),
             }
@@ -477,7 +477,7 @@ impl<D: Driver> Reactor<D> {
         match phase {
             Phase::Login(_) | Phase::Reinstating(_) => (now >= deadline).then_some(Why::LoginTimeout),
             Phase::Full(session) => {
-                let result = guarded(|| session.tick(&mut desk));
+                let result = desk.guarded(|desk| session.tick(desk));
                 // Most have nothing to say: thousands of idle connections must cost little.
                 if !conn.tx.is_empty() {
                     self.mark_dirty(id);

@@ -1,7 +1,7 @@
 //! The receiving side: what the kernel is asked to fill, and what is done with what came.
 
 use super::conn::{Conn, Phase};
-use super::desk::{desk, guarded};
+use super::desk::desk;
 use super::tag::Tag;
 use super::{Reactor, TICK_NS, Why};
 use crate::ids::ConnId;
@@ -58,9 +58,9 @@ impl<D: Driver> Reactor<D> {
         if let Some(why) = gone {
             return self.close(id, why);
         }
-        if let (desk, Phase::Full(session)) = desk(&mut self.world, conn)
+        if let (mut desk, Phase::Full(session)) = desk(&mut self.world, conn)
             && placed > 0
-            && guarded(|| session.placed(&desk, placed)).is_none()
+            && desk.guarded(|desk| session.placed(desk, placed)).is_none()
         {
             return self.close(id, Why::Broken);
         }
@@ -95,7 +95,7 @@ impl<D: Driver> Reactor<D> {
         let Some(mut recv) = conn.recv.take() else { return };
         let (mut desk, phase) = desk(&mut self.world, conn);
         let Phase::Full(session) = phase else { return };
-        let outcome = guarded(|| session.input(&mut desk, recv.staged()));
+        let outcome = desk.guarded(|desk| session.input(desk, recv.staged()));
         let closing = session.closing().is_some();
         let result = match outcome {
             Some(Ok(input)) => {

@@ -1,7 +1,7 @@
 //! The sending side: one send per connection and turn, with everything that is ready.
 
 use super::conn::{Conn, Phase};
-use super::desk::{desk, guarded};
+use super::desk::desk;
 use super::tag::Tag;
 use super::tx::HOLD;
 use super::{Reactor, Why};
@@ -121,14 +121,14 @@ impl<D: Driver> Reactor<D> {
                 After::Close => close = true,
                 After::Proceed(task) => {
                     if let (mut desk, Phase::Full(session)) = desk(&mut self.world, conn) {
-                        broken |= guarded(|| session.proceed(&mut desk, task)).is_none();
+                        broken |= desk.guarded(|desk| session.proceed(desk, task)).is_none();
                     }
                 }
                 After::Tell(task, buf) => {
                     let (mut desk, phase) = desk(&mut self.world, conn);
                     match phase {
                         Phase::Full(session) => {
-                            broken |= guarded(|| session.sent(&mut desk, task, buf)).is_none();
+                            broken |= desk.guarded(|desk| session.sent(desk, task, buf)).is_none();
                         }
                         _ => self.world.pool.free(buf),
                     }
@@ -139,7 +139,7 @@ impl<D: Driver> Reactor<D> {
         if let (mut desk, Phase::Full(session)) = desk(&mut self.world, conn)
             && session.holds_data_back()
         {
-            broken |= guarded(|| session.send_on(&mut desk)).is_none();
+            broken |= desk.guarded(|desk| session.send_on(desk)).is_none();
         }
         if broken {
             return self.close(id, Why::Broken);

@@ -14,6 +14,7 @@ use slab::Slab;
 
 use super::beside::Beside;
 use super::conn::Conns;
+use super::desk::fresh_scratch;
 use super::fair::Shortage;
 use super::gates::Gates;
 use super::login::Listener;
@@ -32,9 +33,6 @@ use crate::target::Catalog;
 
 /// The region of zeroes that all reactors share; ramdisks follow.
 const ZEROES: RegionId = RegionId(1);
-
-/// Answers that are made, not read, are made here: the longest parameter data there is.
-const SCRATCH: usize = 64 << 10;
 
 /// How long a change of a logical unit may take: longer than what is under way is waited for, and its state saved.
 const ORDER_PATIENCE: Duration = Duration::from_secs(30);
@@ -226,7 +224,7 @@ impl Seed {
             hungry: VecDeque::new(),
             sessions: 0,
             shortage: Shortage::default(),
-            scratch: vec![0; SCRATCH],
+            scratch: fresh_scratch(),
             beside: Beside::default(),
             #[cfg(test)]
             heard: Vec::new(),

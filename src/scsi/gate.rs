@@ -10,8 +10,16 @@ use super::check::{bad_field, write_protection};
 use super::table::{self, Row};
 use super::{Answered, Asc, Context, Failure, Lu, Outcome, Sense, alua, inquiry, known, misc, pass};
 
+#[cfg(test)]
+thread_local! {
+    /// The next command on this thread meets a mistake of ours.
+    pub(crate) static STUMBLES: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
 /// Starts a command. `out` takes data-in that is at hand (answers longer than `out` are cut).
 pub fn start(cdb: &[u8], cx: &mut Context<'_>, out: &mut [u8]) -> Outcome {
+    #[cfg(test)]
+    assert!(!STUMBLES.take(), "a test wants a mistake here");
     let cdb = Cdb::new(cdb);
     let answered = match cx.lu {
         Some(lu) => match lu.facts.passed {

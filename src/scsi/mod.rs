@@ -78,6 +78,8 @@ pub use counters::{Count, Counters, Totals};
 pub use drive::{Drive, DriveOp, Power};
 pub use erasure::{Cause, Erasure, Fill};
 pub use facts::{Atomic, DeviceType, Identity, LuFacts, Naa, Thin, WHOLE};
+#[cfg(test)]
+pub(crate) use gate::STUMBLES;
 pub use gate::{params, start};
 pub use known::REPORT_LUNS_LUN;
 pub use label::{Label, Labels};

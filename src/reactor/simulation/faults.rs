@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use super::client::{Client, Event, Manner};
 use super::data::some_clients;
-use super::load::Load;
+use super::load::{Load, lun};
 use super::rig::{Plan, Rig, TARGET};
 use super::seeds;
+use crate::initiator::cdb;
 use crate::ring::sim::Faults;
+use crate::scsi::{STUMBLES, status};
 
 /// Sends commands while connections break; whoever loses one comes again.
 fn survive(rig: &mut Rig, clients: &mut [Client], load: &mut Load, commands: u64) {
@@ -136,4 +138,64 @@ fn a_listener_that_failed_listens_again() {
     assert_ne!(reactor.wait(), crate::ring::Wait::Forever);
     reactor.listeners[0].armed = wait;
     rig.finish(&mut clients);
+}
+
+/// What a client is answered, with the status GOOD.
+fn told(rig: &mut Rig, clients: &mut [Client], who: usize, cdb: &[u8]) -> Vec<u8> {
+    let tag = clients[who].command(lun(0), cdb, Vec::new(), 255);
+    let mut got = None;
+    rig.until(clients, Duration::from_secs(10), "one command is answered", |_, clients| {
+        let at =
+            clients[who].events.iter().position(|e| matches!(e, Event::Answer { itt, .. } if *itt == tag));
+        got = got.take().or_else(|| clients[who].events.remove(at?));
+        got.is_some()
+    });
+    match got {
+        Some(Event::Answer { status: status::GOOD, data, .. }) => data,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// INQUIRY, READ CAPACITY and MODE SENSE.
+fn introductions(rig: &mut Rig, clients: &mut [Client], who: usize) -> [Vec<u8>; 3] {
+    let mode_sense = &[0x1a, 8, 0x3f, 0, 255, 0][..];
+    [&cdb::inquiry(None, 255)[..], &cdb::read_capacity(), mode_sense].map(|cdb| told(rig, clients, who, cdb))
+}
+
+#[test]
+fn a_mistake_in_the_core_ends_one_connection_and_the_others_go_on() {
+    seeds(8, |seed| {
+        let mut rig = Rig::new(seed, &Plan { reactors: 1, ..Plan::default() });
+        let mut load = Load::new(2, 64);
+        let mut clients = some_clients(&rig, 4);
+        load.log_in(&mut rig, &mut clients);
+        load.run(&mut rig, &mut clients, 40);
+        load.settle(&mut rig, &mut clients);
+        let before = introductions(&mut rig, &mut clients, 1);
+        assert!(before.iter().all(|answer| answer.len() >= 8), "{before:02x?}");
+        // The others have something under way meanwhile.
+        rig.below.hang(rig.disks[0], true);
+        (1..4).for_each(|who| _ = load.send_write(&mut clients[who], who, 0, (0, 8), false));
+        rig.pass(&mut clients, Duration::from_millis(50));
+        STUMBLES.set(true);
+        match seed % 2 {
+            0 => clients[0].command(lun(0), &cdb::inquiry(None, 255), Vec::new(), 255),
+            _ => load.send_read(&mut clients[0], 0, 0, (0, 8)),
+        };
+        rig.until(&mut clients, Duration::from_secs(10), "it is put out", |_, clients| {
+            clients[0].events.contains(&Event::Gone)
+        });
+        assert!(!STUMBLES.get());
+        for who in 1..4 {
+            assert_eq!(introductions(&mut rig, &mut clients, who), before, "client {who}");
+        }
+        rig.below.hang(rig.disks[0], false);
+        load.lose(0);
+        load.log_in(&mut rig, &mut clients[..1]);
+        load.settle(&mut rig, &mut clients);
+        assert_eq!(introductions(&mut rig, &mut clients, 3), before);
+        load.read_all(&mut rig, &mut clients);
+        load.check();
+        rig.finish(&mut clients);
+    });
 }
