@@ -1,5 +1,6 @@
-//! Memory that connections use beside slots: requests that came before their turn, pings and texts that are still
-//! coming, and answers that wait to be read.
+//! Memory that connections use beside slots: requests that came before their turn, what commands have brought along that
+//! wait for others, pings and texts that are still coming, and answers that wait to be read, with the lists of where
+//! their payload lies.
 //!
 //! Each session has limits of its own for these, and leaves requests unread before it reaches them. What all of them
 //! together may have is less than the sum of those: else whoever opens many connections and reads nothing could
@@ -19,8 +20,9 @@ use crate::ids::ConnId;
 use crate::ring::Driver;
 
 /// What an initiator has waiting that keeps a full queue and reads, bytes: 128 commands (the usual queue of an
-/// initiator) that all end with sense data, 48 + 44 + two digests of 4.
-const USUAL: usize = 128 * 100;
+/// initiator) that all end with data in one PDU, 48 and two digests of 4, two parts of a send of 24 each, and the 16 of
+/// what follows. One that ends with sense data has less, 48 + 44 + two digests of 4, in one part.
+const USUAL: usize = 128 * 120;
 
 /// Connections that may all have that, on one reactor: as many as a daemon takes if nobody says otherwise.
 const CONNECTIONS: usize = 16_384;

@@ -35,8 +35,8 @@ pub(super) struct Tx {
     spare: Option<Box<SendOp>>,
     /// What is to be done when the send under way has gone.
     flying: Vec<After>,
-    /// Bytes of headers in it.
-    flying_headers: usize,
+    /// Bytes of memory that both take.
+    flying_memory: usize,
     /// Whether a send is under way, and when it last made progress.
     pub(super) busy: bool,
     pub(super) progress: u64,
@@ -56,7 +56,7 @@ impl Tx {
             since: 0,
             spare: None,
             flying: Vec::new(),
-            flying_headers: 0,
+            flying_memory: 0,
             busy: false,
             progress: 0,
             began: 0,
@@ -96,10 +96,11 @@ impl Tx {
         self.filling.as_ref().map_or(0, |op| op.headers())
     }
 
-    /// Bytes of headers that wait or are under way.
+    /// Bytes of memory that what waits or is under way takes: headers, where payload lies, and what is to be done then.
     #[inline]
     pub(super) fn memory(&self) -> usize {
-        self.backlog() + self.flying_headers
+        let filling = self.filling.as_ref().map_or(0, |op| op.memory());
+        filling + size_of_val(&self.afters[..]) + self.flying_memory
     }
 
     /// Nothing waits. (A send may be under way.)
@@ -126,7 +127,7 @@ impl Tx {
     pub(super) fn take(&mut self, now: u64) -> Option<Box<SendOp>> {
         let op = self.filling.take()?;
         std::mem::swap(&mut self.afters, &mut self.flying);
-        self.flying_headers = op.headers();
+        self.flying_memory = op.memory() + size_of_val(&self.flying[..]);
         self.waiting = 0;
         self.busy = true;
         self.progress = now;
@@ -137,7 +138,7 @@ impl Tx {
     /// The send under way is over; what is to be done now. Give the list back with [`Tx::keep`].
     pub(super) fn landed(&mut self, mut op: Box<SendOp>) -> Vec<After> {
         self.busy = false;
-        self.flying_headers = 0;
+        self.flying_memory = 0;
         let most = |used: usize, room: usize, most| if used < room / 4 { most } else { usize::MAX };
         let headers = most(op.headers(), op.room_for_headers(), USUAL_HEADERS);
         let parts = most(op.parts(), op.room_for_parts(), MOST_PARTS);
@@ -177,6 +178,7 @@ impl Tx {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::BufId;
 
     /// One send of so many parts, and the room that is kept for the next.
     fn burst(tx: &mut Tx, parts: u64) -> usize {
@@ -206,6 +208,24 @@ mod tests {
         answers(&mut tx, 4 * USUAL_HEADERS);
         tx.rest();
         assert!(answers(&mut tx, 48) <= USUAL_HEADERS, "nothing was to be sent");
+    }
+
+    #[test]
+    fn what_waits_is_counted_with_the_list_of_its_places() {
+        let mut tx = Tx::new(3);
+        for n in 0..1000 {
+            tx.put(&[0; 48]);
+            tx.put_body(Place::pool(n * 4096, 512));
+            tx.end(After::Free(BufId(n as u32)), 1);
+        }
+        let all = 1000 * (48 + 2 * 24 + size_of::<After>());
+        assert_eq!(tx.memory(), all);
+        let op = tx.take(1).expect("something to send");
+        assert_eq!(tx.memory(), all, "on its way");
+        tx.put(&[0; 48]);
+        assert_eq!(tx.memory(), all + 48 + 24);
+        tx.landed(op);
+        assert_eq!(tx.memory(), 48 + 24, "gone");
     }
 
     #[test]

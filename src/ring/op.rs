@@ -241,6 +241,12 @@ impl SendOp {
         self.headers.len()
     }
 
+    /// Bytes of memory that its contents take: those, and the list of its parts.
+    #[inline]
+    pub fn memory(&self) -> usize {
+        self.headers.len() + self.parts.len() * size_of::<Part>()
+    }
+
     /// Bytes not yet sent.
     pub fn remaining(&self) -> usize {
         self.total - self.gone

@@ -197,10 +197,11 @@ impl Session {
         Ok(Input { used, read_on: read_on && self.closing.is_none() })
     }
 
-    /// Bytes of memory beside slots that requests use: those that came before their turn, and pings and texts.
+    /// Bytes of memory beside slots that requests use: those that came before their turn, pings and texts, and what
+    /// commands have brought along that wait for others.
     #[inline]
     pub fn beside(&self) -> usize {
-        self.held.size() + self.rx.gathered.capacity() + self.text.size()
+        self.held.size() + self.rx.gathered.capacity() + self.text.size() + self.sets.memory()
     }
 
     /// What comes next is to be read although answers wait to be sent: some requests at least.

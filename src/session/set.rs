@@ -98,6 +98,11 @@ impl Dormant {
         self.failed.get_or_insert(sense);
     }
 
+    /// Bytes of memory that it takes.
+    fn memory(&self) -> usize {
+        self.data.capacity()
+    }
+
     fn take(&mut self, bytes: &[u8]) {
         let room = self.room as usize - self.data.len();
         self.data.extend_from_slice(&bytes[..bytes.len().min(room)]);
@@ -120,6 +125,8 @@ pub(super) struct Sets {
     sets: Vec<Set>,
     /// Bytes that dormant commands may bring along.
     room: u32,
+    /// Bytes of memory that what they have brought takes.
+    brought: usize,
     /// Commands begin one after the other, not one inside the other.
     advancing: bool,
 }
@@ -129,6 +136,18 @@ impl Sets {
     #[inline]
     pub(super) fn are_plain(&self) -> bool {
         self.sets.is_empty()
+    }
+
+    /// Bytes of memory that dormant commands use.
+    #[inline]
+    pub(super) fn memory(&self) -> usize {
+        self.brought
+    }
+
+    /// A command is dormant no more.
+    fn give_back(&mut self, dormant: &Dormant) {
+        self.room -= dormant.room;
+        self.brought -= dormant.memory();
     }
 
     fn of(&mut self, lu: LuId) -> &mut Set {
@@ -168,13 +187,13 @@ impl Sets {
 
     /// A command has left the task set.
     fn leave(&mut self, id: TaskId, task: &Task) {
+        if let Work::Dormant(dormant) = &task.work {
+            self.give_back(dormant);
+        }
         let Some(at) = self.sets.iter().position(|s| s.lu == task.lu) else { return };
         let set = &mut self.sets[at];
         match &task.work {
-            Work::Dormant(dormant) => {
-                self.room -= dormant.room;
-                set.dormant.retain(|waits| *waits != id);
-            }
+            Work::Dormant(_) => set.dormant.retain(|waits| *waits != id),
             _ => set.marked -= u32::from(task.attribute != Attribute::Simple),
         }
         if set.marked == 0 && set.dormant.is_empty() {
@@ -270,7 +289,9 @@ impl Session {
     /// A PDU of a dormant command is done with; `fin` is its F bit.
     pub(super) fn dormant_data_done<H: Host>(&mut self, h: &mut H, id: TaskId, fin: bool) {
         let Some(Task { work: Work::Dormant(dormant), .. }) = self.tasks.get_mut(id) else { return };
+        let before = dormant.memory();
         dormant.take(&mem::take(&mut self.rx.gathered));
+        self.sets.brought += dormant.memory() - before;
         dormant.complete |= fin;
         if fin {
             self.advance(h);
@@ -316,7 +337,7 @@ impl Session {
     fn wake<H: Host>(&mut self, h: &mut H, id: TaskId) {
         let Some(task) = self.tasks.get_mut(id) else { return };
         let Work::Dormant(dormant) = mem::replace(&mut task.work, Work::Fresh) else { return };
-        self.sets.room -= dormant.room;
+        self.sets.give_back(&dormant);
         let interrupted = (self.opened.take(), mem::take(&mut self.unproven), self.unasked);
         self.unasked = dormant.unasked;
         self.start_task(h, id);

@@ -8,7 +8,7 @@ use super::load::{Load, cdb10, lun};
 use super::rig::{Plan, Rig};
 use super::seeds;
 use crate::mem::PoolConfig;
-use crate::scsi::status;
+use crate::scsi::{LuState, ModePages, Settings, status};
 use crate::target::TpgParams;
 use crate::wire::codes::TmfFunction;
 
@@ -27,16 +27,25 @@ const STEP: usize = 32 << 10;
 const SOON: Duration = Duration::from_secs(15);
 
 fn scene(seed: u64) -> (Rig, Vec<Client>) {
+    scene_with(seed, LuState::default(), &Manner::default())
+}
+
+fn scene_with(seed: u64, state: LuState, manner: &Manner) -> (Rig, Vec<Client>) {
     let params = TpgParams { command_window: 64, nop_interval: Duration::ZERO, ..TpgParams::default() };
     let pool = PoolConfig { data: [16, 16, 16, 16], reserve: [2; 4] };
-    let plan = Plan { reactors: 1, pool, params, disks: vec![LONG * 2], ..Plan::default() };
+    let plan = Plan { reactors: 1, pool, params, disks: vec![LONG * 2; 2], state, ..Plan::default() };
     let mut rig = Rig::new(seed, &plan);
     rig.alive().for_each(|r| r.world.beside.limit(MOST));
-    let client = |n| rig.client("host", n as u8, Manner::default());
+    let client = |n| {
+        let manner = if n < GREEDY { manner.clone() } else { Manner::default() };
+        rig.client("host", n as u8, manner)
+    };
     let mut clients: Vec<Client> = (0..=GREEDY).map(client).collect();
     Load::new(1, LONG * 2).log_in(&mut rig, &mut clients);
     // The unit attention of a new session is the answer to its first command.
-    clients.iter_mut().for_each(|c| _ = c.command(lun(0), &[0; 6], Vec::new(), 0));
+    for disk in 0..2 {
+        clients.iter_mut().for_each(|c| _ = c.command(lun(disk), &[0; 6], Vec::new(), 0));
+    }
     rig.until(&mut clients, SOON, "everybody has said hello", |_, clients| {
         clients.iter().all(|c| c.outstanding() == 0)
     });
@@ -68,6 +77,10 @@ fn ended(rig: &mut Rig) -> u64 {
 
 /// The honest one writes, reads and manages tasks as if it were alone, and memory stays within its limit.
 fn honest_one_finishes(rig: &mut Rig, clients: &mut [Client]) {
+    honest_one_finishes_within(rig, clients, MOST, STEP);
+}
+
+fn honest_one_finishes_within(rig: &mut Rig, clients: &mut [Client], limit: usize, step: usize) {
     let (mut good, mut managed, mut most) = (0, 0, 0);
     rig.until(clients, SOON, "the honest one is done", |rig, clients| {
         most = most.max(used(rig));
@@ -90,7 +103,7 @@ fn honest_one_finishes(rig: &mut Rig, clients: &mut [Client]) {
         // Whoever is greedy has had the time for it.
         good >= 30 && managed >= 30 && ended(rig) > 0
     });
-    assert!(most > MOST / 2 && most <= MOST + STEP, "{most} bytes were used");
+    assert!(most > limit / 2 && most <= limit + step, "{most} bytes were used");
     assert!(clients[GREEDY].is_full());
 }
 
@@ -157,5 +170,50 @@ fn when_memory_is_short_requests_are_left_unread_sooner() {
         assert!(most > 16 << 10 && most <= 32 << 10, "{most} bytes");
         assert!(clients.iter().all(Client::is_full) && ended(&mut rig) == 0);
         rig.finish(&mut clients);
+    });
+}
+
+#[test]
+fn those_whose_commands_wait_for_others_hurt_only_themselves() {
+    seeds(4, |seed| {
+        let current = Settings { restricted_reordering: true, ..Settings::default() };
+        let state = LuState { mode: ModePages { current, saved: current }, ..LuState::default() };
+        let (mut rig, mut clients) = scene_with(seed, state, &Manner::default());
+        // One command at a time, and the first one of each never ends.
+        rig.below.hang(rig.disks[1], true);
+        for greedy in &mut clients[..GREEDY] {
+            for _ in 0..50 {
+                greedy.command(lun(1), &cdb10(0x2a, 0, 0, 8), vec![7; 8 * BLOCK], 0);
+            }
+        }
+        honest_one_finishes(&mut rig, &mut clients);
+        let left = clients[..GREEDY].iter().filter(|c| c.is_full()).count();
+        assert!((1..GREEDY).contains(&left), "{left} are left");
+        // Those that are left go on, and their data is given back.
+        rig.below.hang(rig.disks[1], false);
+        rig.until(&mut clients, SOON, "their commands end", |_, c| c.iter().all(|c| c.outstanding() == 0));
+        rig.pass(&mut clients, Duration::from_millis(10));
+        let held = used(&mut rig);
+        assert!(held < 8 * BLOCK, "{held} bytes");
+        rig.finish(&mut clients);
+        assert_eq!(used(&mut rig), 0);
+    });
+}
+
+#[test]
+fn those_that_have_long_answers_cut_small_and_never_read_hurt_only_themselves() {
+    seeds(4, |seed| {
+        let manner = Manner { segment: 512, ..Manner::default() };
+        let (mut rig, mut clients) = scene_with(seed, LuState::default(), &manner);
+        let limit = MOST / 2;
+        rig.alive().for_each(|r| r.world.beside.limit(limit));
+        for greedy in &mut clients[..GREEDY] {
+            greedy.deaf = true;
+            greedy.command(lun(0), &cdb10(0x28, 0, 0, LONG), Vec::new(), LONG as u32 * BLOCK as u32);
+        }
+        // A segment is as many parts as headers.
+        honest_one_finishes_within(&mut rig, &mut clients, limit, 2 * STEP);
+        rig.finish(&mut clients);
+        assert_eq!(used(&mut rig), 0);
     });
 }
