@@ -11,7 +11,6 @@
 //! directory that does. The same goes for the abort of a command that asked for a change: a change that anybody has
 //! been told of always comes to hold everywhere, and one that nobody has been told of never does.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
@@ -104,7 +103,8 @@ impl<D: Driver> World<D> {
     }
 
     /// The owner: a request is not wanted any more. Either it has no effect, or its effect holds on every reactor
-    /// before this is answered.
+    /// before this is answered. Where a change ends tasks, a reactor recalls what these have asked for before it
+    /// acknowledges that change, so that nothing of it happens afterwards; what is asked later is no concern of it.
     pub(super) fn take_recall(&mut self, lu: LuId, from: CoreId, gate: GateId) {
         let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
         if let Some(at) = unit.flushing.iter().position(|(_, a)| a.is(from, gate)) {
@@ -270,7 +270,6 @@ impl<D: Driver> World<D> {
             self.submit(Client::Owner { serial }, lu, DiskOp::Flush);
         } else {
             self.mail.post(ask.from, Letter::Answer { gate: ask.gate, result });
-            self.refuse_aborted(lu, ask.op == SharedOp::Reset, &pending.effects);
         }
         self.begin_erasure(lu);
         self.begin_changes(lu);
@@ -282,20 +281,5 @@ impl<D: Driver> World<D> {
         let Some(at) = unit.flushing.iter().position(|(s, _)| *s == serial) else { return };
         let (_, ask) = unit.flushing.swap_remove(at);
         self.mail.post(ask.from, Letter::Answer { gate: ask.gate, result });
-    }
-
-    /// Requests of tasks that a change has aborted must not happen any more. They are all here: a reactor sends
-    /// its acknowledgement after them. A younger one of the same nexus may be tried again.
-    fn refuse_aborted(&mut self, lu: LuId, reset: bool, effects: &Effects) {
-        let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
-        let of_task = |a: &Ask| a.is_of_task() && !matches!(a.op, SharedOp::Erased { .. });
-        let aborted = |a: &Ask| of_task(a) && (reset || effects.abort.contains(&a.nexus));
-        let (refused, stay): (VecDeque<Ask>, _) =
-            std::mem::take(&mut unit.asks).into_iter().partition(aborted);
-        unit.asks = stay;
-        let flushing: Vec<_> = unit.flushing.extract_if(.., |(_, a)| aborted(a)).collect();
-        refused.iter().for_each(|ask| self.refuse(ask, RECALLED));
-        flushing.iter().for_each(|(serial, ask)| self.forget_flush(lu, *serial, ask));
-        self.recall_saving(lu, aborted);
     }
 }

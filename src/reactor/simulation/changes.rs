@@ -10,6 +10,7 @@ use super::reservations::{ready, run};
 use super::rig::{Plan, Rig};
 use super::seeds;
 use crate::scsi::status;
+use crate::wire::codes::TmfFunction;
 
 /// MODE SELECT(6) of the caching page with WCE zero.
 pub(super) fn write_through(c: &mut Client) -> u32 {
@@ -86,3 +87,41 @@ fn without_a_write_cache_everything_that_was_answered_stays() {
 fn what_was_answered_before_the_unit_stopped_stays() {
     seeds(40, |seed| change_and_cut(seed, stop, false));
 }
+
+/// One client resets over and over; another asks for one change after the other, some of which are aborted so.
+#[test]
+fn what_is_asked_behind_a_reset_is_not_refused() {
+    let good = std::cell::Cell::new(0);
+    seeds(24, |seed| {
+        let reactors = 2 + seed as usize % 3;
+        let plan = Plan { reactors, disks: vec![24], mail: 0..20_000_000, ..Plan::default() };
+        let mut rig = Rig::new(seed, &plan);
+        let mut clients = some_clients(&rig, 3);
+        Load::new(1, 24).log_in(&mut rig, &mut clients);
+        let mut reset = clients[0].manage(TmfFunction::LOGICAL_UNIT_RESET, lun(0), u32::MAX);
+        let mut left = 20;
+        rig.until(&mut clients, Duration::from_secs(60), "some resets", |rig, clients| {
+            let answered = |e: &Event| matches!(e, Event::Managed { itt, .. } if *itt == reset);
+            if clients[0].events.iter().any(answered) {
+                left -= 1;
+                clients[0].events.clear();
+                reset = clients[0].manage(TmfFunction::LOGICAL_UNIT_RESET, lun(0), u32::MAX);
+            }
+            for who in 1..3 {
+                while let Some(Event::Answer { status: code, .. }) = clients[who].events.pop_front() {
+                    assert_ne!(code, status::BUSY, "client {who}");
+                    good.set(good.get() + u64::from(code == status::GOOD));
+                }
+                if rig.chance(4) == 0 && clients[who].credit() > 0 && clients[who].outstanding() < 4 {
+                    clients[who].command(lun(0), &SET_CLOCK, vec![0; 12], 0);
+                }
+            }
+            left == 0
+        });
+        rig.finish(&mut clients);
+    });
+    assert!(good.get() > 50, "only {} have come through", good.get());
+}
+
+/// SET TIMESTAMP.
+const SET_CLOCK: [u8; 12] = [0xa4, 0x0f, 0, 0, 0, 0, 0, 0, 0, 12, 0, 0];
