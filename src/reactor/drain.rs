@@ -11,7 +11,7 @@ use crate::scsi::Failure;
 /// How long a change waits for writes of those from whom it takes rights, nanoseconds. A disk that works is done with
 /// any write by then; the ranges of one that hangs are fenced instead, so that nobody sees the difference, and the
 /// change is answered well within the 30 s that initiators give a command.
-const MOST_NS: u64 = 5_000_000_000;
+pub(super) const MOST_NS: u64 = 5_000_000_000;
 
 /// Why requests are waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

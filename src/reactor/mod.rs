@@ -221,6 +221,7 @@ impl<D: Driver> Reactor<D> {
         } else if self.conns.len() > 0
             || self.draining.is_some()
             || !self.world.drains.is_empty()
+            || !self.world.impatient.is_empty()
             || !self.world.erasing.is_empty()
             || self.listeners.iter().any(|l| l.armed.is_none())
         {
@@ -457,6 +458,7 @@ impl<D: Driver> Reactor<D> {
             self.read_at_last(id, now);
         }
         self.world.expire_drains();
+        self.world.expire_flushes();
         self.arm_listeners();
         self.settle();
     }

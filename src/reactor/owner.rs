@@ -7,15 +7,17 @@
 //!
 //! The state comes first and the flush last: what is written after the state holds is durable by itself, and what was
 //! before is made so. A flush holds up only the answer, not the next change. Resets and lost nexuses go before commands,
-//! and nothing holds them up for long: neither a disk that hangs, whose ranges are fenced instead, nor a state
-//! directory that does. The same goes for the abort of a command that asked for a change: a change that anybody has
-//! been told of always comes to hold everywhere, and one that nobody has been told of never does.
+//! and nothing holds them up for long: neither a disk that hangs, whose ranges are fenced instead and whose flush goes
+//! on without them, nor a state directory that does. The same goes for the abort of a command that asked for a change:
+//! a change that anybody has been told of always comes to hold everywhere, and one that nobody has been told of never
+//! does.
 
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
 use super::disk::Client;
+use super::drain::MOST_NS;
 use super::gates::{GateId, Then};
 use super::mail::{Ask, Change, Letter};
 use super::unit::{Pending, Saving, owner_of};
@@ -266,6 +268,9 @@ impl<D: Driver> World<D> {
         if result.is_ok() && ask.waits_for_erasure() && !pending.recalled {
             unit.erasers.push(ask);
         } else if result.is_ok() && pending.effects.flush && !pending.recalled {
+            if !ask.is_of_task() {
+                self.impatient.push_back((self.driver.now() + MOST_NS, lu, serial));
+            }
             unit.flushing.push((serial, ask));
             self.submit(Client::Owner { serial }, lu, DiskOp::Flush);
         } else {
@@ -281,5 +286,14 @@ impl<D: Driver> World<D> {
         let Some(at) = unit.flushing.iter().position(|(s, _)| *s == serial) else { return };
         let (_, ask) = unit.flushing.swap_remove(at);
         self.mail.post(ask.from, Letter::Answer { gate: ask.gate, result });
+    }
+
+    /// Resets that have waited long enough for a flush are answered; it goes on without them.
+    pub(super) fn expire_flushes(&mut self) {
+        let now = self.driver.now();
+        while let Some(&(_, lu, serial)) = self.impatient.front().filter(|(deadline, ..)| *deadline <= now) {
+            self.impatient.pop_front();
+            self.flushed(lu, serial, Ok(()));
+        }
     }
 }

@@ -217,6 +217,7 @@ impl Seed {
             fence_serial: 0,
             unannounced: Vec::new(),
             drains: Vec::new(),
+            impatient: VecDeque::new(),
             enclosures: Vec::new(),
             erasing: Vec::new(),
             stopping: false,

@@ -54,6 +54,8 @@ pub(super) struct World<D> {
     pub(super) unannounced: Vec<Fence>,
     /// Requests with the disk that somebody waits for.
     pub(super) drains: Vec<Drain>,
+    /// Changes that wait for a flush, but not for ever: until when, and their numbers. Some may have ended.
+    pub(super) impatient: VecDeque<(u64, LuId, u32)>,
     /// Ranges that tasks of this reactor have to themselves or have asked for.
     pub(super) enclosures: Vec<Enclosure>,
     /// Operations on whole media of which this reactor is the owner.

@@ -314,14 +314,17 @@ impl LuState {
         Effects { attention_others, attention_all, flush, ..Effects::default() }
     }
 
-    /// Ends what a logical unit reset ends (SAM-6 section 6.3.3); persistent reservations stay.
+    /// Ends what a logical unit reset ends (SAM-6 section 6.3.3); persistent reservations stay. Where the saved mode
+    /// pages take the write cache away, what it holds must stay as after MODE SELECT.
     fn reset(&mut self, facts: &LuFacts, caller: &ItNexus) -> Effects {
         self.reservations.release_legacy();
+        let cached = self.mode.current.caches(facts);
         self.mode = ModePages::powered_on(self.mode.saved);
+        let flush = cached && !self.mode.current.caches(facts);
         self.drive.reset();
         // What is reached by the thresholds of before is not told again.
         self.space.compare(&self.mode.current, facts);
-        Effects::attention_all(Asc::DEVICE_RESET, caller)
+        Effects { flush, ..Effects::attention_all(Asc::DEVICE_RESET, caller) }
     }
 }
 
@@ -417,6 +420,18 @@ mod tests {
         assert_eq!(state, LuState::default());
         assert_eq!(effects.attention_others, Some(Asc::DEVICE_RESET));
         assert_eq!(effects.attentions, [(nexus(2), Asc::DEVICE_RESET)]);
+    }
+
+    #[test]
+    fn a_reset_that_takes_the_write_cache_away_flushes_it() {
+        let without = Settings { write_through: true, ..Settings::default() };
+        let (state, _) = apply(&LuState::default(), SharedOp::ModeSelect { to: without, save: true }, 1);
+        assert!(!apply(&state, SharedOp::Reset, 1).1.flush, "there was none");
+        let to = Settings::default();
+        let (state, _) = apply(&state, SharedOp::ModeSelect { to, save: false }, 1);
+        let (state, effects) = apply(&state, SharedOp::Reset, 1);
+        assert!(effects.flush && !state.mode.current.caches(&facts()));
+        assert!(!apply(&LuState::default(), SharedOp::Reset, 1).1.flush, "there still is one");
     }
 
     #[test]

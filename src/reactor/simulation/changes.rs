@@ -9,8 +9,8 @@ use super::load::{Load, lun};
 use super::reservations::{ready, run};
 use super::rig::{Plan, Rig};
 use super::seeds;
-use crate::scsi::status;
-use crate::wire::codes::TmfFunction;
+use crate::scsi::{LuState, ModePages, Settings, status};
+use crate::wire::codes::{TmfFunction, TmfResponse};
 
 /// MODE SELECT(6) of the caching page with WCE zero.
 pub(super) fn write_through(c: &mut Client) -> u32 {
@@ -86,6 +86,45 @@ fn without_a_write_cache_everything_that_was_answered_stays() {
 #[test]
 fn what_was_answered_before_the_unit_stopped_stays() {
     seeds(40, |seed| change_and_cut(seed, stop, false));
+}
+
+/// Without a write cache, as far as it was saved; for now there is one.
+pub(super) fn saved_without_cache() -> LuState {
+    let saved = Settings { write_through: true, ..Settings::default() };
+    LuState { mode: ModePages { saved, ..ModePages::default() }, ..LuState::default() }
+}
+
+#[test]
+fn what_was_answered_before_a_reset_took_the_write_cache_away_stays() {
+    seeds(40, |seed| {
+        let state = saved_without_cache();
+        let plan = Plan { reactors: 1 + seed as usize % 4, disks: vec![24], state, ..Plan::default() };
+        let mut rig = Rig::new(seed, &plan);
+        let mut load = Load::new(1, 24);
+        load.longest = 6;
+        let mut clients = some_clients(&rig, 5);
+        load.log_in(&mut rig, &mut clients);
+        load.run(&mut rig, &mut clients, 30 + seed * 7 % 60);
+        let reset = clients[0].manage(TmfFunction::LOGICAL_UNIT_RESET, lun(0), u32::MAX);
+        let complete = Event::Managed { itt: reset, response: TmfResponse::COMPLETE };
+        let (mut done, mut rounds) = (false, rig.chance(4));
+        rig.until(&mut clients, Duration::from_secs(60), "the reset and what follows", |rig, clients| {
+            for who in 0..clients.len() {
+                done |= load.hear(who, &mut clients[who]).contains(&complete);
+                if seed % 2 == 0 && rig.chance(3) == 0 && clients[who].outstanding() < 16 {
+                    load.send(rig, clients, who);
+                }
+            }
+            if done {
+                let writes = load.histories[0].answered();
+                writes.into_iter().for_each(|id| load.histories[0].durable(id));
+            }
+            rounds -= u64::from(done && rounds > 0);
+            done && rounds == 0
+        });
+        rig.power_cut();
+        load.histories[0].check_survived(&rig.below.disk_content(rig.disks[0]));
+    });
 }
 
 /// One client resets over and over; another asks for one change after the other, some of which are aborted so.

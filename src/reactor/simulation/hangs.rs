@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::changes::write_through;
+use super::changes::{saved_without_cache, write_through};
 use super::client::{Client, Event, Manner};
 use super::load::{Load, lun};
 use super::reservations::{ready, release_6, reserve_6, reserve_for_good, reserve_out, run, status_of};
@@ -113,6 +113,16 @@ fn a_reset_is_answered_although_the_disk_hangs() {
             scene.is_managed(3, function, u32::MAX);
             scene.stays_fenced();
         }
+    });
+}
+
+#[test]
+fn a_reset_that_takes_the_write_cache_away_is_answered_although_the_disk_hangs() {
+    seeds(8, |seed| {
+        let state = saved_without_cache();
+        let mut scene = Scene::on(seed, Plan { reactors: 1 + seed as usize % 4, state, ..Plan::default() });
+        scene.is_managed(3, TmfFunction::LOGICAL_UNIT_RESET, u32::MAX);
+        scene.stays_fenced();
     });
 }
 
