@@ -89,16 +89,16 @@ impl Row {
     /// Whether the logical unit has the command.
     #[inline]
     pub(super) fn on(&self, facts: &LuFacts) -> bool {
-        let of_disks = Traits::DISK.union(Traits::WRITES);
-        (facts.device == DeviceType::Disk || !self.traits.intersects(of_disks))
-            && (!self.traits.intersects(CONDITIONS) || self.meets(facts))
+        let usual = !self.traits.intersects(CONDITIONS) && facts.device == DeviceType::Disk;
+        usual || self.meets(facts)
     }
 
     /// Out of line: the commands of every I/O have no conditions.
     #[cold]
     fn meets(&self, facts: &LuFacts) -> bool {
-        let has = |needed, there| !self.traits.contains(needed) || there;
-        has(Traits::THIN, facts.thin.is_some())
+        let has = |needed, there| !self.traits.intersects(needed) || there;
+        has(Traits::DISK.union(Traits::WRITES), facts.device == DeviceType::Disk)
+            && has(Traits::THIN, facts.thin.is_some())
             && has(Traits::REMOVABLE, facts.removable)
             && has(Traits::ATOMIC, facts.atomic.is_some())
             && has(Traits::SAVES, facts.saves)
