@@ -52,6 +52,8 @@ impl Session {
         let function = TmfFunction(pdu.flags & flags::FUNCTION_MASK);
         let end = Sn(pdu.cmd_sn.get());
         self.abort_held_where(end, |lu| scope.covers(lu));
+        // Those that others have ended meanwhile are answered for too, by what waits for their fences as well.
+        self.forget_aborted_where(|lu| scope.covers(lu));
         if [TmfFunction::TARGET_WARM_RESET, TmfFunction::TARGET_COLD_RESET].contains(&function) {
             self.plug(end);
         }

@@ -39,6 +39,22 @@ impl Residual {
 }
 
 impl Task {
+    /// Its response, but for the status.
+    pub(super) fn response(&self) -> ScsiResponse {
+        let residual = self.residual();
+        let mut pdu = ScsiResponse { itt: U32::new(self.itt), ..ScsiResponse::default() };
+        pdu.response = ServiceResponse::COMPLETED.0;
+        pdu.flags |= residual.flags;
+        pdu.residual_count = U32::new(residual.count);
+        // A read may fail after part of it has left (RFC 7143 section 11.4.8).
+        pdu.exp_data_sn = U32::new(match &self.work {
+            Work::Reading(reading) => reading.pdus(),
+            Work::Passing(passing) => passing.pdus,
+            _ => 0,
+        });
+        pdu
+    }
+
     pub(super) fn residual(&self) -> Residual {
         let expects = self.reads || (self.writes && !matches!(self.work, Work::Reading(_)));
         let expected = if expects { self.edtl } else { 0 };
@@ -129,13 +145,14 @@ impl Session {
         }
         match failure {
             Failure::Check(sense) => {
-                let Some(lu) = self.tasks.get(id).map(|task| task.lu) else { return };
                 self.count_failure(h, id, sense);
+                if self.ends_others(h, id) {
+                    return self.fail_behind_fences(h, id, *failure);
+                }
                 let descriptor = self.descriptor_sense(h, id);
                 let mut bytes = [0; MAX_SENSE];
                 let len = sense.encode(descriptor, &mut bytes);
                 self.answer_status(h, id, status::CHECK_CONDITION, 0, &bytes[..len]);
-                self.end_with_error(h, lu);
             }
             Failure::Status(status) => self.answer_status(h, id, *status, self.qualifier(*status), &[]),
         }
@@ -169,19 +186,9 @@ impl Session {
         sense: &[u8],
     ) {
         let Some(task) = self.tasks.get(id) else { return };
-        let residual = task.residual();
-        let mut pdu = ScsiResponse { itt: U32::new(task.itt), ..ScsiResponse::default() };
-        pdu.response = ServiceResponse::COMPLETED.0;
+        let mut pdu = task.response();
         pdu.status = status;
         pdu.status_qualifier = U16::new(qualifier);
-        pdu.flags |= residual.flags;
-        pdu.residual_count = U32::new(residual.count);
-        // A read may fail after part of it has left (RFC 7143 section 11.4.8).
-        pdu.exp_data_sn = U32::new(match &task.work {
-            Work::Reading(reading) => reading.pdus(),
-            Work::Passing(passing) => passing.pdus,
-            _ => 0,
-        });
         self.put_response(h, pdu, sense, true);
         self.close_task(h, id);
     }

@@ -323,14 +323,20 @@ impl Session {
         self.sets.advancing = false;
     }
 
-    /// A command was terminated with CHECK CONDITION: the others of its task set are aborted if the Control mode page
-    /// says so (QERR, SPC-5 section 7.5.13). They are all of this very nexus, which knows, so nobody is told.
-    pub(super) fn end_with_error<H: Host>(&mut self, h: &mut H, lu: LuId) {
-        let aborts = h.lu(lu).is_some_and(|lu| lu.state.mode.current.abort_on_error);
-        if aborts && self.tasks.iter().any(|(_, t)| t.is_in_set(lu)) {
-            self.abort_where(h, |l| l == lu);
-            self.tell_window(h);
+    /// A command is to be terminated with CHECK CONDITION: the others of its task set are aborted if the Control mode page
+    /// says so (QERR, SPC-5 section 7.5.13). They are all of this very nexus, which knows by that answer, so nobody is
+    /// told otherwise. Whether there were any.
+    pub(super) fn ends_others<H: Host>(&mut self, h: &mut H, id: TaskId) -> bool {
+        let Some(lu) = self.tasks.get(id).map(|task| task.lu) else { return false };
+        if !h.lu(lu).is_some_and(|lu| lu.state.mode.current.abort_on_error) {
+            return false;
         }
+        let is_other = |(other, task): &(TaskId, &Task)| *other != id && task.is_in_set(lu);
+        let others: Vec<TaskId> = self.tasks.iter().filter(is_other).map(|(other, _)| other).collect();
+        // One that has failed itself has ended others, whose fences this answer must wait for too.
+        let ended: Vec<TaskId> = others.iter().copied().filter(|other| !self.has_failed(*other)).collect();
+        self.abort_tasks(h, &ended);
+        !others.is_empty()
     }
 
     /// A dormant command begins, in the middle of whatever else is going on.

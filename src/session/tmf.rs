@@ -36,6 +36,12 @@ pub(super) enum Answer {
     Logout {
         itt: u32,
     },
+    /// A command failed, and that has ended others: it is answered with that, the PDU complete but for the status.
+    Failed {
+        id: TaskId,
+        pdu: ScsiResponse,
+        failure: Failure,
+    },
     /// COPY OPERATION ABORT: the command whose copy was ended, and the command that ended it.
     CopyAborted {
         copy: TaskId,
@@ -161,7 +167,15 @@ impl Session {
             {
                 self.answer_tmf(h, itt, TmfResponse::COMPLETE, After::Keep);
             }
-            None => self.answer_tmf(h, itt, TmfResponse::TASK_DOES_NOT_EXIST, After::Keep),
+            // What has ended it may still be about to fence what the disk has of it: as if it were there.
+            None if self.forget_aborted(pdu.ref_task_tag.get()) => {
+                self.manage_then(h, Manage::Fence, Answer::complete(itt));
+            }
+            None => {
+                let response = TmfResponse::TASK_DOES_NOT_EXIST;
+                let answer = Answer::Tmf { itt, response, then_close: false, resets: false };
+                self.manage_then(h, Manage::Fence, answer);
+            }
         }
     }
 
@@ -240,24 +254,59 @@ impl Session {
         ending
     }
 
+    /// A command has failed, and that has ended others: its answer leaves when these are fenced. Until then it does nothing
+    /// more, but it keeps its place in its task set.
+    pub(super) fn fail_behind_fences<H: Host>(&mut self, h: &mut H, id: TaskId, failure: Failure) {
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        let pdu = task.response();
+        let slots = std::mem::replace(&mut task.work, Work::Fresh).slots();
+        let receiving = self.rx.orphan(id);
+        slots.into_iter().filter(|buf| Some(*buf) != receiving).for_each(|buf| h.free(buf));
+        self.manage_then(h, Manage::Fence, Answer::Failed { id, pdu, failure });
+    }
+
+    /// Whether it is about to be answered so.
+    pub(super) fn has_failed(&self, task: TaskId) -> bool {
+        self.managing.waiting.iter().any(|(_, a)| matches!(a, Answer::Failed { id, .. } if *id == task))
+    }
+
+    /// Those fences stand. It may have been aborted meanwhile.
+    fn tell_failed<H: Host>(&mut self, h: &mut H, id: TaskId, pdu: ScsiResponse, failure: Failure) {
+        if let Some(lu) = self.tasks.get(id).map(|task| task.lu) {
+            self.put_failure(h, pdu, lu, failure, true);
+            self.close_task(h, id);
+        }
+    }
+
     /// The fences of one [`Session::abort_for_another`] stand: its tasks are answered.
     pub fn tell_aborted<H: Host>(&mut self, h: &mut H, ending: Ending) {
         let (told, wait): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.managing.aborted).into_iter().partition(|ended| ended.by == ending);
         self.managing.aborted = wait;
         for Ended { itt, lu, failure, .. } in told {
-            let mut pdu = ScsiResponse { itt: U32::new(itt), ..ScsiResponse::default() };
-            let mut sense = [0; MAX_SENSE];
-            let (status, len) = match failure {
-                Failure::Status(status) => (status, 0),
-                Failure::Check(check) => {
-                    let descriptor = h.lu(lu).is_some_and(|lu| lu.state.descriptor_sense());
-                    (status::CHECK_CONDITION, check.encode(descriptor, &mut sense))
-                }
-            };
-            pdu.status = status;
-            self.put_response(h, pdu, &sense[..len], false);
+            let pdu = ScsiResponse { itt: U32::new(itt), ..ScsiResponse::default() };
+            self.put_failure(h, pdu, lu, failure, false);
         }
+    }
+
+    fn put_failure<H: Host>(
+        &mut self,
+        h: &mut H,
+        mut pdu: ScsiResponse,
+        lu: LuId,
+        failure: Failure,
+        frees_one: bool,
+    ) {
+        let mut sense = [0; MAX_SENSE];
+        let (status, len) = match failure {
+            Failure::Status(status) => (status, 0),
+            Failure::Check(check) => {
+                let descriptor = h.lu(lu).is_some_and(|lu| lu.state.descriptor_sense());
+                (status::CHECK_CONDITION, check.encode(descriptor, &mut sense))
+            }
+        };
+        pdu.status = status;
+        self.put_response(h, pdu, &sense[..len], frees_one);
     }
 
     /// Takes back what [`Session::tell_aborted`] would say of one task. Whether there was anything.
@@ -265,6 +314,11 @@ impl Session {
         let before = self.managing.aborted.len();
         self.managing.aborted.retain(|ended| ended.itt != itt);
         self.managing.aborted.len() < before
+    }
+
+    /// As before, of all tasks of the logical units that `which` names.
+    pub(super) fn forget_aborted_where(&mut self, which: impl Fn(LuId) -> bool) {
+        self.managing.aborted.retain(|ended| !which(ended.lu));
     }
 
     /// Aborts all tasks of the logical units that `which` names, without an answer.
@@ -287,7 +341,9 @@ impl Session {
 
     /// Whether no more functions may wait.
     pub(super) fn is_managing_most(&self) -> bool {
-        self.managing.waiting.len() + self.managing.pending.len() >= MAX_MANAGING
+        let functions =
+            self.managing.waiting.iter().filter(|(_, a)| !matches!(a, Answer::Failed { .. })).count();
+        functions + self.managing.pending.len() >= MAX_MANAGING
     }
 
     /// Whether a reset by this very session is under way: its response tells what an Async Message tells others.
@@ -310,6 +366,7 @@ impl Session {
                 let after = if then_close { After::Close } else { After::Keep };
                 self.answer_tmf(h, itt, response, after);
             }
+            Answer::Failed { id, pdu, failure } => self.tell_failed(h, id, pdu, failure),
             Answer::CopyAborted { copy, by } => self.copy_aborted(h, copy, by),
             Answer::Logout { itt } => self.answer_logout(h, itt, LogoutResponseCode::SUCCESS, After::Close),
         }

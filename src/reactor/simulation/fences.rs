@@ -11,10 +11,11 @@ use super::super::conn::Phase;
 use super::client::{Client, Event, Manner};
 use super::data::some_clients;
 use super::history::{Fate, WriteId};
-use super::load::{Did, Load, lun};
+use super::load::{Did, Load, cdb10, lun};
 use super::rig::{Plan, Rig, TARGET};
 use super::seeds;
 use crate::ring::sim::Faults;
+use crate::scsi::{LuState, ModePages, Settings, status};
 use crate::wire::codes::{TmfFunction, TmfResponse};
 
 type Ghosts = Vec<(usize, WriteId)>;
@@ -318,7 +319,11 @@ fn ghosts_never_overwrite_newer_data_although_mail_is_slow() {
 
 /// Three initiators on three cores, and a write of the first that the disk will take seconds for. Mail is quick.
 fn ghost_scene(seed: u64) -> (Rig, Vec<Client>, Load, u32) {
-    let plan = Plan { disks: vec![2], faults: Faults::none(), mail: 0..1000, ..Plan::default() };
+    ghost_scene_in(seed, LuState::default())
+}
+
+fn ghost_scene_in(seed: u64, state: LuState) -> (Rig, Vec<Client>, Load, u32) {
+    let plan = Plan { disks: vec![2], faults: Faults::none(), mail: 0..1000, state, ..Plan::default() };
     let mut rig = Rig::new(seed, &plan);
     let mut load = Load::new(1, 2);
     load.longest = 2;
@@ -392,5 +397,73 @@ fn a_login_waits_for_the_session_that_the_one_it_replaces_has_replaced() {
         load.bury(ghosts);
         clients[0].events.clear();
         newer_data_stands(rig, clients, load, zombies);
+    });
+}
+
+/// Mail is slow; what the first client is told next that `is_it` knows, and whether the write that it has lost is fenced
+/// on every reactor when it is.
+fn told_when_fenced(rig: &mut Rig, clients: &mut [Client], is_it: impl Fn(&Event) -> bool) -> (Event, bool) {
+    let mut told = None;
+    rig.until(clients, Duration::from_secs(5), "the first client is told", |_, clients| {
+        while let Some(event) = clients[0].events.pop_front() {
+            told = told.take().or_else(|| Some(event).filter(&is_it));
+        }
+        told.is_some()
+    });
+    let fenced = rig.alive().all(|r| !r.world.units[0].fences.is_empty());
+    (told.unwrap(), fenced)
+}
+
+#[test]
+fn the_abort_of_a_task_that_another_ended_waits_for_its_fences() {
+    let early = Cell::new(0);
+    seeds(12, |seed| {
+        let silent = seed % 2 == 0;
+        let current = Settings { silent_aborts: silent, ..Settings::default() };
+        let state = LuState { mode: ModePages { current, saved: current }, ..LuState::default() };
+        let (mut rig, mut clients, mut load, task) = ghost_scene_in(seed, state);
+        let ghost = load.lose_one(0, task);
+        rig.post.delay = 500_000_000..500_000_001;
+        clients[1].manage(TmfFunction::LOGICAL_UNIT_RESET, lun(0), u32::MAX);
+        rig.until(&mut clients, Duration::from_secs(3), "the reset comes to it", |rig, _| {
+            rig.alive().any(|r| !r.world.units[0].fences.is_empty())
+        });
+        rig.pass(&mut clients, Duration::from_micros(seed));
+        early.set(early.get() + u64::from(rig.alive().any(|r| r.world.units[0].fences.is_empty())));
+        clients[0].events.clear();
+        let abort = clients[0].manage(TmfFunction::ABORT_TASK, lun(0), task);
+        let (told, fenced) = told_when_fenced(&mut rig, &mut clients, |e| matches!(e, Event::Managed { .. }));
+        assert!(fenced, "{told:?} comes too early");
+        let response = if silent { TmfResponse::TASK_DOES_NOT_EXIST } else { TmfResponse::COMPLETE };
+        assert_eq!(told, Event::Managed { itt: abort, response });
+        load.bury(ghost.into_iter().collect());
+        rig.pass(&mut clients, Duration::from_millis(1200));
+        assert_eq!(clients[0].events, [], "nothing more is heard of a task that was aborted");
+        (0..2).for_each(|who| clients[who].events.clear());
+        clients[0].hang_up();
+        newer_data_stands(rig, clients, load, Vec::new());
+    });
+    assert!(early.get() > 6 || std::env::var_os("RINGTGT_SEED").is_some());
+}
+
+#[test]
+fn an_error_that_aborts_other_tasks_is_told_when_they_are_fenced() {
+    seeds(8, |seed| {
+        let current = Settings { abort_on_error: true, ..Settings::default() };
+        let state = LuState { mode: ModePages { current, saved: current }, ..LuState::default() };
+        let (mut rig, mut clients, mut load, task) = ghost_scene_in(seed, state);
+        let ghost = load.lose_one(0, task);
+        clients[0].forget(task);
+        rig.post.delay = 500_000_000..500_000_001;
+        // READ(10) beyond the end.
+        let wrong = clients[0].command(lun(0), &cdb10(0x28, 0, 2, 1), Vec::new(), 512);
+        let (told, fenced) = told_when_fenced(&mut rig, &mut clients, |e| matches!(e, Event::Answer { .. }));
+        let Event::Answer { itt, status: code, sense, .. } = told else { panic!("{told:?}") };
+        assert_eq!((itt, code), (wrong, status::CHECK_CONDITION));
+        assert_eq!((sense[2] & 15, sense[12]), (5, 0x21));
+        assert!(fenced, "it comes too early");
+        load.bury(ghost.into_iter().collect());
+        clients[0].hang_up();
+        newer_data_stands(rig, clients, load, Vec::new());
     });
 }
