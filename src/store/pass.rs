@@ -68,10 +68,10 @@ impl Errand {
 }
 
 impl PassMedium {
-    /// Runs a command: zero when there is a report, or a negative errno.
+    /// Runs a command: zero when there is a report, or when nobody wants one any more; or a negative errno.
     pub(super) fn run(&self, errand: &Errand, mut data: Option<Lent>) -> i32 {
         if errand.recalled.load(Ordering::Acquire) {
-            return -libc::ECANCELED;
+            return 0;
         }
         let data = match data.as_mut().map(Lent::bytes) {
             None => ScsiData::Nothing,
@@ -252,6 +252,46 @@ mod tests {
             let error = judge(&answer(0, gone, 0), 0, &[]).unwrap_err();
             assert_eq!(errno(&error), libc::ENODEV);
         }
+    }
+
+    /// A device that answers GOOD, and whose data-in is short.
+    #[derive(Debug)]
+    struct Ready;
+
+    impl Passage for Ready {
+        fn run(&self, _: &PassOrder, data: ScsiData<'_>) -> io::Result<PassReport> {
+            let ScsiData::In(bytes) = data else { return Err(io::ErrorKind::Interrupted.into()) };
+            assert!(bytes.iter().all(|byte| *byte == 0), "what the slot held belonged to somebody else");
+            bytes[0] = 1;
+            Ok(PassReport { moved: 1, ..PassReport::default() })
+        }
+    }
+
+    #[test]
+    fn what_was_recalled_is_not_sent_and_old_data_not_shown() {
+        let device = Device {
+            kind: crate::scsi::DeviceKind::Disk,
+            peripheral: 0,
+            long_inquiry: true,
+            names: true,
+            limits: true,
+        };
+        let medium = PassMedium { passage: Box::new(Ready), threads: None, device };
+        let region = crate::mem::Region::new(1, crate::mem::Pages::Transparent).unwrap();
+        let mut memory = crate::mem::Memory::new(region);
+        let place = crate::mem::Place::pool(4096, 512);
+        memory.get_mut(place).fill(7);
+        let order = PassOrder { cdb: ArrayVec::new(), reads: true, changes: false, seconds: 1 };
+        let recalled = Errand::new(order.clone(), true);
+        recalled.recall();
+        assert_eq!((medium.run(&recalled, Some(memory.lend(place))), recalled.report()), (0, None));
+        assert_eq!(memory.get(place), [7; 512]);
+        let sent = Errand::new(order.clone(), true);
+        assert_eq!(medium.run(&sent, Some(memory.lend(place))), 0);
+        assert_eq!(sent.report().map(|report| report.moved), Some(1));
+        assert_eq!(memory.get(place)[..3], [1, 0, 0]);
+        let out = Errand::new(order, false);
+        assert_eq!(medium.run(&out, Some(memory.lend(place))), -libc::ECANCELED);
     }
 
     #[test]
