@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::client::{Client, Event, Manner};
 use super::data::some_clients;
 use super::load::{Load, lun};
+use super::reservations::{ready, run};
 use super::rig::{Plan, Rig, TARGET};
 use super::seeds;
 use crate::initiator::cdb;
@@ -171,6 +172,8 @@ fn a_mistake_in_the_core_ends_one_connection_and_the_others_go_on() {
         load.log_in(&mut rig, &mut clients);
         load.run(&mut rig, &mut clients, 40);
         load.settle(&mut rig, &mut clients);
+        // Some may have had nothing to do with the first disk, and have yet to be told that it is new.
+        (0..4).for_each(|who| assert_eq!(run(&mut rig, &mut clients, who, ready), status::GOOD));
         let before = introductions(&mut rig, &mut clients, 1);
         assert!(before.iter().all(|answer| answer.len() >= 8), "{before:02x?}");
         // The others have something under way meanwhile.
