@@ -46,7 +46,8 @@ pub fn params(cdb: &[u8], cx: &mut Context<'_>, data: &[u8], out: &mut [u8]) -> 
     answered.unwrap_or_else(Outcome::Fail)
 }
 
-#[inline]
+/// Inlined where every command comes by, though it is also called from elsewhere.
+#[inline(always)]
 pub(super) fn begin(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
     let row = table::find(cdb, &lu.facts);
     if !cx.attentions.is_empty() {

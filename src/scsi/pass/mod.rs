@@ -157,6 +157,7 @@ const WHOLE_PAGE: u16 = 1024;
 const WHOLE_SHORT_PAGE: u16 = 255;
 
 /// Begins a command.
+#[cold]
 pub(super) fn start(cdb: &Cdb, lu: &Lu, device: Device, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
     let verdict = rules::find(device.kind, cdb);
     if matches!(verdict, Ok(Verdict::Own)) {
@@ -178,6 +179,7 @@ pub(super) fn start(cdb: &Cdb, lu: &Lu, device: Device, cx: &mut Context<'_>, ou
 }
 
 /// Goes on with a command whose data has come: the rules are applied again.
+#[cold]
 pub(super) fn go_on(
     cdb: &Cdb,
     lu: &Lu,
