@@ -93,8 +93,8 @@ impl<D: Driver> Reactor<D> {
 impl Conn {
     /// Whether the send under way has been too slow for a whole interval.
     fn sends_slowly(&mut self, now: u64) -> bool {
-        let Some(began) = self.tx.began() else { return false };
-        let sent = self.tx.sent;
+        let Some(began) = self.tx.began().filter(|_| self.sends_long(now)) else { return false };
+        let sent = self.tx.delivered;
         if self.send_judged != began {
             self.send_judged = began;
             self.send_pace.restart(now, sent);

@@ -465,6 +465,11 @@ impl<D: Driver> Reactor<D> {
 
     fn overdue(&mut self, id: ConnId, now: u64) -> Option<Why> {
         let conn = self.conns.get_mut(id)?;
+        if conn.sends_long(now)
+            && let Some(delivered) = self.world.driver.delivered(conn.fd)
+        {
+            conn.tx.look(delivered, now);
+        }
         if conn.is_stalled(now, STALL_NS) {
             self.world.counters.stalled += 1;
             return Some(Why::Stalled);

@@ -4,7 +4,7 @@ use super::conn::{Conn, Phase};
 use super::desk::desk;
 use super::tag::Tag;
 use super::tx::HOLD;
-use super::{Reactor, Why};
+use super::{Reactor, TICK_NS, Why};
 use crate::ids::ConnId;
 use crate::ring::{Done, Driver, Kind, Op, SendOp};
 use crate::session::host::After;
@@ -88,7 +88,6 @@ impl<D: Driver> Reactor<D> {
         let Kind::Send(mut op) = done.op.kind else { return };
         let retry = [-libc::EINTR, -libc::EAGAIN].contains(&done.result);
         let failed = done.result < 0 && !retry;
-        conn.tx.sent += u64::try_from(done.result).unwrap_or(0);
         if !failed && !conn.is_closing() && !op.advance(done.result.max(0) as usize) {
             if !retry {
                 conn.tx.progress = now;
@@ -168,6 +167,11 @@ impl Conn {
     fn holds_back(&self, now: u64, low: bool) -> bool {
         let (waiting, since) = self.tx.waiting();
         self.more && self.receiving && !low && waiting < HOLD && now.saturating_sub(since) < HOLD_NS
+    }
+
+    /// Whether a send is under way that did not end at once: whether it moves, its completion tells only at the end.
+    pub(super) fn sends_long(&self, now: u64) -> bool {
+        self.tx.began().is_some_and(|began| now.saturating_sub(began) >= TICK_NS)
     }
 
     /// Whether a send is under way that has made no progress for that long.

@@ -42,8 +42,8 @@ pub(super) struct Tx {
     pub(super) progress: u64,
     /// When it began.
     began: u64,
-    /// Bytes that the kernel has taken of all sends.
-    pub(super) sent: u64,
+    /// Bytes that have reached the peer, as of the last look at a send that takes long.
+    pub(super) delivered: u64,
 }
 
 impl Tx {
@@ -60,7 +60,7 @@ impl Tx {
             busy: false,
             progress: 0,
             began: 0,
-            sent: 0,
+            delivered: 0,
         }
     }
 
@@ -116,6 +116,13 @@ impl Tx {
     /// When the send under way began, if there is one.
     pub(super) fn began(&self) -> Option<u64> {
         self.busy.then_some(self.began)
+    }
+
+    /// A look at the send under way: so many bytes have reached the peer.
+    pub(super) fn look(&mut self, delivered: u64, now: u64) {
+        if delivered > self.delivered {
+            (self.delivered, self.progress) = (delivered, now);
+        }
     }
 
     /// PDUs that wait, and since when.

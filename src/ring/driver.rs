@@ -61,6 +61,10 @@ pub trait Driver {
     /// Ends both directions at once, so that all operations on the socket complete. Close it after they have.
     fn shutdown(&mut self, fd: RawFd);
 
+    /// Bytes of all sends on a connection that have reached the peer's side, if that can be known. A send completes
+    /// when all of it has gone; until then only this tells whether it moves.
+    fn delivered(&mut self, fd: RawFd) -> Option<u64>;
+
     /// Counters since the start.
     fn stats(&self) -> Stats;
 }

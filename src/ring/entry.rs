@@ -17,7 +17,7 @@ use crate::mem::{Place, Region, RegionId};
 pub(super) const PIECE_BITS: u32 = 30;
 /// Discard by command, `_IO(0x12, 0)`: the start travels in `addr`, the length in the first half of the command.
 const BLOCK_DISCARD: u32 = 0x1200;
-/// A send goes on until all is sent, and a vanished peer is an error instead of a signal.
+/// A send goes on until all is sent (see [`Driver::delivered`](super::Driver::delivered)), and a vanished peer is an error instead of a signal.
 const SEND_FLAGS: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 
 /// Where the regions are.

@@ -33,7 +33,7 @@ use super::{Bell, Caps, Done, Driver, Ends, File, Key, Kind, Op, Stats, Unusable
 use crate::mem::{Memory, Region, RegionId};
 
 /// Timers in flight at once, where a wait cannot take a deadline.
-const TIMERS: usize = 4;
+pub(super) const TIMERS: usize = 4;
 const FOREVER: u64 = u64::MAX;
 
 /// The queues' storage, dropped after the halves that borrow it.
@@ -411,6 +411,10 @@ impl Driver for Ring {
 
     fn shutdown(&mut self, fd: RawFd) {
         socket::shutdown(fd);
+    }
+
+    fn delivered(&mut self, fd: RawFd) -> Option<u64> {
+        socket::delivered(fd)
     }
 
     fn stats(&self) -> Stats {

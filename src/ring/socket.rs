@@ -5,10 +5,11 @@
 
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, RawFd};
 
 use super::Ends;
 use super::ring::with_stream;
+use crate::sys;
 
 /// Makes a socket blocking and prompt, and tells both ends. Operations must wait, not fail, and batching is done here.
 pub(super) fn adopt(fd: RawFd) -> io::Result<Ends> {
@@ -17,6 +18,18 @@ pub(super) fn adopt(fd: RawFd) -> io::Result<Ends> {
         stream.set_nonblocking(false)?;
         Ok(Ends { local: stream.local_addr()?, peer: stream.peer_addr()? })
     })
+}
+
+/// Where `tcpi_bytes_acked` is in the kernel's `struct tcp_info` (since 4.1), whose beginning never changes.
+const BYTES_ACKED: std::ops::Range<usize> = 120..128;
+
+/// Bytes that the peer has acknowledged since the connection began.
+pub(super) fn delivered(fd: RawFd) -> Option<u64> {
+    let mut info = [0; BYTES_ACKED.end];
+    let read =
+        with_stream(fd, |stream| sys::option(stream.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, &mut info));
+    let acked = read.ok().and_then(|len| info.get(..len)?.get(BYTES_ACKED)?.first_chunk().copied());
+    acked.map(u64::from_ne_bytes)
 }
 
 /// Ends both directions. An error means that the connection has ended already, which is as good.

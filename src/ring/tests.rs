@@ -63,6 +63,30 @@ impl Rig {
     }
 }
 
+#[test]
+fn what_has_reached_the_peer_is_known_before_a_send_ends() {
+    let mut rig = Rig::new(&RingConfig::default());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (near, _) = listener.accept().unwrap();
+    let before = rig.ring.delivered(near.as_raw_fd()).expect("the kernel tells");
+    // More than both sockets hold: it ends only when the peer reads.
+    let mut send = SendOp::new(near.as_raw_fd(), 1);
+    send.put(&vec![1; 64 << 20]);
+    rig.push(1, Kind::Send(send));
+    peer.set_nonblocking(true).unwrap();
+    let (mut bytes, mut read, end) = (vec![0; 1 << 20], 0, monotonic_ns() + 20_000 * MS);
+    while read < 8 << 20 {
+        assert!(monotonic_ns() < end, "it stands still at {read}");
+        rig.turn(Wait::Until(monotonic_ns() + MS));
+        read += peer.read(&mut bytes).unwrap_or(0);
+    }
+    let delivered = rig.ring.delivered(near.as_raw_fd()).expect("as before") - before;
+    assert!(rig.done.is_empty() && delivered > 1 << 20, "{delivered}");
+    drop(peer);
+    assert!(rig.next().result < 64 << 20);
+}
+
 fn recv(fd: i32, into: Option<Place>, staging: usize) -> Kind {
     let mut recv = RecvOp::new(fd, staging);
     recv.into = into;

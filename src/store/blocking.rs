@@ -35,7 +35,8 @@ pub struct BlockingPool {
 }
 
 impl BlockingJob {
-    /// `call` waits for the kernel; `reply` passes the result on and must not wait.
+    /// `call` waits for the kernel; `reply` passes the result on. It may wait while a mailbox is full, for whoever
+    /// empties that never waits for these threads.
     pub fn new(
         call: impl FnOnce() -> i32 + Send + 'static,
         reply: impl FnOnce(i32) + Send + 'static,

@@ -258,3 +258,23 @@ fn readers_at_the_least_rate_keep_their_sessions() {
         rig.finish(&mut clients);
     });
 }
+
+#[test]
+fn a_long_send_that_moves_is_not_given_up() {
+    seeds(2, |seed| {
+        let (mut rig, mut clients) = scene(seed, 64 << 10);
+        // The answers of fifteen long reads wait for the first, and leave together: at 128 KiB a second that takes as
+        // long as a send may take that does not move at all.
+        let reader = &mut clients[0];
+        reader.deaf = true;
+        (0..16).for_each(|_| read_long(reader));
+        rig.pass(&mut clients, Duration::from_secs(1));
+        let mut sip = sips(Duration::from_millis(250), 32 << 10);
+        rig.until(&mut clients, Duration::from_secs(120), "all is read", |rig, clients| {
+            sip(rig, &mut clients[..1]);
+            stalled(rig) > 0 || rig.alive().all(|r| r.world.pool.taken() == 0)
+        });
+        assert_eq!(stalled(&mut rig), 0);
+        rig.finish(&mut clients);
+    });
+}

@@ -41,6 +41,8 @@ struct Flight {
     sum: u64,
     /// A disk write's number, or a flush's mark.
     number: u64,
+    /// Bytes of a send that have gone: like the kernel's with MSG_WAITALL, it ends when all have.
+    gone: usize,
 }
 
 /// See the module page.
@@ -249,7 +251,8 @@ impl Driver for Sim {
         }
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
-        let flight = Flight { op, generation, state: State::New, cancelled: false, sum: 0, number: 0 };
+        let flight =
+            Flight { op, generation, state: State::New, cancelled: false, sum: 0, number: 0, gone: 0 };
         Ok(Key { index: self.flights.insert(flight) as u32, generation })
     }
 
@@ -296,6 +299,10 @@ impl Driver for Sim {
         if let Ok(stream) = self.world.inner().stream(fd) {
             stream.shut_down();
         }
+    }
+
+    fn delivered(&mut self, fd: RawFd) -> Option<u64> {
+        self.world.inner().stream(fd).ok().map(|stream| stream.delivered())
     }
 
     fn stats(&self) -> Stats {
@@ -411,7 +418,7 @@ fn perform(flight: &mut Flight, memory: &mut Memory, inner: &mut Inner) -> Optio
             _ => Err(errno(libc::EBADF)),
         },
         Kind::Recv(recv) => return receive(recv, memory, inner).transpose(),
-        Kind::Send(op) => return send(op, memory, inner).transpose(),
+        Kind::Send(op) => return send(op, &mut flight.gone, memory, inner).transpose(),
         Kind::Read { file, place, offset } => read(file.fd, *place, *offset, memory, inner),
         Kind::Write { file, place, offset, dsync, .. } => {
             write(file.fd, flight.number, u64::from(place.len), *offset, *dsync, inner)
@@ -440,9 +447,14 @@ fn receive(recv: &mut RecvOp, memory: &mut Memory, inner: &mut Inner) -> io::Res
     Ok(Some(n as i32))
 }
 
-fn send(send: &SendOp, memory: &Memory, inner: &mut Inner) -> io::Result<Option<i32>> {
-    let Some(room) = inner.stream(send.fd)?.room()? else { return Ok(None) };
-    let n = shorten(room.min(send.remaining()), |faults| faults.short_send, 1, inner);
+fn send(send: &SendOp, gone: &mut usize, memory: &Memory, inner: &mut Inner) -> io::Result<Option<i32>> {
+    let room = match inner.stream(send.fd).and_then(|stream| stream.room()) {
+        Ok(Some(room)) => room,
+        Ok(None) => return Ok(None),
+        // What has gone comes before what is wrong.
+        Err(_) if *gone > 0 => return Ok(Some(*gone as i32)),
+        Err(error) => return Err(error),
+    };
     let mut bytes = Vec::new();
     for part in send.unsent() {
         match part {
@@ -454,9 +466,12 @@ fn send(send: &SendOp, memory: &Memory, inner: &mut Inner) -> io::Result<Option<
             }
         }
     }
-    bytes.truncate(n);
-    inner.stream(send.fd)?.put(&bytes);
-    Ok(Some(bytes.len() as i32))
+    let may = room.min(bytes.len() - *gone);
+    let n = shorten(may, |faults| faults.short_send, 1, inner);
+    inner.stream(send.fd)?.put(&bytes[*gone..*gone + n]);
+    *gone += n;
+    let over = n < may || *gone == bytes.len();
+    Ok(over.then_some(*gone as i32))
 }
 
 /// Sometimes less, in whole units, but never nothing.

@@ -13,6 +13,8 @@ use crate::ring::Ends;
 struct Pipe {
     bytes: VecDeque<u8>,
     window: usize,
+    /// All bytes that were ever written.
+    written: u64,
     /// No more will be written.
     ended: bool,
     /// Nobody will read.
@@ -90,7 +92,14 @@ impl Stream {
 
     /// Writes bytes for which there is room.
     pub(super) fn put(&self, bytes: &[u8]) {
-        self.outgoing.borrow_mut().bytes.extend(bytes);
+        let mut pipe = self.outgoing.borrow_mut();
+        pipe.bytes.extend(bytes);
+        pipe.written += bytes.len() as u64;
+    }
+
+    /// Bytes that have reached the peer's side, read or not.
+    pub(super) fn delivered(&self) -> u64 {
+        self.outgoing.borrow().written
     }
 
     /// Ends both directions; what was sent before still arrives.
