@@ -28,7 +28,7 @@ use crate::store::{self, Backing, Medium, PATIENCE, StoreConfig};
 use crate::sys;
 use crate::target::{Catalog, TpgParams};
 
-/// Operations that a reactor may have in flight.
+/// Disk operations that a reactor may have in flight.
 const OPERATIONS: u32 = 4092;
 
 /// How long the last flush may take: longer than any cache of a disk that works.

@@ -200,9 +200,15 @@ impl<D: Driver> World<D> {
         match step {
             Step::Op(kind) => {
                 let op = Op { tag: Tag::Disk(id.index).pack(), kind };
+                if self.disks >= self.most_disks || !self.roomless.is_empty() {
+                    return self.roomless.push_back(id);
+                }
                 match self.driver.push(op) {
-                    Ok(_) => self.set_in_flight(id),
-                    // The ring is full: it goes on when something has completed.
+                    Ok(_) => {
+                        self.disks += 1;
+                        self.set_in_flight(id);
+                    }
+                    // The kernel takes nothing for the moment.
                     Err(_) => self.later.push_back((id, None)),
                 }
             }
@@ -236,13 +242,29 @@ impl<D: Driver> World<D> {
             match self.later.pop_front() {
                 Some((id, Some(result))) => self.stepped(id, result),
                 Some((id, None)) => self.perform(id),
-                None => return,
+                None => break,
             }
         }
+        if !self.roomless.is_empty() {
+            self.use_room();
+        }
+    }
+
+    /// Disk operations have ended: others take their entries.
+    fn use_room(&mut self) {
+        let mut waiting = std::mem::take(&mut self.roomless);
+        while self.disks < self.most_disks
+            && let Some(id) = waiting.pop_front()
+        {
+            self.perform(id);
+        }
+        waiting.append(&mut self.roomless);
+        self.roomless = waiting;
     }
 
     /// The completion of an operation of the ring.
     pub(super) fn disk_completed(&mut self, index: u32, result: i32) {
+        self.disks -= 1;
         let Some(serial) = self.jobs.get(index as usize).map(|j| j.serial) else { return };
         self.stepped(JobId { index, serial }, result);
     }

@@ -226,6 +226,10 @@ impl<D: Driver> Reactor<D> {
                 recv.filled = early.len();
             }
         }
+        // Letters cross: more may have come meanwhile than the ring has room for.
+        if self.conns.len() > self.max_connections + self.listeners.len() {
+            return self.refuse_login(id, &response.into_refusal(LoginStatus::OUT_OF_RESOURCES));
+        }
         self.finish_login(id, response, established);
     }
 

@@ -34,6 +34,9 @@ use crate::target::Catalog;
 /// The region of zeroes that all reactors share; ramdisks follow.
 const ZEROES: RegionId = RegionId(1);
 
+/// Entries of the in-flight table that a connection may need at once: a receive and a send.
+const ENTRIES_EACH: usize = 2;
+
 /// How long a change of a logical unit may take: longer than what is under way is waited for, and its state saved.
 const ORDER_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -49,7 +52,7 @@ pub struct Limits {
     pub connections: u32,
     /// Connections whose login is not complete; beyond it the oldest is closed.
     pub pending_logins: u32,
-    /// Operations in flight at a time.
+    /// Disk operations in flight at a time.
     pub operations: u32,
     /// The longest poll before sleeping, nanoseconds; zero never polls.
     pub poll_ns: u64,
@@ -90,6 +93,33 @@ impl std::fmt::Debug for Setup {
             .field("cores", &self.cores)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
+    }
+}
+
+impl Limits {
+    /// Entries of the in-flight table:
+    ///
+    /// | consumer | entries |
+    /// |---|---|
+    /// | receives | 1 for each connection |
+    /// | sends | 1 for each connection |
+    /// | listeners | 1 each to accept; 2 for the connection that each may let in together with the last one |
+    /// | disks | [`Limits::operations`] |
+    ///
+    /// A connection that has ended needs none of its own any more, which leaves room for its close. Disks wait for
+    /// disks: they never take what receives and sends need.
+    fn entries(&self, listeners: usize) -> usize {
+        ENTRIES_EACH * self.connections as usize + self.entries_beside(listeners)
+    }
+
+    fn entries_beside(&self, listeners: usize) -> usize {
+        (1 + ENTRIES_EACH) * listeners + self.operations as usize
+    }
+
+    /// Connections for which a table of so many entries has room, at most as many as there may be.
+    pub(super) fn connections_in(&self, entries: usize, listeners: usize) -> usize {
+        let fit = entries.saturating_sub(self.entries_beside(listeners)) / ENTRIES_EACH;
+        fit.min(self.connections as usize).max(1)
     }
 }
 
@@ -181,7 +211,7 @@ impl Seed {
         let pool = Pool::new(&config, &region);
         let memory = Memory::new(region);
         let ring = RingConfig {
-            in_flight: limits.operations,
+            in_flight: (limits.entries(self.setup.listeners.len()) as u32).min(RingConfig::MOST_IN_FLIGHT),
             poll_ns: limits.poll_ns,
             level: limits.level,
             ..RingConfig::default()
@@ -189,6 +219,15 @@ impl Seed {
         let bell = self.addresses[usize::from(self.core.0)].bell().clone();
         let driver = Ring::new(&ring, &memory, bell)?;
         tracing::debug!(caps = %driver.caps(), "{}", self.core);
+        let fit = limits.connections_in(driver.room(), self.setup.listeners.len());
+        if fit < limits.connections as usize {
+            tracing::warn!(
+                fit,
+                asked = limits.connections,
+                "{} has a ring for fewer connections than it may have: run more reactors, or lower server.limits.connections",
+                self.core
+            );
+        }
         Ok(self.assemble(driver, memory, pool))
     }
 
@@ -211,6 +250,9 @@ impl Seed {
             jobs: Slab::with_capacity(setup.limits.operations as usize),
             job_serial: 0,
             later: VecDeque::new(),
+            roomless: VecDeque::new(),
+            disks: 0,
+            most_disks: setup.limits.operations as usize,
             finished: VecDeque::new(),
             errands: HashMap::new(),
             reports: Vec::new(),
@@ -239,13 +281,14 @@ impl Seed {
         let mine = setup.listeners.iter().enumerate().filter(|(n, _)| n % reactors == usize::from(core.0));
         let listeners = mine.map(|(_, l)| Listener { fd: l.as_raw_fd(), armed: None }).collect();
         let now = world.driver.now();
+        let max_connections = setup.limits.connections_in(world.driver.room(), setup.listeners.len());
         Reactor {
             world,
             conns: Conns::default(),
             catalog: setup.catalog.clone(),
             registry,
             listeners,
-            max_connections: setup.limits.connections as usize,
+            max_connections,
             _setup: setup.clone(),
             max_pending: setup.limits.pending_logins as usize,
             pending: VecDeque::new(),

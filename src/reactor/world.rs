@@ -43,6 +43,11 @@ pub(super) struct World<D> {
     pub(super) job_serial: u32,
     /// Requests that go on in the next turn; with the result of their step, if it has one.
     pub(super) later: VecDeque<(JobId, Option<i32>)>,
+    /// Requests that wait for one of the entries that disks may have in the ring's table, first come first served.
+    pub(super) roomless: VecDeque<JobId>,
+    /// Disk operations in flight, and how many there may be.
+    pub(super) disks: usize,
+    pub(super) most_disks: usize,
     /// Requests that have ended and whose client is yet to be told.
     pub(super) finished: VecDeque<(Client, LuId, Result<(), Failure>)>,
     /// Commands for devices, by the number of their request.

@@ -9,6 +9,7 @@ use io_uring::types::Timespec;
 use io_uring::{IoUring, Submitter};
 
 use super::entry::PIECE_BITS;
+use super::ring::TIMERS;
 use super::{Caps, KernelLevel};
 use crate::mem::Region;
 
@@ -26,6 +27,12 @@ pub struct RingConfig {
     pub files: u32,
     /// For developers: do as if the kernel were that old.
     pub level: Option<KernelLevel>,
+}
+
+impl RingConfig {
+    /// The most that can be in flight in one ring: two completions for each operation and for each of the ring's own
+    /// requests, in the longest queue that the kernel makes (IORING_MAX_CQ_ENTRIES).
+    pub const MOST_IN_FLIGHT: u32 = (1 << 16) / 2 - TIMERS as u32;
 }
 
 impl Default for RingConfig {

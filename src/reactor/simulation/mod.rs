@@ -14,6 +14,7 @@
 //! | `data` | one disk for all sessions: every block is linearizable, from any core |
 //! | `enclosures` | what a client does in a range of its own is one step to all others |
 //! | `copies` | a third-party copy moves what is there, and writes nothing once its end was answered |
+//! | `entries` | more connections than the ring has room for: those that get in are served like any others |
 //! | `erasures` | what was written before a sanitize or format operation is gone after it, and only its end ends it |
 //! | `fences` | what was aborted never overwrites what was written afterwards |
 //! | `hangs` | a disk that never finishes holds up no function, login, PREEMPT or stop |
@@ -37,6 +38,7 @@ mod copies;
 mod crowds;
 mod data;
 mod enclosures;
+mod entries;
 mod erasures;
 mod fairness;
 mod faults;

@@ -307,7 +307,7 @@ fn no_request_is_left_unread_for_ever() {
             })
         };
         // 4000 pings of 48 bytes: 64 KiB are read at once, and in each second what the window of 12 KiB holds.
-        rig.until(&mut clients, Duration::from_secs(15), "the logout is read", |rig, _| over(rig));
+        rig.until(&mut clients, Duration::from_secs(25), "the logout is read", |rig, _| over(rig));
         rig.finish(&mut clients);
     });
 }

@@ -60,6 +60,7 @@ pub(super) struct Plan {
     pub(super) pool: PoolConfig,
     /// Blocks of each disk.
     pub(super) disks: Vec<u64>,
+    /// Entries of the in-flight table. Half of them are for disks.
     pub(super) operations: usize,
     pub(super) params: TpgParams,
     pub(super) write_cache: bool,
@@ -252,7 +253,7 @@ fn setup(catalog: Arc<Catalog>, plan: &Plan, saved: &Saved) -> Arc<Setup> {
             memory: 0,
             connections: 1000,
             pending_logins: 100,
-            operations: plan.operations as u32,
+            operations: (plan.operations as u32 / 2).max(1),
             poll_ns: 0,
             level: None,
             login_timeout: Duration::from_secs(15),
@@ -305,6 +306,7 @@ impl Rig {
             }
             if n == 0 {
                 reactor.listeners.extend(listeners.iter().map(|&fd| Listener { fd, armed: None }));
+                reactor.max_connections = setup.limits.connections_in(plan.operations, listeners.len());
             }
             reactor.arm_listeners();
             reactors.push(Some(reactor));
@@ -413,6 +415,7 @@ impl Rig {
                 r.conns.len() == 0
                     && w.beside.used() == 0
                     && w.jobs.is_empty()
+                    && w.disks == 0
                     && w.errands.is_empty()
                     && w.reports.is_empty()
                     && w.pool.taken() == 0
