@@ -229,7 +229,8 @@ pub(super) fn settle_duel(rig: &mut Rig, clients: &mut [Client], duel: &mut Duel
         duel.check_medium(rig);
         let now = rig.below.now();
         time = if time == 0 { now } else { time };
-        now > time + 1_000_000_000
+        // A request may lie unread for a second.
+        now > time + 2_000_000_000
     });
     let left: Vec<(usize, u32)> = duel.load.open.keys().copied().collect();
     assert!(abort || left.is_empty(), "PREEMPT alone ends no task: {left:?}");
