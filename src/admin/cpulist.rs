@@ -56,6 +56,17 @@ impl Reactors {
         parse_list(text).map(Self::Cpus)
     }
 
+    /// How many there will be, on this machine if that decides.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Auto => {
+                std::thread::available_parallelism().map_or(1, usize::from).min(MAX_REACTORS.into())
+            }
+            Self::Count(n) => (*n).into(),
+            Self::Cpus(cpus) => cpus.len(),
+        }
+    }
+
     /// The processor of each reactor, given those that the process may use. A count beyond them
     /// starts again at the first: slow, but what was asked for.
     pub fn place(&self, allowed: &[u16]) -> Result<Vec<u16>, CpuListError> {

@@ -36,7 +36,10 @@ pub struct PoolConfig {
 
 /// The memory does not suffice for the needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{have} bytes of buffer memory are too little: at least {need} are needed")]
+#[error(
+    "{have} bytes of buffer memory for each reactor are too little: at least {need} are needed; give more, \
+     or run fewer reactors"
+)]
 pub struct TooLittle {
     /// Bytes given.
     pub have: u64,
@@ -44,32 +47,39 @@ pub struct TooLittle {
     pub need: u64,
 }
 
+/// Slots of each class that there are whatever the memory: two for a command that compares or swaps what it is given
+/// with what is there, and one in the reserve.
+const PROGRESS: u32 = 3;
+
 impl PoolConfig {
+    /// The least memory that can be divided, bytes.
+    pub const LEAST: u64 = PROGRESS as u64 * (CLASSES[0] + CLASSES[1] + CLASSES[2] + CLASSES[3]) as u64;
+
     /// Divides `needs.memory`:
     ///
     /// | consumer | slots |
     /// |---|---|
-    /// | progress | 2 slots of each class, 1 of them in the reserve: some command can always go on |
+    /// | progress | 3 slots of each class, 1 of them in the reserve: some command can always go on, also one that takes two at once |
     /// | small commands | an eighth of what is left as 4 KiB slots, as far as there are commands to use them |
     /// | other data | an eighth as 16 KiB slots, a quarter as 64 KiB slots, and what remains as 256 KiB slots |
     ///
     /// # Errors
     /// When the first row does not fit.
     pub fn divide(needs: &Needs) -> Result<Self, TooLittle> {
-        let least = CLASSES.iter().map(|&size| 2 * u64::from(size)).sum();
-        let Some(mut rest) = needs.memory.checked_sub(least) else {
-            return Err(TooLittle { have: needs.memory, need: least });
+        let Some(mut rest) = needs.memory.checked_sub(Self::LEAST) else {
+            return Err(TooLittle { have: needs.memory, need: Self::LEAST });
         };
         let eighth = rest / 8;
         let mut share = |class: usize, bytes: u64, most: u32| {
             let slots = (bytes / u64::from(CLASSES[class])).min(u64::from(most)) as u32;
             rest -= u64::from(slots) * u64::from(CLASSES[class]);
-            2 + slots
+            PROGRESS + slots
         };
-        let most = (1 << INDEX_BITS) - 2;
+        let most = (1 << INDEX_BITS) - PROGRESS;
         let [small, staged, medium] =
             [share(0, eighth, needs.commands), share(1, eighth, most), share(2, 2 * eighth, most)];
-        let data = [small, staged, medium, 2 + (rest / u64::from(CLASSES[3])).min(u64::from(most)) as u32];
+        let data =
+            [small, staged, medium, PROGRESS + (rest / u64::from(CLASSES[3])).min(u64::from(most)) as u32];
         Ok(Self { data, reserve: data.map(|n| (n / 8).max(1)) })
     }
 
@@ -434,6 +444,10 @@ mod tests {
         }
         let error = PoolConfig::divide(&Needs { commands: 1, memory: 1000 }).unwrap_err();
         let enough = Needs { commands: 1, memory: error.need };
-        assert_eq!(PoolConfig::divide(&enough).unwrap().data, [2; 4]);
+        let least = PoolConfig::divide(&enough).unwrap();
+        assert_eq!(least.data, [PROGRESS; 4]);
+        let mut pool = Pool::new(&least, &Region::new(least.bytes(), Pages::Transparent).unwrap());
+        let two = [pool.alloc(256 << 10), pool.alloc(256 << 10)];
+        assert!(two.iter().all(Option::is_some), "a command that compares takes two at once");
     }
 }

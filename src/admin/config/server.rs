@@ -7,6 +7,7 @@ use super::file::{FileLimits, FileServer};
 use super::resolve::{Bounds, Resolver};
 use crate::admin::cpulist::Reactors;
 use crate::admin::{size, state};
+use crate::mem::PoolConfig;
 use crate::ring::KernelLevel;
 
 /// How the daemon runs.
@@ -46,8 +47,12 @@ pub struct Limits {
 /// Bytes of buffer memory for each reactor when nothing is said: a queue of 128 commands of 256 KiB, twice.
 pub const DEFAULT_BUFFER_MEMORY: u64 = 64 << 20;
 
-/// Buffer memory with which a reactor still gets on: some tens of the largest slots.
+/// Buffer memory of all reactors with which they still get on: some tens of the largest slots.
 const MIN_BUFFER_MEMORY: u64 = 8 << 20;
+
+/// Buffer memory of each reactor: twice what one needs so that every command makes progress.
+const MIN_BUFFER_MEMORY_EACH: u64 = 2 << 20;
+const _: () = assert!(MIN_BUFFER_MEMORY_EACH >= 2 * PoolConfig::LEAST);
 
 /// Longer polling is a processor lost: an NVMe read takes 0.1 ms.
 pub const MAX_POLL_US: u32 = 10_000;
@@ -92,11 +97,8 @@ pub fn parse_buffer_memory(text: &str) -> Result<u64, String> {
     Err(format!("it must be {} to {}", size::show(BUFFER_MEMORY.min), size::show(BUFFER_MEMORY.max)))
 }
 
-const BUFFER_MEMORY: Bounds = Bounds {
-    min: MIN_BUFFER_MEMORY,
-    max: 1 << 40,
-    reason: "each reactor needs at least 8 MiB to make progress with large commands",
-};
+const BUFFER_MEMORY: Bounds =
+    Bounds { min: MIN_BUFFER_MEMORY, max: 1 << 40, reason: "less holds too few large commands at a time" };
 
 const POLL: Bounds = Bounds {
     min: 0,
@@ -122,8 +124,10 @@ const PENDING_LOGINS: Bounds = Bounds {
 pub(super) fn resolve(file: Option<FileServer>, cx: &mut Resolver<'_>) -> ServerConfig {
     let default = ServerConfig::default();
     let Some(file) = file else { return default };
+    let reactors = reactors(&file, cx);
+    check_share(&file, &reactors, cx);
     ServerConfig {
-        reactors: reactors(&file, cx),
+        reactors,
         buffer_memory: cx.size(&file.buffer_memory, &BUFFER_MEMORY),
         poll: cx.number(&file.poll_us, &POLL).map_or(default.poll, |us| Duration::from_micros(us.into())),
         control_socket: file.control_socket.map_or(default.control_socket, |p| cx.path(p.get_ref())),
@@ -132,6 +136,23 @@ pub(super) fn resolve(file: Option<FileServer>, cx: &mut Resolver<'_>) -> Server
         limits: file.limits.map_or(default.limits, |l| limits(&l, cx)),
         ad_hoc: false,
         kernel_level: None,
+    }
+}
+
+/// Whether every reactor gets enough of the buffer memory.
+fn check_share(file: &FileServer, reactors: &Reactors, cx: &mut Resolver<'_>) {
+    let Some(value) = &file.buffer_memory else { return };
+    let (count, all) = (reactors.count() as u64, size::parse(&value.get_ref().0).unwrap_or(u64::MAX));
+    let need = count * MIN_BUFFER_MEMORY_EACH;
+    if (BUFFER_MEMORY.min..need).contains(&all) {
+        let what = format!("{} is too small for {count} reactors", size::show(all));
+        let reason = "each needs 2 MiB so that every command makes progress";
+        cx.error(
+            value,
+            what,
+            reason,
+            format!("give {} or more, or say `reactors` smaller", size::show(need)),
+        );
     }
 }
 

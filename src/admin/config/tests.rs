@@ -524,6 +524,12 @@ fn server_settings() {
     {
         one_error(&format!("[server]\n{line}\n"));
     }
+    let few = one_error("[server]\nreactors = 16\nbuffer_memory = \"8M\"\n");
+    assert!(
+        few.contains(":3:17: 8 MiB is too small for 16 reactors") && few.contains("give 32 MiB or more"),
+        "{few}"
+    );
+    good("[server]\nreactors = 4\nbuffer_memory = \"8M\"\n");
 }
 
 /// A file with a target that listens at `portals`, and then `lines` about portals.
