@@ -537,7 +537,7 @@ fn a_stop_does_not_wait_forever() {
 }
 
 #[test]
-fn idle_connections_cost_little() {
+fn connections_that_never_log_in_cost_little() {
     const COUNT: usize = 2000;
     open_files_allowed(COUNT as u64 + 200);
     let daemon = Daemon::serve(&["--reactors", "2", "ram:16M"]);
@@ -558,12 +558,12 @@ fn idle_connections_cost_little() {
 
 #[test]
 fn idle_sessions_cost_little() {
-    const COUNT: usize = 500;
+    const COUNT: usize = 2000;
     open_files_allowed(COUNT as u64 + 200);
     let daemon = Daemon::serve(&["--reactors", "2", "ram:16M"]);
     let mut busy = login(&daemon, options(1));
     let before = resident_kib(daemon.pid());
-    let idle: Vec<Initiator> = (0..COUNT)
+    let mut idle: Vec<Initiator> = (0..COUNT)
         .map(|n| {
             let mut options = options(2);
             options.isid[3..5].copy_from_slice(&(n as u16).to_be_bytes());
@@ -573,7 +573,58 @@ fn idle_sessions_cost_little() {
     assert!(busy.write(0, 0, 8, fill(1, 4096)).expect("a write").is_good());
     let grown = resident_kib(daemon.pid()).saturating_sub(before);
     assert!(grown < COUNT as u64 * 64, "{grown} KiB for {COUNT} sessions");
-    drop(idle);
+    for session in &mut idle {
+        assert_eq!(session.ping(b"there").expect("an echo"), b"there");
+    }
+}
+
+/// What the only reactor of a daemon that served `work` says of itself at its end, word by word.
+fn counted(work: impl FnOnce(&mut Initiator)) -> Vec<String> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("log");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ringtgt"));
+    command.args(["serve", "--log", "info", "--reactors", "1", "--listen", "127.0.0.1:0", "--iqn", TARGET]);
+    command.arg("--state-dir").arg(dir.path()).arg(dir.path().join("disk.img:16M"));
+    command.stderr(fs::File::create(&log).expect("a file"));
+    let daemon = Daemon::start(command);
+    work(&mut login(&daemon, options(1)));
+    daemon.ask_to_stop();
+    assert_eq!(daemon.wait().code(), Some(0));
+    let told = fs::read_to_string(log).expect("what it logged");
+    let line = told.lines().rfind(|l| l.contains("reactor 0: ")).expect("its counters");
+    line.split([' ', ',']).filter(|word| !word.is_empty()).map(String::from).collect()
+}
+
+/// The number that stands so many words behind a word, or before it.
+fn number(words: &[String], word: &str, by: isize) -> u64 {
+    let at = words.iter().position(|w| w == word).and_then(|at| at.checked_add_signed(by));
+    at.and_then(|at| words.get(at)?.parse().ok())
+        .unwrap_or_else(|| panic!("no number of {word} in {words:?}"))
+}
+
+#[test]
+fn payload_is_placed_and_not_copied() {
+    for (size, blocks, most) in [(4 << 10, 8, 1.0), (64 << 10, 128, 0.25), (256 << 10, 512, 0.07)] {
+        let of_writes = counted(|initiator| {
+            for round in 0..32 {
+                assert!(initiator.write(0, 0, blocks, fill(round, size)).expect("a write").is_good());
+            }
+        });
+        let (written, copied) = (number(&of_writes, "written", 1), number(&of_writes, "copied", 1));
+        assert_eq!(written, 32 * size as u64);
+        assert!(copied as f64 <= most * written as f64, "{copied} of {written} bytes copied, {size} each");
+        let of_reads = counted(|initiator| {
+            for _ in 0..32 {
+                assert!(initiator.read(0, 0, blocks, size).expect("a read").is_good());
+            }
+        });
+        assert_eq!(number(&of_reads, "read", 1), 32 * size as u64);
+        assert_eq!(number(&of_reads, "copied", 1), 0, "of reads of {size} each");
+        for counters in [of_writes, of_reads] {
+            let [enters, turns, waits] = ["enters", "turns", "waits"].map(|word| number(&counters, word, -1));
+            assert!(enters <= turns + waits, "a turn is one system call, and one more where it waits");
+        }
+    }
 }
 
 #[test]
