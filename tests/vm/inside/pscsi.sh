@@ -12,7 +12,16 @@ raw() { # sets raw and raw_sg: the device itself, within 10 s
 	done
 	return 1
 }
-check "the device" eval "modprobe scsi_debug dev_size_mb=64 lbpu=1 && raw"
+# Another scenario may have left the module loaded, with other settings and no device.
+afresh() {
+	local n
+	for ((n = 0; n < 100; n++)); do
+		[ -d /sys/module/scsi_debug ] || break
+		rmmod scsi_debug 2>/dev/null || sleep 0.1
+	done
+	modprobe scsi_debug dev_size_mb=64 lbpu=1
+}
+check "the device" eval "afresh && raw"
 says() { # says REGEX COMMAND...: its output has that
 	"${@:2}" >/tmp/said 2>&1 || :
 	grep -qE -- "$1" /tmp/said || { echo "${*:2}: without: $1" && cat /tmp/said && return 1; }
