@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// Runs the binary to its end.
@@ -15,6 +15,19 @@ fn ringtgt(arguments: &[&str]) -> Output {
         .env_remove("NOTIFY_SOCKET")
         .env_remove("RUST_LOG")
         .output()
+        .expect("the binary runs")
+}
+
+/// Starts a daemon that serves `store` on a free port, with its state in `dir`, by a command that may have a wrapper
+/// around the binary or anything else before `serve`.
+fn serving(mut command: Command, dir: &Path, store: &Path) -> Child {
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--reactors", "2", "--state-dir"])
+        .args([dir, store])
+        .env_remove("RUST_LOG")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .expect("the binary runs")
 }
 
@@ -207,15 +220,9 @@ fn a_stop_is_heeded_while_a_store_is_waited_for() {
     let holder = fs::File::create(&disk).unwrap();
     holder.set_len(1 << 20).unwrap();
     holder.lock().unwrap();
-    let mut daemon = Command::new(env!("CARGO_BIN_EXE_ringtgt"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--state-dir"])
-        .args([dir.path(), &disk])
-        .env_remove("NOTIFY_SOCKET")
-        .env_remove("RUST_LOG")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut start = Command::new(env!("CARGO_BIN_EXE_ringtgt"));
+    start.env_remove("NOTIFY_SOCKET");
+    let mut daemon = serving(start, dir.path(), &disk);
     let mut said = BufReader::new(daemon.stderr.take().unwrap()).lines();
     assert!(said.any(|line| line.unwrap().contains("waiting for it")));
     let told = Instant::now();
@@ -253,15 +260,9 @@ fn an_interrupt_stops_it_and_the_service_manager_hears_of_all() {
         let length = manager.recv(&mut message).expect("a message");
         String::from_utf8(message[..length].to_vec()).unwrap()
     };
-    let mut daemon = Command::new(env!("CARGO_BIN_EXE_ringtgt"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--state-dir"])
-        .args([dir.path(), Path::new("ram:1M")])
-        .env("NOTIFY_SOCKET", &path)
-        .env_remove("RUST_LOG")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut start = Command::new(env!("CARGO_BIN_EXE_ringtgt"));
+    start.env("NOTIFY_SOCKET", &path);
+    let mut daemon = serving(start, dir.path(), Path::new("ram:1M"));
     let ready = hear();
     assert!(ready.contains("READY=1") && ready.contains("STATUS="), "{ready}");
     assert!(Command::new("kill").args(["-INT", &daemon.id().to_string()]).status().unwrap().success());
@@ -281,16 +282,8 @@ fn too_little_lockable_memory_is_told_once_and_served_with() {
         start = Command::new("setpriv");
         start.args(["--bounding-set", "-ipc_lock", "--inh-caps", "-ipc_lock", "prlimit"]);
     }
-    let mut daemon = start
-        .args(["--memlock=4194304:4194304", env!("CARGO_BIN_EXE_ringtgt")])
-        .args(["serve", "--listen", "127.0.0.1:0", "--reactors", "2", "--state-dir"])
-        .args([dir.path(), Path::new("ram:1M")])
-        .env_remove("NOTIFY_SOCKET")
-        .env_remove("RUST_LOG")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    start.args(["--memlock=4194304:4194304", env!("CARGO_BIN_EXE_ringtgt")]).env_remove("NOTIFY_SOCKET");
+    let mut daemon = serving(start, dir.path(), Path::new("ram:1M"));
     let mut said = BufReader::new(daemon.stdout.take().unwrap()).lines();
     assert!(said.any(|line| line.unwrap() == "ready"));
     assert!(Command::new("kill").arg(daemon.id().to_string()).status().unwrap().success());
