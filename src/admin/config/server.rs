@@ -125,10 +125,9 @@ pub(super) fn resolve(file: Option<FileServer>, cx: &mut Resolver<'_>) -> Server
     let default = ServerConfig::default();
     let Some(file) = file else { return default };
     let reactors = reactors(&file, cx);
-    check_share(&file, &reactors, cx);
     ServerConfig {
+        buffer_memory: buffer_memory(&file, reactors.count() as u64, cx),
         reactors,
-        buffer_memory: cx.size(&file.buffer_memory, &BUFFER_MEMORY),
         poll: cx.number(&file.poll_us, &POLL).map_or(default.poll, |us| Duration::from_micros(us.into())),
         control_socket: file.control_socket.map_or(default.control_socket, |p| cx.path(p.get_ref())),
         state_dir: file.state_dir.map_or(default.state_dir, |p| cx.path(p.get_ref())),
@@ -139,21 +138,16 @@ pub(super) fn resolve(file: Option<FileServer>, cx: &mut Resolver<'_>) -> Server
     }
 }
 
-/// Whether every reactor gets enough of the buffer memory.
-fn check_share(file: &FileServer, reactors: &Reactors, cx: &mut Resolver<'_>) {
-    let Some(value) = &file.buffer_memory else { return };
-    let (count, all) = (reactors.count() as u64, size::parse(&value.get_ref().0).unwrap_or(u64::MAX));
-    let need = count * MIN_BUFFER_MEMORY_EACH;
-    if (BUFFER_MEMORY.min..need).contains(&all) {
-        let what = format!("{} is too small for {count} reactors", size::show(all));
-        let reason = "each needs 2 MiB so that every command makes progress";
-        cx.error(
-            value,
-            what,
-            reason,
-            format!("give {} or more, or say `reactors` smaller", size::show(need)),
-        );
+/// The buffer memory, of which every reactor gets enough.
+fn buffer_memory(file: &FileServer, reactors: u64, cx: &mut Resolver<'_>) -> Option<u64> {
+    let all = cx.size(&file.buffer_memory, &BUFFER_MEMORY)?;
+    let need = reactors * MIN_BUFFER_MEMORY_EACH;
+    if let Some(value) = file.buffer_memory.as_ref().filter(|_| all < need) {
+        let what = format!("{} is too small for {reactors} reactors", size::show(all));
+        let remedy = format!("give {} or more, or say `reactors` smaller", size::show(need));
+        cx.error(value, what, "each needs 2 MiB so that every command makes progress", remedy);
     }
+    Some(all)
 }
 
 fn reactors(file: &FileServer, cx: &mut Resolver<'_>) -> Reactors {
