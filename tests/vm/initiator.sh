@@ -125,7 +125,12 @@ login() {
 	echo "login: a session, but no disk came"
 	return 1
 }
-logout() { node "$1" "$2" --logout >/dev/null; }
+# logout IQN PORTAL: when udev has let go of the disks. It reads those that were written, and to be cut short in that
+# would be an I/O error of the initiator's own making.
+logout() {
+	udevadm settle --timeout=30 || :
+	node "$1" "$2" --logout >/dev/null
+}
 another_initiator() {
 	iscsiadm -m iface -I other -o new && iscsiadm -m iface -I other -o update -n iface.initiatorname -v "$IQN:other-initiator"
 }
