@@ -20,6 +20,9 @@ use super::{Place, RegionId};
 const HUGE: u64 = 2 << 20;
 const SMALL: u64 = 4096;
 
+/// A region that is not longer is taken for one that the caches of a processor hold, bytes.
+const CACHED: u64 = 4 << 20;
+
 /// The page sizes to try for a new region.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pages {
@@ -207,17 +210,60 @@ impl Lent {
     }
 }
 
+/// Writing past the cache. A line of a large ramdisk is not in it, and would be read only to be written whole.
+#[cfg(all(target_arch = "x86_64", not(portable)))]
+mod past {
+    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};
+
+    /// What is written whole, bytes.
+    pub(super) const LINE: u64 = 64;
+
+    /// # Safety
+    /// `len` bytes can be read at `from` and written at `to`, which do not overlap; `to` and `len` are whole lines.
+    #[inline]
+    pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+        let (from, to) = (from.cast::<__m128i>(), to.cast::<__m128i>());
+        for at in 0..len / size_of::<__m128i>() {
+            // SAFETY: inside both, as the caller says; `to` is aligned, and every x86-64 processor has SSE2.
+            unsafe { _mm_stream_si128(to.add(at), _mm_loadu_si128(from.add(at))) };
+        }
+    }
+
+    #[inline]
+    pub(super) fn fence() {
+        // SAFETY: every x86-64 processor has SSE.
+        unsafe { _mm_sfence() };
+    }
+}
+
+/// Its twin for other processors: an ordinary copy, which needs no fence.
+#[cfg(not(all(target_arch = "x86_64", not(portable))))]
+mod past {
+    pub(super) const LINE: u64 = 64;
+
+    /// # Safety
+    /// `len` bytes can be read at `from` and written at `to`, which do not overlap.
+    pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+        // SAFETY: as the caller says.
+        unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
+    }
+
+    pub(super) fn fence() {}
+}
+
 /// A reactor's view of all regions: its own for itself, the others by copying.
 #[derive(Debug)]
 pub struct Memory {
     own: Arc<Region>,
     shared: Vec<Option<Arc<Region>>>,
+    /// Something was written past the cache, and may not be there yet.
+    unsettled: bool,
 }
 
 impl Memory {
     /// Takes the region that this reactor alone uses: [`RegionId::POOL`].
     pub fn new(own: Region) -> Self {
-        Self { own: Arc::new(own), shared: Vec::new() }
+        Self { own: Arc::new(own), shared: Vec::new(), unsettled: false }
     }
 
     /// Makes a shared region (a ramdisk) reachable, or with `None` forgets it.
@@ -281,6 +327,40 @@ impl Memory {
         // SAFETY: both ranges are inside their mappings; `copy` allows overlap.
         unsafe { ptr::copy(from, to, len as usize) };
         len
+    }
+
+    /// As [`Memory::copy`], for what is not soon read again: where it pays the bytes go past the cache. To this reactor
+    /// they are there at once, to others after [`Memory::settle`].
+    ///
+    /// # Panics
+    /// Outside the bounds or for an unknown region.
+    #[inline]
+    pub fn copy_away(&mut self, from: Place, to: Place) -> u32 {
+        let len = from.len.min(to.len);
+        if !self.goes_past_cache(from, to, len) {
+            return self.copy(from, to);
+        }
+        let (from, to) = (self.address(from.first(len)), self.address(to.first(len)));
+        // SAFETY: both ranges are inside their mappings, and of two regions, so that they do not overlap; `to` and `len` are
+        // whole lines.
+        unsafe { past::copy(from, to, len as usize) };
+        self.unsettled = true;
+        len
+    }
+
+    /// Memory that the caches hold is written there. So is what is no whole line.
+    #[inline]
+    fn goes_past_cache(&self, from: Place, to: Place, len: u32) -> bool {
+        let lines = (u64::from(len) | to.off).is_multiple_of(past::LINE);
+        lines && from.region != to.region && self.region(to).len() > CACHED
+    }
+
+    /// What was written past the cache is there for everybody who hears of it from now on.
+    #[inline]
+    pub fn settle(&mut self) {
+        if std::mem::take(&mut self.unsettled) {
+            past::fence();
+        }
     }
 
     /// Copies bytes into a place of any region; as many as both have.
@@ -414,6 +494,30 @@ mod tests {
         let mut out = [0; 8];
         assert_eq!(memory.read(shared, &mut out), 5);
         assert_eq!(&out[..5], b"helpX");
+    }
+
+    #[test]
+    fn what_goes_past_the_cache_arrives() {
+        let (small, large) = (RegionId(2), RegionId(3));
+        let mut memory = memory();
+        memory.attach(large, Some(Arc::new(Region::new(CACHED + 1, Pages::Transparent).unwrap())));
+        let bytes: Vec<u8> = (0..8192u32).map(|n| (n * 7 % 251) as u8).collect();
+        memory.write(Place::pool(8, 8192), &bytes);
+        for (to, len, past) in [(large, 4096, true), (large, 4095, false), (small, 4096, false)] {
+            let place = Place::in_region(to, 512, len);
+            assert_eq!(memory.copy_away(Place::pool(8, 8192), place), len);
+            assert_eq!(memory.unsettled, past, "{place:?}");
+            memory.settle();
+            assert!(!memory.unsettled);
+            let mut out = vec![0; len as usize];
+            memory.read(place, &mut out);
+            assert_eq!(out, bytes[..len as usize]);
+        }
+        let (odd, own) = (Place::in_region(large, 8, 64), Place::pool(64, 64));
+        memory.copy_away(own, odd);
+        memory.copy_away(odd, own);
+        memory.copy_away(own, Place::pool(32, 64));
+        assert!(!memory.unsettled, "not whole lines, or within one region");
     }
 
     #[test]

@@ -192,6 +192,9 @@ impl<D: Driver> Reactor<D> {
     /// One turn: one system call, then everything that came of it.
     fn turn(&mut self) {
         let wait = self.wait();
+        // What was written to a ramdisk is there for all reactors before anybody is told. (Letters to them have a locked
+        // instruction, which does the same.)
+        self.world.memory.settle();
         let mut done = std::mem::take(&mut self.done);
         self.world.driver.turn(wait, &mut self.world.memory, &mut done);
         for completion in done.drain(..) {

@@ -168,7 +168,7 @@ impl Store {
                 Step::Op(Kind::Write { file, place, offset, dsync, atomic })
             }
             Location::Ram(id) => {
-                memory.copy(place, Place::in_region(id, offset, place.len));
+                memory.copy_away(place, Place::in_region(id, offset, place.len));
                 Step::Now(Ok(()))
             }
             Location::Null => Step::Later,
