@@ -35,8 +35,8 @@ impl From<SocketAddr> for Portal {
 /// A listening socket.
 #[derive(Debug)]
 pub struct Bound {
-    /// The portal as configured.
-    pub asked: SocketAddr,
+    /// What it was made for.
+    pub plan: Plan,
     /// Where it really listens: port 0 asks for any free one.
     pub got: SocketAddr,
     /// The socket, in blocking mode.
@@ -67,11 +67,13 @@ pub enum Failed {
 
 /// A socket to be made.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Plan {
-    address: SocketAddr,
+pub struct Plan {
+    /// Where it is to listen.
+    pub address: SocketAddr,
     /// Leave IPv4 to a socket of its own.
-    only_v6: bool,
-    options: SocketOptions,
+    pub only_v6: bool,
+    /// What its connections are set to.
+    pub options: SocketOptions,
 }
 
 /// Listens at all `portals`, with fewer sockets where they overlap. An address in use is waited for
@@ -80,9 +82,17 @@ struct Plan {
 /// # Errors
 /// The first portal that cannot be listened at, and what to do.
 pub fn listen(portals: &[Portal], patience: Duration) -> Result<Vec<Bound>, ListenError> {
+    make(&plan(portals), patience)
+}
+
+/// Makes the sockets.
+///
+/// # Errors
+/// The first that cannot be made, and what to do.
+pub fn make(plans: &[Plan], patience: Duration) -> Result<Vec<Bound>, ListenError> {
     let mut all = Vec::new();
-    for plan in plan(portals) {
-        match bind(&plan, patience) {
+    for plan in plans {
+        match bind(plan, patience) {
             Ok(bound) => all.push(bound),
             // A machine without IPv6 can serve a configuration that asks for both.
             Err(Failed::Bind(e)) if plan.only_v6 && lacks_family(&e) => {
@@ -98,7 +108,7 @@ pub fn listen(portals: &[Portal], patience: Duration) -> Result<Vec<Bound>, List
 }
 
 /// The sockets that cover all portals.
-fn plan(portals: &[Portal]) -> Vec<Plan> {
+pub fn plan(portals: &[Portal]) -> Vec<Plan> {
     let addresses: Vec<SocketAddr> = portals.iter().map(|p| p.address).collect();
     let mut plans: Vec<Plan> = Vec::new();
     for Portal { address, options } in portals {
@@ -134,7 +144,7 @@ fn bind(plan: &Plan, patience: Duration) -> Result<Bound, Failed> {
             Ok(listener) => {
                 plan.options.apply(&listener, plan.address)?;
                 let got = listener.local_addr()?;
-                return Ok(Bound { asked: plan.address, got, listener });
+                return Ok(Bound { plan: plan.clone(), got, listener });
             }
         }
     }

@@ -9,6 +9,7 @@ pub mod banner;
 pub mod config;
 pub mod cpulist;
 pub mod listen;
+pub mod live;
 pub mod log;
 pub mod notify;
 pub mod period;

@@ -16,6 +16,13 @@ impl Notify {
         tell(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 
+    /// The configuration is being read again; [`Notify::ready`] follows.
+    pub fn reloading(&self) {
+        // The time is asked for by managers that wait for the end of it (Type=notify-reload).
+        let now = NotifyState::monotonic_usec_now().ok();
+        tell(&[Some(NotifyState::Reloading), now].into_iter().flatten().collect::<Vec<_>>());
+    }
+
     /// The way down has begun; it may take `deadline`, which the manager is asked to grant.
     pub fn stopping(&self, deadline: Duration) {
         let micros = u32::try_from(deadline.as_micros()).unwrap_or(u32::MAX);

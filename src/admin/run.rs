@@ -4,27 +4,26 @@
 //! everything serves; at the end initiators are asked to go, and what they wrote is flushed before the process ends.
 
 use std::io::Write;
-use std::net::TcpListener;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, select};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::banner::{self, Opened};
 use super::config::{Config, ServerConfig};
-use super::listen;
+use super::listen::{self, Bound};
+use super::live::units::{Keeper, Reached, Serials};
+use super::live::{Live, Origin, Start};
 use super::notify::Notify;
-use super::ports::Ports;
 use super::state::StateDir;
-use super::watch;
+use super::watch::Watcher;
 use crate::ids::LuId;
-use crate::reactor::{Control, Limits, Saver, Setup, UnitSeed, start};
-use crate::ring::monotonic_ns;
-use crate::scsi::{Clock, Counters, Groups, Identity, Lu, LuState, Persistent, TargetPort};
-use crate::store::{self, Backing, Medium, PATIENCE, StoreConfig};
+use crate::reactor::{Control, Limits, Setup, UnitSeed, start};
+use crate::store::{Backing, Medium, PATIENCE};
 use crate::sys;
 use crate::target::{Catalog, TpgParams};
 
@@ -37,52 +36,76 @@ const LAST_FLUSH: Duration = Duration::from_secs(60);
 /// How often the control thread looks around when no watchdog sets the pace.
 const PACE: Duration = Duration::from_secs(10);
 
-/// Serves `config` until told to stop.
+/// Serves `config` until told to stop. It may become another one meanwhile: see [`Live`].
 ///
 /// # Errors
 /// When a store, a listener, memory or a ring cannot be had: what, where and what to do about it.
-pub fn serve(config: Config) -> anyhow::Result<()> {
+pub fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
     let signals = signals()?;
     raise_limits();
-    let Some(prepared) = unless_stopped(&signals, move || prepare(config))? else {
+    let cores = processors(&config.server)?;
+    let reactors = cores.len();
+    let Some(prepared) = unless_stopped(&signals, move || prepare(config, reactors))? else {
         tracing::info!("told to stop before everything was ready");
         return Ok(());
     };
-    let Prepared { mut config, state, units, listeners } = prepared;
+    let Prepared { mut config, state, keeper, units, bound } = prepared;
     let catalog = Arc::new(config.take_catalog());
-    let cores = processors(&config.server)?;
+    let sockets = bound.iter().map(|b| (b.plan.clone(), b.got, b.listener.as_raw_fd())).collect();
+    let serials = Serials::default();
+    (0..).zip(&units).for_each(|(n, unit)| serials.enter(LuId(n), unit));
     let setup = Setup {
-        limits: limits(&config.server, cores.len(), login_timeout(&catalog)),
+        limits: limits(&config.server, reactors, login_timeout(&catalog)),
         cores,
         catalog: catalog.clone(),
         units: units.clone(),
-        listeners,
-        saver: saver(state, &units),
+        listeners: bound.into_iter().map(|b| b.listener).collect(),
+        saver: serials.saver(state),
         entropy,
     };
-    let control = start(setup)?;
-    watch::start(&units, control.messenger()).context("cannot watch the stores")?;
+    let control = Arc::new(start(setup)?);
+    let watcher = Watcher::start(&units, control.messenger()).context("cannot watch the stores")?;
     announce(&banner::render(&catalog, &config.stores, &opened(&units)));
-    let notify = Notify;
-    notify.ready(&format!("serving {} logical units", units.len()));
-    attend(&control, &signals, &notify);
-    finish(control, &units, &notify, config.server.drain_timeout)
+    let status = format!("serving {} logical units", units.len());
+    let live = Arc::new(Live::new(Start {
+        control,
+        keeper,
+        serials,
+        watcher,
+        origin,
+        config,
+        catalog,
+        units,
+        sockets,
+    }));
+    let reload = reloader(live.clone())?;
+    Notify.ready(&status);
+    attend(&live, &signals, &reload);
+    finish(&live)
 }
 
 /// Everything that others may keep from us for a while.
 struct Prepared {
     config: Config,
     state: Option<StateDir>,
+    keeper: Keeper,
     units: Vec<UnitSeed>,
-    listeners: Vec<TcpListener>,
+    bound: Vec<Bound>,
 }
 
-fn prepare(mut config: Config) -> anyhow::Result<Prepared> {
+fn prepare(mut config: Config, reactors: usize) -> anyhow::Result<Prepared> {
     let state = open_state(&config.server)?;
-    number_ports(&mut config, state.as_ref())?;
-    let units = open_units(&config, state.as_ref())?;
-    let listeners = listen(&mut config)?;
-    Ok(Prepared { config, state, units, listeners })
+    let keeper = Keeper::new(state.clone(), &config.server, reactors);
+    keeper.number_ports(&mut config.targets)?;
+    let units = open_units(&config, &keeper)?;
+    let bound = listen(&mut config)?;
+    Ok(Prepared { config, state, keeper, units, bound })
+}
+
+fn open_units(config: &Config, keeper: &Keeper) -> anyhow::Result<Vec<UnitSeed>> {
+    let reached = Reached::by(config.targets.iter());
+    let numbered = (0..).map(LuId).zip(&config.stores);
+    numbered.map(|(lu, store)| keeper.open(store, lu, &reached, PATIENCE)).collect()
 }
 
 /// What `work` comes to; nothing when a signal to stop comes first: a store that another process holds, or an address
@@ -97,14 +120,14 @@ fn unless_stopped<T: Send + 'static>(
     loop {
         select! {
             recv(told) -> result => return result.context("the start failed")?.map(Some),
-            recv(signals) -> signal => if signal != Ok(SIGUSR1) { return Ok(None) },
+            recv(signals) -> signal => if signal != Ok(SIGUSR1) && signal != Ok(SIGHUP) { return Ok(None) },
         }
     }
 }
 
-/// A channel that gets the signals: to stop, or (USR1) to tell the counters.
+/// A channel that gets the signals: to stop, (HUP) to read the configuration again, or (USR1) to tell the counters.
 fn signals() -> anyhow::Result<Receiver<i32>> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).context("cannot catch signals")?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).context("cannot catch signals")?;
     let (tell, told) = bounded(4);
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
@@ -133,106 +156,12 @@ fn open_state(server: &ServerConfig) -> anyhow::Result<Option<StateDir>> {
     }
 }
 
-/// Gives every port its relative identifier; what is served from the command line keeps none.
-fn number_ports(config: &mut Config, state: Option<&StateDir>) -> anyhow::Result<()> {
-    match state {
-        Some(state) if !config.server.ad_hoc => state.number_ports(&mut config.targets)?,
-        _ => Ports::default().number(&mut config.targets),
-    }
-    Ok(())
-}
-
-fn open_units(config: &Config, state: Option<&StateDir>) -> anyhow::Result<Vec<UnitSeed>> {
-    let ports = |lu| config.targets.iter().flat_map(|t| t.ports_of(LuId(lu))).collect::<Vec<_>>();
-    let numbered = (0..).zip(&config.stores);
-    numbered
-        .map(|(n, store)| open_unit(store, &config.server, state, &ports(n), groups(config, store, LuId(n))))
-        .collect()
-}
-
-/// The target port groups of a logical unit with their ports.
-fn groups(config: &Config, store: &StoreConfig, lu: LuId) -> Groups {
-    let mut groups = store.groups.clone();
-    let members = config.targets.iter().flat_map(|t| t.members_of(lu));
-    members.for_each(|(group, port)| groups.join(group, port));
-    groups
-}
-
-fn open_unit(
-    config: &StoreConfig,
-    server: &ServerConfig,
-    state: Option<&StateDir>,
-    ports: &[TargetPort],
-    groups: Groups,
-) -> anyhow::Result<UnitSeed> {
-    let backing = store::open(config, PATIENCE)?;
-    for warning in &backing.warnings {
-        tracing::warn!(store = config.name, "{warning}");
-    }
-    let identity = match state {
-        Some(state) if !server.ad_hoc => state.identity(config)?,
-        _ => Identity::derived(config).with_context(|| format!("cannot identify {}", config.name))?,
-    };
-    let mut saved = match state {
-        Some(state) => restored(state, &config.name, &identity.serial, ports)?,
-        None => LuState::default(),
-    };
-    saved.configure(&groups);
-    let facts = Arc::new(backing.facts(identity, groups, state.is_some()));
-    let lu =
-        Lu { facts, state: Arc::new(LuState { clock: clock(), ..saved }), counters: Counters::default() };
-    Ok(UnitSeed { lu, backing: Arc::new(backing) })
-}
-
-/// The state that a logical unit starts with. One whose saved state is damaged is served all the same: only the
-/// initiators can know what they had reserved, and until one of them begins anew none may write.
-fn restored(state: &StateDir, name: &str, serial: &str, ports: &[TargetPort]) -> anyhow::Result<LuState> {
-    match state.load_unit::<Persistent>(serial) {
-        Ok(None) => Ok(LuState::default()),
-        Ok(Some(saved)) => {
-            let mut state = LuState::restored(saved);
-            state.renumber(ports);
-            Ok(state)
-        }
-        Err(error) if error.damaged => {
-            tracing::error!(
-                store = name,
-                %error,
-                "reservations are lost: commands are refused until an initiator sends REPLACE LOST RESERVATION"
-            );
-            Ok(LuState::damaged())
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// The time of day, as logical units show it. One that the system does not know shows as 1970.
-fn clock() -> Clock {
-    let day = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Clock::showing(day.as_millis() as u64, monotonic_ns())
-}
-
-/// Saves a logical unit's state under its serial number.
-fn saver(state: Option<StateDir>, units: &[UnitSeed]) -> Saver {
-    let serials: Vec<String> = units.iter().map(|u| u.lu.facts.identity.serial.clone()).collect();
-    Arc::new(move |lu: LuId, next: &LuState| {
-        let gone = || std::io::Error::from_raw_os_error(libc::ENOENT);
-        let state = state.as_ref().ok_or_else(gone)?;
-        let serial = serials.get(lu.0 as usize).ok_or_else(gone)?;
-        state.save_unit(serial, &next.persistent()).map_err(|error| {
-            // The reactor knows numbers only; here is the file and what to do about it.
-            tracing::error!(%error, "the state of a logical unit is not saved");
-            std::io::Error::other(error)
-        })
-    })
-}
-
 /// Binds every portal; port 0 gets its real number.
-fn listen(config: &mut Config) -> anyhow::Result<Vec<TcpListener>> {
+fn listen(config: &mut Config) -> anyhow::Result<Vec<Bound>> {
     let bound = listen::listen(&config.listeners(), listen::PATIENCE)?;
-    let ports: Vec<_> = bound.iter().map(|b| (b.asked, b.got)).collect();
+    let ports: Vec<_> = bound.iter().map(|b| (b.plan.address, b.got)).collect();
     config.bind(&ports);
-    Ok(bound.into_iter().map(|b| b.listener).collect())
+    Ok(bound)
 }
 
 /// The processor of every reactor.
@@ -247,7 +176,7 @@ fn processors(server: &ServerConfig) -> anyhow::Result<Vec<Option<usize>>> {
 }
 
 /// How long a login may take: which group it is for is known only in the course of it, so the most patient one counts.
-fn login_timeout(catalog: &Catalog) -> Duration {
+pub(super) fn login_timeout(catalog: &Catalog) -> Duration {
     let groups = catalog.targets.iter().flat_map(|t| &t.tpgs);
     groups.map(|g| g.params.login_timeout).max().unwrap_or_else(|| TpgParams::default().login_timeout)
 }
@@ -281,7 +210,8 @@ fn announce(lines: &str) {
 }
 
 /// Waits until told to stop; meanwhile tells the service manager that all is well, as long as it is.
-fn attend(control: &Control, signals: &Receiver<i32>, notify: &Notify) {
+fn attend(live: &Live, signals: &Receiver<i32>, reload: &Sender<()>) {
+    let (control, notify) = (live.control(), Notify);
     let watchdog = notify.watchdog_interval();
     let pace = watchdog.unwrap_or(PACE);
     let mut due = Instant::now() + pace;
@@ -289,14 +219,45 @@ fn attend(control: &Control, signals: &Receiver<i32>, notify: &Notify) {
         // By the clock, so that no number of questions keeps the manager waiting.
         match signals.recv_deadline(due) {
             Ok(SIGUSR1) => tell_counters(control),
+            // What was started from a terminal ends with it.
+            Ok(SIGHUP) if live.file().is_some() => {
+                // One more while one waits changes nothing.
+                let _ = reload.try_send(());
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Ok(_) | Err(RecvTimeoutError::Disconnected) => return tell_counters(control),
         }
         if Instant::now() >= due {
             due = Instant::now() + pace;
-            watchdog.iter().for_each(|_| keep_alive(control, notify));
+            watchdog.iter().for_each(|_| keep_alive(control, &notify));
         }
     }
+}
+
+/// A thread that reads the configuration again when it is told to: a store that others hold may take a while.
+fn reloader(live: Arc<Live>) -> anyhow::Result<Sender<()>> {
+    let (tell, told) = bounded(1);
+    let work = move || told.iter().for_each(|()| reload(&live));
+    std::thread::Builder::new().name("reload".into()).spawn(work)?;
+    Ok(tell)
+}
+
+fn reload(live: &Live) {
+    Notify.reloading();
+    let status = match live.reload() {
+        Ok(plan) => {
+            plan.to_string().lines().for_each(|line| tracing::info!("{line}"));
+            let file = live.file().map(|file| file.display().to_string()).unwrap_or_default();
+            tracing::info!(file, changes = plan.changes.len(), "this configuration is served now");
+            "the configuration has been read again".to_owned()
+        }
+        Err(error) => {
+            tracing::error!("the configuration stays as it was:");
+            error.to_string().lines().for_each(|line| tracing::error!("{line}"));
+            "the configuration has been read again and refused: see the log".to_owned()
+        }
+    };
+    Notify.ready(&status);
 }
 
 /// The manager hears from us only while the reactors turn.
@@ -312,18 +273,19 @@ fn tell_counters(control: &Control) {
 }
 
 /// Lets initiators go, and makes durable what they wrote.
-fn finish(control: Control, units: &[UnitSeed], notify: &Notify, within: Duration) -> anyhow::Result<()> {
+fn finish(live: &Live) -> anyhow::Result<()> {
     tracing::info!("stopping");
-    notify.stopping(within + LAST_FLUSH + PACE);
-    control.drain(within).map_err(|_| anyhow::anyhow!("a reactor ended badly"))?;
-    flush_all(units)
+    let within = live.drain_timeout();
+    Notify.stopping(within + LAST_FLUSH + PACE);
+    live.control().drain(within).map_err(|_| anyhow::anyhow!("a reactor ended badly"))?;
+    flush_all(&live.backings())
 }
 
 /// Flushes all stores at once, and waits for them as long as can be.
-fn flush_all(units: &[UnitSeed]) -> anyhow::Result<()> {
-    let (tell, told) = bounded(units.len());
-    for unit in units {
-        let (tell, backing) = (tell.clone(), unit.backing.clone());
+fn flush_all(backings: &[Arc<Backing>]) -> anyhow::Result<()> {
+    let (tell, told) = bounded(backings.len());
+    for backing in backings {
+        let (tell, backing) = (tell.clone(), backing.clone());
         std::thread::Builder::new().name("flush".into()).spawn(move || drop(tell.send(flush(&backing))))?;
     }
     drop(tell);
@@ -344,7 +306,7 @@ fn flush_all(units: &[UnitSeed]) -> anyhow::Result<()> {
     }
 }
 
-fn flush(backing: &Backing) -> anyhow::Result<()> {
+pub(super) fn flush(backing: &Backing) -> anyhow::Result<()> {
     match &backing.medium {
         Medium::File(medium) if !backing.read_only => {
             medium.file.sync_data().with_context(|| format!("cannot flush {}", backing.name))

@@ -5,9 +5,11 @@
 //! Promises: a change is told to the reactors once; nothing is changed on the stores. It takes no part in any I/O.
 //! A file on a server that does not answer can hold it up, and then nothing is noticed until it does.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::ids::LuId;
 use crate::reactor::{Messenger, UnitSeed};
@@ -21,19 +23,46 @@ const PACE: Duration = Duration::from_secs(3);
 /// After an announcement, how long further ones are waited for: a change of many devices is many of them.
 const CALM: Duration = Duration::from_millis(50);
 
-/// Watches the stores of `units` until the process ends.
-///
-/// # Errors
-/// When the thread cannot be had.
-pub(super) fn start(units: &[UnitSeed], messenger: Messenger) -> std::io::Result<()> {
-    let mut watched: Vec<Watched> = (0..).zip(units).map(|(n, unit)| Watched::new(LuId(n), unit)).collect();
-    watched.retain(|w| matches!(w.backing.length(), Ok(Some(_)) | Err(_)));
-    if watched.is_empty() {
-        return Ok(());
+/// The thread that watches.
+#[derive(Debug, Clone)]
+pub(super) struct Watcher(Sender<Order>);
+
+/// What it is told, and follows before it looks the next time.
+#[derive(Debug)]
+enum Order {
+    Add(Watched),
+    /// Nothing is told of these any more, once that is dropped.
+    Remove(Vec<LuId>, Sender<()>),
+}
+
+impl Watcher {
+    /// Watches the stores of `units`, and what comes later, until the process ends.
+    ///
+    /// # Errors
+    /// When the thread cannot be had.
+    pub(super) fn start(units: &[UnitSeed], messenger: Messenger) -> std::io::Result<Self> {
+        let (tell, told) = unbounded();
+        let watcher = Self(tell);
+        (0..).zip(units).for_each(|(n, unit)| watcher.add(LuId(n), unit));
+        thread::Builder::new().name("watch".into()).spawn(move || watch(&told, &messenger))?;
+        Ok(watcher)
     }
-    let uevents = watched.iter().any(Watched::is_block).then(announcements).flatten();
-    thread::Builder::new().name("watch".into()).spawn(move || watch(&mut watched, &messenger, uevents))?;
-    Ok(())
+
+    /// One more.
+    pub(super) fn add(&self, lu: LuId, unit: &UnitSeed) {
+        if matches!(unit.backing.length(), Ok(Some(_)) | Err(_)) {
+            // It ends with the process only.
+            let _ = self.0.send(Order::Add(Watched::new(lu, unit)));
+        }
+    }
+
+    /// Waits until nothing can be told of these any more.
+    pub(super) fn remove(&self, units: &[LuId]) {
+        let (done, seen) = bounded(0);
+        if self.0.send(Order::Remove(units.to_vec(), done)).is_ok() {
+            let _: Result<(), _> = seen.recv();
+        }
+    }
 }
 
 /// What the kernel announces; without it the pace alone has to do.
@@ -41,13 +70,38 @@ fn announcements() -> Option<Uevents> {
     Uevents::new().inspect_err(|error| tracing::debug!(%error, "no announcements of the kernel")).ok()
 }
 
-fn watch(watched: &mut [Watched], messenger: &Messenger, mut uevents: Option<Uevents>) {
+fn watch(orders: &Receiver<Order>, messenger: &Messenger) {
+    let (mut watched, mut uevents): (Vec<Watched>, _) = (Vec::new(), None);
     loop {
-        wait(&mut uevents);
-        for store in watched.iter_mut() {
-            for op in store.look().into_iter().chain(store.measure()) {
+        if watched.is_empty() {
+            let Ok(order) = orders.recv() else { return };
+            follow(order, &mut watched, &mut uevents);
+        }
+        orders.try_iter().for_each(|order| follow(order, &mut watched, &mut uevents));
+        if !watched.is_empty() {
+            wait(&mut uevents);
+        }
+        // What has gone meanwhile is not looked at.
+        orders.try_iter().for_each(|order| follow(order, &mut watched, &mut uevents));
+        for store in &mut watched {
+            for op in store.news() {
                 messenger.tell(store.lu, op);
             }
+        }
+    }
+}
+
+fn follow(order: Order, watched: &mut Vec<Watched>, uevents: &mut Option<Uevents>) {
+    match order {
+        Order::Add(store) => {
+            if uevents.is_none() && store.block {
+                *uevents = announcements();
+            }
+            watched.push(store);
+        }
+        Order::Remove(units, done) => {
+            watched.retain(|w| !units.contains(&w.lu));
+            drop(done);
         }
     }
 }
@@ -72,9 +126,12 @@ fn wait(uevents: &mut Option<Uevents>) {
 }
 
 /// One store, and what is known of it.
+#[derive(Debug)]
 struct Watched {
     lu: LuId,
-    backing: Arc<Backing>,
+    /// Only looked at: it is not held open.
+    backing: Weak<Backing>,
+    block: bool,
     /// What the reactors have been told last.
     blocks: u64,
     /// What was last found, so that each finding is logged once.
@@ -85,36 +142,41 @@ struct Watched {
 
 impl Watched {
     fn new(lu: LuId, unit: &UnitSeed) -> Self {
-        Self { lu, backing: unit.backing.clone(), blocks: unit.backing.blocks, found: None, resources: None }
+        let block = unit.backing.kind == crate::store::StoreKind::Block;
+        let backing = Arc::downgrade(&unit.backing);
+        Self { lu, backing, block, blocks: unit.backing.blocks, found: None, resources: None }
     }
 
-    fn is_block(&self) -> bool {
-        self.backing.kind == crate::store::StoreKind::Block
+    /// What the reactors have to be told.
+    fn news(&mut self) -> impl Iterator<Item = SharedOp> + use<> {
+        let backing = self.backing.upgrade();
+        let look = backing.as_ref().and_then(|backing| self.look(backing));
+        let measure = backing.as_ref().and_then(|backing| self.measure(backing));
+        look.into_iter().chain(measure)
     }
 
-    /// What the reactors have to be told, if anything.
-    fn look(&mut self) -> Option<SharedOp> {
-        let found =
-            self.backing.length().ok().flatten().unwrap_or(Length { blocks: 0, over: 0, kept_out: 0 });
+    /// Another capacity, if it has one.
+    fn look(&mut self, backing: &Backing) -> Option<SharedOp> {
+        let found = backing.length().ok().flatten().unwrap_or(Length { blocks: 0, over: 0, kept_out: 0 });
         let is_news = self.found.replace(found) != Some(found);
         if is_news {
-            self.remark(found);
+            remark(backing, found);
         }
         // What has no medium keeps its size: commands fail, and go on when it comes back.
         if found.blocks == 0 || found.blocks == self.blocks {
             return None;
         }
         if found.blocks > self.blocks
-            && let Err(error) = self.backing.allocate(found.blocks)
+            && let Err(error) = backing.allocate(found.blocks)
         {
             if is_news {
-                let store = &self.backing.name;
+                let store = &backing.name;
                 tracing::warn!(store, %error, "has grown, but cannot be allocated as a whole: it is served as it was");
             }
             return None;
         }
         tracing::info!(
-            store = self.backing.name,
+            store = backing.name,
             from = self.blocks,
             to = found.blocks,
             "the capacity has changed, in blocks"
@@ -124,32 +186,32 @@ impl Watched {
     }
 
     /// The space that it takes and that is left, when that has changed.
-    fn measure(&mut self) -> Option<SharedOp> {
-        let resources = self.backing.resources().ok().flatten()?;
+    fn measure(&mut self, backing: &Backing) -> Option<SharedOp> {
+        let resources = backing.resources().ok().flatten()?;
         let is_news = self.resources.replace(resources) != Some(resources);
         is_news.then_some(SharedOp::Measured(resources))
     }
+}
 
-    /// What an administrator should know of a new finding.
-    fn remark(&self, found: Length) {
-        let (store, block) = (&self.backing.name, self.backing.block_size);
-        if found.blocks == 0 {
-            tracing::warn!(store, "has no medium any more: commands fail until it comes back");
-        }
-        if found.over > 0 && found.blocks > 0 {
-            tracing::warn!(
-                store,
-                "its last {} bytes are no whole block of {block}: they are left out",
-                found.over
-            );
-        }
-        if found.kept_out > 0 {
-            tracing::warn!(
-                store,
-                "is {} bytes longer than its configured size, which is kept; leave the size out to serve all of it",
-                found.kept_out
-            );
-        }
+/// What an administrator should know of a new finding.
+fn remark(backing: &Backing, found: Length) {
+    let (store, block) = (&backing.name, backing.block_size);
+    if found.blocks == 0 {
+        tracing::warn!(store, "has no medium any more: commands fail until it comes back");
+    }
+    if found.over > 0 && found.blocks > 0 {
+        tracing::warn!(
+            store,
+            "its last {} bytes are no whole block of {block}: they are left out",
+            found.over
+        );
+    }
+    if found.kept_out > 0 {
+        tracing::warn!(
+            store,
+            "is {} bytes longer than its configured size, which is kept; leave the size out to serve all of it",
+            found.kept_out
+        );
     }
 }
 
@@ -163,15 +225,22 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     /// A file of 1 MiB, and the store on it as it is watched.
-    fn watched() -> (tempfile::NamedTempFile, Watched, u64) {
+    fn watched() -> (tempfile::NamedTempFile, Watched, Arc<Backing>, u64) {
         let file = tempfile::NamedTempFile::new_in(".").unwrap();
         file.as_file().set_len(MIB).unwrap();
         let config =
             StoreConfig { path: Some(file.path().into()), ..StoreConfig::new(StoreKind::Fileio, "f") };
         let backing = Arc::new(open(&config, Duration::from_secs(5)).unwrap());
         let block = u64::from(backing.block_size);
-        let watched = Watched { lu: LuId(0), blocks: backing.blocks, backing, found: None, resources: None };
-        (file, watched, block)
+        let watched = Watched {
+            lu: LuId(0),
+            block: false,
+            blocks: backing.blocks,
+            backing: Arc::downgrade(&backing),
+            found: None,
+            resources: None,
+        };
+        (file, watched, backing, block)
     }
 
     fn set_len(file: &tempfile::NamedTempFile, len: u64) {
@@ -180,35 +249,35 @@ mod tests {
 
     #[test]
     fn growth_and_shrinking_are_told_once() {
-        let (file, mut watched, block) = watched();
-        assert_eq!(watched.look(), None);
+        let (file, mut watched, backing, block) = watched();
+        assert_eq!(watched.look(&backing), None);
         for len in [3 * MIB, 2 * MIB + 100] {
             set_len(&file, len);
-            assert_eq!(watched.look(), Some(SharedOp::Resize { blocks: len / block }));
-            assert_eq!(watched.look(), None);
+            assert_eq!(watched.look(&backing), Some(SharedOp::Resize { blocks: len / block }));
+            assert_eq!(watched.look(&backing), None);
         }
     }
 
     #[test]
     fn space_is_told_when_it_changes() {
-        let (file, mut watched, _) = watched();
-        let Some(SharedOp::Measured(before)) = watched.measure() else { panic!("a file has space") };
+        let (file, mut watched, backing, _) = watched();
+        let Some(SharedOp::Measured(before)) = watched.measure(&backing) else { panic!("a file has space") };
         std::os::unix::fs::FileExt::write_all_at(file.as_file(), &vec![1; MIB as usize], 0).unwrap();
         file.as_file().sync_all().unwrap();
-        let Some(SharedOp::Measured(after)) = watched.measure() else { panic!("it takes more") };
+        let Some(SharedOp::Measured(after)) = watched.measure(&backing) else { panic!("it takes more") };
         assert_eq!((before.used, after.used), (0, 1));
     }
 
     #[test]
     fn what_vanishes_keeps_its_size_until_it_comes_back() {
-        let (file, mut watched, block) = watched();
+        let (file, mut watched, backing, block) = watched();
         set_len(&file, 0);
-        assert_eq!(watched.look(), None);
+        assert_eq!(watched.look(&backing), None);
         set_len(&file, MIB);
-        assert_eq!(watched.look(), None, "as it was");
+        assert_eq!(watched.look(&backing), None, "as it was");
         set_len(&file, 0);
-        assert_eq!(watched.look(), None);
+        assert_eq!(watched.look(&backing), None);
         set_len(&file, 2 * MIB);
-        assert_eq!(watched.look(), Some(SharedOp::Resize { blocks: 2 * MIB / block }));
+        assert_eq!(watched.look(&backing), Some(SharedOp::Resize { blocks: 2 * MIB / block }));
     }
 }

@@ -8,13 +8,15 @@ use super::args::Serve;
 use super::{FAILED, UNREADABLE, complain};
 use crate::admin::config::{self, At, Config, LoadError, Problem, Report, Source};
 use crate::admin::cpulist::Reactors;
+use crate::admin::live::{Origin, Overrides};
 
 /// Serves until told to stop.
 pub(super) fn run(args: &Serve) -> ExitCode {
-    let config = match configure(args, Path::new(config::DEFAULT_FILE)) {
+    let default = Path::new(config::DEFAULT_FILE);
+    let (config, origin) = match configure(args, default) {
         Ok((config, report)) => {
             complain(&report.to_string());
-            config
+            (config, origin(args, default, &report))
         }
         Err(error) => {
             complain(&format!("{}\n", error.to_string().trim_end()));
@@ -22,7 +24,7 @@ pub(super) fn run(args: &Serve) -> ExitCode {
             return ExitCode::from(if unreadable { UNREADABLE } else { FAILED });
         }
     };
-    let served = crate::admin::log::init(&args.log).and_then(|()| crate::admin::run::serve(config));
+    let served = crate::admin::log::init(&args.log).and_then(|()| crate::admin::run::serve(config, origin));
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -69,24 +71,37 @@ const NOT_FOUND: std::io::ErrorKind = std::io::ErrorKind::NotFound;
 /// What is said on the command line counts more than what stands in a file.
 fn with_overrides(args: &Serve, found: (Config, Report)) -> Result<(Config, Report), LoadError> {
     let (mut config, report) = found;
-    let server = &mut config.server;
-    if let Some(text) = &args.reactors {
-        server.reactors = Reactors::parse(text).map_err(|error| {
+    overrides(args)?.apply(&mut config.server);
+    Ok((config, report))
+}
+
+fn overrides(args: &Serve) -> Result<Overrides, LoadError> {
+    let reactors = args.reactors.as_ref().map(|text| {
+        Reactors::parse(text).map_err(|error| {
             let at = At::Argument(format!("--reactors {text}"));
             let remedy = "write auto, a number, or processors like 0-3,6";
             let problem = Problem::error(at, error.to_string(), "", remedy);
             LoadError::Invalid(Report::new(Source::default(), vec![problem]))
-        })?;
-    }
-    if let Some(us) = args.poll_us {
-        server.poll = std::time::Duration::from_micros(us.into());
-    }
-    if let Some(dir) = &args.state_dir {
-        server.state_dir.clone_from(dir);
-    }
-    server.buffer_memory = args.buffer_memory.or(server.buffer_memory);
-    server.kernel_level = args.kernel_level.or(server.kernel_level);
-    Ok((config, report))
+        })
+    });
+    Ok(Overrides {
+        reactors: reactors.transpose()?,
+        poll: args.poll_us.map(|us| std::time::Duration::from_micros(us.into())),
+        state_dir: args.state_dir.clone(),
+        buffer_memory: args.buffer_memory,
+        kernel_level: args.kernel_level,
+    })
+}
+
+/// Where the configuration came from, for those who change it while it is served.
+fn origin(args: &Serve, default: &Path, report: &Report) -> Origin {
+    let named = args.stores.is_empty() && args.cdrom.is_empty();
+    let file = named.then(|| args.config.clone().unwrap_or_else(|| default.into()));
+    // It has been read from there, whatever the directory of the process will be.
+    let file = file.map(|file| std::path::absolute(&file).unwrap_or(file));
+    // They are well formed: the configuration was made with them.
+    let overrides = overrides(args).unwrap_or_default();
+    Origin { file, text: report.text().to_owned(), overrides }
 }
 
 #[cfg(test)]

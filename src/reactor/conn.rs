@@ -69,6 +69,10 @@ pub(super) struct Conn {
     pub(super) close_when_sent: bool,
     /// When a login must be over.
     pub(super) deadline: u64,
+    /// Since when it is in full feature phase.
+    pub(super) since: u64,
+    /// When its session is put out, if it has been asked to log out by then.
+    pub(super) leaves_by: Option<u64>,
     /// Which session of the registry this is.
     pub(super) key: Option<(SessionKey, u16)>,
     /// Whether the registry counts it as placed here.

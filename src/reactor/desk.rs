@@ -14,6 +14,7 @@ use crate::mem::{Holding, Refused, Share};
 use crate::ring::Driver;
 use crate::scsi::{Asc, ItNexus, Lu, PassReport, SharedOp, Tokens};
 use crate::session::host::{After, Body, Claim, DiskOp, Held, Host, Manage, PassRequest};
+use crate::target::Catalog;
 
 /// Lends a session what it may use of the reactor.
 pub(super) struct Desk<'a, D> {
@@ -148,6 +149,10 @@ impl<D: Driver> Host for Desk<'_, D> {
     #[inline]
     fn give_scratch(&mut self, scratch: Vec<u8>) {
         self.world.scratch = scratch;
+    }
+
+    fn catalog(&self) -> &Catalog {
+        &self.world.catalog
     }
 
     #[inline]

@@ -34,6 +34,13 @@ pub(super) struct Enclosure {
     over: bool,
 }
 
+impl Enclosure {
+    /// The logical unit.
+    pub(super) fn unit(&self) -> LuId {
+        self.fence.lu
+    }
+}
+
 /// What the owner knows of such a range.
 #[derive(Debug)]
 pub(super) struct Claim {

@@ -16,7 +16,7 @@ use super::world::World;
 use crate::ids::{BufId, LuId};
 use crate::mem::{Holding, Share};
 use crate::ring::Driver;
-use crate::scsi::{Erasure, Failure, Fill, ItNexus, SharedOp};
+use crate::scsi::{Erasure, Failure, Fill, ItNexus, SharedOp, status};
 use crate::session::SEGMENT;
 use crate::session::host::DiskOp;
 
@@ -77,6 +77,11 @@ impl Erasing {
         Self { lu, erasure, pass: 0, at: 0, done: 0, lanes: Default::default(), step: Step::Going }
     }
 
+    /// The logical unit.
+    pub(super) fn unit(&self) -> LuId {
+        self.lu
+    }
+
     fn is_idle(&self) -> bool {
         self.lanes.iter().all(|lane| lane.busy.is_none())
     }
@@ -114,11 +119,26 @@ impl<D: Driver> World<D> {
     /// The owner: a state holds everywhere. If it says that the medium is to be erased, that begins.
     pub(super) fn begin_erasure(&mut self, lu: LuId) {
         let Some(unit) = self.units.get(lu.0 as usize) else { return };
-        let Some(erasure) = unit.told.erasing() else { return };
+        let Some(erasure) = unit.told.erasing().filter(|_| !unit.retiring) else { return };
         if !self.erasing.iter().any(|e| e.lu == lu) {
             tracing::info!(store = unit.lu.facts.name, cause = ?erasure.cause, "the whole medium is being erased");
             unit.lu.counters.set_progress(0);
             self.erasing.push(Erasing::new(lu, erasure.clone()));
+        }
+    }
+
+    /// The logical unit is about to go, and the requests are forgotten; the disk still has these slots. Whoever waits for
+    /// the end hears that it does not come.
+    pub(super) fn stop_erasing(&mut self, lu: LuId, held: &[BufId]) {
+        let stopped: Vec<Erasing> = self.erasing.extract_if(.., |e| e.lu == lu).collect();
+        let slots = stopped.into_iter().flat_map(|e| e.lanes).filter_map(|lane| lane.slot);
+        for slot in slots.filter(|slot| !held.contains(slot)) {
+            self.pool.free(slot);
+        }
+        let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
+        for ask in std::mem::take(&mut unit.erasers) {
+            let result = Err(Failure::Status(status::BUSY));
+            self.mail.post(ask.from, Letter::Answer { gate: ask.gate, result });
         }
     }
 

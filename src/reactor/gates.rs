@@ -4,6 +4,7 @@ use crossbeam_channel::Sender;
 use slab::Slab;
 
 use super::disk::Client;
+use super::live::Done;
 use super::mail::FenceId;
 use crate::ids::{ConnId, CoreId, LuId, TaskId};
 use crate::scsi::Failure;
@@ -45,6 +46,8 @@ pub(super) enum Then {
     Harmless { conn: ConnId },
     /// A login may go on: the session that it replaces is gone.
     Reinstated { conn: ConnId },
+    /// What was not to be seen any more is fenced: those sessions may tell, and the control thread hears of it.
+    Revised { told: Vec<(ConnId, Ending)>, done: Option<Done> },
     /// Nobody waits.
     Nothing,
 }
@@ -119,6 +122,18 @@ impl Gates {
         let gate = self.gates.remove(id.0 as usize);
         self.announcing -= usize::from(gate.fences);
         Some((gate.then, gate.result))
+    }
+
+    /// Logical units that something behind a gate is about.
+    pub(super) fn units(&self) -> impl Iterator<Item = LuId> + '_ {
+        self.gates.iter().filter_map(|(_, gate)| match &gate.then {
+            Then::Shared { lu, .. }
+            | Then::Changed { lu, .. }
+            | Then::Erased { lu, .. }
+            | Then::Closed { lu, .. }
+            | Then::Enclosed { lu, .. } => Some(*lu),
+            _ => None,
+        })
     }
 
     #[cfg(test)]

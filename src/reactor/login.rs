@@ -6,6 +6,7 @@ use std::sync::Once;
 use super::conn::{Conn, Finishing, Phase};
 use super::desk::{desk, guarded};
 use super::gates::Then;
+use super::live::Done as LiveDone;
 use super::mail::{Letter, Moving};
 use super::registry::SessionKey;
 use super::tag::Tag;
@@ -34,6 +35,24 @@ pub(super) struct Listener {
     pub(super) fd: RawFd,
     /// The wait for a connection, while there is one.
     pub(super) armed: Option<Key>,
+    /// It is to go when that wait is over.
+    pub(super) leaves: Option<LiveDone>,
+}
+
+impl Listener {
+    /// Its place is free for another.
+    pub(super) fn is_vacant(&self) -> bool {
+        self.fd < 0
+    }
+
+    /// It goes; whoever waits for that hears of it.
+    pub(super) fn vacate(&mut self) {
+        *self = Self { fd: -1, armed: None, leaves: None };
+    }
+
+    fn may_be_armed(&self) -> bool {
+        !self.is_vacant() && self.armed.is_none() && self.leaves.is_none()
+    }
 }
 
 impl<D: Driver> Reactor<D> {
@@ -42,7 +61,7 @@ impl<D: Driver> Reactor<D> {
         if self.draining.is_some() || self.conns.len() >= self.max_connections {
             return;
         }
-        for (index, listener) in self.listeners.iter_mut().enumerate().filter(|(_, l)| l.armed.is_none()) {
+        for (index, listener) in self.listeners.iter_mut().enumerate().filter(|(_, l)| l.may_be_armed()) {
             let op =
                 Op { tag: Tag::Accept(index as u32).pack(), kind: Kind::Accept { listener: listener.fd } };
             listener.armed = self.world.driver.push(op).ok();
@@ -58,8 +77,13 @@ impl<D: Driver> Reactor<D> {
 
     /// A listener's wait is over; whether all is well with it.
     pub(super) fn accepted(&mut self, listener: u32, done: &Done) -> bool {
+        let mut leaves = false;
         if let Some(l) = self.listeners.get_mut(listener as usize) {
             l.armed = None;
+            leaves = l.leaves.is_some();
+            if leaves {
+                l.vacate();
+            }
         }
         if done.result < 0 {
             if ![-libc::EINTR, -libc::EAGAIN, -libc::ECANCELED, -libc::ECONNABORTED].contains(&done.result) {
@@ -68,7 +92,7 @@ impl<D: Driver> Reactor<D> {
             return false;
         }
         let fd = done.result;
-        if self.draining.is_some() {
+        if self.draining.is_some() || leaves {
             self.close_fd(fd);
             return false;
         }
@@ -91,7 +115,7 @@ impl<D: Driver> Reactor<D> {
     fn begin_login(&mut self, fd: RawFd, ends: Ends) {
         self.world.counters.accepted += 1;
         let registry = self.registry.clone();
-        let login = Login::new(self.catalog.clone(), ends.local)
+        let login = Login::new(self.world.catalog.clone(), ends.local)
             .with_challenges(registry.clone())
             .with_sessions(move |initiator, isid, tsih| registry.known(initiator, isid, tsih));
         let deadline = self.world.driver.now() + self.login_timeout;
@@ -140,6 +164,8 @@ impl<D: Driver> Reactor<D> {
             after_asks: Vec::new(),
             close_when_sent: false,
             deadline,
+            since: 0,
+            leaves_by: None,
             key: None,
             placed: false,
             mourners: Vec::new(),
@@ -217,7 +243,7 @@ impl<D: Driver> Reactor<D> {
         let Moving { fd, ends, established, response, early } = moving;
         let deadline = self.world.driver.now() + self.login_timeout;
         // Should it be refused after all, it goes like any other login.
-        let login = Login::new(self.catalog.clone(), ends.local);
+        let login = Login::new(self.world.catalog.clone(), ends.local);
         let id = self.enter_conn(fd, ends, Phase::Login(Box::new(login)), deadline);
         if let Some(conn) = self.conns.get_mut(id) {
             conn.placed = true;
@@ -234,8 +260,12 @@ impl<D: Driver> Reactor<D> {
     }
 
     /// Enters the session; one that it replaces, or goes on with, must be harmless first.
-    fn finish_login(&mut self, id: ConnId, mut response: Pdu, established: Box<Established>) {
+    fn finish_login(&mut self, id: ConnId, mut response: Pdu, mut established: Box<Established>) {
         let core = self.world.mail.core;
+        // What is exported may have changed since it began.
+        if !established.renew(&self.world.catalog) {
+            return self.refuse_login(id, &response.into_refusal(LoginStatus::AUTHORIZATION_FAILURE));
+        }
         let Some(key) = self.conns.get_mut(id).map(|c| key_of(&established, &c.ends)) else { return };
         let joins = established.joins;
         let entered = match joins {
@@ -254,7 +284,7 @@ impl<D: Driver> Reactor<D> {
         };
         response.set_tsih(tsih);
         let now = self.world.driver.now();
-        let session = Box::new(Session::new(established, self.catalog.clone(), now));
+        let session = Box::new(Session::new(established, now));
         let Some(conn) = self.conns.get_mut(id) else { return };
         conn.key = Some((key, tsih));
         conn.phase = Phase::Reinstating(Box::new(Finishing { session, response }));
@@ -286,7 +316,7 @@ impl<D: Driver> Reactor<D> {
         let Finishing { mut session, mut response } = *finishing;
         if session.awaits_legacy() {
             // It has ended meanwhile, and left nothing.
-            conn.phase = Phase::Login(Box::new(Login::new(self.catalog.clone(), conn.ends.local)));
+            conn.phase = Phase::Login(Box::new(Login::new(self.world.catalog.clone(), conn.ends.local)));
             return self.refuse_login(id, &response.into_refusal(LoginStatus::SESSION_DOES_NOT_EXIST));
         }
         let established = session.established();
@@ -297,6 +327,7 @@ impl<D: Driver> Reactor<D> {
         response.set_window(exp_cmd_sn, max_cmd_sn);
         session.begin_full_feature(now);
         conn.phase = Phase::Full(session);
+        conn.since = now;
         conn.tx.put(&rendered(&response));
         conn.tx.end(After::Keep, now);
         self.world.counters.logins += 1;

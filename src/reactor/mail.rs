@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::disk::JobId;
 use super::gates::GateId;
+use super::live::Live;
 use super::stats::Snapshot;
 use crate::ids::{ConnId, CoreId, LuId};
 use crate::ring::{Bell, Ends};
@@ -114,6 +115,8 @@ pub(super) enum Letter {
     Notice { lu: LuId, op: SharedOp },
     /// Say how you are.
     Report(Sender<Snapshot>),
+    /// From the control thread: something of what is served changes.
+    Live(Box<Live>),
 }
 
 /// A new state of a logical unit.

@@ -17,6 +17,7 @@ mod enclose;
 mod erase;
 mod fair;
 mod gates;
+mod live;
 mod login;
 mod mail;
 mod owner;
@@ -41,10 +42,11 @@ use self::conn::{Conns, Phase};
 use self::desk::{Desk, desk};
 use self::disk::Client;
 use self::gates::Then;
+pub use self::live::{Chosen, SessionReport};
 use self::login::Listener;
 use self::mail::{Change, Letter};
 use self::registry::Registry;
-pub use self::start::{Control, Limits, Messenger, Setup, start};
+pub use self::start::{Control, Limits, Messenger, Setup, Stuck, start};
 pub use self::stats::{Counters, Snapshot};
 use self::tag::Tag;
 pub use self::unit::UnitSeed;
@@ -55,7 +57,6 @@ use crate::ring::{Done, Driver, SendOp, Wait};
 use crate::scsi::{Asc, Failure};
 use crate::session;
 use crate::session::tmf::{Aborted, Ending};
-use crate::target::Catalog;
 
 /// How often the time of connections is looked at, nanoseconds.
 const TICK_NS: u64 = 250_000_000;
@@ -96,6 +97,8 @@ enum Why {
     Slow,
     /// Memory for unread answers and for requests out of order has run out, and it has most of it.
     Greedy,
+    /// An administrator wants it so, or its initiator may not be here any more.
+    PutOut,
     /// The daemon stops.
     Stopping,
     /// The protocol core failed on what came: our mistake, and the end of this connection only.
@@ -115,7 +118,7 @@ impl fmt::Display for Why {
             Self::Session(session::Close::TooSlow) => {
                 f.write_str("data came too slowly while others waited for slots")
             }
-            Self::Session(session::Close::Dropped) => f.write_str("the daemon stops"),
+            Self::Session(session::Close::Dropped) => f.write_str("dropped by the target"),
             Self::Session(session::Close::NoAnswer) => f.write_str("the initiator does not answer pings"),
             Self::NoLogin(what) => f.write_str(what),
             Self::LoginTimeout => f.write_str("the login took too long"),
@@ -124,6 +127,7 @@ impl fmt::Display for Why {
             Self::Stalled => f.write_str("the initiator does not read its answers"),
             Self::Slow => f.write_str("answers were read too slowly while others waited for slots"),
             Self::Greedy => f.write_str("of all unread answers and requests out of order most were its own"),
+            Self::PutOut => f.write_str("put out by an administrator"),
             Self::Stopping => f.write_str("the target stops"),
             Self::Broken => f.write_str("internal error"),
         }
@@ -134,9 +138,9 @@ impl fmt::Display for Why {
 struct Reactor<D> {
     world: World<D>,
     conns: Conns,
-    catalog: Arc<Catalog>,
-    /// The listening sockets live in it.
-    _setup: Arc<Setup>,
+    limits: Limits,
+    /// Entries of the in-flight table.
+    room: usize,
     registry: Arc<Registry>,
     listeners: Vec<Listener>,
     max_connections: usize,
@@ -158,6 +162,8 @@ struct Reactor<D> {
     /// Some mailbox was full.
     undelivered: bool,
     next_tick: u64,
+    /// When it is looked next whether anything is left of what goes.
+    next_look: u64,
     /// When the daemon stops at the latest, once it does.
     draining: Option<u64>,
 }
@@ -211,6 +217,9 @@ impl<D: Driver> Reactor<D> {
         }
         self.world.erase_on();
         self.retry();
+        if !self.world.retiring.is_empty() {
+            self.look_at_retiring();
+        }
         self.held = self.flush_dirty();
         self.finish_closing();
     }
@@ -221,12 +230,14 @@ impl<D: Driver> Reactor<D> {
             Wait::No
         } else if self.held || self.undelivered {
             Wait::Until(self.world.driver.now() + HELD_NS)
+        } else if !self.world.retiring.is_empty() {
+            Wait::Until(self.next_look)
         } else if self.conns.len() > 0
             || self.draining.is_some()
             || !self.world.drains.is_empty()
             || !self.world.impatient.is_empty()
             || !self.world.erasing.is_empty()
-            || self.listeners.iter().any(|l| l.armed.is_none())
+            || self.listeners.iter().any(|l| l.armed.is_none() && !l.is_vacant())
         {
             Wait::Until(self.next_tick)
         } else {
@@ -329,6 +340,12 @@ impl<D: Driver> Reactor<D> {
             Then::Fenced { conn } => self.fenced(conn),
             Then::Harmless { conn } => self.harmless(conn),
             Then::Reinstated { conn } => self.enter_full_feature(conn),
+            Then::Revised { told, done } => {
+                for (conn, ending) in told {
+                    self.with_session(conn, |s, desk| s.tell_aborted(desk, ending));
+                }
+                drop(done);
+            }
             Then::Nothing => {}
         }
     }
@@ -371,6 +388,7 @@ impl<D: Driver> Reactor<D> {
                 // Whoever asked may have gone.
                 let _ = to.send(self.snapshot());
             }
+            Letter::Live(order) => self.take_order(*order),
         }
     }
 
@@ -384,6 +402,9 @@ impl<D: Driver> Reactor<D> {
         unit.lu.state = change.state.clone();
         if let Some(blocks) = change.effects.capacity {
             unit.resize(blocks);
+        }
+        if let Some(facts) = &change.effects.facts {
+            unit.refit(facts);
         }
         let facts = unit.lu.facts.clone();
         let (mut told, mut barred, mut broken) = (Vec::new(), Vec::new(), Vec::new());
@@ -433,8 +454,14 @@ impl<D: Driver> Reactor<D> {
             Phase::Full(session) if session.closing().is_none() => {
                 self.with_session(id, |session, desk| session.drop_session(desk));
             }
+            _ if self.draining.is_none() => self.close(id, Why::PutOut),
             _ => self.close(id, Why::Stopping),
         }
+    }
+
+    /// A session that was to log out by now.
+    fn must_leave(&mut self, id: ConnId, now: u64) -> bool {
+        self.conns.get_mut(id).is_some_and(|c| !c.is_closing() && c.leaves_by.is_some_and(|by| by <= now))
     }
 
     fn is_over(&self) -> bool {
@@ -455,7 +482,7 @@ impl<D: Driver> Reactor<D> {
         for id in self.conns.ids() {
             match self.overdue(id, now) {
                 Some(why) => self.close(id, why),
-                None if stopped => self.drop_session(id),
+                None if stopped || self.must_leave(id, now) => self.drop_session(id),
                 None => {}
             }
             self.read_at_last(id, now);

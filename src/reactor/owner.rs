@@ -164,7 +164,7 @@ impl<D: Driver> World<D> {
     }
 
     /// Works out the next state. What must be on disk before it holds is put there first: other commands wait for
-    /// that, events do not, as none of them changes what is saved. `None`: nothing can begin.
+    /// that, events only if they change what is saved themselves. `None`: nothing can begin.
     fn begin_change(&mut self, lu: LuId) -> Option<Result<(), Failure>> {
         let unit = self.units.get_mut(lu.0 as usize).filter(|u| u.next.is_none())?;
         let ask = unit.asks.front().filter(|a| unit.saving.is_none() || !a.is_of_task())?;
@@ -173,7 +173,8 @@ impl<D: Driver> World<D> {
             Ok(change) => change,
         };
         if effects.persist && !ask.saved {
-            return Some(self.save_first(lu, Arc::new(state)));
+            // Only one state at a time is on its way to the disk.
+            return unit.saving.is_none().then(|| self.save_first(lu, Arc::new(state)));
         }
         unit.changes = unit.changes.wrapping_add(1);
         let (serial, state, effects) = (unit.changes, Arc::new(state), Arc::new(effects));

@@ -1,15 +1,15 @@
 //! Starting reactors on threads of their own, and talking to them from ordinary threads.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use slab::Slab;
 
 use super::beside::Beside;
@@ -17,28 +17,32 @@ use super::conn::Conns;
 use super::desk::fresh_scratch;
 use super::fair::Shortage;
 use super::gates::Gates;
+use super::live::{Chosen, Done, Doors, Entering, Live, PutOut, SessionReport, Switch};
 use super::login::Listener;
 use super::mail::{Address, Letter, Mail, mailboxes};
 use super::registry::Registry;
 use super::stats::{Counters, Snapshot};
-use super::unit::{Unit, UnitSeed, owner_of};
+use super::unit::{UnitSeed, owner_of};
 use super::world::{Saver, World};
 use super::{Reactor, TICK_NS};
 use crate::ids::{CoreId, LuId};
 use crate::mem::{Memory, Needs, Pages, Pool, PoolConfig, Region, RegionId};
 use crate::ring::{Bell, Driver, KernelLevel, Ring, RingConfig, monotonic_ns};
-use crate::scsi::{self, AccessChange, AccessState, ChangedBy, Failure, Lu, SharedOp, Tokens, status};
-use crate::store::{BlockingPool, Medium, Reach, Store, zero_region};
+use crate::scsi::{self, AccessChange, AccessState, ChangedBy, Failure, SharedOp, Tokens, status};
+use crate::store::{BlockingPool, zero_region};
 use crate::target::Catalog;
 
 /// The region of zeroes that all reactors share; ramdisks follow.
-const ZEROES: RegionId = RegionId(1);
+pub(super) const ZEROES: RegionId = RegionId(1);
 
 /// Entries of the in-flight table that a connection may need at once: a receive and a send.
 const ENTRIES_EACH: usize = 2;
 
 /// How long a change of a logical unit may take: longer than what is under way is waited for, and its state saved.
 const ORDER_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long reactors may take to go by something new: some of it waits for others.
+const LIVE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a reactor may take to answer the control thread before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -84,8 +88,41 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct Control {
     addresses: Vec<Address>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    doors: Mutex<OpenDoors>,
 }
+
+/// The listening sockets, and the reactors that accept on them. Logins are rare: one reactor does for each, and placement
+/// evens it out.
+#[derive(Debug)]
+struct OpenDoors {
+    listeners: Vec<(CoreId, TcpListener)>,
+    reactors: usize,
+}
+
+impl OpenDoors {
+    fn new(listeners: Vec<TcpListener>, reactors: usize) -> Self {
+        let mut doors = Self { listeners: Vec::new(), reactors };
+        listeners.into_iter().for_each(|listener| doors.add(listener));
+        doors
+    }
+
+    /// One more, for the reactor that has the fewest.
+    fn add(&mut self, listener: TcpListener) {
+        let load = |core: u16| self.listeners.iter().filter(|(c, _)| c.0 == core).count();
+        let least = (0..self.reactors as u16).min_by_key(|core| load(*core)).unwrap_or(0);
+        self.listeners.push((CoreId(least), listener));
+    }
+
+    fn list(&self) -> Arc<[(CoreId, RawFd)]> {
+        self.listeners.iter().map(|(core, l)| (*core, l.as_raw_fd())).collect()
+    }
+}
+
+/// A reactor does not do what it is told: the daemon is beyond help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a reactor does not answer; restart ringtgt, and report what it logged")]
+pub struct Stuck;
 
 impl std::fmt::Debug for Setup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -126,6 +163,10 @@ impl Limits {
 /// What one reactor takes to its thread.
 pub(super) struct Seed {
     pub(super) setup: Arc<Setup>,
+    /// The first logical units.
+    pub(super) units: Arc<[UnitSeed]>,
+    /// All listeners, and the reactors that have them.
+    pub(super) doors: Arc<[(CoreId, RawFd)]>,
     pub(super) core: CoreId,
     pub(super) inbox: Receiver<Letter>,
     pub(super) addresses: Vec<Address>,
@@ -148,12 +189,17 @@ pub fn start(mut setup: Setup) -> anyhow::Result<Control> {
     for unit in &mut setup.units {
         unit.lu.counters = scsi::Counters::new(setup.cores.len());
     }
+    let units: Arc<[UnitSeed]> = std::mem::take(&mut setup.units).into();
+    let open = OpenDoors::new(std::mem::take(&mut setup.listeners), setup.cores.len());
+    let doors = open.list();
     let setup = Arc::new(setup);
     let (ready, started) = mpsc::channel();
     let mut threads = Vec::new();
     for (n, inbox) in inboxes.into_iter().enumerate() {
         let seed = Seed {
             setup: setup.clone(),
+            units: units.clone(),
+            doors: doors.clone(),
             core: CoreId(n as u16),
             inbox,
             addresses: addresses.clone(),
@@ -169,7 +215,7 @@ pub fn start(mut setup: Setup) -> anyhow::Result<Control> {
     for _ in &threads {
         started.recv()??;
     }
-    Ok(Control { addresses, threads })
+    Ok(Control { addresses, threads: Mutex::new(threads), doors: Mutex::new(open) })
 }
 
 /// A reactor's life. A panic in it ends the process: what it left half done nobody else can finish.
@@ -211,7 +257,7 @@ impl Seed {
         let pool = Pool::new(&config, &region);
         let memory = Memory::new(region);
         let ring = RingConfig {
-            in_flight: (limits.entries(self.setup.listeners.len()) as u32).min(RingConfig::MOST_IN_FLIGHT),
+            in_flight: (limits.entries(self.doors.len()) as u32).min(RingConfig::MOST_IN_FLIGHT),
             poll_ns: limits.poll_ns,
             level: limits.level,
             ..RingConfig::default()
@@ -219,7 +265,7 @@ impl Seed {
         let bell = self.addresses[usize::from(self.core.0)].bell().clone();
         let driver = Ring::new(&ring, &memory, bell)?;
         tracing::debug!(caps = %driver.caps(), "{}", self.core);
-        let fit = limits.connections_in(driver.room(), self.setup.listeners.len());
+        let fit = limits.connections_in(driver.room(), self.doors.len());
         if fit < limits.connections as usize {
             tracing::warn!(
                 fit,
@@ -233,14 +279,15 @@ impl Seed {
 
     /// The reactor, of parts that exist.
     pub(super) fn assemble<D: Driver>(self, driver: D, memory: Memory, pool: Pool) -> Reactor<D> {
-        let Self { setup, core, inbox, addresses, registry, tokens, blocking, zeroes } = self;
-        let reactors = setup.cores.len();
+        let Self { setup, units, doors, core, inbox, addresses, registry, tokens, blocking, zeroes } = self;
         let mut world = World {
             driver,
             memory,
             pool,
             mail: Mail::new(core, inbox, addresses),
+            catalog: setup.catalog.clone(),
             units: Vec::new(),
+            retiring: Vec::new(),
             blocking,
             saver: setup.saver.clone(),
             registry: registry.clone(),
@@ -273,23 +320,23 @@ impl Seed {
             heard: Vec::new(),
             counters: Counters::default(),
         };
-        world.attach(ZEROES, zeroes);
-        for seed in &setup.units {
-            world.add_unit(seed);
+        world.attach(ZEROES, Some(zeroes));
+        for (number, seed) in (0..).zip(units.iter()) {
+            let Entering { lu, seed, fd } = Entering::new(LuId(number), seed.clone());
+            world.enter_unit(lu, &seed, fd);
         }
-        // Logins are rare: one reactor accepts for each portal, and placement evens it out.
-        let mine = setup.listeners.iter().enumerate().filter(|(n, _)| n % reactors == usize::from(core.0));
-        let listeners = mine.map(|(_, l)| Listener { fd: l.as_raw_fd(), armed: None }).collect();
-        let now = world.driver.now();
-        let max_connections = setup.limits.connections_in(world.driver.room(), setup.listeners.len());
+        let mine = doors.iter().filter(|(to, _)| *to == core);
+        let listeners = mine.map(|(_, fd)| Listener { fd: *fd, armed: None, leaves: None }).collect();
+        let (now, room) = (world.driver.now(), world.driver.room());
+        let max_connections = setup.limits.connections_in(room, doors.len());
         Reactor {
             world,
             conns: Conns::default(),
-            catalog: setup.catalog.clone(),
+            limits: setup.limits.clone(),
+            room,
             registry,
             listeners,
             max_connections,
-            _setup: setup.clone(),
             max_pending: setup.limits.pending_logins as usize,
             pending: VecDeque::new(),
             login_timeout: setup.limits.login_timeout.as_nanos() as u64,
@@ -302,33 +349,9 @@ impl Seed {
             held: false,
             undelivered: false,
             next_tick: now + TICK_NS,
+            next_look: 0,
             draining: None,
         }
-    }
-}
-
-impl<D: Driver> World<D> {
-    fn attach(&mut self, id: RegionId, region: Arc<Region>) {
-        self.memory.attach(id, Some(region.clone()));
-        self.driver.attach(id, Some(region));
-    }
-
-    /// Enters a logical unit; they are numbered in the order in which they come.
-    fn add_unit(&mut self, seed: &UnitSeed) {
-        let reach = match &seed.backing.medium {
-            Medium::File(medium) => Reach::File(self.driver.open_file(medium.file.as_raw_fd())),
-            Medium::Ram(region) => {
-                let id = RegionId(ZEROES.0 + 1 + self.units.len() as u16);
-                self.attach(id, region.clone());
-                Reach::Region(id)
-            }
-            Medium::Null | Medium::Pass(_) => Reach::Nothing,
-        };
-        let discards = self.driver.caps().discard;
-        let store = Store::new(seed.backing.clone(), reach, ZEROES, discards);
-        let counters = seed.lu.counters.of_reactor(usize::from(self.mail.core.0));
-        self.units.push(Unit::new(Lu { counters, ..seed.lu.clone() }, store));
-        self.resume_erasure(LuId(self.units.len() as u32 - 1));
     }
 }
 
@@ -353,12 +376,122 @@ impl Control {
     }
 
     /// Stops listening, asks initiators to log out and waits until they have, or until `within` has passed.
-    pub fn drain(self, within: Duration) -> thread::Result<()> {
+    pub fn drain(&self, within: Duration) -> thread::Result<()> {
         let deadline = monotonic_ns() + within.as_nanos() as u64;
         for address in &self.addresses {
             address.post_blocking(Letter::Drain { deadline });
         }
-        self.threads.into_iter().try_for_each(JoinHandle::join)
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        threads.into_iter().try_for_each(JoinHandle::join)
+    }
+
+    /// How many reactors there are.
+    pub fn reactors(&self) -> usize {
+        self.addresses.len()
+    }
+
+    /// Gives all reactors an order, and waits until all have done it; for ever, if there is no limit.
+    fn order_all(&self, within: Option<Duration>, order: impl Fn(Done) -> Live) -> Result<(), Stuck> {
+        let (told, done) = bounded::<()>(0);
+        for address in &self.addresses {
+            address.post_blocking(Letter::Live(Box::new(order(Done { _told: told.clone() }))));
+        }
+        drop(told);
+        // Nothing is ever sent: it ends when the last one has let go.
+        match within {
+            None => drop(done.recv()),
+            Some(within) if done.recv_timeout(within) == Err(RecvTimeoutError::Timeout) => return Err(Stuck),
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Logical units come, which nobody sees yet. Their numbers are free.
+    ///
+    /// # Errors
+    /// When a reactor is stuck.
+    pub fn enter(&self, units: Vec<(LuId, UnitSeed)>) -> Result<(), Stuck> {
+        let units: Arc<[Entering]> = units.into_iter().map(|(lu, seed)| Entering::new(lu, seed)).collect();
+        self.order_all(Some(LIVE_PATIENCE), |_done| Live::Enter { units: units.clone(), _done })
+    }
+
+    /// Another catalogue holds; `targets` are those that are not as they were. When this returns nobody is served by the
+    /// old one any more, and what was under way where somebody may not be any more has ended or is fenced. Sessions of
+    /// those get `grace` to log out.
+    ///
+    /// # Errors
+    /// When a reactor is stuck.
+    pub fn switch(
+        &self,
+        catalog: &Arc<Catalog>,
+        targets: HashSet<String>,
+        login_timeout: Duration,
+        grace: Duration,
+    ) -> Result<(), Stuck> {
+        let targets = Arc::new(targets);
+        self.order_all(Some(LIVE_PATIENCE), |done| {
+            let (catalog, targets) = (catalog.clone(), targets.clone());
+            Live::Switch(Switch { catalog, targets, login_timeout, grace, done })
+        })
+    }
+
+    /// Nobody sees these logical units any more: waits until nothing is left of them, as long as that takes, and until no
+    /// reactor holds what they sit on. Then their numbers are free.
+    pub fn retire(&self, units: &[LuId]) {
+        let units: Arc<[LuId]> = units.into();
+        // They do not fail but by a timeout.
+        let _ = self.order_all(None, |done| Live::Retire { units: units.clone(), done });
+        let _ = self.order_all(None, |_done| Live::Vacate { units: units.clone(), _done });
+    }
+
+    /// Listeners come and go. Those that go, by their descriptors, are closed when this returns.
+    ///
+    /// # Errors
+    /// When a reactor is stuck.
+    pub fn change_doors(&self, open: Vec<TcpListener>, close: &[RawFd]) -> Result<(), Stuck> {
+        let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        let fds: HashSet<RawFd> = open.iter().map(AsRawFd::as_raw_fd).collect();
+        open.into_iter().for_each(|listener| doors.add(listener));
+        let open: Arc<[_]> = doors.list().iter().filter(|(_, fd)| fds.contains(fd)).copied().collect();
+        let (total, close): (_, Arc<[RawFd]>) = (doors.listeners.len() - close.len(), close.into());
+        self.order_all(Some(LIVE_PATIENCE), |done| {
+            Live::Doors(Doors { open: open.clone(), close: close.clone(), total, done })
+        })?;
+        doors.listeners.retain(|(_, l)| !close.contains(&l.as_raw_fd()));
+        Ok(())
+    }
+
+    /// The sessions there are, of every reactor that answers in time.
+    pub fn sessions(&self) -> Vec<SessionReport> {
+        let (to, answers) = bounded(self.addresses.len());
+        for address in &self.addresses {
+            address.post_blocking(Letter::Live(Box::new(Live::Sessions(to.clone()))));
+        }
+        let all = self.addresses.iter().map_while(|_| answers.recv_timeout(PATIENCE).ok());
+        all.flatten().collect()
+    }
+
+    /// Ends sessions: `within` is how long they get to log out; nothing: they are dropped. How many there were.
+    pub fn put_out(&self, whom: Chosen, within: Option<Duration>) -> usize {
+        let (whom, (found, answers)) = (Arc::new(whom), bounded(self.addresses.len()));
+        for address in &self.addresses {
+            let order = PutOut { whom: whom.clone(), within, found: found.clone() };
+            address.post_blocking(Letter::Live(Box::new(Live::PutOut(order))));
+        }
+        self.addresses.iter().map_while(|_| answers.recv_timeout(PATIENCE).ok()).sum()
+    }
+
+    /// Has the owner of a logical unit make a change that no initiator has asked for, and waits until it holds
+    /// everywhere.
+    ///
+    /// # Errors
+    /// When it is refused, or cannot be saved; BUSY when there is no such logical unit, or its owner does not answer.
+    pub fn change_unit(&self, lu: LuId, op: SharedOp) -> Result<(), Failure> {
+        let (tell, told) = bounded(1);
+        let owner = owner_of(lu, self.addresses.len());
+        let letter = Letter::Order { lu, op: Box::new(op), to: tell };
+        self.addresses[usize::from(owner.0)].post_blocking(letter);
+        told.recv_timeout(ORDER_PATIENCE).unwrap_or(Err(Failure::Status(status::BUSY)))
     }
 
     /// Changes the states of target port groups of a logical unit, as an administrator does; to initiators it happens
@@ -369,11 +502,7 @@ impl Control {
     /// When there is no such group, or it may not be in that state, or not by such a change; when the new states
     /// cannot be saved; BUSY when there is no such logical unit, or its owner does not answer.
     pub fn set_access(&self, lu: LuId, to: Vec<(u16, AccessState)>) -> Result<(), Failure> {
-        let op = Box::new(SharedOp::Access(AccessChange { to, by: ChangedBy::Administrator }));
-        let (tell, told) = bounded(1);
-        let owner = owner_of(lu, self.addresses.len());
-        self.addresses[usize::from(owner.0)].post_blocking(Letter::Order { lu, op, to: tell });
-        told.recv_timeout(ORDER_PATIENCE).unwrap_or(Err(Failure::Status(status::BUSY)))
+        self.change_unit(lu, SharedOp::Access(AccessChange { to, by: ChangedBy::Administrator }))
     }
 
     /// The counters of every reactor that answers in time.

@@ -42,6 +42,8 @@ pub(super) struct Tx {
     pub(super) progress: u64,
     /// When it began.
     began: u64,
+    /// Sends that have begun.
+    sends: u64,
     /// Bytes that have reached the peer, as of the last look at a send that takes long.
     pub(super) delivered: u64,
 }
@@ -60,6 +62,7 @@ impl Tx {
             busy: false,
             progress: 0,
             began: 0,
+            sends: 0,
             delivered: 0,
         }
     }
@@ -125,6 +128,17 @@ impl Tx {
         }
     }
 
+    /// The number of the send with which everything that is to be sent now has gone, if there is anything.
+    pub(super) fn last_send(&self) -> Option<u64> {
+        let last = self.sends + u64::from(self.filling.is_some());
+        (self.busy || self.filling.is_some()).then_some(last)
+    }
+
+    /// Whether the send of that number is over.
+    pub(super) fn has_sent(&self, number: u64) -> bool {
+        self.sends > number || (self.sends == number && !self.busy) || (self.filling.is_none() && !self.busy)
+    }
+
     /// PDUs that wait, and since when.
     pub(super) fn waiting(&self) -> (u32, u64) {
         (self.waiting, self.since)
@@ -139,6 +153,7 @@ impl Tx {
         self.busy = true;
         self.progress = now;
         self.began = now;
+        self.sends += 1;
         Some(op)
     }
 

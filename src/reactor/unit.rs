@@ -7,7 +7,7 @@ use super::disk::JobId;
 use super::enclose::Claim;
 use super::mail::{Ask, Fence, FenceId};
 use crate::ids::{ConnId, CoreId, LuId};
-use crate::scsi::{Failure, Lu, LuState};
+use crate::scsi::{Failure, Lu, LuFacts, LuState};
 use crate::store::Store;
 
 /// A logical unit as this reactor has it.
@@ -39,6 +39,8 @@ pub(super) struct Unit {
     pub(super) complaints: Complaints,
     /// Ranges that clients have to themselves or wait for, in the order in which they asked. Only on the owner.
     pub(super) claims: Vec<Claim>,
+    /// It is about to go: nothing is begun by itself.
+    pub(super) retiring: bool,
 }
 
 /// A change under way: everybody has been told.
@@ -80,6 +82,7 @@ impl Unit {
             changes: 0,
             complaints: Complaints::default(),
             claims: Vec::new(),
+            retiring: false,
         }
     }
 
@@ -101,6 +104,23 @@ impl Unit {
         }
         let at = self.barred.binary_search_by_key(&conn?, |(barred, _)| *barred);
         at.ok().map(|at| self.barred[at].1)
+    }
+
+    /// Whether nothing waits here, nothing is asked of its owner, and no range is kept from anybody.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let asked = self.asks.is_empty() && self.next.is_none() && self.saving.is_none();
+        let answered = self.flushing.is_empty() && self.erasers.is_empty();
+        let free = self.fences.is_empty() && self.parked.is_empty() && self.claims.is_empty();
+        asked && answered && free
+    }
+
+    /// The configuration says something else of it. How large it is it knows itself.
+    pub(super) fn refit(&mut self, facts: &Arc<LuFacts>) {
+        let blocks = self.lu.facts.blocks;
+        self.lu.facts = facts.clone();
+        if facts.blocks != blocks {
+            Arc::make_mut(&mut self.lu.facts).blocks = blocks;
+        }
     }
 
     /// The medium has another capacity: commands and requests are judged by it from now on.

@@ -12,6 +12,7 @@ use super::enclose::Enclosure;
 use super::erase::Erasing;
 use super::fair::Shortage;
 use super::gates::{GateId, Gates, Then};
+use super::live::Retiring;
 use super::mail::{Fence, Letter, Mail};
 use super::registry::Registry;
 use super::stats::Counters;
@@ -21,6 +22,7 @@ use crate::mem::{Memory, Pool};
 use crate::ring::Driver;
 use crate::scsi::{Failure, ItNexus, LuState, PassReport, SharedOp, Tokens};
 use crate::store::{BlockingPool, Errand};
+use crate::target::Catalog;
 
 /// Writes what must outlive a power loss; runs on the blocking pool.
 pub type Saver = Arc<dyn Fn(LuId, &LuState) -> std::io::Result<()> + Send + Sync>;
@@ -31,7 +33,11 @@ pub(super) struct World<D> {
     pub(super) memory: Memory,
     pub(super) pool: Pool,
     pub(super) mail: Mail,
+    /// What is exported.
+    pub(super) catalog: Arc<Catalog>,
     pub(super) units: Vec<Unit>,
+    /// Logical units that are about to go.
+    pub(super) retiring: Vec<Retiring>,
     pub(super) blocking: BlockingPool,
     pub(super) saver: Saver,
     pub(super) registry: Arc<Registry>,

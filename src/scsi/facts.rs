@@ -52,7 +52,7 @@ impl DeviceType {
 }
 
 /// The facts of one logical unit.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LuFacts {
     /// Its name in the configuration, for people.
     pub name: String,
@@ -169,6 +169,15 @@ impl LuFacts {
     /// Capacity in bytes.
     pub fn bytes(&self) -> u64 {
         self.blocks.saturating_mul(u64::from(self.block_size))
+    }
+
+    /// Whether INQUIRY data or mode parameters of `other` are not the same.
+    pub fn shows_otherwise(&self, other: &Self) -> bool {
+        let tpgs = |facts: &Self| facts.groups.iter().fold(0, |all, g| all | g.tpgs());
+        self.identity != other.identity
+            || self.removable != other.removable
+            || self.read_only != other.read_only
+            || tpgs(self) != tpgs(other)
     }
 
     /// MAXIMUM COMPARE AND WRITE LENGTH: what is compared and what is written are there together.

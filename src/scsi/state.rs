@@ -3,6 +3,8 @@
 //! A [`LuState`] is an immutable snapshot, replicated to every reactor. The owner of the logical
 //! unit makes the next one with [`LuState::apply`], once every reactor has stopped using the last.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::drive::{Drive, DriveOp};
@@ -116,6 +118,8 @@ pub enum SharedOp {
     },
     /// So much space there is now: not a command either.
     Measured(Resources),
+    /// The configuration says something else of it now, and everything else has stayed: not a command either.
+    Refit(Arc<LuFacts>),
     /// The device that is passed through has told one nexus so, or obeyed it: all others are to hear of it.
     Told(Asc),
 }
@@ -128,6 +132,7 @@ impl SharedOp {
             | Self::NexusLoss
             | Self::Resize { .. }
             | Self::Measured(_)
+            | Self::Refit(_)
             | Self::Told(_)
             | Self::AccessFailed => true,
             Self::Access(change) => change.by == ChangedBy::Administrator,
@@ -171,6 +176,8 @@ pub struct Effects {
     pub flush: bool,
     /// The new capacity in blocks: it changes [`LuFacts`], which every reactor has its own of.
     pub capacity: Option<u64>,
+    /// The new facts, but for the capacity.
+    pub facts: Option<Arc<LuFacts>>,
 }
 
 impl Effects {
@@ -230,7 +237,8 @@ impl LuState {
     /// again when it is about to (SPC-5 section 5.14.1).
     pub fn bars_writing(&self, facts: &LuFacts, nexus: &ItNexus) -> Option<Failure> {
         let erased = self.erasure.as_ref().map(|erasure| erasure.sense(0).into());
-        erased.or_else(|| self.may_change(facts, nexus).err())
+        let protected = || facts.read_only.then(|| Sense::write_protected().into());
+        erased.or_else(protected).or_else(|| self.may_change(facts, nexus).err())
     }
 
     /// Whether a command of `nexus` may change the medium, as far as that is not being erased.
@@ -286,6 +294,7 @@ impl LuState {
                 let attention_all = self.space.compare(&self.mode.current, facts);
                 return Ok(Effects { attention_all, ..Effects::default() });
             }
+            SharedOp::Refit(to) => return Ok(self.refit(facts, to)),
             SharedOp::Resize { blocks } if *blocks != facts.blocks => return Ok(resize(*blocks)),
             SharedOp::Resize { .. } => {}
             SharedOp::Told(asc) => return Ok(Effects::attention_others(*asc)),
@@ -295,6 +304,20 @@ impl LuState {
             }
         }
         Ok(Effects::default())
+    }
+
+    /// Every nexus is told what it could see of the change.
+    fn refit(&mut self, facts: &LuFacts, to: &Arc<LuFacts>) -> Effects {
+        let before: Vec<_> = facts.groups.iter().map(|g| (g.id, self.accesses.of(g))).collect();
+        self.accesses.configure(&to.groups);
+        let moved = !to.groups.iter().map(|g| (g.id, self.accesses.of(g))).eq(before);
+        let shown = facts.shows_otherwise(to);
+        Effects {
+            attention_others: moved.then_some(Asc::ACCESS_STATE_CHANGED),
+            attention_all: shown.then_some(Asc::INQUIRY_CHANGED),
+            facts: Some(to.clone()),
+            ..Effects::default()
+        }
     }
 
     /// Whose tasks are aborted by PREEMPT AND ABORT no longer prevents medium removal either (SPC-5 section 5.14.11.2.6).

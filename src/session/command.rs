@@ -227,7 +227,7 @@ impl Session {
                 let Some(task) = self.tasks.get_mut(id) else { return };
                 task.work = Work::Shared;
                 if let SharedOp::Persistent(out) = &mut op {
-                    out.ports = self.catalog.ports_of(task.lu);
+                    out.ports = h.catalog().ports_of(task.lu);
                 }
                 h.shared(id, task.lu, op, &self.nexus);
             }

@@ -87,6 +87,11 @@ impl Copies {
         self.ended.retain(|e| (e.lu, e.list) != (lu, list));
     }
 
+    /// These logical units are gone, and what is known of copies there.
+    pub(super) fn forget_units(&mut self, gone: &[LuId]) {
+        self.ended.retain(|e| !gone.contains(&e.lu));
+    }
+
     pub(super) fn keep(&mut self, lu: LuId, list: u32, record: CopyRecord, token: Option<Box<TokenBytes>>) {
         self.forget(lu, list);
         self.ended.truncate(MAX_RECORDS - 1);
@@ -114,9 +119,10 @@ impl Copying {
         self.lanes.iter().flatten().filter_map(|l| l.buf).collect()
     }
 
-    /// Whether it reads or writes there now.
+    /// Whether it reads or writes there now, or by a token will.
     pub(super) fn uses(&self, lu: LuId) -> bool {
-        self.extent.is_some_and(|e| e.from == lu || e.to == lu)
+        let by_token = self.order.creator().is_some_and(|(source, _)| source == lu);
+        by_token || self.extent.is_some_and(|e| e.from == lu || e.to == lu)
     }
 
     /// Begins a segment. `clones`: the store may be able to copy it.

@@ -6,6 +6,7 @@
 
 use crate::ids::{BufId, LuId, TaskId};
 use crate::scsi::{Asc, ItNexus, Lu, PassOrder, PassReport, Provisioning, SharedOp, Stretch, Tokens};
+use crate::target::Catalog;
 
 /// Bytes that a Data-In carries: where they lie, not what they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -275,6 +276,8 @@ pub trait Host {
     /// Gives it back.
     fn give_scratch(&mut self, scratch: Vec<u8>);
 
+    /// What is exported, as of now.
+    fn catalog(&self) -> &Catalog;
     /// This reactor's replica of a logical unit.
     fn lu(&self, lu: LuId) -> Option<&Lu>;
     /// Whether [`DiskOp::Clone`] may be worth trying between these.

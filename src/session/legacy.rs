@@ -1,11 +1,12 @@
 //! A session that goes on with another connection (RFC 7143 section 6.3.4).
 //!
 //! At ErrorRecoveryLevel 0 the tasks of the old connection end with it, and nobody is told. What the session itself
-//! has goes on: its numbers, what was negotiated for all of it, its logical units with what its nexus has yet to be
-//! told, what WRITE BUFFER wrote, and the records of copies.
+//! has goes on: its numbers, what was negotiated for all of it, what its nexus has yet to be told of its logical units,
+//! what WRITE BUFFER wrote, and the records of copies.
 
 use super::copy::Copies;
 use super::keys::Negotiated;
+use super::revise::merge;
 use super::{MappedLun, Session};
 use crate::scsi::Echo;
 use crate::wire::sn::Sn;
@@ -50,12 +51,7 @@ impl Session {
         // It never goes back, and nothing is open any more.
         let open = exp_cmd_sn.add(self.command_window).back(1);
         self.max_cmd_sn = if max_cmd_sn.precedes(open) { open } else { max_cmd_sn };
-        let meanwhile = std::mem::replace(&mut self.luns, luns);
-        for lun in &mut self.luns {
-            let new = meanwhile.iter().filter(|other| other.lu == lun.lu);
-            new.for_each(|other| lun.attentions.raise_all(&other.attentions));
-        }
-        self.lun_numbers = self.luns.iter().map(|l| l.lun).collect();
+        merge(&mut self.luns, &luns);
         (self.echo, self.copies) = (echo, copies);
     }
 

@@ -32,6 +32,7 @@ mod patience;
 #[cfg(any(test, fuzzing))]
 pub mod rehearsal;
 mod respond;
+pub mod revise;
 pub mod rx;
 mod service;
 mod set;
@@ -41,9 +42,9 @@ pub mod tmf;
 mod token;
 
 pub use legacy::Legacy;
+pub use revise::{Revision, View};
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use self::copy::Copies;
 use self::host::Host;
@@ -59,7 +60,7 @@ use self::task::{Task, Tasks, Work};
 use self::tmf::Managing;
 use crate::ids::{LuId, TaskId};
 use crate::scsi::{Asc, Attentions, Echo, ItNexus, Port};
-use crate::target::{Catalog, Target};
+use crate::target::Target;
 use crate::wire::bhs::{Bhs, DataOut};
 use crate::wire::codes::{Opcode, RejectReason};
 use crate::wire::flags;
@@ -106,7 +107,6 @@ struct MappedLun {
 #[derive(Debug)]
 pub struct Session {
     established: Box<Established>,
-    catalog: Arc<Catalog>,
     /// A copy of `established.negotiated`, near the rest of what every PDU needs.
     negotiated: Negotiated,
     nexus: ItNexus,
@@ -157,7 +157,7 @@ pub struct Session {
 
 impl Session {
     /// A session from a login that is complete. `now` is monotonic, in nanoseconds.
-    pub fn new(established: Box<Established>, catalog: Arc<Catalog>, now: u64) -> Self {
+    pub fn new(established: Box<Established>, now: u64) -> Self {
         let e = &established;
         let luns: Vec<MappedLun> = {
             let mut sorted = e.luns.clone();
@@ -216,7 +216,6 @@ impl Session {
             nop_interval: params.nop_interval.as_nanos() as u64,
             nop_timeout: params.nop_timeout.as_nanos() as u64,
             established,
-            catalog,
         }
     }
 

@@ -64,6 +64,12 @@ impl Session {
         self.act_when_ready(h);
     }
 
+    /// The tags of functions that wait to act on one logical unit, which they do no more.
+    pub(super) fn take_pending(&mut self, lu: LuId) -> Vec<u32> {
+        let of = |pending: &mut Pending| pending.scope == Scope::Unit(lu);
+        self.managing.pending.extract_if(.., of).map(|pending| pending.itt).collect()
+    }
+
     /// Carries out what waits for nothing more.
     pub(super) fn act_when_ready<H: Host>(&mut self, h: &mut H) {
         let now = h.now();

@@ -98,7 +98,7 @@ impl Session {
         } else {
             self.text.request.extend_from_slice(&data);
             let request = mem::take(&mut self.text.request);
-            match discovery::answer(&self.catalog, &mut self.established, &request) {
+            match discovery::answer(h.catalog(), &mut self.established, &request) {
                 Ok(answer) => self.text.answer = answer,
                 Err(_) => return self.reject_after_all(h, bhs, RejectReason::PROTOCOL_ERROR),
             }

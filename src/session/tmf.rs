@@ -241,13 +241,13 @@ impl Session {
     }
 
     /// The tags of tasks that somebody else's doing ends.
-    fn others_tasks(&self, which: impl Fn(&Task) -> bool) -> Vec<u32> {
+    pub(super) fn others_tasks(&self, which: impl Fn(&Task) -> bool) -> Vec<u32> {
         let ended = |t: &Task| t.map.is_some() && which(t) && !t.doomed && !t.background;
         self.tasks.iter().filter(|(_, t)| ended(t)).map(|(_, t)| t.itt).collect()
     }
 
     /// [`Session::tell_aborted`] is to answer these.
-    fn tell_later(&mut self, itts: &[u32], lu: LuId, failure: Failure) -> Ending {
+    pub(super) fn tell_later(&mut self, itts: &[u32], lu: LuId, failure: Failure) -> Ending {
         let ending = Ending(self.managing.endings);
         self.managing.endings = ending.0.wrapping_add(1);
         self.managing.aborted.extend(itts.iter().map(|itt| Ended { by: ending, itt: *itt, lu, failure }));

@@ -78,7 +78,7 @@ impl Session {
     fn acts_for<H: Host>(&self, h: &H, source: LuId, creator: &ItNexus) -> bool {
         let shows = || {
             let group =
-                self.catalog.target(&creator.target)?.tpgs.iter().find(|g| g.tag == creator.tpg_tag)?;
+                h.catalog().target(&creator.target)?.tpgs.iter().find(|g| g.tag == creator.tpg_tag)?;
             group.access(&creator.initiator).map(|access| access.luns.iter().any(|l| l.lu == source))
         };
         creator.initiator == self.nexus.initiator && h.is_logged_in(creator) && shows() == Some(true)

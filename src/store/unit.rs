@@ -118,6 +118,15 @@ impl Store {
         Self { bytes: backing.bytes(), backing, place, zeroes: Place::in_region(zeroes, 0, ZEROES), discards }
     }
 
+    /// This reactor lets go of it: how it has reached the medium.
+    pub fn into_reach(self) -> Reach {
+        match self.place {
+            Location::File { file, .. } => Reach::File(file),
+            Location::Ram(id) => Reach::Region(id),
+            Location::Null | Location::Device => Reach::Nothing,
+        }
+    }
+
     /// What is shared with the other reactors.
     pub fn backing(&self) -> &Arc<Backing> {
         &self.backing

@@ -17,7 +17,7 @@ use crate::ids::LuId;
 use crate::scsi::TargetPort;
 
 /// Everything that is exported, as of one moment.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Catalog {
     /// The targets, in the order of the configuration.
     pub targets: Vec<Arc<Target>>,
@@ -28,7 +28,7 @@ pub struct Catalog {
 }
 
 /// Discovery sessions.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Discovery {
     /// What they must prove. Without credentials discovery is open.
     pub auth: Auth,
@@ -46,7 +46,7 @@ impl Default for Discovery {
 }
 
 /// An iSCSI target node.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Target {
     /// Its iSCSI name, normalised.
     pub iqn: String,
@@ -59,7 +59,7 @@ pub struct Target {
 }
 
 /// A target portal group: the portals through which one session may come, and what it sees there.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Tpg {
     /// Target portal group tag (RFC 7143 section 13.9).
     pub tag: u16,
@@ -95,7 +95,7 @@ pub struct Lun {
 }
 
 /// An initiator that may log in.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Acl {
     /// Its iSCSI name, normalised.
     pub initiator: String,
@@ -106,7 +106,7 @@ pub struct Acl {
 }
 
 /// Negotiation offers and limits of a group. Sizes in bytes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TpgParams {
     /// Whether HeaderDigest=CRC32C may be chosen.
     pub header_digest: bool,
@@ -205,6 +205,11 @@ impl Target {
         self.tpgs.iter().find(|g| g.listens_at(local))
     }
 
+    /// The logical units that somebody can see here; some of them more than once.
+    pub fn units(&self) -> impl Iterator<Item = LuId> + '_ {
+        self.tpgs.iter().flat_map(Tpg::maps).flatten().map(|l| l.lu)
+    }
+
     /// Those of its ports by which a logical unit is reached.
     pub fn ports_of(&self, lu: LuId) -> impl Iterator<Item = TargetPort> + '_ {
         let port =
@@ -227,8 +232,12 @@ impl Tpg {
 
     /// Whether somebody can see that logical unit here.
     fn shows(&self, lu: LuId) -> bool {
-        let maps = self.acls.iter().map(|acl| &acl.luns).chain(self.open.then_some(&self.luns));
-        maps.flatten().any(|l| l.lu == lu)
+        self.maps().flatten().any(|l| l.lu == lu)
+    }
+
+    /// The LUN maps that somebody sees.
+    fn maps(&self) -> impl Iterator<Item = &Vec<Lun>> {
+        self.acls.iter().map(|acl| &acl.luns).chain(self.open.then_some(&self.luns))
     }
 
     /// What `initiator` may see here, or `None` when it may not log in at all: no ACL, no access.

@@ -19,6 +19,7 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// `ringtgt serve` with these arguments, which are options and STOREs, or name a configuration; returns when it says
     /// `ready`.
+    #[allow(dead_code, reason = "not every test that includes this file serves STOREs")]
     pub(crate) fn serve(arguments: &[&str]) -> Self {
         let state = tempfile::tempdir().expect("a state directory");
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringtgt"));

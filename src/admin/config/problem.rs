@@ -111,6 +111,11 @@ impl Report {
         &self.problems
     }
 
+    /// What was read.
+    pub fn text(&self) -> &str {
+        self.source.text()
+    }
+
     /// How many must be put right.
     pub fn errors(&self) -> usize {
         self.problems.iter().filter(|p| p.severity == Severity::Error).count()

@@ -16,7 +16,7 @@ use crate::wire::bhs::{
     AsyncMessage, BHS_LEN, Bhs, DataIn, DataOut, LoginRequest, LoginResponse, LogoutRequest, NopIn, NopOut,
     R2t, ScsiCommand, ScsiResponse, TaskMgmtRequest, TaskMgmtResponse, padding,
 };
-use crate::wire::codes::{Opcode, TAG_NONE, TmfFunction, TmfResponse};
+use crate::wire::codes::{AsyncEvent, Opcode, TAG_NONE, TmfFunction, TmfResponse};
 use crate::wire::sn::Sn;
 use crate::wire::{digest, flags};
 
@@ -39,6 +39,8 @@ pub(super) enum Event {
     Pong(u32),
     LoggedOut,
     LogoutAsked,
+    /// The target has told of a SCSI event: the sense key, code and qualifier.
+    Told([u8; 3]),
     Rejected(u8),
     /// The connection has gone.
     Gone,
@@ -493,7 +495,14 @@ impl Client {
             Opcode::ASYNC_MESSAGE => {
                 let pdu = AsyncMessage::from_bhs(raw);
                 self.status_of(pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn);
-                self.events.push_back(Event::LogoutAsked);
+                self.events.push_back(match AsyncEvent(pdu.async_event) {
+                    AsyncEvent::SCSI_EVENT => {
+                        let sense = data.get(2..).expect("sense data");
+                        assert_eq!(data[..2], (sense.len() as u16).to_be_bytes());
+                        Event::Told([sense[2] & 15, sense[12], sense[13]])
+                    }
+                    _ => Event::LogoutAsked,
+                });
             }
             Opcode::REJECT => {
                 self.stat_sn = self.stat_sn.next();

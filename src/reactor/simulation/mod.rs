@@ -18,6 +18,7 @@
 //! | `erasures` | what was written before a sanitize or format operation is gone after it, and only its end ends it |
 //! | `fences` | what was aborted never overwrites what was written afterwards |
 //! | `hangs` | a disk that never finishes holds up no function, login, PREEMPT or stop |
+//! | `lives` | what comes and goes under way touches those alone who see it, and nothing of it stays |
 //! | `passing` | a device that is passed through is heard as it speaks, and is asked in order |
 //! | `resizing` | a new capacity is the same on every core, and told once |
 //! | `reservations` | after PREEMPT no core takes the loser's writes; what a nexus held goes with it |
@@ -46,6 +47,7 @@ mod fences;
 mod greed;
 mod hangs;
 mod history;
+mod lives;
 mod load;
 mod passing;
 mod post;

@@ -7,11 +7,14 @@ use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, bounded};
+
+use super::super::live::{Done, Entering, Live};
 use super::super::login::Listener;
 use super::super::mail::Letter;
 use super::super::registry::Registry;
 use super::super::start::{Limits, Seed, Setup};
-use super::super::unit::Unit;
+use super::super::unit::{Unit, UnitSeed};
 use super::super::world::World;
 use super::super::{Reactor, Saver};
 use super::client::{Client, Manner};
@@ -29,7 +32,7 @@ use crate::store::{
     Backing, BlockingPool, DiscardMethod, FileMedium, Jobs, Medium, PassMedium, Reach, Store, StoreKind,
     zero_region,
 };
-use crate::target::{Catalog, Lun, Target, Tpg, TpgParams};
+use crate::target::{Acl, Auth, Catalog, Lun, Target, Tpg, TpgParams};
 
 /// The name of the one target.
 pub(super) const TARGET: &str = "iqn.2026-01.org.example:target";
@@ -293,6 +296,8 @@ impl Rig {
             let seed = Seed {
                 setup: setup.clone(),
                 core: CoreId(n as u16),
+                units: Arc::default(),
+                doors: Arc::default(),
                 inbox: door.inbox,
                 addresses: door.addresses,
                 registry: registry.clone(),
@@ -301,11 +306,15 @@ impl Rig {
                 zeroes: zeroes(),
             };
             let mut reactor = seed.assemble(driver, memory(), pool(&plan.pool));
-            for ((lu, backing), &fd) in units.iter().zip(&disks) {
-                add_unit(&mut reactor.world, lu, backing, fd);
+            for (number, ((lu, backing), &fd)) in (0..).zip(units.iter().zip(&disks)) {
+                add_unit(&mut reactor.world, LuId(number), lu, backing, fd);
             }
             if n == 0 {
-                reactor.listeners.extend(listeners.iter().map(|&fd| Listener { fd, armed: None }));
+                reactor.listeners.extend(listeners.iter().map(|&fd| Listener {
+                    fd,
+                    armed: None,
+                    leaves: None,
+                }));
                 reactor.max_connections = setup.limits.connections_in(plan.operations, listeners.len());
             }
             reactor.arm_listeners();
@@ -424,6 +433,7 @@ impl Rig {
                     && w.enclosures.is_empty()
                     && w.erasing.is_empty()
                     && units_rest
+                    && w.retiring.is_empty()
                     && w.driver.in_flight() == listening
             })
     }
@@ -446,6 +456,52 @@ impl Rig {
             )
         });
         each.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Has a disk made of so many blocks, which no reactor knows yet.
+    pub(super) fn make_disk(&mut self, number: usize, blocks: u64, plan: &Plan) -> Entering {
+        let fd = self.below.disk(DiskConfig { len: blocks * 512, write_cache: plan.write_cache });
+        let facts = facts(number, blocks, plan);
+        let backing = backing(&facts, plan);
+        let counters = Counters::new(plan.reactors);
+        let lu = Lu { facts: Arc::new(facts), state: Arc::default(), counters };
+        self.disks.push(fd);
+        Entering { lu: LuId(number as u32), seed: UnitSeed { lu, backing }, fd: Some(fd) }
+    }
+
+    /// The one target with these LUNs, each with its logical unit; `open`: anybody may log in.
+    pub(super) fn shows(&self, luns: &[(u16, u32)], open: bool, plan: &Plan) -> Arc<Catalog> {
+        let lun = |(lun, lu): &(u16, u32)| Lun { lun: *lun, lu: LuId(*lu), read_only: false, group: 0 };
+        let tpg = Tpg {
+            tag: 1,
+            relative_port: 1,
+            portals: vec![self.address],
+            params: plan.params.clone(),
+            luns: luns.iter().map(lun).collect(),
+            open,
+            ..Tpg::default()
+        };
+        let target = Target { iqn: TARGET.into(), alias: None, redirect: None, tpgs: vec![tpg] };
+        Arc::new(Catalog { targets: vec![Arc::new(target)], ..Catalog::default() })
+    }
+
+    /// The one target, to which these alone may log in.
+    pub(super) fn admits(&self, initiators: &[&str], plan: &Plan) -> Arc<Catalog> {
+        let mut target = (*self.shows(&[(0, 0)], false, plan).targets[0]).clone();
+        let group = &mut target.tpgs[0];
+        let acl =
+            |name: &&str| Acl { initiator: (*name).into(), auth: Auth::default(), luns: group.luns.clone() };
+        group.acls = initiators.iter().map(acl).collect();
+        Arc::new(Catalog { targets: vec![Arc::new(target)], ..Catalog::default() })
+    }
+
+    /// The control thread gives all reactors an order; what ends when all have done it.
+    pub(super) fn order(&self, order: impl Fn(Done) -> Live) -> Receiver<()> {
+        let (told, done) = bounded(0);
+        for to in 0..self.reactors.len() {
+            self.post.hand_in(to, Letter::Live(Box::new(order(Done { _told: told.clone() }))));
+        }
+        done
     }
 
     /// The machine loses its power, with everything that runs on it.
@@ -496,22 +552,13 @@ fn recycle(reactor: Reactor<Sim>) {
     MEMORIES.with_borrow_mut(|m| m.push(memory));
 }
 
-fn add_unit(world: &mut World<Sim>, lu: &Lu, backing: &Arc<Backing>, fd: RawFd) {
+fn add_unit(world: &mut World<Sim>, number: LuId, lu: &Lu, backing: &Arc<Backing>, fd: RawFd) {
     let reach = match backing.medium {
         Medium::Pass(_) => Reach::Nothing,
         _ => Reach::File(world.driver.open_file(fd)),
     };
     let store = Store::new(backing.clone(), reach, RegionId(1), true);
     let counters = lu.counters.of_reactor(usize::from(world.mail.core.0));
-    world.units.push(Unit::new(Lu { counters, ..lu.clone() }, store));
-    world.resume_erasure(LuId(world.units.len() as u32 - 1));
-}
-
-impl Unit {
-    fn is_at_rest(&self) -> bool {
-        let asked = self.asks.is_empty() && self.next.is_none() && self.saving.is_none();
-        let answered = self.flushing.is_empty() && self.erasers.is_empty();
-        let free = self.fences.is_empty() && self.parked.is_empty() && self.claims.is_empty();
-        asked && answered && free
-    }
+    world.put_unit(number, Unit::new(Lu { counters, ..lu.clone() }, store));
+    world.resume_erasure(number);
 }

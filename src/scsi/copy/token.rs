@@ -151,6 +151,13 @@ impl Tokens {
         }
     }
 
+    /// A logical unit is gone, and with it what its tokens stand for.
+    pub fn revoke_all(&mut self, source: LuId) {
+        while let Some(at) = self.live.iter().position(|t| t.rod.source == source) {
+            self.end(at, Asc::TOKEN_REVOKED);
+        }
+    }
+
     fn position(&self, bytes: &TokenBytes) -> Result<usize, Asc> {
         let id = u64_at(bytes, 8);
         match self.live.iter().position(|t| t.id == id) {

@@ -151,9 +151,9 @@ impl World {
             local: ([192, 0, 2, 1], 3260).into(),
             itt: 0,
         });
-        let stage = Stage::new(Slots::new(capacity, capacity / 8), units());
+        let stage = Stage::new(Slots::new(capacity, capacity / 8), units(), catalog);
         Self {
-            session: Session::new(established, catalog, stage.now),
+            session: Session::new(established, stage.now),
             stage,
             initiator: Initiator::new(negotiated, window, cmd_sn, stat_sn, honest),
             armed: Some(None),

@@ -1,6 +1,7 @@
 //! A host in memory: it does what a session says in its own time, and checks that it may be said.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::medium::{Content, FILLING, Unit};
 use super::slots::Slots;
@@ -9,6 +10,7 @@ use crate::scsi::{Asc, ItNexus, Lu, PassReport, Provisioning, SharedOp, Stretch,
 use crate::session::host::{
     After, Body, Claim, DiskOp, Held, Host, Manage, PassRequest, STRETCH_BYTES, stretch_bytes,
 };
+use crate::target::Catalog;
 
 /// Headers that may wait at most, whatever an initiator does: the limit at which requests are left unread, and what
 /// the commands that are open then may still add.
@@ -66,10 +68,11 @@ pub(super) struct Stage {
     pub(super) written: Vec<(LuId, u64, u64)>,
     scratch: Vec<u8>,
     tokens: Tokens,
+    catalog: Arc<Catalog>,
 }
 
 impl Stage {
-    pub(super) fn new(slots: Slots, units: Vec<Unit>) -> Self {
+    pub(super) fn new(slots: Slots, units: Vec<Unit>, catalog: Arc<Catalog>) -> Self {
         Self {
             now: 1,
             slots,
@@ -84,6 +87,7 @@ impl Stage {
             written: Vec::new(),
             scratch: vec![0; 64 << 10],
             tokens: Tokens::default(),
+            catalog,
         }
     }
 
@@ -225,6 +229,10 @@ impl Host for Stage {
 
     fn give_scratch(&mut self, scratch: Vec<u8>) {
         self.scratch = scratch;
+    }
+
+    fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
 
     fn lu(&self, lu: LuId) -> Option<&Lu> {

@@ -116,7 +116,7 @@ fn a_transfer_that_fails_while_a_payload_comes_keeps_that_slot_only() {
 fn an_initiator_that_takes_small_segments_is_not_closed_while_it_owes_data() {
     for unit in [0, 2] {
         let mut world = scene(512);
-        world.stage = super::Stage::new(super::Slots::new(64 << 20, 1), super::units());
+        world.stage = super::Stage::new(super::Slots::new(64 << 20, 1), super::units(), super::catalog(8));
         let r2t = write(&mut world, 9, 0, 8);
         // All of these are read, because the data of the write comes behind them.
         let reads = 10..60;

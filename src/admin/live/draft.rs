@@ -1,0 +1,309 @@
+//! From a new configuration and what is served now to what has to be done.
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use super::plan::{self, Action, Plan};
+use super::units::{Keeper, Reached};
+use super::{Running, Served, Socket};
+use crate::admin::config::{Config, PortalConfig, ServerConfig};
+use crate::admin::listen;
+use crate::ids::LuId;
+use crate::reactor::SessionReport;
+use crate::scsi::LuFacts;
+use crate::store::StoreConfig;
+use crate::target::{Catalog, Target};
+
+/// What becomes of a store.
+#[derive(Debug)]
+pub(super) enum Fate {
+    /// It is opened.
+    New,
+    /// It stays as it is.
+    Same,
+    /// It stays, and is this from now on.
+    Refit(Arc<LuFacts>),
+}
+
+/// A store of the new configuration.
+#[derive(Debug)]
+pub(super) struct DraftStore {
+    pub(super) lu: LuId,
+    /// What is served: what changes at the next start only is not in it yet.
+    pub(super) config: StoreConfig,
+    pub(super) fate: Fate,
+}
+
+/// Sockets that come and go.
+#[derive(Debug, Default)]
+pub(super) struct DraftDoors {
+    /// To be made.
+    pub(super) plain: Vec<listen::Plan>,
+    /// To be made when those that are in the way are closed.
+    pub(super) blocked: Vec<listen::Plan>,
+    pub(super) in_the_way: Vec<RawFd>,
+    /// To be closed.
+    pub(super) close: Vec<RawFd>,
+}
+
+/// A change that is thought through.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) plan: Plan,
+    /// Its LUNs name logical units by their numbers in the daemon.
+    pub(super) config: Config,
+    pub(super) stores: Vec<DraftStore>,
+    pub(super) removed: Vec<LuId>,
+    pub(super) reached: Reached,
+    pub(super) doors: DraftDoors,
+    /// Targets that are not as they were, or are gone.
+    pub(super) moved: HashSet<String>,
+}
+
+impl Draft {
+    /// `numbers` are for logical units that are new.
+    pub(super) fn new(
+        running: &Running,
+        mut config: Config,
+        numbers: &[LuId],
+        keeper: &Keeper,
+        sessions: &[SessionReport],
+    ) -> anyhow::Result<Self> {
+        let mut plan = Plan::default();
+        server(&running.server, &config.server, &mut plan);
+        let (doors, bound) = doors(&running.sockets, &config, &mut plan);
+        config.bind(&bound);
+        let (mut stores, removed) = stores(running, &config, numbers, &mut plan);
+        renumber(&mut config.targets, &stores);
+        let reached = Reached::by(config.targets.iter());
+        refit(running, &mut stores, keeper, &reached, &mut plan)?;
+        let names: HashMap<LuId, &str> = stores.iter().map(|s| (s.lu, s.config.name.as_str())).collect();
+        let name = |lu| names.get(&lu).map_or_else(String::new, |name| (*name).to_owned());
+        plan::targets(&running.catalog.targets, &config.targets, &name, &mut plan);
+        rest(running, &config, &mut plan);
+        plan.sessions = plan::touched(sessions, &running.catalog, &config.targets);
+        let moved = moved(&running.catalog.targets, &config.targets);
+        Ok(Self { plan, config, stores, removed, reached, doors, moved })
+    }
+
+    /// The catalogue of the change. What is as it was stays the same in memory: whoever compares sees at once.
+    pub(super) fn catalog(&mut self, old: &Catalog) -> Arc<Catalog> {
+        let mut new = self.config.take_catalog();
+        let before: HashMap<&str, &Arc<Target>> = old.targets.iter().map(|t| (t.iqn.as_str(), t)).collect();
+        for target in &mut new.targets {
+            if let Some(was) = before.get(target.iqn.as_str()).filter(|was| **was == target) {
+                *target = Arc::clone(was);
+            }
+        }
+        Arc::new(new)
+    }
+}
+
+fn moved(old: &[Arc<Target>], new: &[Target]) -> HashSet<String> {
+    let after: HashMap<&str, &Target> = new.iter().map(|t| (t.iqn.as_str(), t)).collect();
+    let is_other = |t: &&Arc<Target>| after.get(t.iqn.as_str()).is_none_or(|now| **now != ***t);
+    old.iter().filter(is_other).map(|t| t.iqn.clone()).collect()
+}
+
+/// What of the daemon itself is another at the next start.
+fn server(old: &ServerConfig, new: &ServerConfig, plan: &mut Plan) {
+    let later = [
+        (old.reactors != new.reactors, "server.reactors", "reactors are threads with memory of their own"),
+        (old.buffer_memory != new.buffer_memory, "server.buffer_memory", "the kernel has it registered"),
+        (old.poll != new.poll, "server.poll_us", "each ring was made with it"),
+        (old.limits != new.limits, "server.limits", "each ring was made with them"),
+        (old.state_dir != new.state_dir, "server.state_dir", "what is saved now is in the old one"),
+        (old.control_socket != new.control_socket, "server.control_socket", "the old one is listened on"),
+    ];
+    for (_, key, why) in later.iter().filter(|(changed, ..)| *changed) {
+        plan.next_start.push(format!("{key}: at the next start, because {why}"));
+    }
+    if old.drain_timeout != new.drain_timeout {
+        plan.push(Action::Change, "/server", "drain_timeout");
+    }
+}
+
+/// Sockets that come and go, and what is bound for those that stay.
+fn doors(
+    sockets: &[Socket],
+    config: &Config,
+    plan: &mut Plan,
+) -> (DraftDoors, Vec<(std::net::SocketAddr, std::net::SocketAddr)>) {
+    let wanted = listen::plan(&config.listeners());
+    let is_it = |s: &Socket, p: &listen::Plan| {
+        (s.plan.address == p.address || s.got == p.address) && s.plan.only_v6 == p.only_v6
+    };
+    let (mut doors, mut bound) = (DraftDoors::default(), Vec::new());
+    let goes: Vec<&Socket> = sockets.iter().filter(|s| !wanted.iter().any(|p| is_it(s, p))).collect();
+    for p in &wanted {
+        if let Some(socket) = sockets.iter().find(|s| is_it(s, p)) {
+            bound.push((p.address, socket.got));
+            if socket.plan.options != p.options {
+                let why = "connections get them from the socket that is listened on";
+                plan.next_start
+                    .push(format!("portal {}: its settings, at the next start, because {why}", p.address));
+            }
+        } else if goes.iter().any(|s| is_in_the_way(s, p)) {
+            doors.blocked.push(p.clone());
+        } else {
+            doors.plain.push(p.clone());
+        }
+    }
+    for socket in goes {
+        let list = if doors.blocked.iter().any(|p| is_in_the_way(socket, p)) {
+            &mut doors.in_the_way
+        } else {
+            &mut doors.close
+        };
+        list.push(socket.fd);
+    }
+    (doors, bound)
+}
+
+/// Whether a socket has to be closed before that one can be made.
+fn is_in_the_way(socket: &Socket, plan: &listen::Plan) -> bool {
+    let (old, new) = (socket.got, plan.address);
+    let wide = |a: std::net::SocketAddr| a.ip().is_unspecified();
+    old.port() == new.port() && (wide(old) || wide(new) || old.ip() == new.ip())
+}
+
+/// The stores of the new configuration with their numbers, and those that go.
+fn stores(
+    running: &Running,
+    config: &Config,
+    numbers: &[LuId],
+    plan: &mut Plan,
+) -> (Vec<DraftStore>, Vec<LuId>) {
+    let known: HashMap<&str, (LuId, &Served)> =
+        running.stores.iter().map(|(lu, s)| (s.config.name.as_str(), (*lu, s))).collect();
+    let mut free = numbers.iter().copied();
+    let mut stores = Vec::new();
+    for new in &config.stores {
+        let old = known.get(new.name.as_str()).filter(|(_, s)| !is_another(&s.config, new));
+        match old {
+            Some((lu, served)) => {
+                let config = kept(served, new, plan);
+                stores.push(DraftStore { lu: *lu, config, fate: Fate::Same });
+            }
+            None => {
+                let lu = free.next().unwrap_or(LuId(u32::MAX));
+                plan.push(Action::Add, plan::store_path(new), plan::store_detail(new));
+                stores.push(DraftStore { lu, config: new.clone(), fate: Fate::New });
+            }
+        }
+    }
+    let stay: HashSet<LuId> = stores.iter().map(|s| s.lu).collect();
+    let goes = running.stores.iter().filter(|(lu, _)| !stay.contains(lu));
+    let removed = goes.map(|(lu, served)| {
+        plan.push(Action::Remove, plan::store_path(&served.config), plan::store_detail(&served.config));
+        *lu
+    });
+    let removed = removed.collect();
+    (stores, removed)
+}
+
+/// Whether a store of the same name is another one: what was on the old one is not on the new one.
+fn is_another(old: &StoreConfig, new: &StoreConfig) -> bool {
+    (old.kind, &old.path, old.device) != (new.kind, &new.path, new.device)
+}
+
+/// What is served of a store that stays: what cannot change while it is open stays, too.
+fn kept(served: &Served, new: &StoreConfig, plan: &mut Plan) -> StoreConfig {
+    let old = &served.config;
+    let opened_for_reading = served.unit.backing.read_only && !new.read_only;
+    let other_serial = old.identity.serial != new.identity.serial;
+    let later = [
+        (old.size != new.size, "size"),
+        (old.block_size != new.block_size, "block_size"),
+        (old.write_back != new.write_back, "write_back"),
+        (old.thin != new.thin, "thin"),
+        (old.low_space != new.low_space, "low_space"),
+        (opened_for_reading, "read_only"),
+        (other_serial, "serial"),
+    ];
+    let later: Vec<&str> = later.iter().filter(|(changed, _)| *changed).map(|(_, key)| *key).collect();
+    if !later.is_empty() {
+        let why = "it is open as it is; or remove it, and add it again";
+        plan.next_start.push(format!(
+            "{}: {}, at the next start: {why}",
+            plan::store_path(old),
+            later.join(", ")
+        ));
+    }
+    let mut identity = new.identity.clone();
+    identity.serial.clone_from(&old.identity.serial);
+    StoreConfig {
+        read_only: new.read_only || opened_for_reading,
+        removable: new.removable,
+        identity,
+        groups: new.groups.clone(),
+        ..old.clone()
+    }
+}
+
+/// LUNs name stores by their place in the configuration; from here on by their numbers in the daemon.
+fn renumber(targets: &mut [Target], stores: &[DraftStore]) {
+    let number = |lu: LuId| stores.get(lu.0 as usize).map_or(LuId(u32::MAX), |s| s.lu);
+    for group in targets.iter_mut().flat_map(|t| &mut t.tpgs) {
+        let maps = group.acls.iter_mut().map(|acl| &mut acl.luns).chain([&mut group.luns]);
+        maps.flatten().for_each(|lun| lun.lu = number(lun.lu));
+    }
+}
+
+/// Finds out of which stores that stay initiators see something else now.
+fn refit(
+    running: &Running,
+    stores: &mut [DraftStore],
+    keeper: &Keeper,
+    reached: &Reached,
+    plan: &mut Plan,
+) -> anyhow::Result<()> {
+    for store in stores {
+        let Some(served) = running.stores.get(&store.lu).filter(|_| matches!(store.fate, Fate::Same)) else {
+            continue;
+        };
+        let (old, new) = (&served.config, &store.config);
+        let backing = &served.unit.backing;
+        let identity = if old.identity == new.identity {
+            served.facts.identity.clone()
+        } else {
+            keeper.facts(new, backing, store.lu, reached)?.identity
+        };
+        let passed = served.facts.passed.is_some();
+        let facts = LuFacts {
+            identity,
+            groups: reached.groups(new, store.lu),
+            read_only: new.read_only || backing.read_only,
+            removable: if passed { served.facts.removable } else { new.removable },
+            ..(*served.facts).clone()
+        };
+        let what = [
+            (facts.identity != served.facts.identity, "identity"),
+            (facts.read_only != served.facts.read_only, "read_only"),
+            (facts.removable != served.facts.removable, "removable"),
+            (old.groups != new.groups, "alua"),
+        ];
+        let what: Vec<&str> = what.iter().filter(|(changed, _)| *changed).map(|(_, key)| *key).collect();
+        if !what.is_empty() {
+            plan.push(Action::Change, plan::store_path(new), what.join(", "));
+        }
+        if facts != *served.facts {
+            store.fate = Fate::Refit(Arc::new(facts));
+        }
+    }
+    Ok(())
+}
+
+/// What belongs to no object of the tree.
+fn rest(running: &Running, config: &Config, plan: &mut Plan) {
+    if running.catalog.discovery != config.discovery {
+        plan.push(Action::Change, "/iscsi", "discovery");
+    }
+    let redirects = |portals: &[PortalConfig]| -> Vec<_> {
+        portals.iter().filter_map(|p| Some((p.address, p.redirect?))).collect()
+    };
+    if redirects(&running.portals) != redirects(&config.portals) {
+        plan.push(Action::Change, "/iscsi", "redirects of portals");
+    }
+}

@@ -1,0 +1,527 @@
+//! The configuration that is served, and how it becomes another one while it is served.
+//!
+//! Owns: what is served as of now. Promises: a new configuration is taken whole or not at all. Everything that can fail
+//! (files, devices, addresses, the state directory) is tried before anything is seen of the change; then reactors take
+//! it step by step (see [`crate::reactor`]), and nobody's I/O waits whom the change does not concern. One change at a
+//! time. Refuses to know: where a configuration comes from and who wants it.
+//!
+//! ```text
+//!   text ─► Config ─► Draft (plan; numbers) ─► open stores ─► bind addresses ─► enter ─► refit ─► switch ─► doors ─► retire
+//!                                              └────── fails: nothing has changed ──────┘
+//! ```
+
+mod draft;
+pub mod plan;
+pub(super) mod units;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use crossbeam_channel::{Receiver, bounded};
+
+use self::draft::{Draft, Fate};
+pub use self::plan::Plan;
+use self::units::{Keeper, Serials};
+use super::config::{self, Config, PortalConfig, Report, ServerConfig, Source};
+use super::cpulist::Reactors;
+use super::listen::{self, Bound};
+use super::run::{flush, login_timeout};
+use super::watch::Watcher;
+use crate::ids::LuId;
+use crate::reactor::{Control, UnitSeed};
+use crate::ring::KernelLevel;
+use crate::scsi::{LuFacts, SharedOp};
+use crate::store::{Backing, StoreConfig};
+use crate::target::Catalog;
+
+/// How long a change waits for a store that another process holds.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a change waits for an address that another program uses.
+const ADDRESS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long those who have no business with a target any more get to log out.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// How long a change waits until nothing is left of what goes; it goes on without.
+const RETIRE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the last holder of a store that goes is waited for: whoever looks at it is soon done.
+const LAST_HOLDER: Duration = Duration::from_secs(2);
+
+/// What the command line says of the daemon counts more than what stands in a file.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// How many reactors and where.
+    pub reactors: Option<Reactors>,
+    /// How long a reactor looks for work.
+    pub poll: Option<Duration>,
+    /// Where identities and reservations are kept.
+    pub state_dir: Option<PathBuf>,
+    /// Buffer memory of all reactors.
+    pub buffer_memory: Option<u64>,
+    /// A kernel to stand in for.
+    pub kernel_level: Option<KernelLevel>,
+}
+
+impl Overrides {
+    /// Has the configuration of the daemon say the same.
+    pub fn apply(&self, server: &mut ServerConfig) {
+        let Self { reactors, poll, state_dir, buffer_memory, kernel_level } = self;
+        if let Some(reactors) = reactors {
+            server.reactors.clone_from(reactors);
+        }
+        server.poll = poll.unwrap_or(server.poll);
+        if let Some(dir) = state_dir {
+            server.state_dir.clone_from(dir);
+        }
+        server.buffer_memory = buffer_memory.or(server.buffer_memory);
+        server.kernel_level = kernel_level.or(server.kernel_level);
+    }
+}
+
+/// Where the configuration came from.
+#[derive(Debug, Default)]
+pub struct Origin {
+    /// Its file; none: everything was named on the command line.
+    pub file: Option<PathBuf>,
+    /// Its text.
+    pub text: String,
+    /// What the command line says besides.
+    pub overrides: Overrides,
+}
+
+/// Why a change was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Invalid(Report),
+    /// It is right, but cannot be had; nothing has changed.
+    #[error("{0:#}")]
+    Failed(#[from] anyhow::Error),
+}
+
+/// A logical unit that is served.
+#[derive(Debug, Clone)]
+struct Served {
+    config: StoreConfig,
+    unit: UnitSeed,
+    /// What the SCSI side has been told last.
+    facts: Arc<LuFacts>,
+}
+
+/// A socket that is listened on.
+#[derive(Debug, Clone)]
+struct Socket {
+    plan: listen::Plan,
+    got: SocketAddr,
+    fd: RawFd,
+}
+
+impl Socket {
+    fn of(bound: &Bound) -> Self {
+        use std::os::fd::AsRawFd;
+        Self { plan: bound.plan.clone(), got: bound.got, fd: bound.listener.as_raw_fd() }
+    }
+}
+
+/// What is served.
+#[derive(Debug)]
+struct Running {
+    text: String,
+    server: ServerConfig,
+    stores: BTreeMap<LuId, Served>,
+    catalog: Arc<Catalog>,
+    portals: Vec<PortalConfig>,
+    sockets: Vec<Socket>,
+}
+
+/// Logical units that have gone or are going.
+#[derive(Debug, Default)]
+struct Gone {
+    /// Numbers that mean nothing any more.
+    free: Vec<LuId>,
+    /// The first number that never meant anything.
+    next: u32,
+    /// What is yet to be let go of.
+    going: Vec<Weak<Backing>>,
+}
+
+/// See the module page.
+#[derive(Debug)]
+pub struct Live {
+    control: Arc<Control>,
+    keeper: Keeper,
+    serials: Serials,
+    watcher: Watcher,
+    origin: Origin,
+    running: Mutex<Running>,
+    gone: Arc<Mutex<Gone>>,
+}
+
+/// What the daemon has started with.
+pub(super) struct Start {
+    pub(super) control: Arc<Control>,
+    pub(super) keeper: Keeper,
+    pub(super) serials: Serials,
+    pub(super) watcher: Watcher,
+    pub(super) origin: Origin,
+    /// Without its targets, which are in the catalogue.
+    pub(super) config: Config,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) units: Vec<UnitSeed>,
+    pub(super) sockets: Vec<(listen::Plan, SocketAddr, RawFd)>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What a panic left half done is no worse than what it would be to refuse everything from then on.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Live {
+    pub(super) fn new(start: Start) -> Self {
+        let Start { control, keeper, serials, watcher, origin, config, catalog, units, sockets } = start;
+        let next = units.len() as u32;
+        let served = config.stores.into_iter().zip(units);
+        let served = served.map(|(config, unit)| Served { config, facts: unit.lu.facts.clone(), unit });
+        let sockets = sockets.into_iter().map(|(plan, got, fd)| Socket { plan, got, fd }).collect();
+        let running = Running {
+            text: origin.text.clone(),
+            server: config.server,
+            stores: (0..).map(LuId).zip(served).collect(),
+            catalog,
+            portals: config.portals,
+            sockets,
+        };
+        let gone = Gone { next, ..Gone::default() };
+        Self {
+            control,
+            keeper,
+            serials,
+            watcher,
+            origin,
+            running: running.into(),
+            gone: Arc::new(gone.into()),
+        }
+    }
+
+    /// The reactors.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// The configuration that is served, as text.
+    pub fn text(&self) -> String {
+        locked(&self.running).text.clone()
+    }
+
+    /// The configuration file that is served, if one is.
+    pub fn file(&self) -> Option<&Path> {
+        self.origin.file.as_deref()
+    }
+
+    /// How long initiators get to log out when the daemon stops.
+    pub(super) fn drain_timeout(&self) -> Duration {
+        locked(&self.running).server.drain_timeout
+    }
+
+    /// Everything that is open, for the last flush.
+    pub(super) fn backings(&self) -> Vec<Arc<Backing>> {
+        let going: Vec<_> = locked(&self.gone).going.iter().filter_map(Weak::upgrade).collect();
+        let running = locked(&self.running);
+        running.stores.values().map(|s| s.unit.backing.clone()).chain(going).collect()
+    }
+
+    /// The number of the logical unit on the store of that name.
+    pub fn unit_named(&self, name: &str) -> Option<(LuId, Arc<LuFacts>)> {
+        let running = locked(&self.running);
+        let found = running.stores.iter().find(|(_, s)| s.config.name == name);
+        found.map(|(lu, s)| (*lu, s.facts.clone()))
+    }
+
+    /// Checks a text; what it says is adjusted to what the command line said.
+    fn parse(&self, name: &str, text: &str) -> Result<(Config, Report), Refused> {
+        let file = self.origin.file.as_deref();
+        let dir = file.and_then(Path::parent).filter(|d| !d.as_os_str().is_empty());
+        let dir = std::path::absolute(dir.unwrap_or_else(|| Path::new("."))).unwrap_or_else(|_| "/".into());
+        let (mut config, report) =
+            config::parse(Source::new(name, text), &dir, None).map_err(Refused::Invalid)?;
+        self.adjust(&mut config);
+        Ok((config, report))
+    }
+
+    fn adjust(&self, config: &mut Config) {
+        self.origin.overrides.apply(&mut config.server);
+        let running = &locked(&self.running).server;
+        // What was served from the command line stays what it is in these.
+        if running.ad_hoc {
+            config.server.ad_hoc = true;
+            config.server.state_dir.clone_from(&running.state_dir);
+            config.server.control_socket.clone_from(&running.control_socket);
+        }
+    }
+
+    /// What a text would change.
+    ///
+    /// # Errors
+    /// When it is wrong.
+    pub fn plan(&self, name: &str, text: &str) -> Result<Plan, Refused> {
+        let (config, _) = self.parse(name, text)?;
+        let running = locked(&self.running);
+        Ok(self.draft(&running, config)?.plan)
+    }
+
+    /// Has the text served instead of what is served now; what that has changed.
+    ///
+    /// # Errors
+    /// When it is wrong, or something of it cannot be had. Then nothing has changed.
+    pub fn apply(&self, name: &str, text: &str) -> Result<Plan, Refused> {
+        let (config, report) = self.parse(name, text)?;
+        warn(&report);
+        self.take(config, text)
+    }
+
+    /// Has the configuration file served as it is now.
+    ///
+    /// # Errors
+    /// When it cannot be read, is wrong, or something of it cannot be had. Then nothing has changed.
+    pub fn reload(&self) -> Result<Plan, Refused> {
+        let file = self
+            .origin
+            .file
+            .as_ref()
+            .context("no file is served: everything was named on the command line")?;
+        let (mut config, report) = config::load(file).map_err(|error| match error {
+            config::LoadError::Invalid(report) => Refused::Invalid(report),
+            error => Refused::Failed(error.into()),
+        })?;
+        self.adjust(&mut config);
+        warn(&report);
+        self.take(config, report.text())
+    }
+
+    fn take(&self, config: Config, text: &str) -> Result<Plan, Refused> {
+        let mut running = locked(&self.running);
+        let draft = self.draft(&running, config)?;
+        let plan = self.carry_out(&mut running, draft)?;
+        text.clone_into(&mut running.text);
+        Ok(plan)
+    }
+
+    fn draft(&self, running: &Running, mut config: Config) -> anyhow::Result<Draft> {
+        self.keeper.number_ports(&mut config.targets)?;
+        let gone = locked(&self.gone);
+        let numbers: Vec<LuId> =
+            gone.free.iter().copied().chain((gone.next..).map(LuId)).take(config.stores.len()).collect();
+        drop(gone);
+        Draft::new(running, config, &numbers, &self.keeper, &self.control.sessions())
+    }
+
+    /// Makes the change. What can fail comes first, and is undone when it does.
+    fn carry_out(&self, running: &mut Running, mut draft: Draft) -> anyhow::Result<Plan> {
+        let opened = self.open(&draft)?;
+        let doors = self.bind(running, &draft)?;
+        draft.config.bind(&doors.new.iter().map(|b| (b.plan.address, b.got)).collect::<Vec<_>>());
+        if let Err(error) = self.enter(running, &draft, &opened) {
+            self.close_again(running, doors)?;
+            return Err(error);
+        }
+        let catalog = draft.catalog(&running.catalog);
+        self.control.switch(&catalog, draft.moved.clone(), login_timeout(&catalog), GRACE)?;
+        running.catalog = catalog;
+        running.portals = std::mem::take(&mut draft.config.portals);
+        running.server.drain_timeout = draft.config.server.drain_timeout;
+        self.change_doors(running, doors)?;
+        self.remember(running, &draft, opened);
+        self.retire(running, &draft.removed)?;
+        Ok(draft.plan)
+    }
+
+    /// Opens the stores that are new.
+    fn open(&self, draft: &Draft) -> anyhow::Result<Vec<(LuId, UnitSeed)>> {
+        let new = draft.stores.iter().filter(|s| matches!(s.fate, Fate::New));
+        new.map(|s| Ok((s.lu, self.keeper.open(&s.config, s.lu, &draft.reached, STORE_PATIENCE)?))).collect()
+    }
+
+    /// Binds the addresses that are new. What others of this daemon are in the way of is bound when these are closed.
+    fn bind(&self, running: &mut Running, draft: &Draft) -> anyhow::Result<NewDoors> {
+        let new = listen::make(&draft.doors.plain, ADDRESS_PATIENCE)?;
+        let mut doors = NewDoors { new, close: draft.doors.close.clone(), closed: Vec::new() };
+        if draft.doors.in_the_way.is_empty() {
+            return Ok(doors);
+        }
+        self.control.change_doors(Vec::new(), &draft.doors.in_the_way)?;
+        doors.closed = running.sockets.extract_if(.., |s| draft.doors.in_the_way.contains(&s.fd)).collect();
+        match listen::make(&draft.doors.blocked, ADDRESS_PATIENCE) {
+            Ok(more) => doors.new.extend(more),
+            Err(error) => {
+                self.close_again(running, doors)?;
+                return Err(error.into());
+            }
+        }
+        Ok(doors)
+    }
+
+    /// The change is not made: what was closed for it is opened again.
+    fn close_again(&self, running: &mut Running, doors: NewDoors) -> anyhow::Result<()> {
+        let NewDoors { new, closed, .. } = doors;
+        drop(new);
+        let mut listeners = Vec::new();
+        for socket in closed {
+            let plan = listen::Plan { address: socket.got, ..socket.plan.clone() };
+            let again =
+                listen::make(&[plan], listen::PATIENCE).context("what was listened at before is lost")?;
+            for bound in again {
+                running.sockets.push(Socket { fd: Socket::of(&bound).fd, ..socket.clone() });
+                listeners.push(bound.listener);
+            }
+        }
+        if listeners.is_empty() { Ok(()) } else { Ok(self.control.change_doors(listeners, &[])?) }
+    }
+
+    /// New logical units are there, and those that stay are what the configuration says now.
+    fn enter(&self, running: &Running, draft: &Draft, opened: &[(LuId, UnitSeed)]) -> anyhow::Result<()> {
+        opened.iter().for_each(|(lu, unit)| self.serials.enter(*lu, unit));
+        if !opened.is_empty() {
+            self.control.enter(opened.to_vec())?;
+        }
+        let mut done = Vec::new();
+        for store in &draft.stores {
+            let Fate::Refit(facts) = &store.fate else { continue };
+            let Err(failure) = self.control.change_unit(store.lu, SharedOp::Refit(facts.clone())) else {
+                done.push(store.lu);
+                continue;
+            };
+            for lu in done {
+                let Some(served) = running.stores.get(&lu) else { continue };
+                if self.control.change_unit(lu, SharedOp::Refit(served.facts.clone())).is_err() {
+                    tracing::error!(store = served.config.name, "cannot be put back as it was");
+                }
+            }
+            self.let_go(opened.to_vec());
+            anyhow::bail!(
+                "backstore {}: cannot be changed ({failure:?}); see the log for the reason",
+                store.config.name
+            );
+        }
+        Ok(())
+    }
+
+    fn change_doors(&self, running: &mut Running, doors: NewDoors) -> anyhow::Result<()> {
+        let NewDoors { new, close, .. } = doors;
+        if new.is_empty() && close.is_empty() {
+            return Ok(());
+        }
+        running.sockets.extend(new.iter().map(Socket::of));
+        running.sockets.retain(|s| !close.contains(&s.fd));
+        Ok(self.control.change_doors(new.into_iter().map(|b| b.listener).collect(), &close)?)
+    }
+
+    /// What is served now.
+    fn remember(&self, running: &mut Running, draft: &Draft, opened: Vec<(LuId, UnitSeed)>) {
+        let mut gone = locked(&self.gone);
+        gone.free.retain(|lu| !opened.iter().any(|(new, _)| new == lu));
+        gone.next = opened.iter().map(|(lu, _)| lu.0 + 1).fold(gone.next, u32::max);
+        drop(gone);
+        let mut opened: BTreeMap<LuId, UnitSeed> = opened.into_iter().collect();
+        for store in &draft.stores {
+            if let Some(unit) = opened.remove(&store.lu) {
+                self.watcher.add(store.lu, &unit);
+                let served = Served { config: store.config.clone(), facts: unit.lu.facts.clone(), unit };
+                running.stores.insert(store.lu, served);
+            } else if let Some(served) = running.stores.get_mut(&store.lu) {
+                served.config.clone_from(&store.config);
+                if let Fate::Refit(facts) = &store.fate {
+                    served.facts.clone_from(facts);
+                }
+            }
+        }
+    }
+
+    /// Nobody sees these any more: they are flushed and closed when nothing is left of them.
+    fn retire(&self, running: &mut Running, removed: &[LuId]) -> anyhow::Result<()> {
+        let units: Vec<_> =
+            removed.iter().filter_map(|lu| Some((*lu, running.stores.remove(lu)?.unit))).collect();
+        if units.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = units.iter().map(|(_, unit)| unit.backing.name.clone()).collect();
+        match self.let_go(units).recv_timeout(RETIRE_PATIENCE) {
+            Ok(result) => result,
+            Err(_) => {
+                let names = names.join(", ");
+                tracing::warn!(
+                    "{names}: still at work; nobody sees them any more, and they are closed when that ends"
+                );
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends logical units on a thread of its own, which tells when what they sit on is closed.
+    fn let_go(&self, units: Vec<(LuId, UnitSeed)>) -> Receiver<anyhow::Result<()>> {
+        let (tell, told) = bounded(1);
+        let (control, serials, watcher) = (self.control.clone(), self.serials.clone(), self.watcher.clone());
+        let gone = self.gone.clone();
+        locked(&gone).going.extend(units.iter().map(|(_, unit)| Arc::downgrade(&unit.backing)));
+        let work = move || {
+            let numbers: Vec<LuId> = units.iter().map(|(lu, _)| *lu).collect();
+            control.retire(&numbers);
+            let closed =
+                units.into_iter().map(|(_, unit)| close(unit.backing)).fold(Ok(()), anyhow::Result::and);
+            // Whoever waited may have lost patience.
+            let _ = tell.send(closed);
+            // A number means something else only when the last one who knew it has forgotten it.
+            numbers.iter().for_each(|lu| serials.leave(*lu));
+            watcher.remove(&numbers);
+            let mut gone = locked(&gone);
+            gone.free.extend(numbers);
+            gone.free.sort_unstable();
+            gone.going.retain(|w| w.strong_count() > 0);
+        };
+        if let Err(error) = thread::Builder::new().name("retire".into()).spawn(work) {
+            tracing::error!(%error, "no thread to close what has gone: it stays open until the next start");
+        }
+        told
+    }
+}
+
+/// Sockets of a change.
+#[derive(Debug)]
+struct NewDoors {
+    new: Vec<Bound>,
+    /// What is closed when the change holds, by descriptor.
+    close: Vec<RawFd>,
+    /// What was closed before, because it was in the way.
+    closed: Vec<Socket>,
+}
+
+fn warn(report: &Report) {
+    for line in report.to_string().lines() {
+        tracing::warn!("{line}");
+    }
+}
+
+/// Makes durable what was written to a store, and closes it with its last holder.
+fn close(backing: Arc<Backing>) -> anyhow::Result<()> {
+    let flushed = flush(&backing);
+    let deadline = Instant::now() + LAST_HOLDER;
+    while Arc::strong_count(&backing) > 1 && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(2));
+    }
+    if Arc::strong_count(&backing) > 1 {
+        tracing::warn!(store = backing.name, "somebody still looks at it; it is closed after that");
+    }
+    if let crate::store::Medium::Ram(region) = &backing.medium {
+        // It is never unmapped, but the memory goes back.
+        region.discard(0, region.len());
+    }
+    flushed
+}

@@ -1,0 +1,187 @@
+//! Logical units as the daemon has them: opened, identified, with the state that was saved for them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+
+use crate::admin::config::ServerConfig;
+use crate::admin::state::StateDir;
+use crate::ids::LuId;
+use crate::reactor::{Saver, UnitSeed};
+use crate::ring::monotonic_ns;
+use crate::scsi::{Clock, Counters, Groups, Identity, Lu, LuFacts, LuState, Persistent, TargetPort};
+use crate::store::{self, Backing, StoreConfig};
+use crate::target::Target;
+
+/// By which ports each logical unit is reached.
+#[derive(Debug, Default)]
+pub(in crate::admin) struct Reached {
+    ports: HashMap<LuId, Vec<TargetPort>>,
+    members: HashMap<LuId, Vec<(u16, u16)>>,
+}
+
+impl Reached {
+    /// As these targets show them; in one pass over all of them.
+    pub(in crate::admin) fn by<'a>(targets: impl Iterator<Item = &'a Target>) -> Self {
+        let mut all = Self::default();
+        for target in targets {
+            let mut units: Vec<LuId> = target.units().collect();
+            units.sort_unstable();
+            units.dedup();
+            for lu in units {
+                all.ports.entry(lu).or_default().extend(target.ports_of(lu));
+                all.members.entry(lu).or_default().extend(target.members_of(lu));
+            }
+        }
+        all
+    }
+
+    fn ports(&self, lu: LuId) -> &[TargetPort] {
+        self.ports.get(&lu).map_or(&[], Vec::as_slice)
+    }
+
+    /// The target port groups of a logical unit with their ports.
+    pub(super) fn groups(&self, config: &StoreConfig, lu: LuId) -> Groups {
+        let mut groups = config.groups.clone();
+        let members = self.members.get(&lu).into_iter().flatten();
+        members.for_each(|(group, port)| groups.join(*group, *port));
+        groups
+    }
+}
+
+/// Where identities and state are kept, if anywhere.
+#[derive(Debug, Clone)]
+pub(in crate::admin) struct Keeper {
+    state: Option<StateDir>,
+    /// Whether identities are kept there.
+    identities: bool,
+    reactors: usize,
+}
+
+impl Keeper {
+    pub(in crate::admin) fn new(state: Option<StateDir>, server: &ServerConfig, reactors: usize) -> Self {
+        Self { state, identities: !server.ad_hoc, reactors }
+    }
+
+    /// Gives every port its relative identifier; what is served from the command line keeps none.
+    pub(in crate::admin) fn number_ports(&self, targets: &mut [Target]) -> anyhow::Result<()> {
+        match &self.state {
+            Some(state) if self.identities => state.number_ports(targets)?,
+            _ => crate::admin::ports::Ports::default().number(targets),
+        }
+        Ok(())
+    }
+
+    /// Who initiators take a store for.
+    pub(super) fn identity(&self, config: &StoreConfig) -> anyhow::Result<Identity> {
+        match &self.state {
+            Some(state) if self.identities => Ok(state.identity(config)?),
+            _ => Identity::derived(config).with_context(|| format!("cannot identify {}", config.name)),
+        }
+    }
+
+    /// What the SCSI side is to know of an open store.
+    pub(super) fn facts(
+        &self,
+        config: &StoreConfig,
+        backing: &Backing,
+        lu: LuId,
+        reached: &Reached,
+    ) -> anyhow::Result<LuFacts> {
+        let groups = reached.groups(config, lu);
+        Ok(backing.facts(self.identity(config)?, groups, self.state.is_some()))
+    }
+
+    /// Opens a store, and restores the state of its logical unit. Waits for it as long as `patience` while another
+    /// process holds it.
+    ///
+    /// # Errors
+    /// What is wrong with the store or the state, and what to do.
+    pub(in crate::admin) fn open(
+        &self,
+        config: &StoreConfig,
+        lu: LuId,
+        reached: &Reached,
+        patience: Duration,
+    ) -> anyhow::Result<UnitSeed> {
+        let backing = store::open(config, patience)?;
+        for warning in &backing.warnings {
+            tracing::warn!(store = config.name, "{warning}");
+        }
+        let facts = self.facts(config, &backing, lu, reached)?;
+        let mut saved = match &self.state {
+            Some(state) => restored(state, &config.name, &facts.identity.serial, reached.ports(lu))?,
+            None => LuState::default(),
+        };
+        saved.configure(&facts.groups);
+        let state = Arc::new(LuState { clock: clock(), ..saved });
+        let lu = Lu { facts: Arc::new(facts), state, counters: Counters::new(self.reactors) };
+        Ok(UnitSeed { lu, backing: Arc::new(backing) })
+    }
+}
+
+/// The state that a logical unit starts with. One whose saved state is damaged is served all the same: only the
+/// initiators can know what they had reserved, and until one of them begins anew none may write.
+fn restored(state: &StateDir, name: &str, serial: &str, ports: &[TargetPort]) -> anyhow::Result<LuState> {
+    match state.load_unit::<Persistent>(serial) {
+        Ok(None) => Ok(LuState::default()),
+        Ok(Some(saved)) => {
+            let mut state = LuState::restored(saved);
+            state.renumber(ports);
+            Ok(state)
+        }
+        Err(error) if error.damaged => {
+            tracing::error!(
+                store = name,
+                %error,
+                "reservations are lost: commands are refused until an initiator sends REPLACE LOST RESERVATION"
+            );
+            Ok(LuState::damaged())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The time of day, as logical units show it. One that the system does not know shows as 1970.
+fn clock() -> Clock {
+    let day = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Clock::showing(day.as_millis() as u64, monotonic_ns())
+}
+
+/// Under which serial numbers the state of logical units is saved.
+#[derive(Debug, Clone, Default)]
+pub(in crate::admin) struct Serials(Arc<Mutex<HashMap<LuId, String>>>);
+
+impl Serials {
+    /// A logical unit comes.
+    pub(in crate::admin) fn enter(&self, lu: LuId, unit: &UnitSeed) {
+        let serial = unit.lu.facts.identity.serial.clone();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(lu, serial);
+    }
+
+    /// It has gone.
+    pub(super) fn leave(&self, lu: LuId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&lu);
+    }
+
+    fn of(&self, lu: LuId) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&lu).cloned()
+    }
+
+    /// Saves a logical unit's state under its serial number.
+    pub(in crate::admin) fn saver(&self, state: Option<StateDir>) -> Saver {
+        let serials = self.clone();
+        Arc::new(move |lu: LuId, next: &LuState| {
+            let gone = || std::io::Error::from_raw_os_error(libc::ENOENT);
+            let state = state.as_ref().ok_or_else(gone)?;
+            let serial = serials.of(lu).ok_or_else(gone)?;
+            state.save_unit(&serial, &next.persistent()).map_err(|error| {
+                // The reactor knows numbers only; here is the file and what to do about it.
+                tracing::error!(%error, "the state of a logical unit is not saved");
+                std::io::Error::other(error)
+            })
+        })
+    }
+}

@@ -1,0 +1,296 @@
+//! What comes and goes while it is served: whoever does not see it notices nothing, and whoever does is told at once.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, TryRecvError};
+
+use super::super::live::{Live, PutOut, Switch};
+use super::super::{Chosen, Letter};
+use super::client::{Client, Event, Manner};
+use super::data::some_clients;
+use super::history::BLOCK;
+use super::load::{Load, cdb10, lun};
+use super::reservations::{ready, run};
+use super::rig::{Plan, Rig, TARGET};
+use super::seeds;
+use crate::ids::LuId;
+use crate::scsi::status;
+use crate::target::Catalog;
+
+const BLOCKS: u64 = 48;
+const GRACE: Duration = Duration::from_secs(3);
+const CHANGED: [u8; 3] = [6, 0x3f, 0x0e];
+
+fn is_done(done: &Receiver<()>) -> bool {
+    done.try_recv() == Err(TryRecvError::Disconnected)
+}
+
+fn switch(rig: &Rig, catalog: &Arc<Catalog>) -> Receiver<()> {
+    let targets = Arc::new(HashSet::from([TARGET.to_owned()]));
+    let login_timeout = Duration::from_secs(15);
+    rig.order(|done| {
+        let (catalog, targets) = (catalog.clone(), targets.clone());
+        Live::Switch(Switch { catalog, targets, login_timeout, grace: GRACE, done })
+    })
+}
+
+/// Goes on with the load until an order is done everywhere. What the clients were told besides.
+fn meanwhile(rig: &mut Rig, load: &mut Load, clients: &mut [Client], done: &Receiver<()>) -> Vec<Event> {
+    let mut told = Vec::new();
+    rig.until(clients, Duration::from_secs(60), "it is done everywhere", |rig, clients| {
+        for who in 0..clients.len() {
+            told.extend(load.hear(who, &mut clients[who]));
+            if clients[who].outstanding() < 8 && rig.chance(3) == 0 {
+                load.send(rig, clients, who);
+            }
+        }
+        is_done(done)
+    });
+    told
+}
+
+/// Settles the load, until the clients were told so many things besides.
+fn settle(rig: &mut Rig, load: &mut Load, clients: &mut [Client], told: &mut Vec<Event>, most: usize) {
+    rig.until(clients, Duration::from_secs(60), "all is answered", |_, clients| {
+        for who in 0..clients.len() {
+            told.extend(load.hear(who, &mut clients[who]));
+        }
+        load.open.is_empty() && told.len() >= most
+    });
+}
+
+/// The answer to one command: status and sense.
+fn answer(rig: &mut Rig, clients: &mut [Client], who: usize, itt: u32) -> (u8, Vec<u8>) {
+    let mut got = None;
+    rig.until(clients, Duration::from_secs(20), "an answer", |_, clients| {
+        while let Some(event) = clients[who].events.pop_front() {
+            if let Event::Answer { itt: tag, status, sense, .. } = event
+                && tag == itt
+            {
+                got = Some((status, sense));
+            }
+        }
+        got.is_some()
+    });
+    got.unwrap()
+}
+
+fn code(sense: &[u8]) -> [u8; 3] {
+    [sense[2] & 15, sense[12], sense[13]]
+}
+
+#[test]
+fn a_lun_comes_and_goes_under_the_others_io() {
+    seeds(24, |seed| {
+        let plan = Plan { reactors: 1 + seed as usize % 3, disks: vec![BLOCKS], ..Plan::default() };
+        let mut rig = Rig::new(seed, &plan);
+        let mut load = Load::new(1, BLOCKS);
+        let mut clients = some_clients(&rig, 4);
+        load.log_in(&mut rig, &mut clients);
+        load.run(&mut rig, &mut clients, 40);
+        for round in 0..2 {
+            // The number of the disk that went is used again.
+            let units: Arc<[_]> = [rig.make_disk(1, 16, &plan)].into();
+            let disk = rig.disks[rig.disks.len() - 1];
+            let done = rig.order(|_done| Live::Enter { units: units.clone(), _done });
+            drop(units);
+            assert_eq!(meanwhile(&mut rig, &mut load, &mut clients, &done), [], "nobody sees it yet");
+            let done = switch(&rig, &rig.shows(&[(0, 0), (1, 1)], true, &plan));
+            let mut told = meanwhile(&mut rig, &mut load, &mut clients, &done);
+            settle(&mut rig, &mut load, &mut clients, &mut told, 4);
+            assert_eq!(told, vec![Event::Told(CHANGED); 4], "round {round}: each once");
+            for who in 0..clients.len() {
+                let itt = clients[who].command(lun(1), &[0; 6], Vec::new(), 0);
+                let (status, sense) = answer(&mut rig, &mut clients, who, itt);
+                assert_eq!((status, code(&sense)), (status::CHECK_CONDITION, [6, 0x29, 0]), "it is new");
+                let data = vec![who as u8 + 1; BLOCK];
+                let itt = clients[who].command(lun(1), &cdb10(0x2a, 0, who as u64, 1), data, 0);
+                assert_eq!(answer(&mut rig, &mut clients, who, itt).0, status::GOOD);
+            }
+            let done = switch(&rig, &rig.shows(&[(0, 0)], true, &plan));
+            let mut told = meanwhile(&mut rig, &mut load, &mut clients, &done);
+            let content = rig.below.disk_content(disk)[..4 * BLOCK].to_vec();
+            assert!((0..4).all(|n| content[n * BLOCK] == n as u8 + 1), "what was answered is there");
+            let units: Arc<[LuId]> = [LuId(1)].into();
+            let done = rig.order(|done| Live::Retire { units: units.clone(), done });
+            told.extend(meanwhile(&mut rig, &mut load, &mut clients, &done));
+            let done = rig.order(|_done| Live::Vacate { units: units.clone(), _done });
+            told.extend(meanwhile(&mut rig, &mut load, &mut clients, &done));
+            settle(&mut rig, &mut load, &mut clients, &mut told, 4);
+            assert_eq!(told, vec![Event::Told(CHANGED); 4]);
+            let itt = clients[0].command(lun(1), &[0; 6], Vec::new(), 0);
+            let (status, sense) = answer(&mut rig, &mut clients, 0, itt);
+            assert_eq!((status, code(&sense)), (status::CHECK_CONDITION, [5, 0x25, 0]));
+        }
+        load.run(&mut rig, &mut clients, 40);
+        settle(&mut rig, &mut load, &mut clients, &mut Vec::new(), 0);
+        load.check();
+        assert_eq!(load.failed, 0, "{:?}", load.senses);
+        rig.finish(&mut clients);
+    });
+}
+
+/// Writes that are under way on a LUN that goes are answered once, and nothing of them comes late.
+#[test]
+fn a_lun_that_goes_takes_its_writes_along() {
+    let ended = std::cell::Cell::new(0);
+    seeds(30, |seed| {
+        let plan = Plan { reactors: 1 + seed as usize % 3, disks: vec![BLOCKS, BLOCKS], ..Plan::default() };
+        let mut rig = Rig::new(seed, &plan);
+        let mut load = Load::new(1, BLOCKS);
+        let mut clients = some_clients(&rig, 3);
+        load.log_in(&mut rig, &mut clients);
+        for who in 0..3 {
+            run(&mut rig, &mut clients, who, |c| c.command(lun(1), &[0; 6], Vec::new(), 0));
+            run(&mut rig, &mut clients, who, ready);
+        }
+        let mut tags = HashSet::new();
+        for (n, client) in clients.iter_mut().enumerate() {
+            for round in 0..6u64 {
+                let cdb = cdb10(0x2a, 0, (round * 7 + n as u64) % (BLOCKS - 4), 4);
+                tags.insert((n, client.command(lun(1), &cdb, vec![9; 4 * BLOCK], 0)));
+            }
+        }
+        let rounds = rig.chance(60);
+        (0..rounds).for_each(|_| rig.round(&mut clients));
+        let done = switch(&rig, &rig.shows(&[(0, 0)], true, &plan));
+        let mut took = 0;
+        let mut hear = |clients: &mut [Client], tags: &mut HashSet<(usize, u32)>| {
+            for who in 0..clients.len() {
+                while let Some(event) = clients[who].events.pop_front() {
+                    match event {
+                        Event::Answer { itt, status, sense, .. } => {
+                            assert!(tags.remove(&(who, itt)), "each is answered once");
+                            if status == status::CHECK_CONDITION {
+                                assert_eq!(code(&sense), [5, 0x25, 0]);
+                                took += 1;
+                            } else {
+                                assert_eq!(status, status::GOOD);
+                            }
+                        }
+                        Event::Told(sense) => assert_eq!(sense, CHANGED),
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+        };
+        rig.until(&mut clients, Duration::from_secs(60), "the switch", |_, clients| {
+            hear(clients, &mut tags);
+            is_done(&done)
+        });
+        let units: Arc<[LuId]> = [LuId(1)].into();
+        let done = rig.order(|done| Live::Retire { units: units.clone(), done });
+        rig.until(&mut clients, Duration::from_secs(60), "nothing is left", |_, clients| {
+            hear(clients, &mut tags);
+            is_done(&done)
+        });
+        let then = rig.below.disk_content(rig.disks[1]);
+        let done = rig.order(|_done| Live::Vacate { units: units.clone(), _done });
+        rig.until(&mut clients, Duration::from_secs(60), "it is vacant", |_, clients| {
+            hear(clients, &mut tags);
+            is_done(&done) && tags.is_empty()
+        });
+        ended.set(ended.get() + took);
+        rig.pass(&mut clients, Duration::from_secs(2));
+        assert!(rig.below.disk_content(rig.disks[1]) == then, "nothing comes late");
+        load.run(&mut rig, &mut clients, 20);
+        settle(&mut rig, &mut load, &mut clients, &mut Vec::new(), 0);
+        assert_eq!(load.failed, 0, "{:?}", load.senses);
+        rig.finish(&mut clients);
+    });
+    assert!(ended.get() > 0, "some writes were under way");
+}
+
+/// Who may not be there any more sees nothing at once, is asked to go, and is put out; the others go on.
+#[test]
+fn a_session_goes_whose_acl_has_gone() {
+    seeds(20, |seed| {
+        let plan = Plan { reactors: 1 + seed as usize % 3, disks: vec![BLOCKS], ..Plan::default() };
+        let mut rig = Rig::new(seed, &plan);
+        let mut clients =
+            vec![rig.client("stays", 1, Manner::default()), rig.client("goes", 2, Manner::default())];
+        let load = Load::new(1, BLOCKS);
+        load.log_in(&mut rig, &mut clients);
+        for who in 0..2 {
+            run(&mut rig, &mut clients, who, ready);
+        }
+        let write = clients[1].command(lun(0), &cdb10(0x2a, 0, 0, 4), vec![9; 4 * BLOCK], 0);
+        let rounds = rig.chance(20);
+        (0..rounds).for_each(|_| rig.round(&mut clients));
+        let done = switch(&rig, &rig.admits(&["iqn.2026-01.org.example:stays"], &plan));
+        let (mut told, mut answered) = (Vec::new(), false);
+        rig.until(&mut clients, Duration::from_secs(30), "it is put out", |_, clients| {
+            while let Some(event) = clients[1].events.pop_front() {
+                match event {
+                    Event::Answer { itt, .. } => answered |= itt == write,
+                    other => told.push(other),
+                }
+            }
+            is_done(&done) && told.contains(&Event::Gone)
+        });
+        assert!(answered, "its write is answered");
+        let asked = told.iter().filter(|e| **e == Event::LogoutAsked).count();
+        assert_eq!(
+            (told.first(), asked),
+            (Some(&Event::Told(CHANGED)), 2),
+            "asked, then told of the end: {told:?}"
+        );
+        // Whoever stays has noticed nothing.
+        assert_eq!(clients[0].events.pop_front(), None);
+        let itt = ready(&mut clients[0]);
+        assert_eq!(answer(&mut rig, &mut clients, 0, itt).0, status::GOOD);
+        clients[1].login(rig.address, TARGET);
+        rig.until(&mut clients, Duration::from_secs(20), "a refusal", |_, clients| {
+            !clients[1].events.is_empty()
+        });
+        assert_eq!(clients[1].events.pop_front(), Some(Event::Refused(2, 2)));
+        rig.finish(&mut clients);
+    });
+}
+
+/// A login that began under one catalogue is judged by the next.
+#[test]
+fn a_login_under_way_does_not_slip_through() {
+    seeds(20, |seed| {
+        let plan = Plan { reactors: 1 + seed as usize % 3, disks: vec![BLOCKS], ..Plan::default() };
+        let mut rig = Rig::new(seed, &plan);
+        let mut clients = vec![rig.client("late", 1, Manner::default())];
+        clients[0].login(rig.address, TARGET);
+        let rounds = rig.chance(12);
+        (0..rounds).for_each(|_| rig.round(&mut clients));
+        let done = switch(&rig, &rig.admits(&[], &plan));
+        rig.until(&mut clients, Duration::from_secs(20), "out", |_, clients| {
+            let gone = |e: &Event| matches!(e, Event::Gone | Event::Refused(2, _));
+            is_done(&done) && clients[0].events.iter().any(gone)
+        });
+        rig.finish(&mut clients);
+    });
+}
+
+#[test]
+fn sessions_are_put_out_by_their_names() {
+    seeds(10, |seed| {
+        let plan = Plan { reactors: 1 + seed as usize % 3, disks: vec![BLOCKS], ..Plan::default() };
+        let mut rig = Rig::new(seed, &plan);
+        let mut clients: Vec<Client> =
+            ["a", "b", "a"].iter().zip(1..).map(|(name, n)| rig.client(name, n, Manner::default())).collect();
+        let load = Load::new(1, BLOCKS);
+        load.log_in(&mut rig, &mut clients);
+        let whom = Chosen { initiator: Some("iqn.2026-01.org.example:a".into()), ..Chosen::default() };
+        let (whom, (found, counts)) = (Arc::new(whom), crossbeam_channel::bounded(4));
+        let within = (seed % 2 == 0).then_some(Duration::from_secs(2));
+        for to in 0..plan.reactors {
+            let order = PutOut { whom: whom.clone(), within, found: found.clone() };
+            rig.post.hand_in(to, Letter::Live(Box::new(Live::PutOut(order))));
+        }
+        rig.until(&mut clients, Duration::from_secs(20), "both are out", |_, clients| {
+            [0, 2].iter().all(|who| clients[*who].events.contains(&Event::Gone))
+        });
+        assert_eq!(counts.try_iter().sum::<usize>(), 2);
+        assert!(clients[0].events.contains(&Event::LogoutAsked), "it was told why");
+        run(&mut rig, &mut clients, 1, ready);
+        rig.finish(&mut clients);
+    });
+}

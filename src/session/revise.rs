@@ -1,0 +1,228 @@
+//! What a session sees changes while it goes on: logical units come and go, and so do rights.
+//!
+//! A logical unit that is not to be seen any more takes the tasks with it that this session has there; each is
+//! answered when the host says that nothing of it can reach the medium any more. All that stays goes on as if nothing
+//! had happened, but for the unit attention that tells of other LUNs (SPC-5 section 6.33), and the asynchronous message
+//! that says so at once (RFC 7143 section 11.9): an initiator that heeds it scans anew by itself.
+
+use std::mem;
+use std::sync::Arc;
+
+use zerocopy::big_endian::U32;
+
+use super::host::{After, Host, Manage};
+use super::keys::TaskReporting;
+use super::login::Established;
+use super::task::Task;
+use super::tmf::{Answer, Ending};
+use super::{MappedLun, Session, ports_of, power_on};
+use crate::ids::{LuId, TaskId};
+use crate::scsi::{Asc, Attentions, Failure, MAX_SENSE, Sense};
+use crate::target::{Catalog, Lun, Target};
+use crate::wire::bhs::AsyncMessage;
+use crate::wire::codes::AsyncEvent;
+use crate::wire::lun;
+
+/// What a command is answered with whose logical unit is not to be seen any more.
+const UNMAPPED: Failure = Failure::Check(Sense::illegal(Asc::LU_NOT_SUPPORTED));
+
+/// What an initiator finds where it has logged in.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The target.
+    pub target: Arc<Target>,
+    /// Index of the portal group in `target.tpgs`.
+    pub tpg: usize,
+    /// The LUNs.
+    pub luns: Vec<Lun>,
+}
+
+/// What a revision has come to.
+#[derive(Debug, Default)]
+pub struct Revision {
+    /// Tasks that have ended: to be answered by [`Session::tell_aborted`] when the fences stand.
+    pub endings: Vec<Ending>,
+    /// Logical units that the nexus has lost.
+    pub lost: Vec<LuId>,
+}
+
+impl Established {
+    /// What the same initiator finds in the same place now; nothing, when it may not be there any more. A group that is
+    /// another port than before is another place.
+    pub fn view(&self, catalog: &Catalog) -> Option<View> {
+        let was = self.target.as_ref()?;
+        let group = was.tpgs.get(self.tpg)?;
+        let target = catalog.target(&was.iqn)?;
+        let is_it = |g: &crate::target::Tpg| (g.tag, g.relative_port) == (group.tag, group.relative_port);
+        let tpg = target.tpgs.iter().position(is_it)?;
+        let access = target.tpgs[tpg].access(&self.initiator)?;
+        Some(View { target: target.clone(), tpg, luns: access.luns.to_vec() })
+    }
+
+    /// Brings a login up to date that has begun under an older catalogue. Whether it may still come in.
+    pub fn renew(&mut self, catalog: &Catalog) -> bool {
+        let Some(was) = &self.target else { return true };
+        if catalog.target(&was.iqn).is_some_and(|now| Arc::ptr_eq(now, was)) {
+            return true;
+        }
+        let Some(View { target, tpg, luns }) = self.view(catalog) else { return false };
+        // What is asked for now and was not then has not been proved.
+        let proved = self.chap.is_some()
+            || target.tpgs[tpg].access(&self.initiator).is_some_and(|access| !access.auth.required());
+        (self.target, self.tpg, self.luns) = (Some(target), tpg, luns);
+        proved
+    }
+}
+
+impl Session {
+    /// What an initiator finds that may not be there any more: nothing.
+    pub fn blank_view(&self) -> Option<View> {
+        let Established { target, tpg, .. } = &*self.established;
+        Some(View { target: target.clone()?, tpg: *tpg, luns: Vec::new() })
+    }
+
+    /// From now on the initiator sees that.
+    pub fn see<H: Host>(&mut self, h: &mut H, view: View) -> Revision {
+        let View { target, tpg, luns } = view;
+        self.ports = ports_of(&target);
+        (self.established.target, self.established.tpg) = (Some(target), tpg);
+        self.established.luns.clone_from(&luns);
+        let map = mapping(&self.luns, &luns);
+        if map.iter().map(|l| l.key()).eq(self.luns.iter().map(|l| l.key())) {
+            self.protect(&map);
+            return Revision::default();
+        }
+        let endings = self.end_unmapped(h, &map);
+        let lost = self.remap(map);
+        self.copies.forget_units(&lost);
+        self.tell_of_luns(h);
+        Revision { endings, lost }
+    }
+
+    /// As many LUNs as before; some may be for reading only now, or no longer.
+    fn protect(&mut self, map: &[MappedLun]) {
+        for (own, new) in self.luns.iter_mut().zip(map) {
+            if mem::replace(&mut own.read_only, new.read_only) != new.read_only {
+                own.attentions.raise(Asc::MODE_PARAMETERS_CHANGED);
+            }
+        }
+    }
+
+    /// Tasks end whose LUN is not in that map, or that copy to or from a logical unit that is not.
+    fn end_unmapped<H: Host>(&mut self, h: &mut H, map: &[MappedLun]) -> Vec<Ending> {
+        let there = |key: (u16, LuId)| {
+            map.binary_search_by_key(&key.0, |l| l.lun).is_ok_and(|at| map[at].key() == key)
+        };
+        let mut gone: Vec<LuId> = self.luns.iter().filter(|l| !there(l.key())).map(|l| l.lu).collect();
+        gone.sort_unstable();
+        gone.dedup();
+        let lost: Vec<bool> = self.luns.iter().map(|l| !there(l.key())).collect();
+        let mut endings = Vec::new();
+        for lu in gone {
+            let unseen = !map.iter().any(|l| l.lu == lu);
+            let ends = |t: &Task| {
+                let here =
+                    t.lu == lu && t.map.is_some_and(|m| lost.get(usize::from(m)).copied().unwrap_or(true));
+                here || (unseen && t.uses(lu))
+            };
+            endings.extend(self.end_tasks(h, lu, ends));
+            if unseen {
+                self.answer_functions(h, lu);
+            }
+        }
+        endings
+    }
+
+    fn end_tasks<H: Host>(&mut self, h: &mut H, lu: LuId, which: impl Fn(&Task) -> bool) -> Option<Ending> {
+        let told = self.others_tasks(&which);
+        let any = !told.is_empty();
+        if any && self.negotiated.task_reporting == TaskReporting::FastAbort {
+            self.tell_terminated(h, lu);
+        }
+        let doomed: Vec<TaskId> = self.tasks.iter().filter(|(_, t)| which(t)).map(|(id, _)| id).collect();
+        self.abort_tasks(h, &doomed);
+        any.then(|| self.tell_later(&told, lu, UNMAPPED))
+    }
+
+    /// Functions that wait to act on that logical unit have nothing left to act on.
+    fn answer_functions<H: Host>(&mut self, h: &mut H, lu: LuId) {
+        for itt in self.take_pending(lu) {
+            self.manage_then(h, Manage::Fence, Answer::complete(itt));
+        }
+    }
+
+    /// Takes over the map. Logical units that are in it no more.
+    fn remap(&mut self, map: Vec<MappedLun>) -> Vec<LuId> {
+        let before = mem::replace(&mut self.luns, map);
+        self.lun_numbers = self.luns.iter().map(|l| l.lun).collect();
+        let at = |lun: u16| self.luns.binary_search_by_key(&lun, |l| l.lun).ok().map(|at| at as u16);
+        for task in self.tasks.iter_mut() {
+            task.map = task.map.and_then(|m| before.get(usize::from(m))).and_then(|l| at(l.lun));
+        }
+        let mut lost: Vec<LuId> =
+            before.iter().map(|l| l.lu).filter(|lu| !self.luns.iter().any(|l| l.lu == *lu)).collect();
+        lost.dedup();
+        lost
+    }
+
+    /// There are other LUNs than before (section 11.9.1, event 0).
+    fn tell_of_luns<H: Host>(&mut self, h: &mut H) {
+        if self.awaits_legacy || self.closing.is_some() {
+            return;
+        }
+        let mut sense = [0; MAX_SENSE];
+        let len = Sense::attention(Asc::REPORTED_LUNS_CHANGED).encode(false, &mut sense);
+        let mut data = (len as u16).to_be_bytes().to_vec();
+        data.extend_from_slice(&sense[..len]);
+        let first = self.luns.first().map_or(0, |l| l.lun);
+        let mut pdu = AsyncMessage { async_event: AsyncEvent::SCSI_EVENT.0, ..AsyncMessage::default() };
+        pdu.lun = lun::to_wire(first);
+        pdu.stat_sn = U32::new(self.next_stat_sn());
+        self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, false);
+        pdu.set_data_len(data.len());
+        self.emit_small(h, pdu.as_bhs(), &data, After::Keep);
+    }
+}
+
+impl MappedLun {
+    pub(super) fn key(&self) -> (u16, LuId) {
+        (self.lun, self.lu)
+    }
+}
+
+/// The new map. What was there before keeps what its nexus has yet to be told, and hears that there are others.
+fn mapping(before: &[MappedLun], luns: &[Lun]) -> Vec<MappedLun> {
+    let attentions = |l: &Lun| match before.iter().find(|b| b.key() == (l.lun, l.lu)) {
+        Some(was) => {
+            let mut attentions = was.attentions.clone();
+            attentions.raise(Asc::REPORTED_LUNS_CHANGED);
+            if was.read_only != l.read_only {
+                attentions.raise(Asc::MODE_PARAMETERS_CHANGED);
+            }
+            attentions
+        }
+        None => power_on(),
+    };
+    let mapped =
+        |l: &Lun| MappedLun { lun: l.lun, lu: l.lu, read_only: l.read_only, attentions: attentions(l) };
+    let mut map: Vec<MappedLun> = luns.iter().map(mapped).collect();
+    map.sort_by_key(|l| l.lun);
+    map
+}
+
+/// The map of a session that goes on with another connection is what it is now. Its nexus has yet to be told what it
+/// was to be told by the last connection, what has happened meanwhile, and, if there are other LUNs than there were, that.
+pub(super) fn merge(own: &mut [MappedLun], legacy: &[MappedLun]) {
+    let others = !own.iter().map(MappedLun::key).eq(legacy.iter().map(MappedLun::key));
+    for l in own {
+        let Some(was) = legacy.iter().find(|was| was.key() == l.key()) else {
+            l.attentions.raise(Asc::POWER_ON_OR_RESET);
+            continue;
+        };
+        let meanwhile: Attentions = mem::replace(&mut l.attentions, was.attentions.clone());
+        l.attentions.raise_all(&meanwhile);
+        if others {
+            l.attentions.raise(Asc::REPORTED_LUNS_CHANGED);
+        }
+    }
+}
