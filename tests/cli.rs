@@ -292,3 +292,49 @@ fn too_little_lockable_memory_is_told_once_and_served_with() {
     assert_eq!(output.status.code(), Some(0));
     assert!(matches!(&warnings[..], [one] if one.contains("LimitMEMLOCK=infinity")), "{warnings:?}");
 }
+
+#[test]
+fn a_configuration_of_lio_moves_in_and_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let theirs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lio/simple.json");
+    let ours = dir.path().join("ringtgt.toml");
+    let import = |more: &[&str]| {
+        ringtgt(
+            &[&["import", "lio", theirs.to_str().unwrap(), "--output", ours.to_str().unwrap()], more]
+                .concat(),
+        )
+    };
+    let output = import(&[]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(stdout(&output).contains("ringtgt.toml: written, "), "{output:?}");
+    assert!(
+        stderr(&output).contains("simple.json:69:9: targets[0].tpgs[0]: authentication is 0"),
+        "{output:?}"
+    );
+    assert_eq!(fs::metadata(&ours).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(check(&ours).status.code(), Some(0));
+
+    let again = import(&[]);
+    assert_eq!(again.status.code(), Some(1), "{again:?}");
+    assert!(stderr(&again).contains("--force replaces it"), "{again:?}");
+    assert_eq!(import(&["--force"]).status.code(), Some(0));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+
+    let exported = ringtgt(&["export", "lio", "--config", ours.to_str().unwrap()]);
+    assert_eq!(exported.status.code(), Some(0), "{exported:?}");
+    let back = write(&dir, "back.json", &stdout(&exported), 0o600);
+    let back = ringtgt(&["import", "lio", back.to_str().unwrap()]);
+    let without_source = |text: String| text.split_once('\n').map(|(_, rest)| rest.to_owned());
+    assert_eq!(without_source(stdout(&back)), without_source(fs::read_to_string(&ours).unwrap()));
+}
+
+#[test]
+fn what_cannot_be_imported_is_told_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let absent = ringtgt(&["import", "lio", dir.path().join("absent.json").to_str().unwrap()]);
+    assert_eq!(absent.status.code(), Some(2), "{absent:?}");
+    let wrong = write(&dir, "wrong.json", "{\n \"targets\": [{\"fabric\": \"iscsi\"}]}", 0o600);
+    let output = ringtgt(&["import", "lio", wrong.to_str().unwrap()]);
+    assert_eq!((output.status.code(), &*stdout(&output)), (Some(1), ""), "{output:?}");
+    assert!(stderr(&output).contains("wrong.json:2:14: targets[0]: there is no \"wwn\" in it"), "{output:?}");
+}

@@ -115,6 +115,15 @@ fn ad_hoc_dir_in(env: impl Fn(&str) -> Option<String>, root: bool) -> PathBuf {
         .map_or_else(|| SYSTEM.into(), |base| base.join("ringtgt"))
 }
 
+/// What is saved under `root` of the identity of the store of that name, if anything. Nothing is made.
+///
+/// # Errors
+/// When it is there and cannot be read.
+pub fn saved_identity(root: &Path, name: &str) -> Result<Option<Identity>, StateError> {
+    let path = StateDir { root: root.into() }.file("identity", name);
+    Ok(load::<SavedIdentity>(&path)?.map(|saved| saved.identity))
+}
+
 impl StateDir {
     /// Opens `root`, and makes it when it is not there.
     ///

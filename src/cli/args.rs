@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use clap::builder::TypedValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-use crate::admin::config::MAX_POLL_US;
+use crate::admin::config::{DEFAULT_FILE, MAX_POLL_US};
+use crate::admin::lio::SAVECONFIG;
 use crate::ring::KernelLevel;
 
 /// An iSCSI target for Linux on io_uring.
@@ -30,6 +31,12 @@ pub(super) enum Command {
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
+    /// Make a configuration of that of another target
+    #[command(subcommand)]
+    Import(Import),
+    /// Make a configuration for another target of that of ringtgt
+    #[command(subcommand)]
+    Export(Export),
     /// Print the manual page or the completions of a shell
     #[command(hide = true)]
     Generate {
@@ -38,6 +45,50 @@ pub(super) enum Command {
         /// For a manual page: the command that it is about
         command: Option<String>,
     },
+}
+
+/// Where to import from.
+#[derive(Subcommand, Debug)]
+pub(super) enum Import {
+    /// From LIO, the Linux kernel's target, as targetcli saves it
+    ///
+    /// Initiators then see the same disks: serial numbers, NAA designators and INQUIRY data are kept. What has no
+    /// meaning here is listed on standard error, with its place and the reason. Stop LIO before ringtgt serves the
+    /// result.
+    Lio {
+        /// The file
+        #[arg(default_value = SAVECONFIG, value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        #[command(flatten)]
+        to: Output,
+    },
+}
+
+/// Where to export to.
+#[derive(Subcommand, Debug)]
+pub(super) enum Export {
+    /// To LIO, the Linux kernel's target: a file that `targetctl restore` takes
+    ///
+    /// What has no meaning there is listed on standard error.
+    Lio {
+        /// The configuration
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE, value_hint = ValueHint::FilePath)]
+        config: PathBuf,
+        #[command(flatten)]
+        to: Output,
+    },
+}
+
+/// Where a configuration is written, which may have secrets in it.
+#[derive(Args, Debug)]
+pub(super) struct Output {
+    /// Write to this file, which only its owner can read [default: standard output]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) output: Option<PathBuf>,
+
+    /// Replace the file if it is there
+    #[arg(long, requires = "output")]
+    pub(super) force: bool,
 }
 
 /// What `generate` can print.

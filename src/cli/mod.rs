@@ -8,6 +8,7 @@ mod adhoc;
 mod args;
 mod check;
 mod generate;
+mod moving;
 mod serve;
 mod store_arg;
 
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command};
+use args::{Cli, Command, Export, Import};
 
 /// Refused or failed.
 const FAILED: u8 = 1;
@@ -28,6 +29,8 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::Check { file } => check::run(&file),
+        Command::Import(Import::Lio { file, to }) => moving::import_lio(&file, &to),
+        Command::Export(Export::Lio { config, to }) => moving::export_lio(&config, &to),
         Command::Generate { what, command } => generate::run(what, command.as_deref()),
     }
 }

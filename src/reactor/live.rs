@@ -493,6 +493,7 @@ fn vacancy() -> Unit {
             serial: String::new(),
             naa: Naa::Short([0; 8]),
             uuid: [0; 16],
+            t10: None,
         };
         let facts = backing.facts(identity, Groups::default(), false);
         (Arc::new(backing), Arc::new(facts))

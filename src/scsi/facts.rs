@@ -163,6 +163,20 @@ pub struct Identity {
     pub naa: Naa,
     /// The same unit as a UUID (RFC 9562), in wire order.
     pub uuid: [u8; 16],
+    /// What follows the vendor in the T10 vendor ID based designator; without this, the serial number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub t10: Option<String>,
+}
+
+/// A T10 vendor ID based designator is held to 64 bytes: 8 of vendor, and these.
+pub const T10_MAX: usize = 56;
+
+impl Identity {
+    /// What follows the vendor in the T10 vendor ID based designator.
+    pub fn t10(&self) -> &str {
+        let whole = self.t10.as_ref().unwrap_or(&self.serial);
+        whole.get(..T10_MAX).unwrap_or(whole)
+    }
 }
 
 impl LuFacts {

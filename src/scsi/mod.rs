@@ -77,7 +77,7 @@ pub use copy::{
 pub use counters::{Count, Counters, Totals};
 pub use drive::{Drive, DriveOp, Power};
 pub use erasure::{Cause, Erasure, Fill};
-pub use facts::{Atomic, DeviceType, Identity, LuFacts, Naa, Thin, WHOLE};
+pub use facts::{Atomic, DeviceType, Identity, LuFacts, Naa, T10_MAX, Thin, WHOLE};
 #[cfg(test)]
 pub(crate) use gate::STUMBLES;
 pub use gate::{params, start};

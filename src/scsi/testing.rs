@@ -35,6 +35,7 @@ pub(super) fn facts() -> LuFacts {
         serial: "0123456789abcdef".into(),
         naa: Naa::Short([0x30, 1, 2, 3, 4, 5, 6, 7]),
         uuid: [7; 16],
+        t10: None,
     };
     LuFacts {
         name: "disk".into(),

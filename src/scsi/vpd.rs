@@ -62,8 +62,7 @@ fn identification(lu: &Lu, cx: &Context<'_>, answer: &mut Answer<'_>) {
     });
     designator(answer, UNIT, ASCII, 0x01, |a| {
         a.put_ascii(&identity.vendor, 8);
-        // The whole designator is held to 64 bytes, however long the serial number is.
-        a.put_ascii(&identity.serial, identity.serial.len().min(56));
+        a.put_ascii(identity.t10(), identity.t10().len());
     });
     port_designators(Some(lu), cx, answer);
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::StoreKind;
+use super::identity::PRODUCT;
 use super::open::blocks_of;
 use super::pass::PassMedium;
 use crate::mem::Region;
@@ -144,8 +145,10 @@ impl Backing {
     /// What the SCSI side is to know of it. `saves`: there is a place for what must outlive the process.
     pub fn facts(&self, identity: Identity, groups: Groups, saves: bool) -> LuFacts {
         let identity = match self.device {
-            DeviceType::Disk => identity,
-            DeviceType::Cdrom => Identity { product: CDROM.into(), ..identity },
+            DeviceType::Cdrom if identity.product == PRODUCT => {
+                Identity { product: CDROM.into(), ..identity }
+            }
+            DeviceType::Disk | DeviceType::Cdrom => identity,
         };
         let passed = self.passed();
         let most = if passed.is_some() { WHOLE } else { MAX_TRANSFER };

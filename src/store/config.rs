@@ -61,6 +61,14 @@ pub struct IdentityOverride {
     pub naa: Option<Vec<u8>>,
     /// The UUID designator.
     pub uuid: Option<[u8; 16]>,
+    /// Vendor, product and revision of the standard INQUIRY data.
+    pub vendor: Option<String>,
+    /// At most 16 characters.
+    pub product: Option<String>,
+    /// At most 4 characters.
+    pub revision: Option<String>,
+    /// What follows the vendor in the T10 vendor ID based designator.
+    pub t10: Option<String>,
 }
 
 impl StoreConfig {

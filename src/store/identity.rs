@@ -14,12 +14,16 @@ use sha2::{Digest, Sha256};
 use super::pscsi;
 use super::queue::{disk_of, read_word, sysfs_of};
 use super::{IdentityOverride, StoreConfig, StoreKind};
-use crate::scsi::{Identity, Naa};
+use crate::scsi::{Identity, Naa, T10_MAX};
 
 /// T10 vendor identification.
 const VENDOR: &str = "RINGTGT";
 /// Product identification.
-const PRODUCT: &str = "VIRTUAL-DISK";
+pub(super) const PRODUCT: &str = "VIRTUAL-DISK";
+/// As long as the fields of standard INQUIRY data are (SPC-5 section 6.6.2).
+const VENDOR_MAX: usize = 8;
+const PRODUCT_MAX: usize = 16;
+const REVISION_MAX: usize = 4;
 /// Product revision level: major and minor version.
 const REVISION: &str = concat!(env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"));
 /// Separates these hashes from all others that anybody makes of the same things.
@@ -72,6 +76,20 @@ impl Identity {
         if let Some(uuid) = chosen.uuid {
             self.uuid = uuid;
         }
+        for (ours, chosen, most) in [
+            (&mut self.vendor, &chosen.vendor, VENDOR_MAX),
+            (&mut self.product, &chosen.product, PRODUCT_MAX),
+            (&mut self.revision, &chosen.revision, REVISION_MAX),
+        ] {
+            if let Some(chosen) = chosen {
+                check_label(chosen, most)?;
+                ours.clone_from(chosen);
+            }
+        }
+        if let Some(t10) = &chosen.t10 {
+            check_label(t10, T10_MAX)?;
+            self.t10 = Some(t10.clone());
+        }
         Ok(self)
     }
 
@@ -89,6 +107,7 @@ impl Identity {
             serial: naa.iter().map(|byte| format!("{byte:02x}")).collect(),
             naa: Naa::Short(naa),
             uuid,
+            t10: None,
         }
     }
 }
@@ -98,6 +117,18 @@ fn check_serial(serial: &str) -> Result<(), &'static str> {
     match serial.len() {
         1..=64 if serial.bytes().all(|b| b.is_ascii_graphic()) => Ok(()),
         _ => Err("a serial number is 1 to 64 printable ASCII characters without spaces"),
+    }
+}
+
+/// Fields of INQUIRY are ASCII, filled up with spaces (SPC-5 section 4.3.1).
+fn check_label(text: &str, most: usize) -> Result<(), &'static str> {
+    let printable = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+    let formed =
+        printable && !text.starts_with(' ') && !text.ends_with(' ') && (1..=most).contains(&text.len());
+    if formed {
+        Ok(())
+    } else {
+        Err("a vendor has 1 to 8 printable ASCII characters, a product 16, a revision 4")
     }
 }
 
@@ -219,13 +250,33 @@ mod tests {
     #[test]
     fn choices_win_when_they_are_well_formed() {
         let identity = Identity::fresh().unwrap();
-        let chosen =
-            IdentityOverride { serial: Some("S-1".into()), naa: Some(vec![0x60; 16]), uuid: Some([9; 16]) };
+        let chosen = IdentityOverride {
+            serial: Some("S-1".into()),
+            naa: Some(vec![0x60; 16]),
+            uuid: Some([9; 16]),
+            ..IdentityOverride::default()
+        };
         let with = identity.clone().with(&chosen).unwrap();
         assert_eq!((with.serial.as_str(), with.naa, with.uuid), ("S-1", Naa::Long([0x60; 16]), [9; 16]));
         for naa in [vec![], vec![0x60; 8], vec![0x30; 16], vec![0x10; 8]] {
             let chosen = IdentityOverride { naa: Some(naa), ..IdentityOverride::default() };
             assert!(identity.clone().with(&chosen).is_err());
+        }
+        let chosen = IdentityOverride {
+            vendor: Some("ACME".into()),
+            product: Some("BIG DISK".into()),
+            revision: Some("4.0".into()),
+            t10: Some("disk:1".into()),
+            ..IdentityOverride::default()
+        };
+        let with = identity.clone().with(&chosen).unwrap();
+        assert_eq!(
+            [&*with.vendor, &with.product, &with.revision, with.t10()],
+            ["ACME", "BIG DISK", "4.0", "disk:1"]
+        );
+        for vendor in ["", "TOO LONG!", " A", "ü"] {
+            let chosen = IdentityOverride { vendor: Some(vendor.into()), ..IdentityOverride::default() };
+            assert!(identity.clone().with(&chosen).is_err(), "{vendor}");
         }
         for serial in ["", "a b", "ü"] {
             let chosen = IdentityOverride { serial: Some(serial.into()), ..IdentityOverride::default() };

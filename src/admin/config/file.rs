@@ -114,6 +114,10 @@ sections! {
         serial: leaf<String>,
         naa: leaf<String>,
         uuid: leaf<String>,
+        vendor: leaf<String>,
+        product: leaf<String>,
+        revision: leaf<String>,
+        t10: leaf<String>,
         alua: table<FileAlua>,
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::file::{FileBackstore, Value};
 use super::resolve::Resolver;
+use crate::scsi::T10_MAX;
 use crate::store::IdentityOverride;
 
 /// The identities that were given out, and to whom.
@@ -30,7 +31,29 @@ pub(super) fn resolve(
         serial: serial.and_then(|bytes| String::from_utf8(bytes).ok()),
         naa,
         uuid: uuid.and_then(|bytes| bytes.try_into().ok()),
+        vendor: label(&file.vendor, "a vendor", 8, cx),
+        product: label(&file.product, "a product", 16, cx),
+        revision: label(&file.revision, "a revision", 4, cx),
+        t10: label(&file.t10, "a T10 name", T10_MAX, cx),
     }
+}
+
+/// A text of INQUIRY data, which need not be nobody else's.
+fn label(value: &Value<String>, what: &str, most: usize, cx: &mut Resolver<'_>) -> Option<String> {
+    let value = value.as_ref()?;
+    let text = value.get_ref();
+    let printable = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+    if printable && !text.starts_with(' ') && !text.ends_with(' ') && (1..=most).contains(&text.len()) {
+        return Some(text.clone());
+    }
+    let remedy = format!("write 1 to {most} printable ASCII characters, none of them a space at an end");
+    cx.error(
+        value,
+        format!("\"{text}\" is not {what}"),
+        "initiators get it in a field of that length",
+        remedy,
+    );
+    None
 }
 
 struct Bad {

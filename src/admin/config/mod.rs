@@ -124,16 +124,25 @@ pub enum LoadError {
 
 /// Reads and checks the file at `path`. The report that comes with a configuration has only warnings.
 pub fn load(path: &Path) -> Result<(Config, Report), LoadError> {
+    let (source, mode) = read_source(path)?;
+    // Relative paths in the file are meant from where the file is, wherever the daemon was started.
+    let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.into());
+    parse(source, &dir, Some(mode)).map_err(LoadError::Invalid)
+}
+
+/// Reads the file at `path`, with the permission bits that it has.
+///
+/// # Errors
+/// When it cannot be read, or is no text.
+pub fn read_source(path: &Path) -> Result<(Source, u32), LoadError> {
     let (bytes, mode) = read(path).map_err(|error| {
         let remedy = remedy_of_reading(&error);
         LoadError::Read { path: path.into(), error, remedy }
     })?;
     let name = path.display().to_string();
     let text = String::from_utf8(bytes).map_err(|e| LoadError::Invalid(not_text(&name, &e)))?;
-    // Relative paths in the file are meant from where the file is, wherever the daemon was started.
-    let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.into());
-    parse(Source::new(name, text), &dir, Some(mode)).map_err(LoadError::Invalid)
+    Ok((Source::new(name, text), mode))
 }
 
 /// Checks a text. `dir` is where its relative paths start, `mode` the permission bits of its file, which
@@ -173,7 +182,7 @@ fn remedy_of_reading(error: &io::Error) -> String {
         io::ErrorKind::NotFound => "create it, or name another; an empty file is valid".into(),
         io::ErrorKind::PermissionDenied => "run ringtgt as the owner of the file".into(),
         io::ErrorKind::IsADirectory => "name the file in it".into(),
-        _ => "name a TOML file".into(),
+        _ => "name a text file".into(),
     }
 }
 
@@ -183,7 +192,10 @@ fn not_text(name: &str, error: &std::string::FromUtf8Error) -> Report {
     let what = format!("byte {end} is not UTF-8 text");
     let mut source = Source::new(name, String::from_utf8_lossy(&error.as_bytes()[..end]));
     source.distrust();
-    Report::new(source, vec![Problem::error(end..end, what, "TOML is UTF-8", "save the file as UTF-8")])
+    Report::new(
+        source,
+        vec![Problem::error(end..end, what, "configurations are UTF-8", "save the file as UTF-8")],
+    )
 }
 
 fn syntax_problem(error: &toml::de::Error) -> Problem {

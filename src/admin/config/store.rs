@@ -199,6 +199,10 @@ fn check_passed(kind: StoreKind, file: &FileBackstore, alua: Option<&FileAlua>, 
         ("serial", file.serial.as_ref().map(|v| v.span()), names),
         ("naa", file.naa.as_ref().map(|v| v.span()), names),
         ("uuid", file.uuid.as_ref().map(|v| v.span()), names),
+        ("vendor", file.vendor.as_ref().map(|v| v.span()), names),
+        ("product", file.product.as_ref().map(|v| v.span()), names),
+        ("revision", file.revision.as_ref().map(|v| v.span()), names),
+        ("t10", file.t10.as_ref().map(|v| v.span()), names),
     ];
     for (key, span, reason) in keys {
         if let Some(span) = span {

@@ -156,6 +156,7 @@ fn facts(number: usize, blocks: u64, plan: &Plan) -> LuFacts {
         serial: format!("{number:016}"),
         naa: Naa::Short([0x30, 0, 0, 0, 0, 0, 0, number as u8]),
         uuid: [number as u8; 16],
+        t10: None,
     };
     LuFacts {
         name: format!("disk{number}"),

@@ -214,6 +214,11 @@ impl Groups {
         named.unwrap_or(&self.groups[0])
     }
 
+    /// IMPLICIT TRANSITION TIME, seconds; 0: nothing is said.
+    pub fn transition_seconds(&self) -> u8 {
+        self.transition_seconds
+    }
+
     /// Whether initiators may change anything.
     pub(super) fn any_explicit(&self) -> bool {
         self.groups.iter().any(|g| g.explicit)

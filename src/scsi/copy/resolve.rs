@@ -225,11 +225,11 @@ impl Cscd {
     }
 }
 
-/// The T10 vendor ID based designator: eight letters of vendor, and the serial number.
+/// The T10 vendor ID based designator: eight letters of vendor, and what that vendor's units are told apart by.
 fn is_vendor_name(name: &[u8], identity: &Identity) -> bool {
-    let Some((vendor, serial)) = name.split_at_checked(8) else { return false };
+    let Some((vendor, unit)) = name.split_at_checked(8) else { return false };
     let padded = identity.vendor.bytes().chain(std::iter::repeat(b' ')).take(8);
-    padded.eq(vendor.iter().copied()) && serial == identity.serial.as_bytes()
+    padded.eq(vendor.iter().copied()) && unit == identity.t10().as_bytes()
 }
 
 impl Peer<'_> {

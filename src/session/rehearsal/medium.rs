@@ -94,6 +94,7 @@ fn facts(number: u8, block_size: u32, bytes: u64, thin: bool) -> LuFacts {
             serial: format!("{number}"),
             naa: Naa::Short([0x30, 0, 0, 0, 0, 0, 0, number]),
             uuid: [number; 16],
+            t10: None,
         },
         optimal_transfer_blocks: 0,
         max_transfer_blocks: 0,

@@ -174,6 +174,7 @@ fn facts(u: &mut Unstructured<'_>) -> Result<LuFacts> {
             serial: "0123456789abcdef".into(),
             naa: if u.arbitrary()? { Naa::Short([0x30; 8]) } else { Naa::Long([0x60; 16]) },
             uuid: [7; 16],
+            t10: None,
         },
         optimal_transfer_blocks: 512,
         max_transfer_blocks: *u.choose(&[0, 128])?,

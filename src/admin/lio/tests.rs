@@ -1,0 +1,210 @@
+//! Whole configurations, there and back; and what is none.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::{export, import};
+use crate::admin::config::{self, Config, Source};
+use crate::scsi::Identity;
+
+const SIMPLE: &str = include_str!("../../../tests/lio/simple.json");
+const FULL: &str = include_str!("../../../tests/lio/full.json");
+
+fn source(text: &str) -> Source {
+    Source::new("saveconfig.json", text)
+}
+
+fn imported(text: &str) -> String {
+    import(source(text)).expect("a configuration of LIO").text.to_string()
+}
+
+fn checked(toml: &str) -> Config {
+    let parsed = config::parse(Source::new("ringtgt.toml", toml), Path::new("/etc/ringtgt"), Some(0o600));
+    parsed.unwrap_or_else(|report| panic!("{report}")).0
+}
+
+/// What comes of a configuration that goes to LIO and comes back.
+fn there_and_back(toml: &str) -> String {
+    imported(&export(&checked(toml), |_| None).text)
+}
+
+/// The refusal, without the lines that are shown.
+fn refusals(text: &str) -> Vec<String> {
+    let report = import(source(text)).expect_err("no configuration of LIO").to_string();
+    report.lines().filter(|line| line.starts_with("saveconfig.json:")).map(String::from).collect()
+}
+
+#[test]
+fn what_becomes_of_a_configuration() {
+    assert_eq!(imported(SIMPLE), include_str!("../../../tests/lio/simple.toml"));
+    assert_eq!(imported(FULL), include_str!("../../../tests/lio/full.toml"));
+    checked(&imported(SIMPLE));
+    checked(&imported(FULL));
+}
+
+#[test]
+fn what_has_no_meaning_here_is_listed_with_its_place() {
+    for (text, expected) in [
+        (SIMPLE, include_str!("../../../tests/lio/simple.listed")),
+        (FULL, include_str!("../../../tests/lio/full.listed")),
+    ] {
+        let places = source(text);
+        let listed = import(source(text)).unwrap().listed;
+        let lines = listed.iter().map(|listed| {
+            let (line, column) = places.position(listed.span.start);
+            format!("saveconfig.json:{line}:{column}: {listed}\n")
+        });
+        assert_eq!(lines.collect::<String>(), expected);
+    }
+}
+
+#[test]
+fn there_and_back_is_the_same() {
+    assert_eq!(there_and_back(&imported(SIMPLE)), imported(SIMPLE));
+    // The first time loses what LIO cannot say, as it lists: products that are not the names, credentials of a group
+    // that count for its initiators.
+    let once = there_and_back(&imported(FULL));
+    assert!(
+        once.contains("product = \"fast-disk\"")
+            && once.contains("naa = \"60014055d2f0c9a1c1c4a628a7e1f0cd\"")
+    );
+    assert_eq!(there_and_back(&once), once);
+}
+
+#[test]
+fn disks_keep_their_names_on_the_way_out() {
+    let toml = "[[backstore]]\nkind = \"null\"\nname = \"a\"\nsize = \"1G\"\n";
+    let saved = Identity { serial: "0123abcd".into(), ..Identity::fresh().unwrap() };
+    let moved = export(&checked(toml), |_| Some(saved.clone()));
+    assert!(moved.text.contains("\"wwn\": \"0123abcd\""), "{}", *moved.text);
+    let listed: Vec<String> = moved.listed.iter().map(ToString::to_string).collect();
+    let naa = "backstore \"a\": naa: LIO makes 60014050123abcd00000000000000000 of the serial number: \
+               initiators see another disk";
+    assert!(listed.iter().any(|line| line == naa), "{listed:?}");
+    let unsaved = export(&checked(toml), |_| None);
+    assert!(!unsaved.text.contains("wwn"), "{}", *unsaved.text);
+}
+
+#[test]
+fn what_is_not_json_is_told_with_its_place() {
+    let told = refusals("{\n  \"targets\": [,]\n}");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("saveconfig.json:2:15: expected value; so this is not JSON; "), "{told:?}");
+    assert!(refusals("")[0].starts_with("saveconfig.json:1:1: EOF"));
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let text = r#"{
+  "storage_objects": [
+    {"plugin": "block", "dev": "/dev/a"},
+    {"name": "b", "plugin": "fileio", "dev": "/b", "size": "large"}
+  ],
+  "targets": [
+    {"fabric": "iscsi", "wwn": "no name", "tpgs": []},
+    {"fabric": "iscsi", "wwn": "iqn.2003-01.a:b", "tpgs": [
+      {"tag": 1, "enable": "perhaps", "luns": [{"index": 0, "storage_object": "/backstores/block/none"}],
+       "node_acls": {}}
+    ]}
+  ]
+}"#;
+    let told = refusals(text);
+    let places: Vec<&str> = told.iter().filter_map(|line| line.split(": ").nth(1)).collect();
+    assert_eq!(
+        places,
+        [
+            "storage_objects[0]",
+            "storage_objects[1].size",
+            "targets[0]",
+            "targets[1].tpgs[0].enable",
+            "targets[1].tpgs[0].luns[0]",
+            "targets[1].tpgs[0].node_acls"
+        ]
+    );
+    assert!(told[1].starts_with("saveconfig.json:4:60: "), "{told:?}");
+}
+
+#[test]
+fn a_password_is_never_shown() {
+    for text in [
+        r#"{"targets": 5, "chap_password": "hunter2hunter2"}"#,
+        "{\"chap_password\": \"hunter2hunter2\", \n \"targets\" [}",
+        r#"{"targets": [{"chap_password": "hunter2hunter2", "fabric": "iscsi"}]}"#,
+    ] {
+        let report = import(source(text)).expect_err("wrong").to_string();
+        assert!(!report.contains("hunter2"), "{report}");
+    }
+}
+
+#[test]
+fn credentials_that_lio_did_not_ask_for_are_asked_for_here() {
+    let config = checked(&imported(SIMPLE));
+    assert!(config.targets[0].tpgs[0].acls[0].auth.required());
+    // Where it asked for some and there are none, nobody got in, and nobody does.
+    let none = SIMPLE.replace("\"authentication\": 0", "\"authentication\": 1").replace("chap_", "other_");
+    assert_eq!(checked(&imported(&none)).targets[0].tpgs[0].acls.len(), 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Pieces of a configuration taken out, put elsewhere or replaced by something else: an answer, and no panic;
+    /// what is imported can be checked, right or wrong, and exported when it is right.
+    #[test]
+    fn whatever_the_file_says_there_is_an_answer(
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), 0..40usize, piece()), 1..4)
+    ) {
+        let mut text = FULL.to_owned();
+        for (at, length, piece) in cuts {
+            let at = (0..=at.index(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+            let end = (at..=text.len()).find(|end| *end >= at + length && text.is_char_boundary(*end));
+            text.replace_range(at..end.unwrap_or(text.len()), piece);
+        }
+        answer(&text);
+    }
+
+    /// One value of a configuration is another.
+    #[test]
+    fn whatever_a_value_is_there_is_an_answer(at in any::<prop::sample::Index>(), piece in piece()) {
+        let colons: Vec<usize> = FULL.match_indices("\": ").map(|(at, _)| at + 3).collect();
+        let start = colons[at.index(colons.len())];
+        let end = FULL[start..].find(['\n']).map_or(FULL.len(), |end| start + end);
+        let comma = if FULL[..end].ends_with(',') { "," } else { "" };
+        answer(&[&FULL[..start], piece, comma, &FULL[end..]].concat());
+    }
+}
+
+fn answer(text: &str) {
+    let Ok(moved) = import(source(text)) else { return };
+    let parsed = config::parse(Source::new("ringtgt.toml", moved.text.as_str()), Path::new("/"), Some(0o600));
+    if let Ok((config, _)) = parsed {
+        import(source(&export(&config, |_| None).text)).expect("what was exported can be imported");
+    }
+}
+
+fn piece() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(
+        &[
+            "",
+            "null",
+            "true",
+            "-1",
+            "0",
+            "1e400",
+            "18446744073709551616",
+            "[]",
+            "{}",
+            "[[[[[[",
+            "\"\"",
+            "\"NULL\"",
+            "\"\\ud800\"",
+            "\"a\\nb\\u0000\"",
+            "\"é\"",
+            "[0, {}]",
+            "{\"name\": null}",
+            "\"iqn.2003-01.a:b\"",
+            "\"0x10\"",
+        ][..],
+    )
+}
