@@ -1,4 +1,4 @@
-//! What is served changes while it is served: by the configuration file, and by SIGHUP.
+//! What is served changes while it is served: by SIGHUP, over the control socket, and by the command line.
 
 #[path = "support/daemon.rs"]
 mod daemon;
@@ -6,12 +6,16 @@ mod daemon;
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ringtgt::admin::rpc::{CallError, FAILED, INVALID_CONFIG, INVALID_PARAMS, METHOD_NOT_FOUND, OTHER_PLAN};
 use ringtgt::initiator::{Direction, Error, Initiator, cdb};
 use ringtgt::wire::codes::AsyncEvent;
 
+use daemon::TARGET;
+use serde_json::json;
 use support::{Server, login, text};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -187,4 +191,218 @@ fn a_hundred_luns_come_at_once_and_one_by_one() {
     assert_eq!(luns(&mut initiator), [0]);
     let log = fs::read_to_string(server.log()).expect("the log");
     assert!(!log.contains("panic"), "{log}");
+}
+
+#[test]
+fn the_control_socket_tells_and_changes() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1, 2]));
+    let client = server.client();
+    let mode = fs::metadata(client.path()).expect("the socket").permissions().mode();
+    assert_eq!(mode & 0o7777, 0o600);
+    let got = client.call("config.get", json!({})).expect("the configuration");
+    let text = got["toml"].as_str().expect("text").to_owned();
+    assert!(
+        text.contains("[[backstore]]") && got["file"].as_str().expect("a file").ends_with("ringtgt.toml")
+    );
+    let (mut one, mut two) = (login(&server, 1), login(&server, 2));
+    let more = format!("# kept\n{text}\n[[backstore]]\nkind = \"null\"\nname = \"n\"\nsize = \"1G\"\n")
+        .replace(
+            "lun = 0\nbackstore = \"a\"\n",
+            "lun = 0\nbackstore = \"a\"\n[[target.tpg.lun]]\nlun = 4\nbackstore = \"n\"\n",
+        );
+    let plan = client.call("config.plan", json!({ "toml": more })).expect("a plan");
+    assert_eq!(luns(&mut one), [0], "a plan changes nothing");
+    assert_eq!(plan["changes"].as_array().expect("changes").len(), 2, "{plan}");
+    assert_eq!(plan["sessions"].as_array().expect("sessions").len(), 2, "{plan}");
+    // Somebody else was faster: the plan is another one.
+    let stale = json!({ "toml": more, "plan": { "changes": [], "sessions": [], "next_start": [] } });
+    assert_eq!(code(client.call("config.apply", stale)), OTHER_PLAN);
+    let done = client.call("config.apply", json!({ "toml": more, "plan": plan })).expect("it is applied");
+    assert_eq!(done["changes"], plan["changes"]);
+    assert_eq!(luns(&mut one), [0, 4]);
+    assert!(
+        client.call("config.get", json!({})).expect("text")["toml"]
+            .as_str()
+            .expect("text")
+            .starts_with("# kept")
+    );
+    let wrong =
+        client.call("config.apply", json!({ "toml": "[server]\nreactors = \"many\"\n", "name": "x.toml" }));
+    let Err(CallError::Fault(fault)) = wrong else { panic!("it is wrong") };
+    assert_eq!((fault.code, &fault.data["problems"][0]["line"]), (INVALID_CONFIG, &json!(2)));
+    assert!(fault.data["report"].as_str().expect("a report").contains("x.toml:2:"));
+    // Who is there, and what was done.
+    let sessions = client.call("sessions.list", json!({})).expect("sessions");
+    let sessions = sessions["sessions"].as_array().expect("a list");
+    let initiators: Vec<&str> = sessions.iter().filter_map(|s| s["initiator"].as_str()).collect();
+    assert_eq!(initiators.len(), 2);
+    assert!(
+        sessions.iter().all(|s| s["luns"] == 2 && s["negotiated"]["immediate_data"] == true),
+        "{sessions:?}"
+    );
+    write(&mut one, 0, 0, 1);
+    let counters = client.call("counters", json!({})).expect("counters");
+    let of = |name: &str| {
+        counters["backstores"].as_array().expect("a list").iter().find(|b| b["name"] == name).cloned()
+    };
+    assert_eq!(of("a").expect("a backstore")["bytes_written"], 4096);
+    assert_eq!(counters["reactors"].as_array().expect("a list").len(), 2);
+    let kicked = json!({ "initiator": "iqn.2026-11.org.example:i1" });
+    assert_eq!(client.call("sessions.kick", kicked).expect("done")["sessions"], 1);
+    assert!(one.execute(0, cdb::TEST_UNIT_READY, Direction::None, Vec::new()).is_err(), "it is out");
+    assert_eq!(ready(&mut two, 4), Some((6, 0x29, 0)), "the other is not");
+    let drained = json!({ "target": TARGET, "deadline": 60 });
+    assert_eq!(client.call("sessions.drain", drained).expect("done")["sessions"], 1);
+    assert_eq!(two.wait_async().expect("a message").async_event, AsyncEvent::SCSI_EVENT.0);
+    let asked = two.wait_async().expect("a message");
+    assert_eq!((asked.async_event, asked.parameter3.get()), (AsyncEvent::LOGOUT_REQUESTED.0, 60));
+    two.logout().expect("a logout");
+    for (method, params, wanted) in [
+        ("sessions.kick", json!({}), INVALID_PARAMS),
+        ("sessions.kick", json!({ "initiator": "iqn.x", "when": 1 }), INVALID_PARAMS),
+        ("session.list", json!({}), METHOD_NOT_FOUND),
+        ("alua.set", json!({ "backstore": "z", "group": "g", "state": "standby" }), INVALID_PARAMS),
+    ] {
+        assert_eq!(code(client.call(method, params)), wanted, "{method}");
+    }
+}
+
+fn code(answer: Result<serde_json::Value, CallError>) -> i64 {
+    match answer {
+        Err(CallError::Fault(fault)) => fault.code,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_no_request_is_answered_and_others_are_not_kept_waiting() {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[]));
+    let path = server.client().path().to_owned();
+    let connect = || std::os::unix::net::UnixStream::connect(&path).expect("a connection");
+    let mut stream = connect();
+    stream.write_all(b"nonsense\n[]\n{\"jsonrpc\":\"2.0\",\"method\":\"version\"}\n{\"jsonrpc\":\"2.0\",\"id\":\"x\",\"method\":\"version\"}\n").expect("sent");
+    let mut lines = BufReader::new(stream).lines();
+    let mut next = || {
+        serde_json::from_str::<serde_json::Value>(&lines.next().expect("a line").expect("text"))
+            .expect("JSON")
+    };
+    assert_eq!(next()["error"]["code"], -32700);
+    assert_eq!(next()["error"]["code"], -32600);
+    let version = next();
+    assert_eq!(
+        (&version["id"], &version["result"]["api"]),
+        (&json!("x"), &json!(1)),
+        "a notification has no answer"
+    );
+    // Whoever says nothing has one of sixteen places, and no more.
+    let idle: Vec<_> = (0..15).map(|_| connect()).collect();
+    eventually("the places are taken", || {
+        let mut said = String::new();
+        connect().read_to_string(&mut said).expect("what it says");
+        said.contains("16 connections")
+    });
+    drop((idle, lines));
+    eventually("there is room again", || ringtgt::admin::rpc::Client::connect(&path).is_ok());
+}
+
+#[test]
+fn access_states_are_set_by_name() {
+    let alua = "[backstore.alua]\n[[backstore.alua.group]]\nname = \"g\"\nid = 2\naccess = \"both\"\n";
+    let with = text(&["a"], &[(0, "a")], &[]).replace("size = \"8M\"\n", &format!("size = \"8M\"\n{alua}"));
+    let with = with.replace("backstore = \"a\"\n", "backstore = \"a\"\nalua_group = \"g\"\n");
+    let server = Server::start(&with);
+    let (client, mut initiator) = (server.client(), login(&server, 1));
+    let set =
+        |state: &str| client.call("alua.set", json!({ "backstore": "a", "group": "g", "state": state }));
+    set("standby").expect("it is set");
+    assert_eq!(ready(&mut initiator, 0), Some((6, 0x2a, 0x06)));
+    assert_eq!(initiator.read(0, 0, 8, 4096).expect("an answer").sense_code(), Some((2, 4, 0x0b)));
+    set("active/optimized").expect("it is set");
+    assert_eq!(ready(&mut initiator, 0), Some((6, 0x2a, 0x06)));
+    assert_eq!(byte(&mut initiator, 0, 0), 0);
+    assert_eq!(code(set("active")), INVALID_PARAMS);
+}
+
+/// Runs a command against the server; its status, and what it says on both ways.
+fn command(server: &Server, arguments: &[&str]) -> (i32, String, String) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_ringtgt"))
+        .args(arguments)
+        .arg("--control-socket")
+        .arg(server.client().path())
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("the binary runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (output.status.code().expect("a status"), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn the_command_line_applies_lists_and_puts_out() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[]));
+    let mut initiator = login(&server, 1);
+    assert_eq!(command(&server, &["diff"]), (0, "nothing to change\n".into(), String::new()));
+    let more = server.file("more.toml", &text(&["a", "b"], &[(0, "a"), (1, "b")], &[]));
+    let plan = format!(
+        "+ /backstores/fileio/b  ({}, 8 MiB)\n+ /iscsi/{TARGET}/tpg1/luns/lun1  (b)\n\
+         ! session of iqn.2026-11.org.example:i1 at {TARGET}: sees other LUNs\n",
+        server.disk("b")
+    );
+    assert_eq!(command(&server, &["diff", &more]), (1, plan.clone(), String::new()));
+    assert_eq!(command(&server, &["apply", &more, "--dry-run"]), (0, plan.clone(), String::new()));
+    let (status, _, said) = command(&server, &["apply", &more]);
+    assert!(status == 1 && said.contains("say --yes"), "{said}");
+    assert_eq!(luns(&mut initiator), [0]);
+    assert_eq!(
+        command(&server, &["apply", &more, "--yes"]),
+        (0, plan + "applied: 2 changes\n", String::new())
+    );
+    assert_eq!(luns(&mut initiator), [0, 1]);
+    let less = server.file("less.toml", &text(&["a"], &[(0, "a")], &[]));
+    let (status, _, said) = command(&server, &["apply", &less, "--yes"]);
+    assert!(status == 1 && said.contains("say --prune"), "{said}");
+    assert_eq!(command(&server, &["apply", &less, "--yes", "--prune"]).0, 0);
+    assert_eq!(luns(&mut initiator), [0]);
+    let wrong = server.file("wrong.toml", "[[backstore]]\nkind = \"null\"\n");
+    let (status, _, said) = command(&server, &["apply", &wrong, "--yes"]);
+    assert!(status == 1 && said.contains("wrong.toml:1:") && said.contains("name"), "{said}");
+    let (status, listed, _) = command(&server, &["sessions"]);
+    assert!(
+        status == 0 && listed.starts_with("TSIH") && listed.contains("iqn.2026-11.org.example:i1"),
+        "{listed}"
+    );
+    let (_, listed, _) = command(&server, &["sessions", "--json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+    let tsih = listed["sessions"][0]["tsih"].to_string();
+    assert_eq!(command(&server, &["drain", "--tsih", &tsih]).1, "1 session asked to log out\n");
+    assert_eq!(command(&server, &["kick", "--tsih", &tsih]).1, "1 session dropped\n");
+    let (status, _, said) = command(&server, &["kick", "--initiator", "iqn.2026-11.org.example:nobody"]);
+    assert!(status == 1 && said.contains("no such session"), "{said}");
+}
+
+#[test]
+fn without_a_daemon_it_says_so() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_ringtgt"))
+        .args(["sessions", "--control-socket", "/nonexistent/control.sock"])
+        .output()
+        .expect("the binary runs");
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert!(output.status.code() == Some(1) && said.contains("is ringtgt running?"), "{said}");
+}
+
+#[test]
+fn what_was_named_on_the_command_line_changes_too() {
+    let server = Server::ad_hoc(&["ram:1M"]);
+    let client = server.client();
+    let mut initiator = login(&server, 1);
+    let got = client.call("config.get", json!({})).expect("the configuration");
+    assert!(got["file"].is_null());
+    let text = got["toml"].as_str().expect("text").to_owned();
+    let plan = client.call("config.plan", json!({ "toml": text })).expect("a plan");
+    assert_eq!(plan, json!({ "changes": [], "sessions": [], "next_start": [] }), "it means the same");
+    let more = text
+        + "[[target.tpg.lun]]\nlun = 3\nbackstore = \"more\"\n[[backstore]]\nkind = \"ramdisk\"\nname = \"more\"\nsize = \"2M\"\n";
+    client.call("config.apply", json!({ "toml": more })).expect("it is applied");
+    assert_eq!(luns(&mut initiator), [0, 3]);
+    assert_eq!(code(client.call("config.reload", json!({}))), FAILED);
 }

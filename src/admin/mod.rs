@@ -15,6 +15,7 @@ pub mod log;
 pub mod notify;
 pub mod period;
 mod ports;
+pub mod rpc;
 pub mod run;
 pub mod secret;
 pub mod size;

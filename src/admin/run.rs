@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use super::listen::{self, Bound};
 use super::live::units::{Keeper, Reached, Serials};
 use super::live::{Live, Origin, Start};
 use super::notify::Notify;
+use super::rpc;
 use super::state::StateDir;
 use super::watch::Watcher;
 use crate::ids::LuId;
@@ -64,8 +66,9 @@ pub fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
         entropy,
     };
     let control = Arc::new(start(setup)?);
+    let socket = config.server.control_socket();
     let watcher = Watcher::start(&units, control.messenger()).context("cannot watch the stores")?;
-    announce(&banner::render(&catalog, &config.stores, &opened(&units)));
+    let lines = banner::render(&catalog, &config.stores, &opened(&units));
     let status = format!("serving {} logical units", units.len());
     let live = Arc::new(Live::new(Start {
         control,
@@ -79,6 +82,8 @@ pub fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
         sockets,
     }));
     let reload = reloader(live.clone())?;
+    let _socket = control_socket(&live, &socket);
+    announce(&lines);
     Notify.ready(&status);
     attend(&live, &signals, &reload);
     finish(&live)
@@ -232,6 +237,11 @@ fn attend(live: &Live, signals: &Receiver<i32>, reload: &Sender<()>) {
             watchdog.iter().for_each(|_| keep_alive(control, &notify));
         }
     }
+}
+
+/// Listens to those who control the daemon. It serves without, too.
+fn control_socket(live: &Arc<Live>, path: &Path) -> Option<impl Sized + use<>> {
+    rpc::serve(path, live.clone()).inspect_err(|error| tracing::warn!("no control socket: {error:#}")).ok()
 }
 
 /// A thread that reads the configuration again when it is told to: a store that others hold may take a while.

@@ -1,6 +1,7 @@
 //! A configuration from nothing but arguments: one target, one group, a LUN for each STORE.
 
 use std::ffi::OsString;
+use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use secrecy::SecretString;
@@ -13,6 +14,7 @@ use crate::admin::config::{
 };
 use crate::admin::{secret, state};
 use crate::ids::LuId;
+use crate::scsi::DeviceType;
 use crate::store::StoreConfig;
 use crate::target::{Acl, Auth, Credential, Lun, Target, Tpg, TpgParams};
 
@@ -37,6 +39,61 @@ pub(super) fn config(args: &Serve, hostname: &str) -> Result<(Config, Report), R
     }
     let server = ServerConfig { ad_hoc: true, state_dir: state::ad_hoc_dir(), ..ServerConfig::default() };
     Ok((Config { server, stores, targets: vec![target], ..Config::default() }, report))
+}
+
+/// The same as the text of a configuration, for those who change it while it is served.
+pub(super) fn text(args: &Serve, config: &Config) -> String {
+    let mut text = String::from("# as named on the command line\n");
+    for store in &config.stores {
+        let _ =
+            write!(text, "\n[[backstore]]\nkind = \"{}\"\nname = \"{}\"\n", store.kind.word(), store.name);
+        if let Some(path) = &store.path {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            let _ = writeln!(text, "path = {}", quoted(&path.to_string_lossy()));
+        }
+        if let Some(size) = store.size {
+            let _ = writeln!(text, "size = {size}");
+        }
+        if let (DeviceType::Disk, Some(block)) = (store.device, store.block_size) {
+            let _ = writeln!(text, "block_size = {block}");
+        }
+        let cdrom = store.device == DeviceType::Cdrom;
+        text.push_str(if cdrom { "device_type = \"cdrom\"\n" } else { "" });
+        text.push_str(if store.read_only && !cdrom { "read_only = true\n" } else { "" });
+        text.push_str(if store.removable && !cdrom { "removable = true\n" } else { "" });
+    }
+    for target in &config.targets {
+        let _ = write!(text, "\n[[target]]\niqn = {}\n", quoted(&target.iqn));
+        target.tpgs.iter().for_each(|tpg| group_text(args, config, tpg, &mut text));
+    }
+    text
+}
+
+fn group_text(args: &Serve, config: &Config, tpg: &Tpg, text: &mut String) {
+    let portals: Vec<String> = tpg.portals.iter().map(|p| quoted(&p.to_string())).collect();
+    let _ = write!(text, "[[target.tpg]]\ntag = {}\nportals = [{}]\n", tpg.tag, portals.join(", "));
+    text.push_str(if tpg.open { "any_initiator = true\n" } else { "" });
+    if let (Some(user), Some(file)) = (&args.chap_user, &args.chap_secret_file) {
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
+        let _ = writeln!(
+            text,
+            "chap = {{ user = {}, secret_file = {} }}",
+            quoted(user),
+            quoted(&file.to_string_lossy())
+        );
+    }
+    for lun in &tpg.luns {
+        let name = config.stores.get(lun.lu.0 as usize).map_or("", |s| s.name.as_str());
+        let _ = write!(text, "[[target.tpg.lun]]\nlun = {}\nbackstore = \"{name}\"\n", lun.lun);
+    }
+    for acl in &tpg.acls {
+        let _ = write!(text, "[[target.tpg.acl]]\ninitiator = {}\n", quoted(&acl.initiator));
+    }
+}
+
+/// A TOML string.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.into()).to_string()
 }
 
 /// Options that are about STOREs, when there is none.
@@ -198,7 +255,6 @@ fn warn_if_short(secret: &SecretString, at: At, problems: &mut Vec<Problem>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scsi::DeviceType;
 
     const HOST: &str = "disks\n";
 
@@ -273,6 +329,26 @@ mod tests {
         assert!(refusal(&twice).contains("named twice"));
         let absent = Serve { cdrom: vec!["/nonexistent.iso".into()], ..Serve::default() };
         assert!(refusal(&absent).contains("does not exist; a disc has to be there"));
+    }
+
+    #[test]
+    fn the_text_means_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = dir.path().join("a.iso");
+        std::fs::write(&image, [0; 2048]).unwrap();
+        let mut args = serve(&["ram:1M", "null:1G", &format!("{}:1M", dir.path().join("b").display())]);
+        args.allow = vec!["iqn.2026-11.org.example:i".into()];
+        args.cdrom = vec![image.into_os_string()];
+        args.removable = true;
+        let (config, _) = config(&args, HOST).unwrap();
+        let text = text(&args, &config);
+        let source = Source::new("t", text.as_str());
+        let (again, report) = crate::admin::config::parse(source, dir.path(), None).unwrap();
+        assert_eq!(report.problems().len(), 0, "{report}");
+        assert_eq!(format!("{:?}", again.stores), format!("{:?}", config.stores));
+        let mut targets = config.targets;
+        targets[0].tpgs[0].relative_port = 0;
+        assert_eq!(again.targets, targets);
     }
 
     #[test]

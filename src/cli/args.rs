@@ -37,6 +37,43 @@ pub(super) enum Command {
     /// Make a configuration for another target of that of ringtgt
     #[command(subcommand)]
     Export(Export),
+    /// Have a running daemon serve this configuration from now on
+    ///
+    /// Prints the plan first: what comes (+), changes (~) and goes (-), the sessions that feel it (!), and what takes
+    /// effect at the next start only (=). It is done whole or not at all.
+    Apply(Apply),
+    /// Print what a configuration file would change of what is served
+    ///
+    /// Exit status: 0 when it is the same, 1 when it is not, 2 when that cannot be known.
+    Diff {
+        /// The file [default: the one that is served]
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// List who is logged in
+    Sessions {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Drop sessions at once; their initiators may come again
+    Kick {
+        #[command(flatten)]
+        whom: Whom,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Ask sessions to log out, and drop them if they do not
+    Drain {
+        #[command(flatten)]
+        whom: Whom,
+        /// Seconds until they are dropped
+        #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(..=3600))]
+        deadline: u64,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
     /// Print the manual page or the completions of a shell
     #[command(hide = true)]
     Generate {
@@ -98,6 +135,50 @@ pub(super) enum What {
     Bash,
     Zsh,
     Fish,
+}
+
+/// Which daemon is asked, and how its answer is printed.
+#[derive(Args, Debug, Default)]
+pub(super) struct Daemon {
+    /// Where the daemon listens [default: /run/ringtgt/control.sock, or that of the user's own daemon]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(super) control_socket: Option<PathBuf>,
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Apply {
+    /// The file
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(super) file: PathBuf,
+    /// Only print the plan
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Also remove what the file does not name
+    #[arg(long)]
+    pub(super) prune: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(super) yes: bool,
+    #[command(flatten)]
+    pub(super) daemon: Daemon,
+}
+
+/// Which sessions are meant: those for which all that is given is right.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = true)]
+pub(super) struct Whom {
+    /// Those of this initiator
+    #[arg(long, value_name = "IQN")]
+    pub(super) initiator: Option<String>,
+    /// Those with this target
+    #[arg(long, value_name = "IQN")]
+    pub(super) target: Option<String>,
+    /// The one with this handle, as `ringtgt sessions` tells it
+    #[arg(long, value_name = "N")]
+    pub(super) tsih: Option<u16>,
 }
 
 const STORE_HELP: &str = "\
@@ -167,6 +248,12 @@ pub(super) struct Serve {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(super) state_dir: Option<PathBuf>,
 
+    /// Where to listen for those who control the daemon [default: /run/ringtgt/control.sock]
+    ///
+    /// With another --state-dir than the default: control.sock in that.
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(super) control_socket: Option<PathBuf>,
+
     /// Microseconds that a reactor looks for work before it sleeps; 0 never looks [default: 50]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_POLL_US)))]
     pub(super) poll_us: Option<u32>,
@@ -228,6 +315,9 @@ mod tests {
             "ringtgt serve --buffer-memory 1K ram:1M",
             "ringtgt serve --kernel-level 2.4 ram:1M",
             "ringtgt check",
+            "ringtgt kick",
+            "ringtgt drain --deadline 5",
+            "ringtgt apply --yes",
         ] {
             assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
         }

@@ -7,6 +7,7 @@
 mod adhoc;
 mod args;
 mod check;
+mod control;
 mod generate;
 mod moving;
 mod serve;
@@ -31,6 +32,11 @@ pub fn main() -> ExitCode {
         Command::Check { file } => check::run(&file),
         Command::Import(Import::Lio { file, to }) => moving::import_lio(&file, &to),
         Command::Export(Export::Lio { config, to }) => moving::export_lio(&config, &to),
+        Command::Apply(args) => control::apply(&args),
+        Command::Diff { file, daemon } => control::diff(file.as_deref(), &daemon),
+        Command::Sessions { daemon } => control::sessions(&daemon),
+        Command::Kick { whom, daemon } => control::kick(&whom, &daemon),
+        Command::Drain { whom, deadline, daemon } => control::drain(&whom, deadline, &daemon),
         Command::Generate { what, command } => generate::run(what, command.as_deref()),
     }
 }

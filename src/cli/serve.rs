@@ -16,7 +16,8 @@ pub(super) fn run(args: &Serve) -> ExitCode {
     let (config, origin) = match configure(args, default) {
         Ok((config, report)) => {
             complain(&report.to_string());
-            (config, origin(args, default, &report))
+            let origin = origin(args, default, &config, &report);
+            (config, origin)
         }
         Err(error) => {
             complain(&format!("{}\n", error.to_string().trim_end()));
@@ -90,18 +91,20 @@ fn overrides(args: &Serve) -> Result<Overrides, LoadError> {
         state_dir: args.state_dir.clone(),
         buffer_memory: args.buffer_memory,
         kernel_level: args.kernel_level,
+        control_socket: args.control_socket.clone(),
     })
 }
 
 /// Where the configuration came from, for those who change it while it is served.
-fn origin(args: &Serve, default: &Path, report: &Report) -> Origin {
+fn origin(args: &Serve, default: &Path, config: &Config, report: &Report) -> Origin {
     let named = args.stores.is_empty() && args.cdrom.is_empty();
     let file = named.then(|| args.config.clone().unwrap_or_else(|| default.into()));
     // It has been read from there, whatever the directory of the process will be.
     let file = file.map(|file| std::path::absolute(&file).unwrap_or(file));
     // They are well formed: the configuration was made with them.
     let overrides = overrides(args).unwrap_or_default();
-    Origin { file, text: report.text().to_owned(), overrides }
+    let text = if file.is_some() { report.text().to_owned() } else { adhoc::text(args, config) };
+    Origin { file, text, overrides }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use super::{Reactor, TICK_NS};
 use crate::ids::{CoreId, LuId};
 use crate::mem::{Memory, Needs, Pages, Pool, PoolConfig, Region, RegionId};
 use crate::ring::{Bell, Driver, KernelLevel, Ring, RingConfig, monotonic_ns};
-use crate::scsi::{self, AccessChange, AccessState, ChangedBy, Failure, SharedOp, Tokens, status};
+use crate::scsi::{AccessChange, AccessState, ChangedBy, Failure, SharedOp, Tokens, status};
 use crate::store::{BlockingPool, zero_region};
 use crate::target::Catalog;
 
@@ -72,7 +72,7 @@ pub struct Setup {
     pub cores: Vec<Option<usize>>,
     /// What is exported.
     pub catalog: Arc<Catalog>,
-    /// The logical units, by [`LuId`].
+    /// The logical units, by [`LuId`], with counters for all reactors.
     pub units: Vec<UnitSeed>,
     /// Bound and listening.
     pub listeners: Vec<TcpListener>,
@@ -186,9 +186,6 @@ pub fn start(mut setup: Setup) -> anyhow::Result<Control> {
     let registry = Arc::new(Registry::new(setup.cores.len()));
     let tokens = Arc::default();
     let (blocking, zeroes) = (BlockingPool::start()?, zero_region()?);
-    for unit in &mut setup.units {
-        unit.lu.counters = scsi::Counters::new(setup.cores.len());
-    }
     let units: Arc<[UnitSeed]> = std::mem::take(&mut setup.units).into();
     let open = OpenDoors::new(std::mem::take(&mut setup.listeners), setup.cores.len());
     let doors = open.list();

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ringtgt::admin::rpc::Client;
 use ringtgt::initiator::{Error, Initiator, LoginOptions};
 
 use crate::daemon::{Daemon, TARGET};
@@ -69,6 +70,33 @@ impl Server {
             .arg(dir.path().join("state"));
         command.arg("--config").arg(&file).stderr(File::create(dir.path().join("log")).expect("a log"));
         Self { daemon: Daemon::start(command), dir }
+    }
+
+    /// The same of STOREs that are named on the command line.
+    pub(crate) fn ad_hoc(stores: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringtgt"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--iqn", TARGET, "--state-dir"]);
+        command.arg(dir.path().join("state")).args(stores);
+        command.stderr(File::create(dir.path().join("log")).expect("a log"));
+        Self { daemon: Daemon::start(command), dir }
+    }
+
+    /// Whoever asks it over its control socket, which is there soon after it has said that it is ready.
+    pub(crate) fn client(&self) -> Client {
+        let (path, deadline) = (self.dir.path().join("state/control.sock"), Instant::now() + PATIENCE);
+        while !path.exists() {
+            assert!(Instant::now() < deadline, "no control socket: {:?}", fs::read_to_string(self.log()));
+            thread::sleep(Duration::from_millis(5));
+        }
+        Client::connect(path).expect("somebody listens")
+    }
+
+    /// A configuration file beside its own.
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
+        let path = self.dir.path().join(name);
+        fs::write(&path, text.replace(DISKS, &self.dir.path().display().to_string())).expect("a file");
+        path.display().to_string()
     }
 
     pub(crate) fn log(&self) -> PathBuf {

@@ -111,6 +111,11 @@ impl Report {
         &self.problems
     }
 
+    /// Line and column of a byte of what was read.
+    pub fn position(&self, offset: usize) -> (usize, usize) {
+        self.source.position(offset)
+    }
+
     /// What was read.
     pub fn text(&self) -> &str {
         self.source.text()

@@ -19,8 +19,8 @@ pub struct ServerConfig {
     pub buffer_memory: Option<u64>,
     /// How long a reactor looks for work before it sleeps; zero: not at all.
     pub poll: Duration,
-    /// Where the control socket is.
-    pub control_socket: PathBuf,
+    /// Where the control socket is; `None`: see [`ServerConfig::control_socket`].
+    pub control_socket: Option<PathBuf>,
     /// Where identities and reservations are kept.
     pub state_dir: PathBuf,
     /// How long initiators get to log out when the daemon stops.
@@ -65,7 +65,7 @@ impl Default for ServerConfig {
             reactors: Reactors::Auto,
             buffer_memory: None,
             poll: Duration::from_micros(50),
-            control_socket: CONTROL_SOCKET.into(),
+            control_socket: None,
             state_dir: state::service_dir(),
             drain_timeout: Duration::from_secs(10),
             limits: Limits::default(),
@@ -82,6 +82,16 @@ impl Default for Limits {
 }
 
 impl ServerConfig {
+    /// Where the control socket is. Who keeps state elsewhere than a service does, is not the service, and has its own
+    /// there.
+    pub fn control_socket(&self) -> PathBuf {
+        let usual = || match self.state_dir == state::service_dir() {
+            true => CONTROL_SOCKET.into(),
+            false => self.state_dir.join("control.sock"),
+        };
+        self.control_socket.clone().unwrap_or_else(usual)
+    }
+
     /// The bytes of buffer memory that each of `reactors` gets.
     pub fn buffer_memory_each(&self, reactors: usize) -> u64 {
         self.buffer_memory.map_or(DEFAULT_BUFFER_MEMORY, |all| all / (reactors.max(1) as u64))
@@ -129,7 +139,7 @@ pub(super) fn resolve(file: Option<FileServer>, cx: &mut Resolver<'_>) -> Server
         buffer_memory: buffer_memory(&file, reactors.count() as u64, cx),
         reactors,
         poll: cx.number(&file.poll_us, &POLL).map_or(default.poll, |us| Duration::from_micros(us.into())),
-        control_socket: file.control_socket.map_or(default.control_socket, |p| cx.path(p.get_ref())),
+        control_socket: file.control_socket.map(|p| cx.path(p.get_ref())),
         state_dir: file.state_dir.map_or(default.state_dir, |p| cx.path(p.get_ref())),
         drain_timeout: cx.period(&file.drain_timeout, &DRAIN).unwrap_or(default.drain_timeout),
         limits: file.limits.map_or(default.limits, |l| limits(&l, cx)),

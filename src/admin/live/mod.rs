@@ -36,7 +36,7 @@ use super::watch::Watcher;
 use crate::ids::LuId;
 use crate::reactor::{Control, UnitSeed};
 use crate::ring::KernelLevel;
-use crate::scsi::{LuFacts, SharedOp};
+use crate::scsi::{Counters, LuFacts, SharedOp};
 use crate::store::{Backing, StoreConfig};
 use crate::target::Catalog;
 
@@ -68,18 +68,23 @@ pub struct Overrides {
     pub buffer_memory: Option<u64>,
     /// A kernel to stand in for.
     pub kernel_level: Option<KernelLevel>,
+    /// Where the control socket is.
+    pub control_socket: Option<PathBuf>,
 }
 
 impl Overrides {
     /// Has the configuration of the daemon say the same.
     pub fn apply(&self, server: &mut ServerConfig) {
-        let Self { reactors, poll, state_dir, buffer_memory, kernel_level } = self;
+        let Self { reactors, poll, state_dir, buffer_memory, kernel_level, control_socket } = self;
         if let Some(reactors) = reactors {
             server.reactors.clone_from(reactors);
         }
         server.poll = poll.unwrap_or(server.poll);
         if let Some(dir) = state_dir {
             server.state_dir.clone_from(dir);
+        }
+        if control_socket.is_some() {
+            server.control_socket.clone_from(control_socket);
         }
         server.buffer_memory = buffer_memory.or(server.buffer_memory);
         server.kernel_level = kernel_level.or(server.kernel_level);
@@ -106,6 +111,9 @@ pub enum Refused {
     /// It is right, but cannot be had; nothing has changed.
     #[error("{0:#}")]
     Failed(#[from] anyhow::Error),
+    /// What it would change now is not what was expected; nothing has changed.
+    #[error("what is served has changed meanwhile, and so has the plan")]
+    Other(Plan),
 }
 
 /// A logical unit that is served.
@@ -239,6 +247,12 @@ impl Live {
         running.stores.values().map(|s| s.unit.backing.clone()).chain(going).collect()
     }
 
+    /// Something of every logical unit, by the name of its store and its counters.
+    pub fn units<T>(&self, each: impl Fn(&str, &Counters) -> T) -> Vec<T> {
+        let running = locked(&self.running);
+        running.stores.values().map(|s| each(&s.config.name, &s.unit.lu.counters)).collect()
+    }
+
     /// The number of the logical unit on the store of that name.
     pub fn unit_named(&self, name: &str) -> Option<(LuId, Arc<LuFacts>)> {
         let running = locked(&self.running);
@@ -246,13 +260,14 @@ impl Live {
         found.map(|(lu, s)| (*lu, s.facts.clone()))
     }
 
-    /// Checks a text; what it says is adjusted to what the command line said.
-    fn parse(&self, name: &str, text: &str) -> Result<(Config, Report), Refused> {
-        let file = self.origin.file.as_deref();
-        let dir = file.and_then(Path::parent).filter(|d| !d.as_os_str().is_empty());
-        let dir = std::path::absolute(dir.unwrap_or_else(|| Path::new("."))).unwrap_or_else(|_| "/".into());
-        let (mut config, report) =
-            config::parse(Source::new(name, text), &dir, None).map_err(Refused::Invalid)?;
+    /// Checks a text, whose relative paths start at `dir`, or where the file is that is served; what it says is adjusted
+    /// to what the command line said.
+    fn parse(&self, name: &str, text: &str, dir: Option<&Path>) -> Result<(Config, Report), Refused> {
+        let of_file = || self.file().and_then(Path::parent).filter(|d| !d.as_os_str().is_empty());
+        let dir = dir.or_else(of_file).unwrap_or_else(|| Path::new("."));
+        let dir = std::path::absolute(dir).unwrap_or_else(|_| "/".into());
+        let parsed = config::parse(Source::new(name, text), &dir, None);
+        let (mut config, report) = parsed.map_err(Refused::Invalid)?;
         self.adjust(&mut config);
         Ok((config, report))
     }
@@ -272,20 +287,26 @@ impl Live {
     ///
     /// # Errors
     /// When it is wrong.
-    pub fn plan(&self, name: &str, text: &str) -> Result<Plan, Refused> {
-        let (config, _) = self.parse(name, text)?;
+    pub fn plan(&self, name: &str, text: &str, dir: Option<&Path>) -> Result<Plan, Refused> {
+        let (config, _) = self.parse(name, text, dir)?;
         let running = locked(&self.running);
         Ok(self.draft(&running, config)?.plan)
     }
 
-    /// Has the text served instead of what is served now; what that has changed.
+    /// Has the text served instead of what is served now, if the plan is to somebody's liking; what that has changed.
     ///
     /// # Errors
-    /// When it is wrong, or something of it cannot be had. Then nothing has changed.
-    pub fn apply(&self, name: &str, text: &str) -> Result<Plan, Refused> {
-        let (config, report) = self.parse(name, text)?;
+    /// When the text is wrong, the plan is not wanted, or something of it cannot be had. Then nothing has changed.
+    pub fn apply_if(
+        &self,
+        name: &str,
+        text: &str,
+        dir: Option<&Path>,
+        wanted: impl FnOnce(&Plan) -> bool,
+    ) -> Result<Plan, Refused> {
+        let (config, report) = self.parse(name, text, dir)?;
         warn(&report);
-        self.take(config, text)
+        self.take(config, text, wanted)
     }
 
     /// Has the configuration file served as it is now.
@@ -304,12 +325,15 @@ impl Live {
         })?;
         self.adjust(&mut config);
         warn(&report);
-        self.take(config, report.text())
+        self.take(config, report.text(), |_| true)
     }
 
-    fn take(&self, config: Config, text: &str) -> Result<Plan, Refused> {
+    fn take(&self, config: Config, text: &str, wanted: impl FnOnce(&Plan) -> bool) -> Result<Plan, Refused> {
         let mut running = locked(&self.running);
         let draft = self.draft(&running, config)?;
+        if !wanted(&draft.plan) {
+            return Err(Refused::Other(draft.plan));
+        }
         let plan = self.carry_out(&mut running, draft)?;
         text.clone_into(&mut running.text);
         Ok(plan)

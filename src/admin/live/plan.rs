@@ -74,6 +74,11 @@ impl Plan {
         self.changes.is_empty()
     }
 
+    /// Whether it changes the same. Sessions come and go.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (&self.changes, &self.next_start) == (&other.changes, &other.next_start)
+    }
+
     pub(super) fn push(&mut self, action: Action, path: impl Into<String>, detail: impl Into<String>) {
         self.changes.push(Change { action, path: path.into(), detail: detail.into() });
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 
 use crate::admin::config::ServerConfig;
+use crate::admin::ports::Ports;
 use crate::admin::state::StateDir;
 use crate::ids::LuId;
 use crate::reactor::{Saver, UnitSeed};
@@ -57,19 +58,21 @@ pub(in crate::admin) struct Keeper {
     state: Option<StateDir>,
     /// Whether identities are kept there.
     identities: bool,
+    /// The numbers of ports, where they are kept nowhere else.
+    ports: Arc<Mutex<Ports>>,
     reactors: usize,
 }
 
 impl Keeper {
     pub(in crate::admin) fn new(state: Option<StateDir>, server: &ServerConfig, reactors: usize) -> Self {
-        Self { state, identities: !server.ad_hoc, reactors }
+        Self { state, identities: !server.ad_hoc, ports: Arc::default(), reactors }
     }
 
-    /// Gives every port its relative identifier; what is served from the command line keeps none.
+    /// Gives every port its relative identifier; what is served from the command line keeps it as long as it is served.
     pub(in crate::admin) fn number_ports(&self, targets: &mut [Target]) -> anyhow::Result<()> {
         match &self.state {
             Some(state) if self.identities => state.number_ports(targets)?,
-            _ => crate::admin::ports::Ports::default().number(targets),
+            _ => self.ports.lock().unwrap_or_else(PoisonError::into_inner).number(targets),
         }
         Ok(())
     }

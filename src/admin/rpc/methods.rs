@@ -1,0 +1,264 @@
+//! What can be asked, one function each.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::{API, FAILED, Fault, INVALID_CONFIG, INVALID_PARAMS, METHOD_NOT_FOUND, OTHER_PLAN};
+use crate::admin::config::{At, Report, Severity, words};
+use crate::admin::live::{Live, Plan, Refused};
+use crate::reactor::{Chosen, SessionReport, Snapshot};
+use crate::scsi::{AccessState, Count, Failure};
+use crate::target::ChapAlgorithm;
+use crate::wire::name::normalise;
+
+const METHODS: [&str; 10] = [
+    "version",
+    "config.get",
+    "config.plan",
+    "config.apply",
+    "config.reload",
+    "sessions.list",
+    "sessions.kick",
+    "sessions.drain",
+    "alua.set",
+    "counters",
+];
+
+/// How long sessions get to log out when nothing is said.
+const DEADLINE: u64 = 10;
+
+pub(super) fn call(live: &Live, method: &str, params: Value) -> Result<Value, Fault> {
+    match method {
+        "version" => Ok(json!({ "name": "ringtgt", "version": env!("CARGO_PKG_VERSION"), "api": API })),
+        "config.get" => Ok(json!({ "toml": live.text(), "file": live.file() })),
+        "config.plan" => {
+            let Text { toml, name, dir, .. } = read(params)?;
+            told(live.plan(&name, &toml, dir.as_deref()))
+        }
+        "config.apply" => apply(live, read(params)?),
+        "config.reload" => told(live.reload()),
+        "sessions.list" => {
+            let sessions: Vec<Value> = live.control().sessions().iter().map(session).collect();
+            Ok(json!({ "sessions": sessions }))
+        }
+        "sessions.kick" => put_out(live, read(params)?, false),
+        "sessions.drain" => put_out(live, read(params)?, true),
+        "alua.set" => set_access(live, &read(params)?),
+        "counters" => Ok(counters(live)),
+        _ => {
+            let remedy = words::suggestion(method, METHODS);
+            Err(Fault::new(METHOD_NOT_FOUND, format!("there is no method {method}; {remedy}")))
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(params: Value) -> Result<T, Fault> {
+    serde_json::from_value(params).map_err(|error| Fault::new(INVALID_PARAMS, error.to_string()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    toml: String,
+    #[serde(default = "unnamed")]
+    name: String,
+    dir: Option<PathBuf>,
+    plan: Option<Plan>,
+}
+
+fn unnamed() -> String {
+    "configuration".into()
+}
+
+fn apply(live: &Live, text: Text) -> Result<Value, Fault> {
+    let Text { toml, name, dir, plan } = text;
+    let done = live.apply_if(&name, &toml, dir.as_deref(), |now| plan.is_none_or(|plan| plan.is_like(now)));
+    if let Err(Refused::Other(now)) = done {
+        let what = "what is served has changed meanwhile, and so has the plan; nothing was done";
+        return Err(Fault { data: json!(now), ..Fault::new(OTHER_PLAN, what) });
+    }
+    if let Ok(plan) = &done {
+        tracing::info!(changes = plan.changes.len(), "the control socket has changed what is served");
+        plan.to_string().lines().for_each(|line| tracing::info!("{line}"));
+    }
+    told(done)
+}
+
+fn told(result: Result<Plan, Refused>) -> Result<Value, Fault> {
+    match result {
+        Ok(plan) => Ok(json!(plan)),
+        Err(Refused::Invalid(report)) => Err(invalid(&report)),
+        Err(error) => Err(Fault::new(FAILED, format!("{error:#}"))),
+    }
+}
+
+fn invalid(report: &Report) -> Fault {
+    let problem = |p: &crate::admin::config::Problem| {
+        let at = match &p.at {
+            At::File(span) => Some(report.position(span.start)),
+            At::Argument(_) | At::Whole => None,
+        };
+        let severity = if p.severity == Severity::Error { "error" } else { "warning" };
+        json!({
+            "line": at.map(|(line, _)| line), "column": at.map(|(_, column)| column),
+            "what": p.what, "reason": p.reason, "remedy": p.remedy, "severity": severity,
+        })
+    };
+    let problems: Vec<Value> = report.problems().iter().map(problem).collect();
+    let data = json!({ "report": report.to_string(), "problems": problems });
+    Fault { data, ..Fault::new(INVALID_CONFIG, format!("the configuration is wrong: {}", report.summary())) }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whom {
+    initiator: Option<String>,
+    target: Option<String>,
+    tsih: Option<u16>,
+    deadline: Option<u64>,
+}
+
+fn put_out(live: &Live, whom: Whom, gently: bool) -> Result<Value, Fault> {
+    let Whom { initiator, target, tsih, deadline } = whom;
+    if initiator.is_none() && target.is_none() && tsih.is_none() {
+        let what = "name an initiator, a target or a tsih: else all sessions would be meant";
+        return Err(Fault::new(INVALID_PARAMS, what));
+    }
+    if deadline.is_some() && !gently {
+        return Err(Fault::new(INVALID_PARAMS, "sessions.kick has no deadline; sessions.drain has"));
+    }
+    let whom = Chosen { initiator: normal(initiator)?, target: normal(target)?, tsih };
+    let within = gently.then(|| Duration::from_secs(deadline.unwrap_or(DEADLINE).min(3600)));
+    tracing::info!(?whom, ?within, "the control socket ends sessions");
+    Ok(json!({ "sessions": live.control().put_out(whom, within) }))
+}
+
+fn normal(name: Option<String>) -> Result<Option<String>, Fault> {
+    let checked = name.map(|name| normalise(&name).map_err(|error| (name, error))).transpose();
+    checked.map_err(|(name, error)| Fault::new(INVALID_PARAMS, format!("{name}: {error}")))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Access {
+    backstore: String,
+    group: String,
+    state: String,
+}
+
+fn set_access(live: &Live, access: &Access) -> Result<Value, Fault> {
+    let wrong = |what: String| Fault::new(INVALID_PARAMS, what);
+    let Access { backstore, group, state } = access;
+    let (lu, facts) =
+        live.unit_named(backstore).ok_or_else(|| wrong(format!("there is no backstore \"{backstore}\"")))?;
+    let group = facts.groups.iter().find(|g| g.name == *group).ok_or_else(|| {
+        let remedy = words::suggestion(group, facts.groups.iter().map(|g| g.name.as_str()));
+        wrong(format!("backstore \"{backstore}\" has no target port group \"{group}\"; {remedy}"))
+    })?;
+    let states = [AccessState::LASTING.as_slice(), &[AccessState::Transitioning]].concat();
+    let state = states.iter().find(|s| s.word() == state).ok_or_else(|| {
+        let remedy = words::suggestion(state, states.iter().map(|s| s.word()));
+        wrong(format!("\"{state}\" is no access state; {remedy}"))
+    })?;
+    live.control().set_access(lu, vec![(group.id, *state)]).map_err(|failure| {
+        let why = match failure {
+            Failure::Check(_) => {
+                "it may not be in that state, or not by an administrator, or it could not be saved"
+            }
+            Failure::Status(_) => "its owner is busy; try again",
+        };
+        Fault::new(FAILED, format!("group {} of backstore {backstore}: {why}", group.name))
+    })?;
+    Ok(Value::Null)
+}
+
+fn session(s: &SessionReport) -> Value {
+    let n = &s.negotiated;
+    let chap = s.chap.map(|algorithm| match algorithm {
+        ChapAlgorithm::Md5 => "md5",
+        ChapAlgorithm::Sha1 => "sha1",
+        ChapAlgorithm::Sha256 => "sha256",
+        ChapAlgorithm::Sha3_256 => "sha3-256",
+    });
+    let isid: String = s.isid.iter().map(|byte| format!("{byte:02x}")).collect();
+    json!({
+        "initiator": s.initiator,
+        "alias": n.initiator_alias,
+        "isid": isid,
+        "tsih": s.tsih,
+        "target": s.target,
+        "tpg": s.tpg,
+        "local": s.local.to_string(),
+        "peer": s.peer.to_string(),
+        "reactor": s.core.0,
+        "chap": chap,
+        "luns": s.luns,
+        "commands": s.commands,
+        "seconds": s.age.as_secs(),
+        "negotiated": {
+            "header_digest": n.header_digest,
+            "data_digest": n.data_digest,
+            "max_recv_data_segment_length": n.max_recv_data_segment_length,
+            "max_xmit_data_segment_length": n.max_xmit_data_segment_length,
+            "first_burst_length": n.first_burst_length,
+            "max_burst_length": n.max_burst_length,
+            "initial_r2t": n.initial_r2t,
+            "immediate_data": n.immediate_data,
+            "max_outstanding_r2t": n.max_outstanding_r2t,
+            "time2wait": n.time2wait,
+            "time2retain": n.time2retain,
+            "error_recovery_level": n.error_recovery_level,
+            "protocol_level": n.protocol_level,
+        },
+    })
+}
+
+fn counters(live: &Live) -> Value {
+    let backstores: Vec<Value> = live.units(|name, counters| {
+        let totals = counters.totals();
+        json!({
+            "name": name,
+            "reads": totals.get(Count::Reads),
+            "writes": totals.get(Count::Writes),
+            "bytes_read": totals.get(Count::BytesRead),
+            "bytes_written": totals.get(Count::BytesWritten),
+            "read_errors": totals.get(Count::ReadErrors),
+            "write_errors": totals.get(Count::WriteErrors),
+        })
+    });
+    let reactors: Vec<Value> = live.control().report().iter().map(reactor).collect();
+    json!({ "reactors": reactors, "backstores": backstores })
+}
+
+fn reactor(snapshot: &Snapshot) -> Value {
+    let Snapshot { core, connections, disk_in_flight, counters: c, ring, slots } = snapshot;
+    let slots: Vec<Value> =
+        slots.iter().map(|s| json!({ "size": s.size, "free": s.free, "total": s.total })).collect();
+    json!({
+        "reactor": core.0,
+        "connections": connections,
+        "disk_in_flight": disk_in_flight,
+        "accepted": c.accepted,
+        "logins": c.logins,
+        "closed": c.closed,
+        "bytes_read": c.read,
+        "bytes_written": c.written,
+        "bytes_copied": c.copied_in,
+        "disk_ops": c.disk_ops,
+        "fenced": c.fenced,
+        "starved": c.starved,
+        "sends": c.sends,
+        "receives": c.recvs,
+        "stalled": c.stalled,
+        "greedy": c.greedy,
+        "lapsed": c.lapsed,
+        "turns": ring.turns,
+        "enters": ring.enters,
+        "waits": ring.waits,
+        "slots": slots,
+    })
+}

@@ -1,0 +1,87 @@
+//! The control socket: how programs on this machine ask the daemon, and change what it serves.
+//!
+//! A Unix stream socket, mode 0600, where only root and the user that the daemon runs as are listened to (SO_PEERCRED).
+//! A request is one JSON object (JSON-RPC 2.0, <https://www.jsonrpc.org/specification>) in one line; its answer is one
+//! line, too. Batches are not taken. Answers come in the order of the requests of a connection.
+//!
+//! ```text
+//!   {"jsonrpc":"2.0","id":1,"method":"sessions.kick","params":{"initiator":"iqn.2026-11.org.example:i1"}}
+//!   {"jsonrpc":"2.0","id":1,"result":{"sessions":1}}
+//! ```
+//!
+//! | method | parameters | result |
+//! |---|---|---|
+//! | `version` | | `name`, `version`, and `api`: 1, as long as what is here stays as it is |
+//! | `config.get` | | `toml`: what is served, as text; `file`: where that came from, or null |
+//! | `config.plan` | `toml`, `name`?, `dir`? | the [plan](crate::admin::live::Plan): `changes`, `sessions`, `next_start` |
+//! | `config.apply` | `toml`, `name`?, `dir`?, `plan`? | the same, done. With `plan` only if it still is that one |
+//! | `config.reload` | | the same for the file that is served, as SIGHUP does it |
+//! | `sessions.list` | | `sessions`: who is logged in, and what was agreed on |
+//! | `sessions.kick` | `initiator`?, `target`?, `tsih`?: at least one | `sessions`: how many were dropped at once |
+//! | `sessions.drain` | the same, and `deadline`: seconds, 10 by default | `sessions`: how many are asked to log out, and dropped then |
+//! | `alua.set` | `backstore`, `group`, `state` | nothing, when it holds everywhere |
+//! | `counters` | | `reactors` and `backstores` |
+//!
+//! The text of a configuration is TOML, as in a file, comments and all; its relative paths start at `dir`, by
+//! default where the file is that is served. `name` is what messages call it. What is changed so lasts until the next change, reload or start: whoever
+//! wants it to stay writes the file.
+//!
+//! | error | code | `data` |
+//! |---|---|---|
+//! | of JSON-RPC | −32700 to −32600 | |
+//! | the configuration is wrong | 1 | `report`: all that is wrong, with `line`, `column`, `what`, `reason`, `remedy`, `severity` of each in `problems` |
+//! | it is right, but cannot be had; nothing has changed | 2 | |
+//! | the plan is another one now | 3 | the plan |
+//! | too many connections | 4 | |
+
+mod client;
+mod methods;
+mod server;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use self::client::{CallError, Client, default_socket};
+pub(super) use self::server::serve;
+
+/// What these methods, parameters and results are as a whole.
+pub const API: u32 = 1;
+
+/// Bytes of the longest request: the longest configuration as a JSON string.
+const MOST_REQUEST: u64 = 130 << 20;
+
+/// The configuration is wrong.
+pub const INVALID_CONFIG: i64 = 1;
+/// It cannot be had.
+pub const FAILED: i64 = 2;
+/// The plan is another one.
+pub const OTHER_PLAN: i64 = 3;
+/// There are too many connections.
+pub const BUSY: i64 = 4;
+/// This is no JSON.
+pub const PARSE_ERROR: i64 = -32700;
+/// This is no request.
+pub const INVALID_REQUEST: i64 = -32600;
+/// There is no such method.
+pub const METHOD_NOT_FOUND: i64 = -32601;
+/// Its parameters are wrong.
+pub const INVALID_PARAMS: i64 = -32602;
+
+/// Why a request was not done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Fault {
+    /// One of the codes of this module.
+    pub code: i64,
+    /// For people.
+    pub message: String,
+    /// More of it, for programs.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub data: Value,
+}
+
+impl Fault {
+    fn new(code: i64, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), data: Value::Null }
+    }
+}

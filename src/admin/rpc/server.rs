@@ -1,0 +1,184 @@
+//! The listening side: who may ask, how much, and for how long.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use super::{BUSY, Fault, INVALID_REQUEST, MOST_REQUEST, PARSE_ERROR, methods};
+use crate::admin::live::Live;
+use crate::sys;
+
+/// The name of the socket in a directory of state.
+pub(in crate::admin) const SOCKET: &str = "control.sock";
+
+/// Connections at a time. Each is a thread, and its request may be as long as a configuration.
+const MOST_CONNECTIONS: usize = 16;
+
+/// How long a connection may say nothing, or take for a part of a request, or not read its answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A socket that goes with the daemon.
+#[derive(Debug)]
+pub(in crate::admin) struct ControlSocket {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        // Another daemon may have put its own in the place of it.
+        if fs::symlink_metadata(&self.path).is_ok_and(|meta| meta.ino() == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Listens at `path` from now on.
+///
+/// # Errors
+/// When another daemon does, or the socket cannot be made.
+pub(in crate::admin) fn serve(path: &Path, live: Arc<Live>) -> anyhow::Result<ControlSocket> {
+    let listener = listen(path).with_context(|| format!("{}: cannot be listened at", path.display()))?;
+    let inode = fs::symlink_metadata(path)?.ino();
+    let count = Arc::new(AtomicUsize::new(0));
+    thread::Builder::new().name("control".into()).spawn(move || {
+        for stream in listener.incoming() {
+            match stream {
+                Ok(stream) => admit(stream, &live, &count),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept on the control socket");
+                    thread::sleep(Duration::from_secs(1));
+                }
+            }
+        }
+    })?;
+    Ok(ControlSocket { path: path.into(), inode })
+}
+
+/// A socket that nobody else could ever connect to: it gets its name when its mode is right.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    if UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "another ringtgt listens there; name another with server.control_socket or --control-socket",
+        ));
+    }
+    let dir = path.parent().unwrap_or_else(|| Path::new("/"));
+    if !dir.is_dir() {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    }
+    let unnamed = dir.join(format!(".{}.{SOCKET}", std::process::id()));
+    // What is there is of a process that is gone.
+    let _ = fs::remove_file(&unnamed);
+    let listener = UnixListener::bind(&unnamed)?;
+    let named = fs::set_permissions(&unnamed, Permissions::from_mode(0o600))
+        .and_then(|()| fs::rename(&unnamed, path));
+    if named.is_err() {
+        let _ = fs::remove_file(&unnamed);
+    }
+    named.map(|()| listener)
+}
+
+/// Serves a connection on a thread of its own, if it may ask.
+fn admit(stream: UnixStream, live: &Arc<Live>, count: &Arc<AtomicUsize>) {
+    match peer(&stream) {
+        Ok(uid) if uid == 0 || uid == sys::effective_uid() => {}
+        // Nothing is said to them.
+        Ok(uid) => return tracing::warn!(uid, "somebody else wanted to use the control socket"),
+        Err(error) => return tracing::warn!(%error, "who uses the control socket cannot be known"),
+    }
+    let limits =
+        stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
+    if limits.is_err() {
+        return;
+    }
+    if count.fetch_add(1, Ordering::Relaxed) >= MOST_CONNECTIONS {
+        let busy = Fault::new(BUSY, format!("there are {MOST_CONNECTIONS} connections already; try again"));
+        let _ = answer(&stream, Value::Null, Err(busy));
+        count.fetch_sub(1, Ordering::Relaxed);
+        return;
+    }
+    let (live, leaves) = (live.clone(), Leaves(count.clone()));
+    let spawned = thread::Builder::new().name("request".into()).spawn(move || {
+        let _leaves = leaves;
+        if let Err(error) = converse(&stream, &live) {
+            tracing::debug!(%error, "a connection of the control socket ends");
+        }
+    });
+    if let Err(error) = spawned {
+        tracing::warn!(%error, "no thread for the control socket");
+    }
+}
+
+/// One connection fewer, when it is dropped.
+struct Leaves(Arc<AtomicUsize>);
+
+impl Drop for Leaves {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The user at the other end.
+fn peer(stream: &UnixStream) -> io::Result<u32> {
+    // struct ucred: process, user, group.
+    let mut credentials = [0; 12];
+    sys::option(stream.as_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, &mut credentials)?;
+    let (_, [user, _]) = credentials.as_chunks::<4>().0.split_at(1) else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    Ok(u32::from_ne_bytes(*user))
+}
+
+fn converse(stream: &UnixStream, live: &Live) -> io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    loop {
+        // Secrets may stand in it.
+        let mut line = zeroize::Zeroizing::new(Vec::new());
+        let len = (&mut reader).take(MOST_REQUEST).read_until(b'\n', &mut line)?;
+        if len == 0 {
+            return Ok(());
+        }
+        if line.last() != Some(&b'\n') {
+            let what = format!("a request is one line of at most {} MiB", MOST_REQUEST >> 20);
+            return answer(stream, Value::Null, Err(Fault::new(INVALID_REQUEST, what)));
+        }
+        if let Some((id, result)) = heed(&line, live) {
+            answer(stream, id, result)?;
+        }
+    }
+}
+
+/// What a line comes to; nothing, when it is a notification.
+fn heed(line: &[u8], live: &Live) -> Option<(Value, Result<Value, Fault>)> {
+    let request: Value = match serde_json::from_slice(line) {
+        Ok(request) => request,
+        Err(error) => return Some((Value::Null, Err(Fault::new(PARSE_ERROR, error.to_string())))),
+    };
+    let (id, method) = (request.get("id").cloned(), request.get("method").and_then(Value::as_str));
+    let (Some("2.0"), Some(method)) = (request.get("jsonrpc").and_then(Value::as_str), method) else {
+        let what = "a request is an object with \"jsonrpc\": \"2.0\", \"id\", \"method\" and \"params\"";
+        return Some((id.unwrap_or(Value::Null), Err(Fault::new(INVALID_REQUEST, what))));
+    };
+    let params = request.get("params").cloned().unwrap_or_else(|| json!({}));
+    let result = methods::call(live, method, params);
+    id.map(|id| (id, result))
+}
+
+fn answer(mut stream: &UnixStream, id: Value, result: Result<Value, Fault>) -> io::Result<()> {
+    let answer = match result {
+        Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
+        Err(fault) => json!({ "jsonrpc": "2.0", "id": id, "error": fault }),
+    };
+    stream.write_all(format!("{answer}\n").as_bytes())
+}

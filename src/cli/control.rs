@@ -1,0 +1,260 @@
+//! The commands that ask a running daemon: `apply`, `diff`, `sessions`, `kick`, `drain`.
+
+use std::fmt::Write;
+use std::io::{BufRead, IsTerminal, stdin};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use super::args::{Apply, Daemon, Whom};
+use super::{FAILED, UNREADABLE, complain, say};
+use crate::admin::config::{self, LoadError};
+use crate::admin::live::Plan;
+use crate::admin::live::plan::Action;
+use crate::admin::rpc::{CallError, Client, default_socket};
+
+/// `ringtgt apply`.
+pub(super) fn apply(args: &Apply) -> ExitCode {
+    let text = match read(&args.file) {
+        Ok(text) => text,
+        Err(status) => return status,
+    };
+    finish(try_apply(args, &text))
+}
+
+/// `ringtgt diff`.
+pub(super) fn diff(file: Option<&Path>, daemon: &Daemon) -> ExitCode {
+    let file = match file.map_or_else(|| served_file(daemon), |file| Ok(file.to_owned())) {
+        Ok(file) => file,
+        Err(error) => return finish(Err(error)),
+    };
+    let text = match read(&file) {
+        Ok(text) => text,
+        Err(status) => return status,
+    };
+    let plan = connect(daemon).and_then(|client| plan_of(client.call("config.plan", params(&file, &text))?));
+    match plan {
+        Ok(plan) => {
+            show_plan(&plan, daemon.json);
+            let same = plan.is_empty() && plan.next_start.is_empty();
+            if same { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+        }
+        Err(error) => {
+            finish(Err(error));
+            ExitCode::from(UNREADABLE)
+        }
+    }
+}
+
+/// `ringtgt sessions`.
+pub(super) fn sessions(daemon: &Daemon) -> ExitCode {
+    let listed = connect(daemon).and_then(|client| Ok(client.call("sessions.list", json!({}))?));
+    finish(listed.map(|answer| match daemon.json {
+        true => say(&format!("{answer:#}\n")),
+        false => say(&table(&answer)),
+    }))
+}
+
+/// `ringtgt kick`.
+pub(super) fn kick(whom: &Whom, daemon: &Daemon) -> ExitCode {
+    finish(put_out("sessions.kick", whom.params(), daemon, "dropped"))
+}
+
+/// `ringtgt drain`.
+pub(super) fn drain(whom: &Whom, deadline: u64, daemon: &Daemon) -> ExitCode {
+    let mut params = whom.params();
+    params["deadline"] = deadline.into();
+    finish(put_out("sessions.drain", params, daemon, "asked to log out"))
+}
+
+fn finish(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("ringtgt: {}\n", explain(&error)));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// What is wrong with a configuration is told as `check` tells it.
+fn explain(error: &anyhow::Error) -> String {
+    let report = match error.downcast_ref() {
+        Some(CallError::Fault(fault)) => fault.data["report"].as_str(),
+        _ => None,
+    };
+    report.map_or_else(|| format!("{error:#}"), |report| format!("{error}\n{}", report.trim_end()))
+}
+
+fn connect(daemon: &Daemon) -> anyhow::Result<Client> {
+    let path = daemon.control_socket.clone().unwrap_or_else(default_socket);
+    Ok(Client::connect(path)?)
+}
+
+/// A configuration that is right, as text; what is wrong with it is told.
+fn read(file: &Path) -> Result<String, ExitCode> {
+    match config::load(file) {
+        Ok((_, report)) => {
+            complain(&report.to_string());
+            Ok(report.text().to_owned())
+        }
+        Err(error) => {
+            complain(&format!("{}\n", error.to_string().trim_end()));
+            let unreadable = matches!(error, LoadError::Read { .. });
+            Err(ExitCode::from(if unreadable { UNREADABLE } else { FAILED }))
+        }
+    }
+}
+
+fn params(file: &Path, text: &str) -> Value {
+    let absolute = std::path::absolute(file).unwrap_or_else(|_| file.into());
+    json!({ "toml": text, "name": file.display().to_string(), "dir": absolute.parent() })
+}
+
+fn plan_of(value: Value) -> anyhow::Result<Plan> {
+    serde_json::from_value(value).context("the plan cannot be understood")
+}
+
+fn served_file(daemon: &Daemon) -> anyhow::Result<PathBuf> {
+    let answer = connect(daemon)?.call("config.get", json!({}))?;
+    let file = answer["file"].as_str().context("no file is served: name one")?;
+    Ok(file.into())
+}
+
+fn show_plan(plan: &Plan, as_json: bool) {
+    match as_json {
+        true => say(&format!("{:#}\n", json!(plan))),
+        false if plan.is_empty() => say(&format!("{plan}nothing to change\n")),
+        false => say(&plan.to_string()),
+    }
+}
+
+fn try_apply(args: &Apply, text: &str) -> anyhow::Result<()> {
+    let client = connect(&args.daemon)?;
+    let mut params = params(&args.file, text);
+    let plan = plan_of(client.call("config.plan", params.clone())?)?;
+    show_plan(&plan, args.daemon.json);
+    if args.dry_run || plan.is_empty() {
+        return Ok(());
+    }
+    let removed = plan.changes.iter().filter(|c| c.action == Action::Remove).count();
+    if removed > 0 && !args.prune {
+        anyhow::bail!(
+            "{removed} of these would be removed, because the file does not name them: say --prune if you mean it"
+        );
+    }
+    if !args.yes && !agreed()? {
+        anyhow::bail!("nothing was changed");
+    }
+    params["plan"] = json!(plan);
+    client.call("config.apply", params)?;
+    if !args.daemon.json {
+        say(&format!("applied: {} changes\n", plan.changes.len()));
+    }
+    Ok(())
+}
+
+/// Asks on the terminal.
+fn agreed() -> anyhow::Result<bool> {
+    if !stdin().is_terminal() {
+        anyhow::bail!("nobody can be asked here: say --yes if you mean it; nothing was changed");
+    }
+    complain("apply this? [y/N] ");
+    let mut answer = String::new();
+    stdin().lock().read_line(&mut answer)?;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+}
+
+impl Whom {
+    fn params(&self) -> Value {
+        let given = [
+            ("initiator", self.initiator.as_ref().map(|name| json!(name))),
+            ("target", self.target.as_ref().map(|name| json!(name))),
+            ("tsih", self.tsih.map(|tsih| json!(tsih))),
+        ];
+        given
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    }
+}
+
+fn put_out(method: &str, params: Value, daemon: &Daemon, what: &str) -> anyhow::Result<()> {
+    let answer = connect(daemon)?.call(method, params)?;
+    let count = answer["sessions"].as_u64().unwrap_or(0);
+    if daemon.json {
+        say(&format!("{answer:#}\n"));
+    }
+    if count == 0 {
+        anyhow::bail!("there is no such session; `ringtgt sessions` lists them");
+    }
+    if !daemon.json {
+        let word = if count == 1 { "session" } else { "sessions" };
+        say(&format!("{count} {word} {what}\n"));
+    }
+    Ok(())
+}
+
+const HEADINGS: [&str; 8] = ["TSIH", "INITIATOR", "TARGET", "TPG", "PEER", "REACTOR", "LUNS", "SINCE"];
+
+/// Who is logged in.
+fn table(answer: &Value) -> String {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+    let row = |s: &Value| {
+        let target = s["target"].as_str().unwrap_or("(discovery)").to_owned();
+        let since = since(s["seconds"].as_u64().unwrap_or(0));
+        [text(&s["tsih"]), text(&s["initiator"]), target, text(&s["tpg"]), text(&s["peer"])]
+            .into_iter()
+            .chain([text(&s["reactor"]), text(&s["luns"]), since])
+            .collect::<Vec<_>>()
+    };
+    let rows: Vec<Vec<String>> = answer["sessions"].as_array().into_iter().flatten().map(row).collect();
+    let heading = HEADINGS.map(ToOwned::to_owned).to_vec();
+    let all: Vec<&Vec<String>> = std::iter::once(&heading).chain(&rows).collect();
+    let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..HEADINGS.len()).map(width).collect();
+    let mut out = String::new();
+    for row in all {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let _ = writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+    out
+}
+
+/// A length of time, by its two largest units.
+fn since(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d{:02}h", seconds / 86400, seconds / 3600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_are_told_in_columns() {
+        let session = |tsih: u16, target: Value| {
+            json!({ "tsih": tsih, "initiator": "iqn.a", "target": target, "tpg": 1, "peer": "192.0.2.1:40000",
+                    "reactor": 0, "luns": 12, "seconds": 3700 })
+        };
+        let answer = json!({ "sessions": [session(1, json!("iqn.t")), session(65000, Value::Null)] });
+        assert_eq!(
+            table(&answer),
+            "TSIH   INITIATOR  TARGET       TPG  PEER             REACTOR  LUNS  SINCE\n\
+             1      iqn.a      iqn.t        1    192.0.2.1:40000  0        12    1h01m\n\
+             65000  iqn.a      (discovery)  1    192.0.2.1:40000  0        12    1h01m\n"
+        );
+    }
+
+    #[test]
+    fn times_are_short() {
+        assert_eq!([59, 61, 3599, 90_000].map(since), ["59s", "1m01s", "59m59s", "1d01h"]);
+    }
+}
