@@ -100,8 +100,8 @@ fn what_is_wrong_or_cannot_be_had_changes_nothing() {
     server.reload_refused("[[backstore]]\nkind = \"fileio\"\n", "ringtgt.toml:1");
     // One of two new stores cannot be had: the other does not come either.
     let wrong = text(&["a", "b", "c"], &[(0, "a"), (1, "b"), (2, "c")], &[]);
-    let wrong = wrong.replace("@DISKS@/c.img", "/nonexistent/c.img");
-    server.reload_refused(&wrong, "/nonexistent");
+    let wrong = wrong.replace("@DISKS@/c.img", "@DISKS@/state");
+    server.reload_refused(&wrong, "/state: ");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = taken.local_addr().expect("its address").to_string();
     let wrong =
@@ -405,4 +405,27 @@ fn what_was_named_on_the_command_line_changes_too() {
     client.call("config.apply", json!({ "toml": more })).expect("it is applied");
     assert_eq!(luns(&mut initiator), [0, 3]);
     assert_eq!(code(client.call("config.reload", json!({}))), FAILED);
+}
+
+#[test]
+fn what_is_not_there_is_not_ready_and_comes_alive() {
+    let later = "[[backstore]]\nkind = \"fileio\"\nname = \"later\"\npath = \"@DISKS@/later.img\"\n";
+    let text = format!("{later}{}", text(&["a"], &[(0, "a"), (1, "later")], &[]));
+    let server = Server::start(&text);
+    let mut initiator = login(&server, 1);
+    assert_eq!(luns(&mut initiator), [0, 1], "it is in its place");
+    initiator.clear_attention(1).expect("an answer");
+    assert_eq!(ready(&mut initiator, 1), Some((2, 4, 0x0c)));
+    assert_eq!(initiator.read(1, 0, 1, 512).expect("an answer").sense_code(), Some((2, 4, 0x0c)));
+    write(&mut initiator, 0, 0, 5);
+    fs::File::create(server.disk("later")).and_then(|file| file.set_len(8 << 20)).expect("a file");
+    assert_eq!(initiator.wait_async().expect("a message").async_event, AsyncEvent::SCSI_EVENT.0);
+    assert_eq!(ready(&mut initiator, 1), Some((6, 0x29, 0)));
+    assert_eq!(initiator.capacity(1).expect("a capacity"), (8 << 11, 512));
+    write(&mut initiator, 1, 0, 6);
+    assert_eq!(luns(&mut initiator), [0, 1]);
+    assert_eq!((byte(&mut initiator, 0, 0), byte(&mut initiator, 1, 0)), (5, 6));
+    // A reload of the same changes nothing.
+    server.reload(&text);
+    assert_eq!((ready(&mut initiator, 0), ready(&mut initiator, 1)), (None, None));
 }

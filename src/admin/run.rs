@@ -17,7 +17,7 @@ use signal_hook::iterator::Signals;
 use super::banner::{self, Opened};
 use super::config::{Config, ServerConfig};
 use super::listen::{self, Bound};
-use super::live::units::{Keeper, Reached, Serials};
+use super::live::units::{Keeper, Reached, Serials, is_stand_in};
 use super::live::{Live, Origin, Start};
 use super::notify::Notify;
 use super::rpc;
@@ -25,7 +25,7 @@ use super::state::StateDir;
 use super::watch::Watcher;
 use crate::ids::LuId;
 use crate::reactor::{Control, Limits, Setup, UnitSeed, start};
-use crate::store::{Backing, Medium, PATIENCE};
+use crate::store::{Backing, Medium, PATIENCE, StoreConfig};
 use crate::sys;
 use crate::target::{Catalog, TpgParams};
 
@@ -34,6 +34,9 @@ const OPERATIONS: u32 = 4092;
 
 /// How long the last flush may take: longer than any cache of a disk that works.
 const LAST_FLUSH: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether a store has appeared.
+const APPEARANCE: Duration = Duration::from_secs(2);
 
 /// How often the control thread looks around when no watchdog sets the pace.
 const PACE: Duration = Duration::from_secs(10);
@@ -68,7 +71,7 @@ pub fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
     let control = Arc::new(start(setup)?);
     let socket = config.server.control_socket();
     let watcher = Watcher::start(&units, control.messenger()).context("cannot watch the stores")?;
-    let lines = banner::render(&catalog, &config.stores, &opened(&units));
+    let lines = banner::render(&catalog, &config.stores, &opened(&config.stores, &units));
     let status = format!("serving {} logical units", units.len());
     let live = Arc::new(Live::new(Start {
         control,
@@ -82,6 +85,7 @@ pub fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
         sockets,
     }));
     let reload = reloader(live.clone())?;
+    wait_for_stores(live.clone())?;
     let _socket = control_socket(&live, &socket);
     announce(&lines);
     Notify.ready(&status);
@@ -198,8 +202,11 @@ fn limits(server: &ServerConfig, reactors: usize, login_timeout: Duration) -> Li
     }
 }
 
-fn opened(units: &[UnitSeed]) -> Vec<Option<Opened>> {
-    units.iter().map(|u| Some(Opened::from(&*u.backing))).collect()
+fn opened(stores: &[StoreConfig], units: &[UnitSeed]) -> Vec<Option<Opened>> {
+    let open = |(config, unit): (&StoreConfig, &UnitSeed)| {
+        (!is_stand_in(config, unit)).then(|| Opened::from(&*unit.backing))
+    };
+    stores.iter().zip(units).map(open).collect()
 }
 
 fn entropy(bytes: &mut [u8]) {
@@ -250,6 +257,31 @@ fn reloader(live: Arc<Live>) -> anyhow::Result<Sender<()>> {
     let work = move || told.iter().for_each(|()| reload(&live));
     std::thread::Builder::new().name("reload".into()).spawn(work)?;
     Ok(tell)
+}
+
+/// A thread that serves stores when they appear that were not there.
+fn wait_for_stores(live: Arc<Live>) -> anyhow::Result<()> {
+    let mut complaint = String::new();
+    let mut look = move || match live.revive() {
+        Ok(false) => {}
+        Ok(true) => tracing::info!("a store that was not there is served now"),
+        Err(error) => {
+            // It is tried again and again, and told once.
+            let said = format!("{error:#}");
+            if said != complaint {
+                tracing::warn!("a store that was not there is, and cannot be served: {said}");
+                complaint = said;
+            }
+        }
+    };
+    let work = move || {
+        loop {
+            std::thread::sleep(APPEARANCE);
+            look();
+        }
+    };
+    std::thread::Builder::new().name("appearance".into()).spawn(work)?;
+    Ok(())
 }
 
 fn reload(live: &Live) {

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use super::plan::{self, Action, Plan};
-use super::units::{Keeper, Reached};
+use super::units::{Keeper, Reached, is_missing};
 use super::{Running, Served, Socket};
 use crate::admin::config::{Config, PortalConfig, ServerConfig};
 use crate::admin::listen;
@@ -180,23 +180,40 @@ fn stores(
     let mut free = numbers.iter().copied();
     let mut stores = Vec::new();
     for new in &config.stores {
-        let old = known.get(new.name.as_str()).filter(|(_, s)| !is_another(&s.config, new));
-        match old {
+        let old = known.get(new.name.as_str());
+        let appeared =
+            old.is_some_and(|(_, s)| s.is_stand_in() && !is_another(&s.config, new) && !is_missing(new));
+        if appeared {
+            let lu = free.next().unwrap_or(LuId(u32::MAX));
+            plan.push(Action::Change, plan::store_path(new), "it is there");
+            stores.push(DraftStore { lu, config: new.clone(), fate: Fate::New });
+            continue;
+        }
+        match old.filter(|(_, s)| !is_another(&s.config, new)) {
             Some((lu, served)) => {
                 let config = kept(served, new, plan);
                 stores.push(DraftStore { lu: *lu, config, fate: Fate::Same });
             }
             None => {
                 let lu = free.next().unwrap_or(LuId(u32::MAX));
-                plan.push(Action::Add, plan::store_path(new), plan::store_detail(new));
+                let absent = if is_missing(new) && new.size.is_none() {
+                    "; it is not there, and so not ready"
+                } else {
+                    ""
+                };
+                plan.push(Action::Add, plan::store_path(new), plan::store_detail(new) + absent);
                 stores.push(DraftStore { lu, config: new.clone(), fate: Fate::New });
             }
         }
     }
     let stay: HashSet<LuId> = stores.iter().map(|s| s.lu).collect();
     let goes = running.stores.iter().filter(|(lu, _)| !stay.contains(lu));
+    let named: HashSet<&str> = config.stores.iter().map(|s| s.name.as_str()).collect();
     let removed = goes.map(|(lu, served)| {
-        plan.push(Action::Remove, plan::store_path(&served.config), plan::store_detail(&served.config));
+        // What has only stood for a store that is there now is no loss.
+        if !(served.is_stand_in() && named.contains(served.config.name.as_str())) {
+            plan.push(Action::Remove, plan::store_path(&served.config), plan::store_detail(&served.config));
+        }
         *lu
     });
     let removed = removed.collect();
@@ -263,6 +280,9 @@ fn refit(
         let Some(served) = running.stores.get(&store.lu).filter(|_| matches!(store.fate, Fate::Same)) else {
             continue;
         };
+        if served.is_stand_in() {
+            continue;
+        }
         let (old, new) = (&served.config, &store.config);
         let backing = &served.unit.backing;
         let identity = if old.identity == new.identity {

@@ -125,6 +125,13 @@ struct Served {
     facts: Arc<LuFacts>,
 }
 
+impl Served {
+    /// Whether its device or file is not there.
+    fn is_stand_in(&self) -> bool {
+        units::is_stand_in(&self.config, &self.unit)
+    }
+}
+
 /// A socket that is listened on.
 #[derive(Debug, Clone)]
 struct Socket {
@@ -144,6 +151,8 @@ impl Socket {
 #[derive(Debug)]
 struct Running {
     text: String,
+    /// Where its relative paths start, if not where the file is.
+    dir: Option<PathBuf>,
     server: ServerConfig,
     stores: BTreeMap<LuId, Served>,
     catalog: Arc<Catalog>,
@@ -202,6 +211,7 @@ impl Live {
         let sockets = sockets.into_iter().map(|(plan, got, fd)| Socket { plan, got, fd }).collect();
         let running = Running {
             text: origin.text.clone(),
+            dir: None,
             server: config.server,
             stores: (0..).map(LuId).zip(served).collect(),
             catalog,
@@ -306,7 +316,22 @@ impl Live {
     ) -> Result<Plan, Refused> {
         let (config, report) = self.parse(name, text, dir)?;
         warn(&report);
-        self.take(config, text, wanted)
+        self.take(config, text, dir, wanted)
+    }
+
+    /// Serves the stores whose devices or files have appeared. Whether there were any.
+    ///
+    /// # Errors
+    /// When they cannot be served after all.
+    pub(super) fn revive(&self) -> Result<bool, Refused> {
+        let running = locked(&self.running);
+        let mut away = running.stores.values().filter(|s| s.is_stand_in());
+        if away.all(|s| units::is_missing(&s.config)) {
+            return Ok(false);
+        }
+        let (text, dir) = (running.text.clone(), running.dir.clone());
+        drop(running);
+        self.apply_if("configuration", &text, dir.as_deref(), |_| true).map(|_| true)
     }
 
     /// Has the configuration file served as it is now.
@@ -325,10 +350,16 @@ impl Live {
         })?;
         self.adjust(&mut config);
         warn(&report);
-        self.take(config, report.text(), |_| true)
+        self.take(config, report.text(), None, |_| true)
     }
 
-    fn take(&self, config: Config, text: &str, wanted: impl FnOnce(&Plan) -> bool) -> Result<Plan, Refused> {
+    fn take(
+        &self,
+        config: Config,
+        text: &str,
+        dir: Option<&Path>,
+        wanted: impl FnOnce(&Plan) -> bool,
+    ) -> Result<Plan, Refused> {
         let mut running = locked(&self.running);
         let draft = self.draft(&running, config)?;
         if !wanted(&draft.plan) {
@@ -336,6 +367,7 @@ impl Live {
         }
         let plan = self.carry_out(&mut running, draft)?;
         text.clone_into(&mut running.text);
+        running.dir = dir.map(Path::to_owned);
         Ok(plan)
     }
 

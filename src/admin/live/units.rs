@@ -12,8 +12,11 @@ use crate::admin::state::StateDir;
 use crate::ids::LuId;
 use crate::reactor::{Saver, UnitSeed};
 use crate::ring::monotonic_ns;
-use crate::scsi::{Clock, Counters, Groups, Identity, Lu, LuFacts, LuState, Persistent, TargetPort};
-use crate::store::{self, Backing, StoreConfig};
+use crate::scsi::{
+    AccessState, Clock, Counters, DEFAULT_GROUP, Group, Groups, Identity, Lu, LuFacts, LuState, Persistent,
+    Supported, TargetPort,
+};
+use crate::store::{self, Backing, StoreConfig, StoreKind};
 use crate::target::Target;
 
 /// By which ports each logical unit is reached.
@@ -109,7 +112,13 @@ impl Keeper {
         reached: &Reached,
         patience: Duration,
     ) -> anyhow::Result<UnitSeed> {
-        let backing = store::open(config, patience)?;
+        let backing = match store::open(config, patience) {
+            Err(error) if self.identities && is_missing(config) => {
+                tracing::warn!(store = config.name, %error, "it is not ready until its device or file is there");
+                return self.stand_in(config, lu, reached);
+            }
+            opened => opened?,
+        };
         for warning in &backing.warnings {
             tracing::warn!(store = config.name, "{warning}");
         }
@@ -123,6 +132,53 @@ impl Keeper {
         let lu = Lu { facts: Arc::new(facts), state, counters: Counters::new(self.reactors) };
         Ok(UnitSeed { lu, backing: Arc::new(backing) })
     }
+}
+
+impl Keeper {
+    /// What stands for a store that is not there: initiators find the logical unit, by its own names, and its medium out of
+    /// reach through every port. Nothing that was saved for it is touched.
+    fn stand_in(&self, config: &StoreConfig, lu: LuId, reached: &Reached) -> anyhow::Result<UnitSeed> {
+        let (kind, size) = (StoreKind::Null, Some(STAND_IN));
+        let plain = StoreConfig {
+            kind,
+            size,
+            path: None,
+            write_back: None,
+            thin: None,
+            low_space: None,
+            ..config.clone()
+        };
+        let backing = store::open(&plain, Duration::ZERO)?;
+        let away = |group: &Group| Group {
+            implicit: false,
+            explicit: false,
+            supported: Supported::UNAVAILABLE,
+            configured: AccessState::Unavailable,
+            ..group.clone()
+        };
+        let groups = reached.groups(config, lu);
+        let mut groups = groups.iter().map(away);
+        let default = groups.next().unwrap_or_else(|| away(&Group::new(0, DEFAULT_GROUP)));
+        let groups = Groups::new(default, groups.collect(), 0);
+        let facts = Arc::new(backing.facts(self.identity(config)?, groups, false));
+        let state = Arc::new(LuState { clock: clock(), ..LuState::default() });
+        let lu = Lu { facts, state, counters: Counters::new(self.reactors) };
+        Ok(UnitSeed { lu, backing: Arc::new(backing) })
+    }
+}
+
+/// Bytes of what stands for a store that is not there. Nobody can use them.
+const STAND_IN: u64 = 1 << 20;
+
+/// Whether the device or file of a store is not there.
+pub(super) fn is_missing(config: &StoreConfig) -> bool {
+    let needs = matches!(config.kind, StoreKind::Block | StoreKind::Fileio);
+    needs && config.path.as_ref().is_some_and(|path| !path.exists())
+}
+
+/// Whether that unit only stands for its store.
+pub(in crate::admin) fn is_stand_in(config: &StoreConfig, unit: &UnitSeed) -> bool {
+    unit.backing.kind != config.kind
 }
 
 /// The state that a logical unit starts with. One whose saved state is damaged is served all the same: only the
