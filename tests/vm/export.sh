@@ -131,6 +131,17 @@ export_config() {
 		acl = [{ initiator = "$EXPORT_INITIATOR" }]
 	TOML
 }
+# export_live LUN: the configuration with one more LUN of the target "io", or none.
+export_live() {
+	if [ -z "$1" ]; then
+		export_config >"$WORK/ringtgt.toml"
+		return
+	fi
+	{
+		export_config | sed "/^backstore = \"io-bs\"/a [[target.tpg.lun]]\nlun = $1\nbackstore = \"live-bs\""
+		printf '[[backstore]]\nkind = "fileio"\nname = "live-bs"\npath = "%s"\nsize = "32M"\n' "$WORK/live.img"
+	} >"$WORK/ringtgt.toml"
+}
 export_ringtgt() {
 	export_image
 	export_config >"$WORK/ringtgt.toml"

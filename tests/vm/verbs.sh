@@ -24,6 +24,15 @@ verb_allocated() { echo $(($(stat -c %b "$WORK/$1.img") * 512)); }
 verb_size_of() { stat -c %s "$WORK/$1"; }
 verb_sum_of() { sha256sum <"$WORK/$1"; }
 verb_resize() { truncate -s "$2" "$WORK/$1.img"; }
+# live_reload LUN: the target "io" has one more LUN from now on, by SIGHUP.   live_apply: none but its first, by the command.
+verb_live_reload() {
+	export_live "$1"
+	kill -HUP "$TARGET_PID"
+}
+verb_live_apply() {
+	export_live ''
+	"$RINGTGT" apply "$WORK/ringtgt.toml" --yes --prune --control-socket "$WORK/control.sock"
+}
 # cut / mend: the host's IPv6 address vanishes from the wire, with no reset and no word: what was sent to
 # it is lost, what it sends never leaves.
 verb_cut() { ip -6 addr del "$1/64" dev "$(tap_device)"; }
