@@ -65,6 +65,7 @@ impl Session {
         Ok(if pdu.data_len() > 0 { self.immediate_dest(id, pdu.data_len() as u32) } else { Dest::Discard })
     }
 
+    #[inline]
     fn task_of(&self, pdu: &ScsiCommand, cdb: ArrayVec<u8, MAX_CDB>) -> Task {
         let map = lun::from_wire(pdu.lun).and_then(|n| self.luns.binary_search_by_key(&n, |l| l.lun).ok());
         Task {
@@ -111,10 +112,11 @@ impl Session {
 
     /// The immediate data of a command was what it should be: a command that does not take any goes on.
     pub(super) fn start_deferred<H: Host>(&mut self, h: &mut H, id: TaskId) {
-        let Some(task) = self.tasks.get_mut(id) else { return };
-        match std::mem::replace(&mut task.work, Work::Fresh) {
-            Work::Deferred(planned) => self.follow(h, id, planned),
-            other => task.work = other,
+        if let Some(task) = self.tasks.get_mut(id)
+            && let Work::Deferred(planned) = &mut task.work
+        {
+            let planned = std::mem::replace(planned, Planned::Gone);
+            self.follow(h, id, planned);
         }
     }
 

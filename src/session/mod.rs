@@ -46,6 +46,8 @@ pub use revise::{Revision, View};
 
 use std::collections::VecDeque;
 
+use arrayvec::ArrayVec;
+
 use self::copy::Copies;
 use self::host::Host;
 use self::keys::Negotiated;
@@ -56,9 +58,9 @@ use self::rx::{Dest, Rx};
 use self::service::Text;
 use self::set::Sets;
 use self::taking::Unasked;
-use self::task::{Task, Tasks, Work};
+use self::task::{MAX_SLOTS, Task, Tasks, Work};
 use self::tmf::Managing;
-use crate::ids::{LuId, TaskId};
+use crate::ids::{BufId, LuId, TaskId};
 use crate::scsi::{Asc, Attentions, Echo, ItNexus, Port};
 use crate::target::Target;
 use crate::wire::bhs::{Bhs, DataOut};
@@ -366,15 +368,24 @@ impl Session {
 
     /// Takes an answered task out of the table; its slots go back.
     fn close_task<H: Host>(&mut self, h: &mut H, id: TaskId) {
-        let Some(task) = self.tasks.close(id) else { return };
-        self.leave_set(id, &task);
-        let receiving = self.rx.orphan(id);
-        for buf in task.work.slots() {
-            if Some(buf) != receiving {
-                h.free(buf);
-            }
-        }
+        let Some(slots) = self.take_out(id) else { return };
+        slots.into_iter().for_each(|buf| h.free(buf));
         self.advance(h);
+    }
+
+    /// Takes a task out of the table and out of its task set. The slots that it leaves, but for the one that payload is on
+    /// its way into.
+    fn take_out(&mut self, id: TaskId) -> Option<ArrayVec<BufId, MAX_SLOTS>> {
+        let task = self.tasks.get(id)?;
+        if !self.sets.are_plain() {
+            self.sets.leave(id, task);
+        }
+        let mut slots = task.work.slots();
+        self.tasks.close(id);
+        if let Some(receiving) = self.rx.orphan(id) {
+            slots.retain(|buf| *buf != receiving);
+        }
+        Some(slots)
     }
 
     /// The connection is gone and nothing of it is in flight: everything that is still held goes back. Tasks must

@@ -185,8 +185,11 @@ impl Sets {
         })
     }
 
-    /// A command has left the task set.
-    fn leave(&mut self, id: TaskId, task: &Task) {
+    /// A command has ended, however it did: others may have waited for it. To be followed by [`Session::advance`].
+    pub(super) fn leave(&mut self, id: TaskId, task: &Task) {
+        if !task.is_in_set(task.lu) {
+            return;
+        }
         if let Work::Dormant(dormant) = &task.work {
             self.give_back(dormant);
         }
@@ -295,14 +298,6 @@ impl Session {
         dormant.complete |= fin;
         if fin {
             self.advance(h);
-        }
-    }
-
-    /// A command has ended, however it did: others may have waited for it. To be followed by [`Session::advance`].
-    #[inline]
-    pub(super) fn leave_set(&mut self, id: TaskId, task: &Task) {
-        if !self.sets.are_plain() && task.is_in_set(task.lu) {
-            self.sets.leave(id, task);
         }
     }
 

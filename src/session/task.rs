@@ -158,6 +158,7 @@ impl Tasks {
     }
 
     /// Opens a task; `None` when the table is full.
+    #[inline]
     pub(super) fn open(&mut self, task: Task) -> Option<TaskId> {
         let index = match self.free.pop() {
             Some(index) => index,
@@ -173,15 +174,16 @@ impl Tasks {
         Some(TaskId { index, generation: entry.generation })
     }
 
-    /// Closes a task and hands it back.
-    pub(super) fn close(&mut self, id: TaskId) -> Option<Task> {
-        let entry = self.entries.get_mut(id.index as usize).filter(|e| e.generation == id.generation)?;
-        let task = entry.task.take()?;
+    /// Closes a task; whether there was one. It is not handed back: it is large, and every command comes by here.
+    pub(super) fn close(&mut self, id: TaskId) -> bool {
+        let Some(background) = self.get(id).map(|task| task.background) else { return false };
+        let entry = &mut self.entries[id.index as usize];
+        entry.task = None;
         // Transfer tags carry twelve bits of the generation; 0xfff stays out, so that no tag is the reserved one.
         entry.generation = (entry.generation + 1) % 0xfff;
         self.free.push(id.index);
-        self.live -= u32::from(!task.background);
-        Some(task)
+        self.live -= u32::from(!background);
+        true
     }
 
     pub(super) fn get(&self, id: TaskId) -> Option<&Task> {
@@ -250,19 +252,19 @@ mod tests {
         let quiet = tasks.open(Task { background: true, ..task(7) }).unwrap();
         let command = tasks.open(task(8)).unwrap();
         assert_eq!((tasks.len(), tasks.by_itt(7), tasks.by_itt(8)), (1, None, Some(command)));
-        assert!(tasks.close(command).is_some());
+        assert!(tasks.close(command));
         assert_eq!((tasks.len(), tasks.is_empty()), (0, false), "but it is a task");
-        assert!(tasks.close(quiet).is_some() && tasks.is_empty());
+        assert!(tasks.close(quiet) && tasks.is_empty());
     }
 
     #[test]
     fn a_stale_id_finds_nothing() {
         let mut tasks = Tasks::default();
         let old = tasks.open(task(1)).unwrap();
-        assert!(tasks.close(old).is_some());
+        assert!(tasks.close(old));
         let new = tasks.open(task(2)).unwrap();
         assert_eq!(old.index, new.index);
-        assert!(tasks.get(old).is_none() && tasks.close(old).is_none());
+        assert!(tasks.get(old).is_none() && !tasks.close(old));
         assert_eq!(tasks.by_itt(2), Some(new));
     }
 

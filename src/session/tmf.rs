@@ -189,14 +189,8 @@ impl Session {
         }
         let held = h.abandon(ids);
         for &id in ids {
-            let Some(task) = self.tasks.close(id) else { continue };
-            self.leave_set(id, &task);
-            let receiving = self.rx.orphan(id);
-            for buf in task.work.slots() {
-                if held.binary_search(&buf).is_err() && Some(buf) != receiving {
-                    h.free(buf);
-                }
-            }
+            let slots = self.take_out(id).unwrap_or_default();
+            slots.into_iter().filter(|buf| held.binary_search(buf).is_err()).for_each(|buf| h.free(buf));
         }
         let tasks = &self.tasks;
         self.parked.retain(|parked| tasks.get(*parked).is_some());
