@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::builder::TypedValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use super::bench::options::Options;
 use crate::admin::config::{DEFAULT_FILE, MAX_POLL_US};
 use crate::admin::lio::SAVECONFIG;
 use crate::ring::KernelLevel;
@@ -74,6 +75,10 @@ pub(super) enum Command {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Measure a target: how many I/Os, how fast, at which price
+    ///
+    /// Exit status: 0 when all was measured, 1 when the target failed or its data was wrong.
+    Bench(Box<Options>),
     /// Print the manual page or the completions of a shell
     #[command(hide = true)]
     Generate {

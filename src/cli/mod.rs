@@ -6,6 +6,7 @@
 
 mod adhoc;
 mod args;
+mod bench;
 mod check;
 mod control;
 mod generate;
@@ -37,6 +38,7 @@ pub fn main() -> ExitCode {
         Command::Sessions { daemon } => control::sessions(&daemon),
         Command::Kick { whom, daemon } => control::kick(&whom, &daemon),
         Command::Drain { whom, deadline, daemon } => control::drain(&whom, deadline, &daemon),
+        Command::Bench(options) => bench::run(&options),
         Command::Generate { what, command } => generate::run(what, command.as_deref()),
     }
 }

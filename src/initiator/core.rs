@@ -4,11 +4,13 @@
 //! a long text are answered here; everything else comes out of [`Core::poll`] as an [`Event`].
 
 use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
 
 use zerocopy::big_endian::{U16, U32};
 
 use super::error::Error;
-use super::frame::{Digests, Frame, Incoming, append};
+use super::frame::{Digests, Frame, Incoming, append, append_around};
 use super::login::LoggedIn;
 use super::task::{Command, Direction, Done, NOT_A_COMMAND, Tag, Tasks};
 use crate::session::keys::Negotiated;
@@ -40,6 +42,17 @@ pub enum Event {
     Rejected(Reject, Vec<u8>),
 }
 
+/// A stretch of the pattern that belongs into the stream, where it is not copied to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Splice {
+    /// Before this byte of [`Core::outgoing`].
+    pub at: usize,
+    /// The first byte in the pattern.
+    pub from: u32,
+    /// Bytes of it.
+    pub len: u32,
+}
+
 /// A session of one connection, initiator side.
 #[derive(Debug)]
 pub struct Core {
@@ -57,6 +70,8 @@ pub struct Core {
     incoming: Incoming,
     out: Vec<u8>,
     sent: usize,
+    pattern: Arc<[u8]>,
+    splices: Vec<Splice>,
 }
 
 impl Core {
@@ -79,7 +94,15 @@ impl Core {
             incoming,
             out: Vec::new(),
             sent: 0,
+            pattern: Arc::default(),
+            splices: Vec::new(),
         }
+    }
+
+    /// What [`Direction::Pattern`] sends. It is not copied: whoever sends puts the [splices](Core::splices) between the
+    /// bytes of [`Core::outgoing`], from memory of their own that holds the same.
+    pub fn set_pattern(&mut self, pattern: Arc<[u8]>) {
+        self.pattern = pattern;
     }
 
     /// What holds in this session.
@@ -115,6 +138,17 @@ impl Core {
         }
     }
 
+    /// What belongs between the bytes of [`Core::outgoing`], in order; empty without [`Core::set_pattern`].
+    pub fn splices(&self) -> &[Splice] {
+        &self.splices
+    }
+
+    /// All of [`Core::outgoing`] and of [`Core::splices`] is on its way.
+    pub fn sent_all(&mut self) {
+        self.sent(self.out.len());
+        self.splices.clear();
+    }
+
     /// Where bytes from the target go.
     pub fn incoming(&mut self) -> &mut Incoming {
         &mut self.incoming
@@ -147,7 +181,7 @@ impl Core {
         active.sent = true;
         let command = &active.command;
         let n = &self.negotiated;
-        let out_len = if command.direction == Direction::Out { command.buffer.len() } else { 0 };
+        let out_len = if command.direction.is_out() { command.len() } else { 0 };
         let burst = out_len.min(n.first_burst_length as usize);
         let immediate = if n.immediate_data { burst.min(n.max_xmit_data_segment_length as usize) } else { 0 };
         let unsolicited = if n.initial_r2t { immediate } else { burst };
@@ -163,14 +197,17 @@ impl Core {
         };
         pdu.flags |= match command.direction {
             Direction::None => 0,
-            Direction::In => flags::READ,
-            Direction::Out => flags::WRITE,
+            Direction::In | Direction::Discard(_) => flags::READ,
+            Direction::Out | Direction::Pattern(_) => flags::WRITE,
         };
         if unsolicited == immediate {
             pdu.flags |= flags::FINAL;
         }
         pdu.set_data_len(immediate);
-        append(&mut self.out, pdu.as_bhs(), &[], &command.buffer[..immediate], self.digests);
+        match command.direction {
+            Direction::Pattern(_) => self.put_pattern(pdu.as_bhs(), 0, immediate),
+            _ => append(&mut self.out, pdu.as_bhs(), &[], &command.buffer[..immediate], self.digests),
+        }
         self.cmd_sn = self.cmd_sn.next();
         if unsolicited > immediate {
             self.send_data(tag, TAG_NONE, immediate, unsolicited);
@@ -181,24 +218,42 @@ impl Core {
     fn send_data(&mut self, tag: Tag, ttt: u32, from: usize, to: usize) {
         let Some(active) = self.tasks.get_mut(tag) else { return };
         let command = &active.command;
+        let (lun_number, direction) = (command.lun, command.direction);
         let segment = self.negotiated.max_xmit_data_segment_length as usize;
-        let Some(data) = command.buffer.get(from..to) else { return };
-        for (data_sn, piece) in data.chunks(segment).enumerate() {
-            let at = from + data_sn * segment;
+        for (data_sn, at) in (from..to).step_by(segment).enumerate() {
+            let end = to.min(at + segment);
             let mut pdu = DataOut {
                 itt: U32::new(tag.0),
                 ttt: U32::new(ttt),
-                lun: lun::to_wire(command.lun),
+                lun: lun::to_wire(lun_number),
                 exp_stat_sn: self.exp_stat_sn.into(),
                 data_sn: U32::new(data_sn as u32),
                 buffer_offset: U32::new(at as u32),
                 ..DataOut::default()
             };
-            if at + piece.len() == to {
+            if end == to {
                 pdu.flags = flags::FINAL;
             }
-            pdu.set_data_len(piece.len());
-            append(&mut self.out, pdu.as_bhs(), &[], piece, self.digests);
+            pdu.set_data_len(end - at);
+            self.put_of(tag, direction, pdu.as_bhs(), at..end);
+        }
+    }
+
+    /// Sends a PDU with these bytes of a command's data.
+    fn put_of(&mut self, tag: Tag, direction: Direction, bhs: &[u8; BHS_LEN], bytes: Range<usize>) {
+        if let Direction::Pattern(_) = direction {
+            return self.put_pattern(bhs, bytes.start, bytes.len());
+        }
+        let Some(active) = self.tasks.get_mut(tag) else { return };
+        append(&mut self.out, bhs, &[], &active.command.buffer[bytes], self.digests);
+    }
+
+    /// Sends a PDU whose data is a stretch of the pattern.
+    fn put_pattern(&mut self, bhs: &[u8; BHS_LEN], from: usize, len: usize) {
+        let data = &self.pattern[from..from + len];
+        let at = append_around(&mut self.out, bhs, data, self.digests);
+        if len > 0 {
+            self.splices.push(Splice { at, from: from as u32, len: len as u32 });
         }
     }
 
@@ -378,10 +433,7 @@ impl Core {
 
 /// What the target is told to expect, bytes.
 fn expected(command: &Command) -> u32 {
-    match command.direction {
-        Direction::None => 0,
-        Direction::In | Direction::Out => u32::try_from(command.buffer.len()).unwrap_or(u32::MAX),
-    }
+    u32::try_from(command.len()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -475,6 +527,64 @@ mod tests {
             })
             .collect();
         assert_eq!(seen, [(5, 0, 1024, 0, 2), (5, 1, 1536, flags::FINAL, 3)]);
+    }
+
+    #[test]
+    fn a_pattern_with_its_splices_is_what_a_buffer_would_send() {
+        let negotiated = Negotiated {
+            initial_r2t: false,
+            first_burst_length: 1024,
+            max_xmit_data_segment_length: 512,
+            header_digest: true,
+            data_digest: true,
+            ..Negotiated::default()
+        };
+        let bytes: Vec<u8> = (0..1023u32).map(|n| (n / 7) as u8).collect();
+        let mut plain = core(negotiated.clone());
+        let out = Command { direction: Direction::Out, buffer: bytes.clone(), ..Command::default() };
+        plain.submit(out).unwrap();
+        let mut spliced = core(negotiated);
+        spliced.set_pattern(bytes.clone().into());
+        spliced.submit(Command { direction: Direction::Pattern(1023), ..Command::default() }).unwrap();
+        let (mut stream, mut done) = (Vec::<u8>::new(), 0);
+        for s in spliced.splices() {
+            stream.extend(&spliced.outgoing()[done..s.at]);
+            stream.extend(&bytes[s.from as usize..][..s.len as usize]);
+            done = s.at;
+        }
+        stream.extend(&spliced.outgoing()[done..]);
+        assert!(stream == plain.outgoing());
+        spliced.sent_all();
+        assert!(spliced.outgoing().is_empty() && spliced.splices().is_empty());
+    }
+
+    #[test]
+    fn data_that_nobody_wants_is_counted_all_the_same() {
+        let mut core = core(Negotiated::default());
+        let tag = core.submit(Command { direction: Direction::Discard(8), ..Command::default() }).unwrap();
+        assert_eq!(ScsiCommand::from_bhs(&sent(&mut core)[0].0).expected_data_transfer_length.get(), 8);
+        let data_in = |len: usize, at: u32| {
+            let mut pdu = DataIn { itt: U32::new(tag.0), buffer_offset: U32::new(at), ..DataIn::default() };
+            pdu.flags = flags::FINAL | flags::STATUS;
+            pdu.stat_sn = U32::new(7);
+            pdu.exp_cmd_sn = U32::new(0);
+            pdu.max_cmd_sn = Sn(u32::MAX).add(WINDOW - 1).into();
+            pdu.set_data_len(len);
+            pdu
+        };
+        assert!(hear(&mut core, data_in(9, 0).as_bhs(), &[1; 9]).is_err(), "more than was asked for");
+        let (mut core, tag) = {
+            let mut core = self::core(Negotiated::default());
+            let tag =
+                core.submit(Command { direction: Direction::Discard(8), ..Command::default() }).unwrap();
+            (core, tag)
+        };
+        let mut pdu = data_in(8, 0);
+        pdu.itt = U32::new(tag.0);
+        match hear(&mut core, pdu.as_bhs(), &[1; 8]) {
+            Ok(Some(Event::Done(done))) => assert_eq!((done.received, done.buffer.len()), (8, 0)),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

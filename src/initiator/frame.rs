@@ -59,6 +59,20 @@ impl Pdu {
 
 /// Appends a PDU with its padding and digests to a stream.
 pub(super) fn append(out: &mut Vec<u8>, bhs: &[u8; BHS_LEN], ahs: &[u8], data: &[u8], digests: Digests) {
+    append_header(out, bhs, ahs, digests);
+    out.extend_from_slice(data);
+    append_trailer(out, data, digests);
+}
+
+/// Appends a PDU without its data, which is put there by whoever sends; where it belongs.
+pub(super) fn append_around(out: &mut Vec<u8>, bhs: &[u8; BHS_LEN], data: &[u8], digests: Digests) -> usize {
+    append_header(out, bhs, &[], digests);
+    let at = out.len();
+    append_trailer(out, data, digests);
+    at
+}
+
+fn append_header(out: &mut Vec<u8>, bhs: &[u8; BHS_LEN], ahs: &[u8], digests: Digests) {
     let start = out.len();
     out.extend_from_slice(bhs);
     out.extend_from_slice(ahs);
@@ -66,12 +80,17 @@ pub(super) fn append(out: &mut Vec<u8>, bhs: &[u8; BHS_LEN], ahs: &[u8], data: &
         let crc = digest::crc32c(&out[start..]);
         out.extend_from_slice(&digest::to_wire(crc));
     }
-    let start = out.len();
-    out.extend_from_slice(data);
-    out.extend_from_slice(&[0; 3][..padding(data.len())]);
+}
+
+/// The padding and the digest of `data`.
+fn append_trailer(out: &mut Vec<u8>, data: &[u8], digests: Digests) {
+    let pad = &[0; 3][..padding(data.len())];
+    out.extend_from_slice(pad);
     if digests.data && !data.is_empty() {
-        let crc = digest::crc32c(&out[start..]);
-        out.extend_from_slice(&digest::to_wire(crc));
+        let mut crc = digest::Crc::new();
+        crc.update(data);
+        crc.update(pad);
+        out.extend_from_slice(&digest::to_wire(crc.finish()));
     }
 }
 
@@ -122,6 +141,25 @@ impl Incoming {
     /// `count` bytes have been put into [`Incoming::space`].
     pub fn filled(&mut self, count: usize) {
         self.end = (self.end + count).min(self.buf.len());
+    }
+
+    /// Gives the buffer away for a receive, with at least `least` bytes in all; the first so many, the count that
+    /// comes with it, are not used yet. Nothing can be cut until it is [back](Incoming::restore).
+    pub fn lend(&mut self, least: usize) -> (Box<[u8]>, usize) {
+        self.buf.copy_within(self.start..self.end, 0);
+        let kept = self.end - self.start;
+        let least = least.max(kept + LOW_SPACE);
+        if self.buf.len() < least {
+            self.buf.resize(least, 0);
+        }
+        (self.start, self.end) = (0, 0);
+        (std::mem::take(&mut self.buf).into_boxed_slice(), kept)
+    }
+
+    /// Takes a lent buffer back, of which the first `filled` bytes are to be used.
+    pub fn restore(&mut self, buf: Box<[u8]>, filled: usize) {
+        self.buf = buf.into_vec();
+        (self.start, self.end) = (0, filled.min(self.buf.len()));
     }
 
     /// Whether part of a PDU is here.
@@ -216,6 +254,41 @@ mod tests {
         let mut incoming = Incoming::new(100);
         feed(&mut incoming, &header(101));
         assert!(matches!(incoming.next_frame(Digests::default()), Err(Error::TooLong(101))));
+    }
+
+    #[test]
+    fn a_lent_buffer_comes_back_with_what_was_left() {
+        let mut stream = Vec::new();
+        for n in 0..3 {
+            append(&mut stream, &header(5000), &[], &[n; 5000], Digests::default());
+        }
+        let (mut incoming, mut seen) = (Incoming::new(8000), 0);
+        let mut rest = &stream[..];
+        while !rest.is_empty() {
+            let (mut buf, kept) = incoming.lend(0);
+            assert!(incoming.next_frame(Digests::default()).unwrap().is_none(), "it is away");
+            let count = rest.len().min(buf.len() - kept).min(3001);
+            buf[kept..kept + count].copy_from_slice(&rest[..count]);
+            rest = &rest[count..];
+            incoming.restore(buf, kept + count);
+            while let Some(frame) = incoming.next_frame(Digests::default()).unwrap() {
+                assert!(incoming.bytes(&frame.data).iter().all(|b| *b == seen));
+                seen += 1;
+            }
+        }
+        assert_eq!((seen, incoming.is_empty(), incoming.lend(100_000).0.len()), (3, true, 100_000));
+    }
+
+    #[test]
+    fn what_is_left_out_for_a_splice_fits_there() {
+        for len in [0, 1, 4, 4095] {
+            let (data, digests) = (vec![7; len], Digests { header: true, data: true });
+            let (mut whole, mut around) = (Vec::new(), Vec::new());
+            append(&mut whole, &header(len), &[], &data, digests);
+            let at = append_around(&mut around, &header(len), &data, digests);
+            around.splice(at..at, data);
+            assert!(whole == around, "{len}");
+        }
     }
 
     proptest! {

@@ -20,7 +20,7 @@ mod login;
 mod raw;
 mod task;
 
-pub use self::core::{Core, Event};
+pub use self::core::{Core, Event, Splice};
 pub use self::driver::Initiator;
 pub use self::error::{Error, LoginError};
 pub use self::frame::{Digests, Incoming, Pdu};

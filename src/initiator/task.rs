@@ -28,6 +28,22 @@ pub enum Direction {
     In,
     /// To the target.
     Out,
+    /// From the target, so many bytes, which are counted and dropped: the command has no buffer.
+    Discard(u32),
+    /// To the target, so many bytes of the front of the core's pattern (see `Core::set_pattern`): no buffer either.
+    Pattern(u32),
+}
+
+impl Direction {
+    /// Whether data comes.
+    pub fn is_in(self) -> bool {
+        matches!(self, Self::In | Self::Discard(_))
+    }
+
+    /// Whether data goes.
+    pub fn is_out(self) -> bool {
+        matches!(self, Self::Out | Self::Pattern(_))
+    }
 }
 
 /// A SCSI command.
@@ -43,6 +59,22 @@ pub struct Command {
     pub buffer: Vec<u8>,
     /// The caller's own number, returned with the end of the command.
     pub user: u64,
+}
+
+impl Command {
+    /// Bytes that are to move.
+    pub fn len(&self) -> usize {
+        match self.direction {
+            Direction::None => 0,
+            Direction::In | Direction::Out => self.buffer.len(),
+            Direction::Discard(len) | Direction::Pattern(len) => len as usize,
+        }
+    }
+
+    /// Whether nothing is to move.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// How a command ended.
@@ -162,12 +194,13 @@ impl Tasks {
         let tag = Tag(pdu.itt.get());
         let active = self.known(tag, opcode)?;
         let at = pdu.buffer_offset.get() as usize;
-        demand(active.command.direction == Direction::In, opcode, "no data was to come")?;
+        demand(active.command.direction.is_in(), opcode, "no data was to come")?;
         demand(pdu.data_sn.get() == active.next_sn, opcode, "DataSN does not follow")?;
         demand(at == active.received, opcode, "Buffer Offset does not follow")?;
-        let room = active.command.buffer.get_mut(at..at + data.len());
-        let room = room.ok_or_else(|| broken(opcode, "more data than expected"))?;
-        room.copy_from_slice(data);
+        demand(at + data.len() <= active.command.len(), opcode, "more data than expected")?;
+        if active.command.direction == Direction::In {
+            active.command.buffer[at..at + data.len()].copy_from_slice(data);
+        }
         active.received += data.len();
         active.next_sn = active.next_sn.wrapping_add(1);
         if pdu.flags & flags::STATUS == 0 {
@@ -183,7 +216,7 @@ impl Tasks {
         let opcode = Opcode::SCSI_RESPONSE;
         let tag = Tag(pdu.itt.get());
         let active = self.known(tag, opcode)?;
-        let counted = active.command.direction != Direction::In
+        let counted = !active.command.direction.is_in()
             || pdu.response != ServiceResponse::COMPLETED.0
             || pdu.exp_data_sn.get() == active.next_sn;
         demand(counted, opcode, "ExpDataSN is not the number of Data-In PDUs")?;
@@ -215,10 +248,10 @@ impl Tasks {
         let opcode = Opcode::R2T;
         let active = self.known(Tag(pdu.itt.get()), opcode)?;
         let (at, len) = (pdu.buffer_offset.get() as usize, pdu.desired_data_transfer_length.get());
-        demand(active.command.direction == Direction::Out, opcode, "no data was to go")?;
+        demand(active.command.direction.is_out(), opcode, "no data was to go")?;
         demand(pdu.r2t_sn.get() == active.next_sn, opcode, "R2TSN does not follow")?;
         demand(len > 0 && len <= max_burst, opcode, "length is zero or beyond MaxBurstLength")?;
-        demand(at + len as usize <= active.command.buffer.len(), opcode, "more data than there is")?;
+        demand(at + len as usize <= active.command.len(), opcode, "more data than there is")?;
         active.next_sn = active.next_sn.wrapping_add(1);
         Ok(active)
     }

@@ -1,0 +1,192 @@
+//! `ringtgt bench` against real daemons: what it measures, what it notices, and how it ends.
+
+#[path = "support/daemon.rs"]
+mod daemon;
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use daemon::{Daemon, TARGET};
+
+/// `ringtgt bench` of a daemon's LUN, for a moment.
+fn bench(daemon: &Daemon, lun: u16, arguments: &[&str]) -> Output {
+    command(&format!("iscsi://{}/{TARGET}/{lun}", daemon.portal()), arguments).output().expect("it runs")
+}
+
+fn command(url: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringtgt"));
+    command.args(["bench", url, "--warm", "0.05"]).args(arguments).stdin(Stdio::null());
+    if !arguments.contains(&"--secs") {
+        command.args(["--secs", "0.2"]);
+    }
+    command
+}
+
+/// The JSON of a run that went well.
+fn json(output: &Output) -> serde_json::Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// What a run that failed says.
+fn complaint(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_sweep_is_measured_and_drawn() {
+    let daemon = Daemon::serve(&["null:64M"]);
+    let dir = tempfile::tempdir().unwrap();
+    let (file, page) = (dir.path().join("r.json"), dir.path().join("r.html"));
+    let pid = daemon.child.id().to_string();
+    let output = bench(
+        &daemon,
+        0,
+        &[
+            "--bs",
+            "4k,64k",
+            "--qd",
+            "1,8",
+            "--sessions",
+            "3",
+            "--threads",
+            "2",
+            "--rw",
+            "randrw",
+            "--pid",
+            &pid,
+            "--json",
+            file.to_str().unwrap(),
+            "--plot",
+            page.to_str().unwrap(),
+        ],
+    );
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{table}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(table.lines().count(), 2 + 2 * 4, "reads and writes of four steps: {table}");
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let runs = json["runs"].as_array().unwrap();
+    let steps: Vec<_> = runs.iter().map(|r| (r["bs"].as_u64().unwrap(), r["qd"].as_u64().unwrap())).collect();
+    assert_eq!(steps, [(4096, 1), (4096, 8), (65536, 1), (65536, 8)]);
+    for run in runs {
+        let (reads, writes) = (run["read"]["ios"].as_u64().unwrap(), run["write"]["ios"].as_u64().unwrap());
+        assert!(reads > writes && writes > 0, "70 of 100 are reads: {run}");
+        assert!(run["server_cpu_us_per_io"].as_f64().unwrap() > 0.0 && run["retries"] == 0, "{run}");
+    }
+    assert!(std::fs::read_to_string(page).unwrap().contains("</svg>"));
+}
+
+#[test]
+fn digests_r2t_and_large_transfers_bring_the_right_data() {
+    let daemon = Daemon::serve(&["ram:64M"]);
+    for extra in [&["--digests", "header,data"][..], &["--no-immediate"], &[]] {
+        let checked =
+            ["--verify", "--rw", "randrw", "--bs", "4k,1M", "--qd", "4", "--sessions", "2", "--json", "-"];
+        let found = json(&bench(&daemon, 0, &[&checked[..], extra].concat()));
+        for run in found["runs"].as_array().unwrap() {
+            assert!(
+                run["blocks_verified"].as_u64().unwrap() > 0 && run["ios"].as_u64().unwrap() > 0,
+                "{run}"
+            );
+        }
+        // What is not checked goes another way through the initiator.
+        let plain = ["--rw", "rw", "--bs", "4k,1M", "--qd", "4", "--json", "-"];
+        let found = json(&bench(&daemon, 0, &[&plain[..], extra].concat()));
+        assert!(
+            found["runs"].as_array().unwrap().iter().all(|run| run["write"]["ios"].as_u64().unwrap() > 0)
+        );
+    }
+    let written = bench(
+        &daemon,
+        0,
+        &["--verify", "--rw", "write", "--bs", "64k", "--span", "1M", "--qd", "2", "--json", "-"],
+    );
+    json(&written);
+    let read = bench(
+        &daemon,
+        0,
+        &["--verify", "--rw", "randread", "--bs", "4k", "--span", "1M", "--qd", "2", "--json", "-"],
+    );
+    assert!(json(&read)["runs"][0]["blocks_verified"].as_u64().unwrap() > 0, "what an earlier run has left");
+}
+
+#[test]
+fn a_store_that_lies_is_found_out() {
+    let daemon = Daemon::serve(&["null:64M"]);
+    let said = complaint(&bench(&daemon, 0, &["--verify", "--rw", "randwrite"]));
+    assert!(
+        said.contains("wrong data at LBA") && said.contains("expected") && said.contains("got"),
+        "{said}"
+    );
+    assert!(said.contains("zeroes"), "{said}");
+    let said = complaint(&bench(&daemon, 0, &["--verify", "--rw", "read"]));
+    assert!(said.contains("wrong data at LBA"), "{said}");
+}
+
+#[test]
+fn the_pace_is_kept() {
+    let daemon = Daemon::serve(&["null:64M"]);
+    let run = |rate: &str| {
+        let output = bench(&daemon, 0, &["--rate", rate, "--secs", "0.5", "--sessions", "2", "--json", "-"]);
+        json(&output)["runs"][0]["iops"].as_f64().unwrap()
+    };
+    let iops = run("2000");
+    assert!((1500.0..=2100.0).contains(&iops), "{iops}");
+}
+
+#[test]
+fn secrets_come_from_a_file_or_the_environment_too_and_are_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "correct horse battery\n").unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let secret = secret.to_str().unwrap();
+    let daemon = Daemon::serve(&["null:64M", "--chap-user", "joe", "--chap-secret-file", secret]);
+    let url = |user: &str| format!("iscsi://{user}@{}/{TARGET}/0", daemon.portal());
+    let plain = |url: &str| command(url, &["--json", "-"]);
+    json(&command(&url("joe"), &["--secret-file", secret, "--json", "-"]).output().unwrap());
+    json(&plain(&url("joe")).env("RINGTGT_BENCH_SECRET", "correct horse battery").output().unwrap());
+    let output = plain(&url("joe%correct horse battery")).output().unwrap();
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("horse"));
+    json(&output);
+    let said = complaint(&plain(&url("joe")).env_remove("RINGTGT_BENCH_SECRET").output().unwrap());
+    assert!(said.contains("--secret-file"), "{said}");
+    let said = complaint(&plain(&url("joe%wrong horse battery!")).output().unwrap());
+    assert!(said.contains("refused") && !said.contains("horse"), "{said}");
+}
+
+#[test]
+fn a_server_that_dies_ends_it_with_the_reason() {
+    let mut daemon = Daemon::serve(&["null:64M"]);
+    let mut command =
+        command(&format!("iscsi://{}/{TARGET}/0", daemon.portal()), &["--secs", "60", "--sessions", "4"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    daemon.child.kill().unwrap();
+    let killed = Instant::now();
+    let said = complaint(&child.wait_with_output().unwrap());
+    assert!(killed.elapsed() < Duration::from_secs(15), "{:?}", killed.elapsed());
+    assert!(said.contains("target"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_is_said() {
+    let daemon = Daemon::serve(&["null:64M"]);
+    for (lun, arguments, word) in [
+        (5, &[][..], "capacity"),
+        (0, &["--bs", "128M"][..], "16M"),
+        (0, &["--bs", "1M", "--span", "512"], "room"),
+        (0, &["--verify", "--span", "64k", "--qd", "32"], "places"),
+        (0, &["--pid", "4294967294"], "--pid"),
+        (0, &["--cpus", "4095"], "processor"),
+    ] {
+        let output = bench(&daemon, lun, arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(word), "{arguments:?}: {said}");
+    }
+    let gone = command(&format!("iscsi://127.0.0.1:1/{TARGET}/0"), &[]).output().unwrap();
+    assert!(complaint(&gone).contains("127.0.0.1:1"));
+}
