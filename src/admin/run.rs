@@ -46,7 +46,7 @@ const PACE: Duration = Duration::from_secs(10);
 /// # Errors
 /// When a store, a listener, memory or a ring cannot be had: what, where and what to do about it.
 pub fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
-    let signals = signals()?;
+    let signals = signals(origin.file.is_some())?;
     raise_limits();
     let cores = processors(&config.server)?;
     let reactors = cores.len();
@@ -135,8 +135,11 @@ fn unless_stopped<T: Send + 'static>(
 }
 
 /// A channel that gets the signals: to stop, (HUP) to read the configuration again, or (USR1) to tell the counters.
-fn signals() -> anyhow::Result<Receiver<i32>> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).context("cannot catch signals")?;
+/// What has no file to read again ends with its terminal, unless it was started so that it does not (nohup).
+fn signals(has_file: bool) -> anyhow::Result<Receiver<i32>> {
+    let hangup = (has_file || !ignores_hangup()).then_some(SIGHUP);
+    let caught = [SIGTERM, SIGINT, SIGUSR1].into_iter().chain(hangup);
+    let mut signals = Signals::new(caught).context("cannot catch signals")?;
     let (tell, told) = bounded(4);
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
@@ -145,6 +148,14 @@ fn signals() -> anyhow::Result<Receiver<i32>> {
         }
     })?;
     Ok(told)
+}
+
+/// Whether this process was started so that it ignores SIGHUP.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (SIGHUP - 1) & 1 == 1
 }
 
 fn raise_limits() {

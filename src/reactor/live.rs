@@ -236,7 +236,7 @@ impl<D: Driver> Reactor<D> {
             Some(view) => (Some(view), true),
             None => (session.blank_view(), false),
         };
-        let revised = desk.guarded(|desk| view.map(|view| session.see(desk, view)));
+        let revised = desk.guarded(|desk| view.map(|view| session.see(desk, view, full)));
         let nexus = session.nexus().clone();
         match revised {
             None => return self.close(id, Why::Broken),

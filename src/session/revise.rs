@@ -81,8 +81,8 @@ impl Session {
         Some(View { target: target.clone()?, tpg: *tpg, luns: Vec::new() })
     }
 
-    /// From now on the initiator sees that.
-    pub fn see<H: Host>(&mut self, h: &mut H, view: View) -> Revision {
+    /// From now on the initiator sees that; `tell`: it is in full feature phase, and can be told.
+    pub fn see<H: Host>(&mut self, h: &mut H, view: View, tell: bool) -> Revision {
         let View { target, tpg, luns } = view;
         self.ports = ports_of(&target);
         (self.established.target, self.established.tpg) = (Some(target), tpg);
@@ -95,7 +95,9 @@ impl Session {
         let endings = self.end_unmapped(h, &map);
         let lost = self.remap(map);
         self.copies.forget_units(&lost);
-        self.tell_of_luns(h);
+        if tell && self.closing.is_none() {
+            self.tell_of_luns(h);
+        }
         Revision { endings, lost }
     }
 
@@ -167,9 +169,6 @@ impl Session {
 
     /// There are other LUNs than before (section 11.9.1, event 0).
     fn tell_of_luns<H: Host>(&mut self, h: &mut H) {
-        if self.awaits_legacy || self.closing.is_some() {
-            return;
-        }
         let mut sense = [0; MAX_SENSE];
         let len = Sense::attention(Asc::REPORTED_LUNS_CHANGED).encode(false, &mut sense);
         let mut data = (len as u16).to_be_bytes().to_vec();

@@ -269,6 +269,36 @@ fn a_login_under_way_does_not_slip_through() {
     });
 }
 
+/// A login that waits for the session whose place it takes sees what there is when it comes in, and is told of nothing
+/// before.
+#[test]
+fn a_login_that_waits_sees_what_there_is_then() {
+    seeds(40, |seed| {
+        let plan = Plan { reactors: 1 + seed as usize % 3, disks: vec![BLOCKS, BLOCKS], ..Plan::default() };
+        let mut rig = Rig::new(seed, &plan);
+        let mut clients = vec![rig.client("again", 1, Manner::default())];
+        Load::new(1, BLOCKS).log_in(&mut rig, &mut clients);
+        run(&mut rig, &mut clients, 0, ready);
+        for block in 0..6 {
+            clients[0].command(lun(1), &cdb10(0x2a, 0, block * 4, 4), vec![9; 4 * BLOCK], 0);
+        }
+        clients[0].rejoins = seed % 2 == 0;
+        clients[0].leave();
+        clients[0].login(rig.address, TARGET);
+        let rounds = rig.chance(40);
+        (0..rounds).for_each(|_| rig.round(&mut clients));
+        let done = switch(&rig, &rig.shows(&[(0, 0)], true, &plan));
+        rig.until(&mut clients, Duration::from_secs(30), "it is in", |_, clients| {
+            is_done(&done) && clients[0].is_full()
+        });
+        let itt = clients[0].command(lun(1), &[0; 6], Vec::new(), 0);
+        let (status, sense) = answer(&mut rig, &mut clients, 0, itt);
+        assert_eq!((status, code(&sense)), (status::CHECK_CONDITION, [5, 0x25, 0]));
+        run(&mut rig, &mut clients, 0, ready);
+        rig.finish(&mut clients);
+    });
+}
+
 #[test]
 fn sessions_are_put_out_by_their_names() {
     seeds(10, |seed| {
