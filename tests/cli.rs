@@ -238,6 +238,8 @@ fn manual_pages_and_completions_come_from_the_binary() {
     for (arguments, word) in [
         (&["generate", "man"][..], ".TH ringtgt 8"),
         (&["generate", "man", "serve"], "chap\\-secret\\-file"),
+        (&["generate", "man", "import lio"], "ringtgt\\-import\\-lio"),
+        (&["generate", "conf"], ".TH ringtgt.toml 5"),
         (&["generate", "bash"], "complete -F"),
         (&["generate", "zsh"], "#compdef ringtgt"),
         (&["generate", "fish"], "complete -c ringtgt"),
@@ -247,6 +249,20 @@ fn manual_pages_and_completions_come_from_the_binary() {
         assert!(stdout(&output).contains(word), "{arguments:?}: {}", stdout(&output));
     }
     assert_eq!(ringtgt(&["generate", "man", "none"]).status.code(), Some(2));
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(ringtgt(&["generate", "files", dir.path().to_str().unwrap()]).status.code(), Some(0));
+    for file in [
+        "man/man8/ringtgt.8",
+        "man/man8/ringtgt-serve.8",
+        "man/man8/ringtgt-import-lio.8",
+        "man/man5/ringtgt.toml.5",
+        "bash-completion/completions/ringtgt",
+        "zsh/vendor-completions/_ringtgt",
+        "fish/vendor_completions.d/ringtgt.fish",
+    ] {
+        assert!(dir.path().join(file).is_file(), "{file}");
+    }
+    assert!(!dir.path().join("man/man8/ringtgt-generate.8").exists(), "that is for packagers");
 }
 
 #[test]

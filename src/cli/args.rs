@@ -84,7 +84,7 @@ pub(super) enum Command {
     Generate {
         /// What to print
         what: What,
-        /// For a manual page: the command that it is about
+        /// For a manual page: the command that it is about; for files: their directory
         command: Option<String>,
     },
 }
@@ -136,7 +136,12 @@ pub(super) struct Output {
 /// What `generate` can print.
 #[derive(ValueEnum, Clone, Copy, Debug)]
 pub(super) enum What {
+    /// The manual page of a command
     Man,
+    /// That of the configuration
+    Conf,
+    /// All manual pages and completions, as files
+    Files,
     Bash,
     Zsh,
     Fish,
