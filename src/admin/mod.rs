@@ -8,6 +8,7 @@
 pub mod banner;
 pub mod config;
 pub mod cpulist;
+pub mod edit;
 pub mod lio;
 pub mod listen;
 pub mod live;

@@ -275,7 +275,7 @@ fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {
 }
 
 /// Puts `bytes` in the place of whatever is at `path`.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     with_finished(path, bytes, |temporary| fs::rename(temporary, path))
 }
 

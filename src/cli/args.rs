@@ -24,6 +24,63 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Serve the disks of a configuration file, or those named here
     Serve(Box<Serve>),
+    /// Change a configuration in the language of targetcli: typed, from a pipe, or one line
+    ///
+    /// Without a line, lines are read from standard input: on a terminal with completion and history, from a pipe until
+    /// the end or the first mistake, after which what was not saved before is not saved. A line that is given here is
+    /// saved at once. A daemon that is running takes what is saved by `systemctl reload ringtgt` (or `kill -HUP`).
+    ///
+    /// Exit status: 0 when all was done, 1 when something was refused, 2 when the file cannot be read.
+    Shell {
+        /// The configuration file
+        #[arg(long, value_name = "FILE", default_value = crate::admin::config::DEFAULT_FILE, value_hint = ValueHint::FilePath)]
+        config: PathBuf,
+        /// A line, like '/iscsi create iqn.2026-11.org.example:disks'
+        #[arg(value_name = "LINE", trailing_var_arg = true, allow_hyphen_values = true)]
+        line: Vec<String>,
+    },
+    /// Show the objects of a configuration as a tree
+    Ls {
+        /// The path, as in /iscsi
+        path: Option<String>,
+        /// How many levels
+        depth: Option<usize>,
+        #[command(flatten)]
+        managed: Managed,
+    },
+    /// Create an object of a configuration, as in: create /backstores/ramdisk name=a size=1G
+    Create(Act),
+    /// Delete an object of a configuration, as in: delete /iscsi iqn.2026-11.org.example:disks
+    Delete(Act),
+    /// Set settings of an object, as in: set /iscsi/IQN/tpg1 parameter ImmediateData=No
+    ///
+    /// A secret that stands in a command line can be read by others; the shell takes it from standard input.
+    Set(Act),
+    /// Show settings of an object, as in: get /iscsi/IQN/tpg1 parameter
+    Get(Act),
+    /// Say what an object is
+    Info {
+        /// Its path
+        path: String,
+        #[command(flatten)]
+        managed: Managed,
+    },
+    /// Save the configuration, to another file if one is named
+    Save {
+        /// The file
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: Option<String>,
+        #[command(flatten)]
+        managed: Managed,
+    },
+    /// Take objects from a saved file, as in: restore FILE clear_existing=true
+    Restore {
+        /// The file, and clear_existing=true, target=IQN or storage_object=PATH
+        #[arg(required = true)]
+        words: Vec<String>,
+        #[command(flatten)]
+        managed: Managed,
+    },
     /// Check a configuration file and tell everything that is wrong with it
     ///
     /// Exit status: 0 when it is right (there may be warnings), 1 when it is wrong, 2 when it cannot be read.
@@ -201,6 +258,28 @@ A disk to serve; the first is LUN 0 of the one target, and so on
 
 STOREs and --cdrom exclude --config: what a file serves is said in the file. Without any of these,
 /etc/ringtgt/ringtgt.toml is served.";
+
+/// Which configuration is looked at or changed, and how the answer is printed.
+#[derive(Args, Debug)]
+pub(super) struct Managed {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", default_value = crate::admin::config::DEFAULT_FILE, value_hint = ValueHint::FilePath)]
+    pub(super) config: PathBuf,
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// A verb of the shell at a path.
+#[derive(Args, Debug)]
+pub(super) struct Act {
+    /// The path, as in /backstores/block
+    pub(super) path: String,
+    /// What the shell would take there: words and NAME=VALUE
+    pub(super) words: Vec<String>,
+    #[command(flatten)]
+    pub(super) managed: Managed,
+}
 
 #[derive(Args, Debug, Default)]
 pub(super) struct Serve {

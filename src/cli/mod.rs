@@ -12,6 +12,7 @@ mod control;
 mod generate;
 mod moving;
 mod serve;
+mod shell;
 mod store_arg;
 
 use std::io::Write;
@@ -30,6 +31,23 @@ const UNREADABLE: u8 = 2;
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
+        Command::Shell { config, line } => {
+            let mode = if line.is_empty() { shell::Mode::Input } else { shell::Mode::Once(line) };
+            shell::run(&config, mode)
+        }
+        Command::Ls { path, depth, managed } => {
+            let depth = depth.map(|depth| format!("depth={depth}"));
+            manage(["/".into(), "ls".into()].into_iter().chain(path).chain(depth), &managed)
+        }
+        Command::Create(act) => act_at("create", act),
+        Command::Delete(act) => act_at("delete", act),
+        Command::Set(act) => act_at("set", act),
+        Command::Get(act) => act_at("get", act),
+        Command::Info { path, managed } => manage([path, "info".into()], &managed),
+        Command::Save { file, managed } => manage(std::iter::once("saveconfig".into()).chain(file), &managed),
+        Command::Restore { words, managed } => {
+            manage(std::iter::once("restoreconfig".into()).chain(words), &managed)
+        }
         Command::Check { file } => check::run(&file),
         Command::Import(Import::Lio { file, to }) => moving::import_lio(&file, &to),
         Command::Export(Export::Lio { config, to }) => moving::export_lio(&config, &to),
@@ -52,4 +70,13 @@ fn say(text: &str) {
 /// Prints to standard error, which may be closed too.
 fn complain(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// A verb of the shell as a command of its own.
+fn act_at(verb: &str, act: args::Act) -> ExitCode {
+    manage([act.path, verb.into()].into_iter().chain(act.words), &act.managed)
+}
+
+fn manage(words: impl IntoIterator<Item = String>, managed: &args::Managed) -> ExitCode {
+    shell::run(&managed.config, shell::Mode::Command(words.into_iter().collect(), managed.json))
 }

@@ -14,6 +14,9 @@ use crate::target::{Auth, Credential, Discovery};
 /// A name longer than a text value may be could not be sent (RFC 7143 section 6.1).
 const USER_MAX: usize = 255;
 
+/// What is said of half a credential.
+pub const UNFINISHED: &str = "nobody can log in by this credential";
+
 /// `[discovery]`.
 pub(super) fn discovery(file: FileDiscovery, cx: &mut Resolver<'_>) -> Discovery {
     let default = Discovery::default();
@@ -70,6 +73,9 @@ fn resolve_mutual(
         );
     }
     let mutual = credential(file, cx)?;
+    if mutual.secret.expose_secret().is_empty() {
+        return None; // Half a credential proves nothing, in this direction too.
+    }
     check_distinct(chap, &mutual, span, cx);
     Some(mutual)
 }
@@ -92,9 +98,33 @@ pub(super) fn check_distinct(
 }
 
 fn credential(file: FileChap, cx: &mut Resolver<'_>) -> Option<Credential> {
+    if file.unfinished.as_ref().is_some_and(|v| *v.get_ref()) {
+        return Some(unfinished(&file, cx));
+    }
     let user = user(&file, cx);
     let secret = secret_of(&file, cx);
     Some(Credential { user: user?, secret: secret? })
+}
+
+/// Half of a credential: it is demanded, and an empty secret proves nobody, so it lets nobody in.
+fn unfinished(file: &FileChap, cx: &mut Resolver<'_>) -> Credential {
+    let span = file.here.span.clone();
+    if let Some(secret) = &file.secret {
+        cx.saw_secret(secret.span());
+    }
+    let has_secret = file.secret.is_some() || file.secret_file.is_some();
+    match (&file.user, has_secret) {
+        (Some(_), false) => cx.warning(span, UNFINISHED, "it has no secret yet", "give it one"),
+        (None, true) => cx.warning(span, UNFINISHED, "it has no user name yet", "give it one"),
+        (Some(_), true) => {
+            cx.error(span, "this credential is not unfinished", "nothing is missing", "remove `unfinished`");
+        }
+        (None, false) => {
+            cx.error(span, "this credential is empty", "it is only in the way", "remove it, or write it");
+        }
+    }
+    let named = file.user.is_some().then(|| user(file, cx)).flatten();
+    Credential { user: named.unwrap_or_default(), secret: SecretString::default() }
 }
 
 fn user(file: &FileChap, cx: &mut Resolver<'_>) -> Option<String> {

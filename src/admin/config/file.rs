@@ -206,5 +206,6 @@ sections! {
         user: leaf<String>,
         secret: leaf<SecretText>,
         secret_file: leaf<String>,
+        unfinished: leaf<bool>,
     }
 }

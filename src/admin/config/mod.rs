@@ -35,6 +35,7 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
+pub use auth::UNFINISHED;
 pub use names::{check_iqn, default_iqn};
 pub use portal::{DEFAULT_PORT, PortalConfig, check_open, parse_portal};
 pub use problem::{At, Problem, Report, Severity};

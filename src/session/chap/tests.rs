@@ -89,6 +89,18 @@ fn proof_by(challenge: &Challenge, secret: &str) -> String {
 }
 
 #[test]
+fn an_empty_secret_proves_nobody() {
+    let challenge = Challenge::fresh(ChapAlgorithm::Sha256, &mut counting(1));
+    for user in ["user", ""] {
+        let half = Auth { chap: vec![credential(user, "")], mutual: None };
+        let response = proof_by(&challenge, "");
+        let proof = Proof { name: Some(user), response: Some(&response), ..Proof::default() };
+        let verdict = judge(&challenge, &proof, &half, &(), &mut TextWriter::new());
+        assert!(half.required() && verdict == Err(ChapError::WrongAnswer), "{user}");
+    }
+}
+
+#[test]
 fn wrong_secret_and_unknown_user_are_one_error() {
     let challenge = Challenge::fresh(ChapAlgorithm::Sha256, &mut counting(1));
     let verdict = |name, secret| {

@@ -1,0 +1,285 @@
+//! What stays of a text that is edited, and what is saved of it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::admin::config::{At, Severity, parse_portal};
+
+const IQN: &str = "iqn.2026-11.org.example:t";
+const HOST: &str = "iqn.2026-11.org.example:i";
+
+fn text(text: &str) -> Scalar {
+    Scalar::Text(text.into())
+}
+
+/// A disk of nothing.
+fn void(doc: &mut Document, name: &str) {
+    doc.add_store(&[("kind", text("null")), ("name", text(name)), ("size", text("1G"))]);
+}
+
+fn whole() -> Document {
+    let mut doc = Document::default();
+    void(&mut doc, "a");
+    doc.add_target(IQN);
+    doc.add_tpg(IQN, 1).unwrap();
+    doc.add_portal(IQN, 1, "127.0.0.1:3260").unwrap();
+    doc.add_lun(IQN, 1, 0, "a").unwrap();
+    doc.add_acl(IQN, 1, HOST).unwrap();
+    doc
+}
+
+fn accepted(doc: &Document) -> Config {
+    doc.check("t.toml", Path::new("/")).unwrap_or_else(|e| panic!("{e}\n{}", doc.text())).0
+}
+
+#[test]
+fn objects_are_written_as_one_would() {
+    let doc = whole();
+    assert_eq!(
+        doc.text(),
+        "[[backstore]]\nkind = \"null\"\nname = \"a\"\nsize = \"1G\"\n\n[[target]]\niqn = \"iqn.2026-11.org.example:t\"\n\
+         \n[[target.tpg]]\ntag = 1\nportals = [\"127.0.0.1:3260\"]\n\n[[target.tpg.lun]]\nlun = 0\nbackstore = \"a\"\n\
+         \n[[target.tpg.acl]]\ninitiator = \"iqn.2026-11.org.example:i\"\n"
+    );
+    let config = accepted(&doc);
+    assert_eq!(config.targets[0].tpgs[0].acls[0].luns.len(), 1, "without a map it sees all");
+}
+
+#[test]
+fn comments_and_order_stay() {
+    let by_hand = "# Our disks.\n# Ask Joe.\n\n# The fast one.\n[[backstore]]\nname = \"a\" # first\nkind = \"null\"\n\
+                   size = \"1G\"\n\n# For the web.\n[[target]]\niqn = \"iqn.2026-11.org.example:t\"\n# by two\ntpg = [ { \
+                   portals = [\"127.0.0.1:3260\"], any_initiator = true } ]\n";
+    let mut doc = Document::parse(by_hand).unwrap();
+    assert_eq!(doc.text(), by_hand);
+    void(&mut doc, "b");
+    doc.add_lun(IQN, 1, 0, "b").unwrap();
+    doc.set(&Owner::Store("a".into()), "size", Some(&text("2G"))).unwrap();
+    let edited = doc.text();
+    for kept in [
+        "# Our disks.\n# Ask Joe.\n\n# The fast one.\n",
+        "name = \"a\" # first\n",
+        "# by two\n",
+        "# For the web.\n",
+    ] {
+        assert!(edited.contains(kept), "{kept}: {edited}");
+    }
+    assert_eq!(accepted(&doc).targets[0].tpgs[0].luns.len(), 1, "{edited}");
+    // What is said of the whole file outlives its first section.
+    doc.remove_store("a").unwrap();
+    assert!(doc.text().starts_with("# Our disks.\n# Ask Joe.\n\n"), "{}", doc.text());
+}
+
+#[test]
+fn a_file_of_comments_stays_at_the_top() {
+    let sample = include_str!("../../../tuning/ringtgt.toml");
+    let mut doc = Document::parse(sample).unwrap();
+    assert_eq!(doc.text(), sample);
+    void(&mut doc, "a");
+    let edited = doc.text();
+    assert!(edited.starts_with(sample) && edited.ends_with("size = \"1G\"\n"), "{edited}");
+    assert_eq!(edited.matches("# ringtgt.toml:").count(), 1);
+}
+
+#[test]
+fn what_depends_on_it_goes_too() {
+    let mut doc = whole();
+    doc.spell_out_map(IQN, 1, HOST, &[0]).unwrap();
+    assert_eq!(doc.remove_store("a").unwrap(), [(IQN.to_owned(), 1, 0)]);
+    let config = accepted(&doc);
+    assert!(config.stores.is_empty() && config.targets[0].tpgs[0].luns.is_empty());
+    assert!(doc.has_map(IQN, 1, HOST).unwrap(), "it showed one LUN and now shows none, not all to come");
+    doc.remove_acl(IQN, 1, &HOST.to_uppercase()).unwrap();
+    doc.remove_portal(IQN, 1, parse_portal("127.0.0.1", At::Whole).unwrap()).unwrap();
+    doc.remove_tpg(IQN, 1).unwrap();
+    doc.remove_target(IQN).unwrap();
+    assert_eq!(doc.text().trim(), "");
+}
+
+#[test]
+fn what_is_not_there_is_told() {
+    let mut doc = whole();
+    let before = doc.text();
+    for (error, word) in [
+        (doc.remove_store("b").map(|_| ()), "backstore b"),
+        (doc.remove_target("iqn.2026-11.org.example:x"), "target iqn"),
+        (doc.remove_tpg(IQN, 2), "TPG 2"),
+        (doc.remove_lun(IQN, 1, 5), "LUN 5"),
+        (doc.remove_acl(IQN, 1, "iqn.2026-11.org.example:x"), "ACL for"),
+        (doc.remove_portal(IQN, 1, parse_portal("[::1]", At::Whole).unwrap()), "portal [::1]:3260"),
+        (doc.unmap_lun(IQN, 1, HOST, 0), "mapped LUN 0"),
+    ] {
+        let told = error.unwrap_err().to_string();
+        assert!(told.contains("there is no ") && told.contains(word), "{told}");
+    }
+    assert_eq!(doc.text(), before);
+}
+
+#[test]
+fn half_a_credential_lets_nobody_in() {
+    let mut doc = whole();
+    let owner = Owner::Acl(IQN.into(), 1, HOST.into());
+    for (key, value) in [("user", "u"), ("secret", "correct horse")] {
+        let mut half = doc.clone();
+        half.set_credential(&owner, Door::In, key, value).unwrap();
+        assert!(half.text().contains("unfinished = true"), "{}", half.text());
+        let (config, report) = half.check("t.toml", Path::new("/")).unwrap();
+        assert_eq!(report.warnings(), 1, "{report}");
+        assert!(report.problems()[0].what == config::UNFINISHED && !report.to_string().contains("horse"));
+        let auth = &config.targets[0].tpgs[0].acls[0].auth;
+        use secrecy::ExposeSecret;
+        assert!(auth.required() && auth.chap[0].secret.expose_secret().is_empty());
+    }
+    doc.set_credential(&owner, Door::In, "secret", "correct horse").unwrap();
+    doc.set_credential(&owner, Door::In, "user", "u").unwrap();
+    doc.set_credential(&owner, Door::Out, "user", "t").unwrap();
+    assert!(accepted(&doc).targets[0].tpgs[0].acls[0].auth.mutual.is_none(), "half a proof is none");
+    doc.set_credential(&owner, Door::Out, "secret", "battery staple").unwrap();
+    assert!(!doc.text().contains("unfinished"), "{}", doc.text());
+    assert!(accepted(&doc).targets[0].tpgs[0].acls[0].auth.mutual.is_some());
+    assert_eq!(doc.credential(&owner, Door::In).unwrap(), (Some("u".into()), true));
+    for (door, key) in [(Door::Out, "user"), (Door::Out, "secret"), (Door::In, "user"), (Door::In, "secret")]
+    {
+        doc.set_credential(&owner, door, key, "").unwrap();
+    }
+    assert!(!doc.text().contains("chap"), "{}", doc.text());
+}
+
+#[test]
+fn several_users_are_left_to_the_file() {
+    let mut doc = whole();
+    let two = "chap = [{ user = \"a\", secret = \"correct horse\" }, { user = \"b\", secret = \"battery staple\" }]\n";
+    doc = Document::parse(&(doc.text() + two)).unwrap();
+    let owner = Owner::Acl(IQN.into(), 1, HOST.into());
+    let told = doc.set_credential(&owner, Door::In, "user", "c").unwrap_err().to_string();
+    assert!(told.contains("several users"), "{told}");
+}
+
+#[test]
+fn an_unfinished_credential_must_be_one() {
+    for (chap, what) in [("user = \"u\", secret = \"correct horse\", ", "not unfinished"), ("", "empty")] {
+        let text = format!("[discovery]\nchap = {{ {chap}unfinished = true }}\n");
+        let told = Document::parse(&text).unwrap().check("t", Path::new("/")).unwrap_err().to_string();
+        assert!(told.contains(what), "{told}");
+    }
+}
+
+#[test]
+fn objects_come_from_another_document() {
+    let (mut doc, other) = (Document::default(), whole());
+    void(&mut doc, "a");
+    let left = doc.take_from(&other, |_| true, |_| true).unwrap();
+    assert_eq!(left, ["a"]);
+    assert_eq!(accepted(&doc).targets[0].tpgs[0].acls.len(), 1);
+    assert_eq!(doc.take_from(&other, |_| true, |_| true).unwrap(), ["a", IQN]);
+    assert!(doc.take_from(&other, |name| name == "x", |_| false).is_err());
+}
+
+#[test]
+fn a_save_is_private_and_keeps_the_last_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("new/ringtgt.toml");
+    for n in 0..14 {
+        save(&file, &format!("# {n}\n")).unwrap();
+        save(&file, &format!("# {n}\n")).unwrap();
+    }
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((fs::read_to_string(&file).unwrap().as_str(), mode(&file)), ("# 13\n", 0o600));
+    let backups = backup_dir(&file);
+    assert_eq!(mode(&backups), 0o700);
+    let mut kept: Vec<_> = fs::read_dir(&backups).unwrap().map(|e| e.unwrap().path()).collect();
+    kept.sort();
+    let texts: Vec<String> = kept.iter().map(|p| fs::read_to_string(p).unwrap()).collect();
+    assert_eq!(texts, (3..13).map(|n| format!("# {n}\n")).collect::<Vec<_>>(), "the same twice is one");
+    assert!(kept.iter().all(|p| mode(p) == 0o600));
+    let beside = fs::read_dir(file.parent().unwrap()).unwrap().count();
+    assert_eq!(beside, 2, "nothing temporary is left");
+}
+
+#[test]
+fn a_save_goes_through_links_and_makes_private() {
+    let dir = tempfile::tempdir().unwrap();
+    let (real, link) = (dir.path().join("real.toml"), dir.path().join("link.toml"));
+    fs::write(&real, "a").unwrap();
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o644)).unwrap();
+    std::os::unix::fs::symlink("real.toml", &link).unwrap();
+    save(&link, "a").unwrap();
+    assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o600);
+    save(&link, "b").unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fs::read_to_string(&real).unwrap(), "b");
+}
+
+#[test]
+fn a_save_that_fails_leaves_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.toml");
+    fs::write(&file, "before").unwrap();
+    fs::write(dir.path().join("backup"), "no directory").unwrap();
+    assert!(save(&file, "after").is_err());
+    assert_eq!(fs::read_to_string(&file).unwrap(), "before");
+}
+
+/// One edit, by numbers that say what it is about.
+fn edit(doc: &mut Document, (kind, one, two): (u8, u8, u8)) -> Result<(), EditError> {
+    let (store, lun, tag) = (format!("s{one}"), u16::from(two), u16::from(one % 2) + 1);
+    let initiator = format!("iqn.2026-11.org.example:i{two}");
+    let owner = Owner::Acl(IQN.into(), tag, initiator.clone());
+    match kind {
+        0 => void(doc, &store),
+        1 => doc.remove_store(&store).map(|_| ())?,
+        2 => doc.add_target(IQN),
+        3 => doc.add_tpg(IQN, tag)?,
+        4 => doc.remove_tpg(IQN, tag)?,
+        5 => doc.add_portal(IQN, tag, &format!("127.0.0.{}:3260", two + 1))?,
+        6 => doc.add_lun(IQN, tag, lun, &store)?,
+        7 => doc.remove_lun(IQN, tag, lun)?,
+        8 => doc.add_acl(IQN, tag, &initiator)?,
+        9 => doc.remove_acl(IQN, tag, &initiator)?,
+        10 => doc.map_lun(IQN, tag, &initiator, lun, u16::from(one), one == 0)?,
+        11 => doc.unmap_lun(IQN, tag, &initiator, lun)?,
+        12 => {
+            doc.set_credential(&owner, Door::In, if one == 0 { "user" } else { "secret" }, "correct horse")?;
+        }
+        13 => doc.set(&Owner::Tpg(IQN.into(), tag), "any_initiator", Some(&Scalar::Flag(two == 0)))?,
+        _ => doc.remove_target(IQN)?,
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is done in whatever order, an edit is taken whole by the checker, or refused and undone whole; and what
+    /// is written reads back as the same.
+    #[test]
+    fn any_edits_leave_a_document_that_is_right(
+        edits in proptest::collection::vec((0u8..15, 0u8..3, 0u8..3), 0..60),
+        braces in any::<bool>(),
+    ) {
+        let start = "# top\n\ntarget = [{ iqn = \"iqn.2026-11.org.example:t\", tpg = [{ tag = 1 }] }] # in braces\n";
+        let mut doc = Document::parse(if braces { start } else { "# top\n\n" }).unwrap();
+        for one in edits {
+            let mut next = doc.clone();
+            if edit(&mut next, one).is_err() {
+                continue;
+            }
+            match next.check("t.toml", Path::new("/")) {
+                Ok(_) => doc = next,
+                Err(EditError::Invalid(report)) => prop_assert!(
+                    report.problems().iter().any(|p| p.severity == Severity::Error && !p.remedy.is_empty())
+                        && !report.to_string().contains("so this is not TOML"),
+                    "{report}"
+                ),
+                Err(other) => prop_assert!(false, "{other}\n{}", next.text()),
+            }
+            let text = doc.text();
+            prop_assert!(text.starts_with("# top\n\n"));
+            prop_assert_eq!(Document::parse(&text).unwrap().text(), text);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What a word that is being typed can become.
+
+use super::node::Node;
+use super::verbs::{self, Kind, Param, Verb};
+use super::{Shell, prefs, settings};
+
+/// Where the last word of `line` begins, and what it could be.
+pub(super) fn complete(shell: &Shell, line: &str) -> (usize, Vec<String>) {
+    let start = line.rfind(char::is_whitespace).map_or(0, |at| at + 1);
+    let (before, partial) = line.split_at(start);
+    let mut before: Vec<&str> = before.split_whitespace().collect();
+    let mut node = shell.here.clone();
+    let mut on_path = false;
+    if let Some(first) = before.first()
+        && !verbs::is_verb(first)
+        && let Ok((_, there)) = shell.resolve(first)
+    {
+        (node, on_path) = (there, true);
+        before.remove(0);
+    }
+    let mut found = match before.split_first() {
+        None => first_word(shell, &node, partial, on_path),
+        Some((verb, rest)) => match verbs::find(&node, verb) {
+            Ok(verb) => argument(shell, &node, &verb, rest, partial),
+            Err(_) => Vec::new(),
+        },
+    };
+    found.retain(|candidate| candidate.starts_with(partial));
+    found.sort();
+    found.dedup();
+    (start, found)
+}
+
+/// A verb, or a path when there is none yet.
+fn first_word(shell: &Shell, node: &Node, partial: &str, on_path: bool) -> Vec<String> {
+    let mut found: Vec<String> = verbs::all(node).iter().map(|v| format!("{} ", v.name)).collect();
+    if !on_path {
+        found.extend(paths(shell, node, partial, "/"));
+    }
+    found
+}
+
+/// Paths that begin with `partial`; `end` is what follows the name of one that has something below it.
+fn paths(shell: &Shell, from: &Node, partial: &str, end: &str) -> Vec<String> {
+    if partial.starts_with('@') && !partial.contains('/') {
+        return shell.prefs.bookmarks.keys().map(|name| format!("@{name}")).collect();
+    }
+    let (dir, _) = partial.rfind('/').map_or(("", partial), |at| partial.split_at(at + 1));
+    let node =
+        if dir.is_empty() { Some(from.clone()) } else { shell.resolve(dir).ok().map(|(_, node)| node) };
+    let children = node.map(|n| n.children(&shell.config)).unwrap_or_default();
+    let below = |child: &Node| !child.children(&shell.config).is_empty() || !verbs::own(child).is_empty();
+    children.iter().map(|c| format!("{dir}{}{}", c.name(), if below(c) { end } else { " " })).collect()
+}
+
+fn argument(shell: &Shell, node: &Node, verb: &Verb, before: &[&str], partial: &str) -> Vec<String> {
+    match verb.name {
+        "set" | "get" => return setting(node, verb.name == "set", before),
+        "help" => return verbs::all(node).iter().map(|v| v.name.to_owned()).collect(),
+        _ => {}
+    }
+    if let Some((name, _)) = partial.split_once('=') {
+        let param = verb.params.iter().find(|p| p.name == name);
+        let values = param.map(|p| values(shell, node, p, &partial[name.len() + 1..])).unwrap_or_default();
+        return values.into_iter().map(|value| format!("{name}={value}")).collect();
+    }
+    let named = |p: &Param| before.iter().any(|word| word.starts_with(&format!("{}=", p.name)));
+    let open: Vec<&Param> = verb.params.iter().filter(|p| !named(p)).collect();
+    let by_place = before.iter().filter(|word| !word.contains('=')).count();
+    let mut found = open.get(by_place).map(|p| values(shell, node, p, partial)).unwrap_or_default();
+    found.extend(open.iter().skip(by_place).map(|p| format!("{}=", p.name)));
+    found
+}
+
+fn values(shell: &Shell, node: &Node, param: &Param, partial: &str) -> Vec<String> {
+    match param.kind {
+        Kind::Flag => vec!["true".into(), "false".into()],
+        Kind::Device => (shell.host.block_devices)(),
+        Kind::File => files(partial),
+        Kind::Path => paths(shell, node, partial, "/"),
+        Kind::Child => node.children(&shell.config).iter().map(Node::name).collect(),
+        Kind::StorePath => {
+            let stores = shell.config.stores.iter();
+            stores.map(|s| format!("/backstores/{}/{}", s.kind.word(), s.name)).collect()
+        }
+        Kind::Initiator => {
+            let tpgs = shell.config.targets.iter().flat_map(|t| &t.tpgs);
+            tpgs.flat_map(|g| &g.acls).map(|a| a.initiator.clone()).collect()
+        }
+        Kind::Address => vec!["0.0.0.0".into(), "::0".into()],
+        Kind::Text if param.name == "action" => ["add", "del", "go", "show"].map(String::from).into(),
+        Kind::Text if param.name == "bookmark" => shell.prefs.bookmarks.keys().cloned().collect(),
+        Kind::Text => Vec::new(),
+    }
+}
+
+fn files(partial: &str) -> Vec<String> {
+    let (dir, _) = partial.rfind('/').map_or(("", partial), |at| partial.split_at(at + 1));
+    let entries = std::fs::read_dir(if dir.is_empty() { "." } else { dir }).into_iter().flatten().flatten();
+    entries
+        .map(|e| {
+            let end = if e.path().is_dir() { "/" } else { "" };
+            format!("{dir}{}{end}", e.file_name().to_string_lossy())
+        })
+        .collect()
+}
+
+fn setting(node: &Node, set: bool, before: &[&str]) -> Vec<String> {
+    let end = if set { "=" } else { "" };
+    match before.first() {
+        None => {
+            let groups = settings::of(node).iter().map(|s| s.group).chain(["global"]);
+            groups.map(|group| format!("{group} ")).collect()
+        }
+        Some(&"global") => prefs::NAMES.iter().map(|(name, _)| format!("{name}{end}")).collect(),
+        Some(group) => {
+            let members = settings::of(node).iter().filter(|s| s.group == *group);
+            members.map(|s| format!("{}{end}", s.name)).collect()
+        }
+    }
+}

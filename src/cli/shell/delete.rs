@@ -1,0 +1,94 @@
+//! `delete` and `clearconfig`.
+
+use super::create::{number_behind, portal_of, spell_out};
+use super::node::{self, Node};
+use super::verbs::Values;
+use super::{Shell, iqn};
+use crate::store::StoreKind;
+
+impl Shell {
+    pub(super) fn delete(&mut self, node: &Node, values: &Values) -> Result<(), String> {
+        match node {
+            Node::Kind(kind) => self.delete_store(*kind, values.must("name")),
+            Node::Iscsi => self.delete_target(values.must("wwn")),
+            Node::Target(iqn) => {
+                let tag = number_behind(values.must("tag"), "tpg", "tag")?;
+                self.edit(|doc| doc.remove_tpg(iqn, tag))?;
+                self.say(format!("Deleted TPG {tag}."));
+                Ok(())
+            }
+            Node::Luns(iqn, tag) => {
+                let lun = number_behind(values.must("lun"), "lun", "lun")?;
+                self.edit(|doc| doc.remove_lun(iqn, *tag, lun))?;
+                self.say(format!("Deleted LUN {lun}."));
+                Ok(())
+            }
+            Node::Acls(target, tag) => {
+                let initiator = iqn(values.must("wwn"))?;
+                self.edit(|doc| doc.remove_acl(target, *tag, &initiator))?;
+                self.say(format!("Deleted Node ACL {initiator}."));
+                Ok(())
+            }
+            Node::Acl(iqn, tag, initiator) => {
+                self.delete_mapped(iqn, *tag, initiator, values.must("mapped_lun"))
+            }
+            Node::Portals(iqn, tag) => {
+                let (portal, _) = portal_of(values.get("ip_address"), values.number("ip_port")?)?;
+                self.edit(|doc| doc.remove_portal(iqn, *tag, portal))?;
+                self.say(format!("Deleted network portal {portal}"));
+                Ok(())
+            }
+            _ => Err("nothing can be deleted here".into()),
+        }
+    }
+
+    fn delete_store(&mut self, kind: StoreKind, name: &str) -> Result<(), String> {
+        self.store_named(&format!("{}/{name}", kind.word()))?;
+        let mut shown = Vec::new();
+        self.edit(|doc| {
+            shown = doc.remove_store(name)?;
+            Ok(())
+        })?;
+        for (iqn, tag, lun) in shown {
+            self.say(format!("Deleted LUN {lun} of {iqn}/tpg{tag}."));
+        }
+        self.say(format!("Deleted storage object {name}."));
+        Ok(())
+    }
+
+    fn delete_target(&mut self, wwn: &str) -> Result<(), String> {
+        let name = iqn(wwn)?;
+        if node::target(&self.config, &name).is_none() {
+            return Err(self.no_such(&Node::Iscsi, &name));
+        }
+        self.edit(|doc| doc.remove_target(&name))?;
+        self.say(format!("Deleted Target {name}."));
+        Ok(())
+    }
+
+    fn delete_mapped(&mut self, iqn: &str, tag: u16, initiator: &str, said: &str) -> Result<(), String> {
+        let number = number_behind(said, "mapped_lun", "mapped_lun")?;
+        let luns = node::acl(&self.config, iqn, tag, initiator).map(|a| a.luns.clone()).unwrap_or_default();
+        let luns: Vec<u16> = luns.iter().map(|l| l.lun).collect();
+        self.edit(|doc| {
+            spell_out(doc, iqn, tag, initiator, &luns)?;
+            doc.unmap_lun(iqn, tag, initiator, number)
+        })?;
+        self.say(format!("Deleted Mapped LUN {number}."));
+        Ok(())
+    }
+
+    pub(super) fn clearconfig(&mut self, values: &Values) -> Result<(), String> {
+        if values.flag("confirm")? != Some(true) {
+            return Err(
+                "this deletes all backstores and targets; to do it, say: clearconfig confirm=True".into()
+            );
+        }
+        self.edit(|doc| {
+            doc.clear();
+            Ok(())
+        })?;
+        self.say("All configuration cleared");
+        Ok(())
+    }
+}

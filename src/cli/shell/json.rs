@@ -1,0 +1,77 @@
+//! What a line does, for programs: one object with the version of its form.
+//!
+//! `ls`: `{"version":1,"path":…,"tree":{"name":…,"summary":…,"children":[…]}}`. `get`: `{"version":1,"path":…,
+//! "group":…,"values":{…}}`, where a secret is `true` or `false`. `info`: `{"version":1,"path":…,"summary":…,
+//! "settings":{…}}`. Everything else: `{"version":1,"lines":[…]}`, what would be printed.
+
+use serde_json::{Map, Value, json};
+
+use super::line::Line;
+use super::node::Node;
+use super::settings::{self, Form};
+use super::{Next, Shell, tree, verbs};
+
+/// The version of these forms: keys may come, none goes or changes its meaning.
+const VERSION: u32 = 1;
+
+impl Shell {
+    /// Does what a line says; what came of it.
+    pub(super) fn json(&mut self, line: Line) -> Result<Value, String> {
+        let mut rest = Line { words: line.words.clone(), named: line.named.clone() };
+        let path = verbs::split_path(&mut rest, |word| self.here.child(word, &self.config).is_some());
+        let (trail, node) = self.resolve(path.as_deref().unwrap_or("."))?;
+        let path = format!("/{}", trail.join("/"));
+        match rest.words.first().map(String::as_str) {
+            Some("ls") => {
+                let values = verbs::bind(&verbs::find(&node, "ls")?, &rest.words[1..], &rest.named)?;
+                let (node, depth) = self.listed(&trail, &values)?;
+                Ok(
+                    json!({ "version": VERSION, "path": self.path_of(&trail, &values)?, "tree": self.branch(&node, depth) }),
+                )
+            }
+            Some("get") if rest.words.len() > 1 && rest.words[1] != "global" => {
+                let values = self.values(&node, &rest.words[1], &rest.words[2..])?;
+                Ok(json!({ "version": VERSION, "path": path, "group": rest.words[1], "values": values }))
+            }
+            Some("info") => {
+                let summary = tree::summary(&node, self.view()).text;
+                let all = settings::of(&node).iter().map(|s| (s.name.to_owned(), self.shown(&node, s)));
+                let all: Map<String, Value> = all.collect();
+                Ok(json!({ "version": VERSION, "path": path, "summary": summary, "settings": all }))
+            }
+            _ => {
+                let _: Next = self.run(line)?;
+                let said = std::mem::take(&mut self.said);
+                Ok(json!({ "version": VERSION, "lines": said.lines().collect::<Vec<_>>() }))
+            }
+        }
+    }
+
+    fn path_of(&self, trail: &[String], values: &verbs::Values) -> Result<String, String> {
+        let path = super::below(trail, values.get("path").unwrap_or(""));
+        Ok(format!("/{}", self.resolve(&path)?.0.join("/")))
+    }
+
+    fn branch(&self, node: &Node, depth: Option<usize>) -> Value {
+        let summary = tree::summary(node, self.view()).text;
+        let children = if depth == Some(0) { Vec::new() } else { node.children(&self.config) };
+        let below = depth.map(|depth| depth.saturating_sub(1));
+        let children: Vec<Value> = children
+            .iter()
+            .filter(|child| child.is_shown(&self.config))
+            .map(|child| self.branch(child, below))
+            .collect();
+        json!({ "name": node.name(), "summary": summary, "children": children })
+    }
+
+    fn values(&self, node: &Node, group: &str, names: &[String]) -> Result<Map<String, Value>, String> {
+        let chosen = Self::chosen(node, group, names)?;
+        Ok(chosen.into_iter().map(|s| (s.name.to_owned(), self.shown(node, s))).collect())
+    }
+
+    fn shown(&self, node: &Node, setting: &settings::Setting) -> Value {
+        let value = self.value(node, setting);
+        let secret = setting.form == Form::Credential && setting.key == "secret";
+        if secret { Value::from(!value.is_empty()) } else { Value::from(value) }
+    }
+}

@@ -1,0 +1,371 @@
+//! `ringtgt shell`: the language of targetcli.
+//!
+//! Owns: paths, verbs, what they print, preferences. Promises: a line is done whole or not at all; a mistake is
+//! explained; a secret is never printed; what comes from a pipe stops at the first mistake. Refuses to know: how a
+//! configuration is checked, and what a daemon makes of it.
+
+mod backend;
+mod complete;
+mod create;
+mod delete;
+mod device;
+mod json;
+mod line;
+mod node;
+mod prefs;
+mod restore;
+mod run;
+mod set;
+mod settings;
+mod tree;
+mod verbs;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use backend::Backend;
+use device::Seen;
+use line::Line;
+use node::Node;
+use prefs::Prefs;
+use tree::{Style, View};
+use verbs::Values;
+
+use crate::admin::config::{self, Config, words};
+use crate::admin::edit::{Document, EditError};
+
+pub(super) use run::{Mode, run};
+
+/// What a line has led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Go,
+    Exit,
+}
+
+/// What the shell asks the host.
+#[derive(Clone, Copy)]
+struct Host {
+    look: fn(&Path) -> Seen,
+    block_devices: fn() -> Vec<String>,
+    name: fn() -> String,
+}
+
+/// A shell: the configuration under edit, and where in it one is.
+struct Shell {
+    backend: Box<dyn Backend>,
+    host: Host,
+    doc: Document,
+    config: Config,
+    warnings: Vec<String>,
+    /// Edits were made that are not saved.
+    dirty: bool,
+    here: Node,
+    /// The names on the way to `here`.
+    trail: Vec<String>,
+    before: String,
+    prefs: Prefs,
+    prefs_file: Option<PathBuf>,
+    style: Style,
+    said: String,
+}
+
+impl Shell {
+    /// A shell over what `backend` has.
+    fn open(backend: Box<dyn Backend>, host: Host, prefs: Prefs, style: Style) -> Result<Self, String> {
+        let mut shell = Self {
+            backend,
+            host,
+            doc: Document::default(),
+            config: Config::default(),
+            warnings: Vec::new(),
+            dirty: false,
+            here: Node::Root,
+            trail: Vec::new(),
+            before: "/".into(),
+            prefs,
+            prefs_file: None,
+            style,
+            said: String::new(),
+        };
+        shell.load()?;
+        Ok(shell)
+    }
+
+    /// Reads the configuration anew.
+    fn load(&mut self) -> Result<(), String> {
+        let text = self.backend.load()?;
+        let doc = Document::parse(&text).map_err(|e| format!("{}: {e}", self.backend.file().display()))?;
+        let (config, warnings) = self.check(&doc).map_err(|error| match error {
+            EditError::Invalid(report) => report.to_string(),
+            refused => refused.to_string(),
+        })?;
+        (self.doc, self.config, self.warnings, self.dirty) = (doc, config, warnings, false);
+        self.settle();
+        Ok(())
+    }
+
+    fn check(&self, doc: &Document) -> Result<(Config, Vec<String>), EditError> {
+        let file = self.backend.file();
+        let dir = file.parent().map(Path::to_owned).unwrap_or_default();
+        let dir = std::path::absolute(&dir).unwrap_or(dir);
+        let (config, report) = doc.check(&file.display().to_string(), &dir)?;
+        Ok((config, report.problems().iter().map(ToString::to_string).collect()))
+    }
+
+    /// Goes as far up as needed to be somewhere that is.
+    fn settle(&mut self) {
+        while self.resolve(&self.path()).is_err() && self.trail.pop().is_some() {}
+        if let Ok((trail, node)) = self.resolve(&self.path()) {
+            (self.trail, self.here) = (trail, node);
+        }
+    }
+
+    /// Makes an edit, if the checker takes it; returns the warnings that are new.
+    fn edit(
+        &mut self,
+        change: impl FnOnce(&mut Document) -> Result<(), EditError>,
+    ) -> Result<Vec<String>, String> {
+        let mut doc = self.doc.clone();
+        change(&mut doc).map_err(|e| e.to_string())?;
+        let (config, warnings) = self.check(&doc).map_err(|e| e.to_string())?;
+        self.backend.edited(&doc.text())?;
+        let new = warnings.iter().filter(|w| !self.warnings.contains(w)).cloned().collect();
+        (self.doc, self.config, self.warnings, self.dirty) = (doc, config, warnings, true);
+        self.settle();
+        Ok(new)
+    }
+
+    fn say(&mut self, text: impl AsRef<str>) {
+        self.said.push_str(text.as_ref());
+        self.said.push('\n');
+    }
+
+    fn path(&self) -> String {
+        format!("/{}", self.trail.join("/"))
+    }
+
+    fn view(&self) -> View<'_> {
+        View { config: &self.config, look: self.host.look }
+    }
+
+    /// The node of a path, and the names on the way.
+    fn resolve(&self, path: &str) -> Result<(Vec<String>, Node), String> {
+        let path = self.expand(path)?;
+        let mut trail = if path.starts_with('/') { Vec::new() } else { self.trail.clone() };
+        for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
+            if part == ".." {
+                trail.pop();
+            } else {
+                trail.push(part.to_owned());
+            }
+        }
+        let mut node = Node::Root;
+        for name in &mut trail {
+            let child = node.child(name, &self.config).ok_or_else(|| self.no_such(&node, name))?;
+            *name = child.name();
+            node = child;
+        }
+        Ok((trail, node))
+    }
+
+    fn expand(&self, path: &str) -> Result<String, String> {
+        if path == "-" {
+            return Ok(self.before.clone());
+        }
+        let Some(bookmark) = path.strip_prefix('@') else { return Ok(path.to_owned()) };
+        let (name, rest) = bookmark.split_once('/').unwrap_or((bookmark, ""));
+        let there = self.prefs.bookmarks.get(name).ok_or_else(|| {
+            let hint = words::suggestion(name, self.prefs.bookmarks.keys().map(String::as_str));
+            format!("there is no bookmark {name}; {hint}")
+        })?;
+        Ok(format!("{there}/{rest}"))
+    }
+
+    fn no_such(&self, node: &Node, name: &str) -> String {
+        let names: Vec<String> = node.children(&self.config).iter().map(Node::name).collect();
+        let hint = words::suggestion(name, names.iter().map(String::as_str));
+        format!("there is no {name} in {}; {hint}", node.name())
+    }
+
+    /// Does what a line says. What is to be printed is in `said` afterwards, also when it fails.
+    fn line(&mut self, text: &str) -> Result<Next, String> {
+        self.run(Line::parse(text)?)
+    }
+
+    fn run(&mut self, mut line: Line) -> Result<Next, String> {
+        let path = verbs::split_path(&mut line, |word| self.here.child(word, &self.config).is_some());
+        let (trail, node) = match &path {
+            Some(path) => self.resolve(path)?,
+            None => (self.trail.clone(), self.here.clone()),
+        };
+        if line.words.is_empty() {
+            if let Some(path) = path {
+                self.cd(&path)?;
+            } else if let Some((name, _)) = line.named.first() {
+                return Err(format!("{name}=… stands here without a command; `help` lists them"));
+            }
+            return Ok(Next::Go);
+        }
+        let word = line.words.remove(0);
+        let verb = verbs::find(&node, &word)?;
+        if ["set", "get"].contains(&verb.name) {
+            return self.set_or_get(verb.name, &node, &line).map(|()| Next::Go);
+        }
+        let values = verbs::bind(&verb, &line.words, &line.named)?;
+        self.act(verb.name, &node, &trail, &values)
+    }
+
+    fn act(&mut self, verb: &str, node: &Node, trail: &[String], values: &Values) -> Result<Next, String> {
+        match verb {
+            "create" => self.create(node, trail, values)?,
+            "delete" => self.delete(node, values)?,
+            "ls" => self.ls(trail, values)?,
+            "cd" => self.cd(values.get("path").unwrap_or("/"))?,
+            "pwd" => self.say(format!("/{}", trail.join("/"))),
+            "info" => self.info(node, trail),
+            "help" => self.help(node, values.get("topic"))?,
+            "bookmarks" => self.bookmarks(values)?,
+            "refresh" => self.load()?,
+            "saveconfig" => self.saveconfig(values.get("savefile"))?,
+            "restoreconfig" => self.restoreconfig(values)?,
+            "clearconfig" => self.clearconfig(values)?,
+            "exit" => return Ok(Next::Exit),
+            other => return Err(format!("there is no command {other}")),
+        }
+        Ok(Next::Go)
+    }
+
+    fn ls(&mut self, trail: &[String], values: &Values) -> Result<(), String> {
+        let (node, depth) = self.listed(trail, values)?;
+        let colour = self.style.colour && self.prefs.color_mode;
+        let style = Style { width: self.style.width, colour };
+        let drawn = tree::draw(&node, depth, self.view(), &style);
+        self.said.push_str(&drawn);
+        Ok(())
+    }
+
+    /// What `ls` is to list, and how many levels of it.
+    fn listed(&self, trail: &[String], values: &Values) -> Result<(Node, Option<usize>), String> {
+        let (mut path, mut depth) = (values.get("path").unwrap_or(""), values.get("depth"));
+        // `ls 2`: a depth alone.
+        if depth.is_none() && path.parse::<usize>().is_ok() {
+            (path, depth) = ("", Some(path));
+        }
+        let (_, node) = self.resolve(&below(trail, path))?;
+        let said = depth.map(|text| text.parse().map_err(|_| format!("depth: \"{text}\" is no number")));
+        let liked = Some(self.prefs.tree_max_depth as usize).filter(|depth| *depth > 0);
+        Ok((node, said.transpose()?.or(liked)))
+    }
+
+    fn cd(&mut self, path: &str) -> Result<(), String> {
+        let (trail, node) = self.resolve(path)?;
+        self.before = self.path();
+        (self.trail, self.here) = (trail, node);
+        Ok(())
+    }
+
+    fn info(&mut self, node: &Node, trail: &[String]) {
+        let summary = tree::summary(node, self.view()).text;
+        self.say(format!("path: /{}", trail.join("/")));
+        self.say(format!("summary: {summary}"));
+        let settings = settings::of(node).iter().filter(|s| s.form != settings::Form::Credential);
+        for setting in settings {
+            let value = self.value(node, setting);
+            if !value.is_empty() {
+                self.say(format!("{}: {value}", setting.name));
+            }
+        }
+    }
+
+    fn help(&mut self, node: &Node, topic: Option<&str>) -> Result<(), String> {
+        let verbs = match topic {
+            Some(topic) => vec![verbs::find(node, topic)?],
+            None => verbs::all(node),
+        };
+        for verb in verbs {
+            self.say(verbs::syntax(&verb));
+            self.say(format!("    {}", verb.help));
+        }
+        if topic.is_none() {
+            self.say("");
+            self.say("/PATH COMMAND … does it there; NAME=VALUE names a parameter; # begins a comment.");
+            self.say("A daemon that is running takes what is saved by: systemctl reload ringtgt");
+        } else if ["set", "get"].contains(&topic.unwrap_or_default()) {
+            self.list_settings(node);
+        }
+        Ok(())
+    }
+
+    fn bookmarks(&mut self, values: &Values) -> Result<(), String> {
+        let name = values.get("bookmark").map(str::to_owned);
+        match (values.get("action").unwrap_or("show"), name) {
+            ("show", _) => {
+                let list: Vec<String> =
+                    self.prefs.bookmarks.iter().map(|(name, path)| format!("{name}: {path}")).collect();
+                list.iter().for_each(|line| self.say(line));
+                Ok(())
+            }
+            ("add", Some(name)) => {
+                let path = self.path();
+                self.say(format!("Bookmark {name} is {path}."));
+                self.prefs.bookmarks.insert(name, path);
+                self.keep_prefs()
+            }
+            ("del", Some(name)) => {
+                self.expand(&format!("@{name}"))?;
+                self.prefs.bookmarks.remove(&name);
+                self.say(format!("Deleted bookmark {name}."));
+                self.keep_prefs()
+            }
+            ("go", Some(name)) => self.cd(&format!("@{name}")),
+            ("add" | "del" | "go", None) => Err("bookmark is missing: which one?".into()),
+            (other, _) => {
+                let hint = words::suggestion(other, ["add", "del", "go", "show"]);
+                Err(format!("nothing can be done with a bookmark by {other}; {hint}"))
+            }
+        }
+    }
+
+    fn keep_prefs(&self) -> Result<(), String> {
+        self.prefs_file.as_ref().map_or(Ok(()), |file| self.prefs.store(file))
+    }
+
+    fn saveconfig(&mut self, elsewhere: Option<&str>) -> Result<(), String> {
+        let elsewhere = elsewhere.map(PathBuf::from);
+        let saved = self.backend.save(&self.doc.text(), elsewhere.as_deref())?;
+        if elsewhere.is_none() {
+            self.dirty = false;
+        }
+        self.say(format!("Configuration saved to {}", saved.display()));
+        Ok(())
+    }
+
+    /// The end of a session: saves if that is liked.
+    fn finish(&mut self) -> Result<(), String> {
+        if self.prefs.auto_save_on_exit {
+            self.say("Global pref auto_save_on_exit=true");
+            let saved = self.backend.save(&self.doc.text(), None)?;
+            let dir = crate::admin::edit::backup_dir(&saved);
+            let kept = crate::admin::edit::BACKUPS;
+            self.say(format!("Last {kept} configs saved in {}/.", dir.display()));
+            self.say(format!("Configuration saved to {}", saved.display()));
+            self.dirty = false;
+        } else if self.dirty {
+            self.say("What was changed is not saved: auto_save_on_exit is false.");
+        }
+        Ok(())
+    }
+}
+
+/// A path as it is meant from `trail`.
+fn below(trail: &[String], path: &str) -> String {
+    if path.starts_with(['/', '@']) { path.to_owned() } else { format!("/{}/{path}", trail.join("/")) }
+}
+
+/// The name of an iSCSI node as it is kept.
+fn iqn(text: &str) -> Result<String, String> {
+    config::check_iqn(text, config::At::Whole).map_err(|problem| problem.to_string())
+}

@@ -1,0 +1,213 @@
+//! A shell on a terminal, from a pipe, or for one line.
+
+use std::cell::RefCell;
+use std::io::{BufRead, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use rustyline::error::ReadlineError;
+use rustyline::history::FileHistory;
+use rustyline::{CompletionType, Editor, Helper, Highlighter, Hinter, Validator};
+
+use super::backend::Offline;
+use super::complete::complete;
+use super::line::Line;
+use super::prefs::{self, Prefs};
+use super::tree::Style;
+use super::{Host, Next, Shell, device};
+use crate::cli::{FAILED, UNREADABLE, complain, say};
+
+/// Columns of a line where nobody says how many there are.
+const COLUMNS: usize = 80;
+
+/// Where lines come from.
+#[derive(Debug)]
+pub(in crate::cli) enum Mode {
+    /// Standard input: typed when it is a terminal.
+    Input,
+    /// This one only.
+    Once(Vec<String>),
+    /// This one only, answered in JSON if so asked.
+    Command(Vec<String>, bool),
+}
+
+/// Runs a shell over a configuration file.
+pub(in crate::cli) fn run(config: &Path, mode: Mode) -> ExitCode {
+    let shell = match open(config) {
+        Ok(shell) => shell,
+        Err(error) => {
+            complain(&format!("{}\n", error.trim_end()));
+            return ExitCode::from(UNREADABLE);
+        }
+    };
+    let done = match mode {
+        // A whole line as one argument, as it would be typed, or its words.
+        Mode::Once(words) if words.len() == 1 => {
+            Line::parse(&words[0]).and_then(|line| once(shell, line, false))
+        }
+        Mode::Once(words) => once(shell, Line::of_words(words), false),
+        Mode::Command(words, json) => once(shell, Line::of_words(words), json),
+        Mode::Input if std::io::stdin().is_terminal() => talk(shell),
+        Mode::Input => obey(shell, std::io::stdin().lock()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("{error}\n"));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn open(config: &Path) -> Result<Shell, String> {
+    let file = prefs::dir().map(|dir| dir.join("shell.toml"));
+    let prefs = file.as_deref().map_or_else(|| Ok(Prefs::default()), Prefs::load)?;
+    let host = Host {
+        look: device::look,
+        block_devices: device::block_devices,
+        name: || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default(),
+    };
+    let mut shell = Shell::open(Box::new(Offline::new(config.to_owned())), host, prefs, style())?;
+    shell.prefs_file = file;
+    Ok(shell)
+}
+
+fn style() -> Style {
+    let terminal = std::io::stdout().is_terminal();
+    let colour = terminal && std::env::var_os("NO_COLOR").is_none();
+    Style { width: columns() - 1, colour }
+}
+
+fn columns() -> usize {
+    let said = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    let real = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+    said.or_else(real).unwrap_or(COLUMNS).max(20)
+}
+
+impl Shell {
+    /// Prints what there is to print.
+    fn flush(&mut self) {
+        say(&std::mem::take(&mut self.said));
+    }
+}
+
+/// One line, saved at once: there is no other chance.
+fn once(mut shell: Shell, line: Line, json: bool) -> Result<(), String> {
+    let done = if json {
+        shell.json(line).map(|answer| shell.said = format!("{answer:#}\n"))
+    } else {
+        shell.run(line).map(|_| ())
+    };
+    let done = done.and_then(|()| match (shell.dirty, json) {
+        (true, true) => shell.backend.save(&shell.doc.text(), None).map(|_| ()),
+        (true, false) => shell.saveconfig(None),
+        (false, _) => Ok(()),
+    });
+    shell.flush();
+    done
+}
+
+/// Lines until the end or the first mistake, after which nothing is saved that was not before.
+fn obey(mut shell: Shell, input: impl BufRead) -> Result<(), String> {
+    for (number, line) in input.lines().enumerate() {
+        let done = line.map_err(|e| e.to_string()).and_then(|line| shell.line(&line));
+        shell.flush();
+        match done {
+            Ok(Next::Go) => {}
+            Ok(Next::Exit) => break,
+            Err(error) => {
+                let kept = if shell.dirty { "\nwhat was changed before it is not saved" } else { "" };
+                return Err(format!("line {}: {error}{kept}", number + 1));
+            }
+        }
+    }
+    let finished = shell.finish();
+    shell.flush();
+    finished
+}
+
+#[derive(Helper, Hinter, Highlighter, Validator)]
+struct Completer(Rc<RefCell<Shell>>);
+
+impl rustyline::completion::Completer for Completer {
+    type Candidate = String;
+
+    fn complete(
+        &self,
+        line: &str,
+        at: usize,
+        _: &rustyline::Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<String>)> {
+        Ok(complete(&self.0.borrow(), &line[..at]))
+    }
+}
+
+/// Lines from somebody at a terminal, until he leaves.
+fn talk(shell: Shell) -> Result<(), String> {
+    let history = prefs::dir().map(|dir| dir.join("history"));
+    let shell = Rc::new(RefCell::new(shell));
+    let config = rustyline::Config::builder().completion_type(CompletionType::List).build();
+    let mut editor = Editor::<Completer, FileHistory>::with_config(config).map_err(|e| e.to_string())?;
+    editor.set_helper(Some(Completer(Rc::clone(&shell))));
+    if let Some(file) = &history {
+        // The first time there is none.
+        let _ = editor.load_history(file);
+    }
+    let talked = converse(&shell, &mut editor);
+    if let Some(file) = &history {
+        keep_history(&mut editor, file);
+    }
+    talked
+}
+
+fn converse(shell: &Rc<RefCell<Shell>>, editor: &mut Editor<Completer, FileHistory>) -> Result<(), String> {
+    loop {
+        let prompt = format!("{}> ", shell.borrow().path());
+        let line = match editor.readline(&prompt) {
+            Ok(line) => line,
+            Err(ReadlineError::Interrupted) => continue,
+            Err(ReadlineError::Eof) => "exit".into(),
+            Err(error) => return Err(error.to_string()),
+        };
+        if !line.trim().is_empty() && !has_secret(&line) {
+            let _ = editor.add_history_entry(line.trim());
+        }
+        let mut shell = shell.borrow_mut();
+        let next = shell.line(&line);
+        let next = match next {
+            // What cannot be saved keeps one here: it would be lost.
+            Ok(Next::Exit) => shell.finish().map(|()| Next::Exit),
+            next => next,
+        };
+        shell.flush();
+        match next {
+            Ok(Next::Go) => {}
+            Ok(Next::Exit) => return Ok(()),
+            Err(error) => complain(&format!("{error}\n")),
+        }
+    }
+}
+
+/// Such a line is not remembered.
+fn has_secret(line: &str) -> bool {
+    ["password", "secret"].iter().any(|word| line.contains(word))
+}
+
+fn keep_history(editor: &mut Editor<Completer, FileHistory>, file: &PathBuf) {
+    let made = file.parent().map_or(Ok(()), std::fs::create_dir_all);
+    if let Err(error) = made.map_err(ReadlineError::from).and_then(|()| editor.save_history(file)) {
+        complain(&format!("{}: the history cannot be kept: {error}\n", file.display()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_with_secrets_are_not_remembered() {
+        assert!(has_secret("set auth password=x") && has_secret("set auth mutual_password=x"));
+        assert!(!has_secret("set auth userid=x"));
+    }
+}

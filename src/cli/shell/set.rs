@@ -1,0 +1,190 @@
+//! `set` and `get`.
+
+use super::line::Line;
+use super::node::Node;
+use super::settings::{self, Form, Setting};
+use super::{Shell, prefs};
+use crate::admin::config::words;
+use crate::admin::edit::{Document, Door, EditError};
+
+/// What is shown in the place of a secret.
+const MASK: &str = "********";
+
+fn door(setting: &Setting) -> Door {
+    if setting.name.starts_with("mutual_") { Door::Out } else { Door::In }
+}
+
+fn is_secret(setting: &Setting) -> bool {
+    setting.form == Form::Credential && setting.key == "secret"
+}
+
+impl Shell {
+    pub(super) fn set_or_get(&mut self, verb: &str, node: &Node, line: &Line) -> Result<(), String> {
+        let Some((group, rest)) = line.words.split_first() else {
+            if let Some((name, _)) = line.named.first() {
+                return Err(format!("the group of {name} is missing; the syntax is: set group name=value"));
+            }
+            self.list_groups(node);
+            return Ok(());
+        };
+        if verb == "get" {
+            if let Some((name, _)) = line.named.first() {
+                return Err(format!("{name}=… is for `set`; the syntax is: get group [name …]"));
+            }
+            return self.get(node, group, rest);
+        }
+        if let Some(word) = rest.first() {
+            return Err(format!("\"{word}\" has no value; the syntax is: set group name=value"));
+        }
+        if line.named.is_empty() {
+            return self.get(node, group, &[]);
+        }
+        if group == "global" { self.set_global(&line.named) } else { self.set(node, group, &line.named) }
+    }
+
+    fn groups(node: &Node) -> Vec<&'static str> {
+        let mut groups: Vec<&str> = settings::of(node).iter().map(|s| s.group).collect();
+        groups.dedup();
+        groups.push("global");
+        groups
+    }
+
+    fn list_groups(&mut self, node: &Node) {
+        self.say(format!("Groups here: {}", Self::groups(node).join(", ")));
+    }
+
+    /// All settings of a node with what they are about.
+    pub(super) fn list_settings(&mut self, node: &Node) {
+        self.say("");
+        for setting in settings::of(node) {
+            self.say(format!("{} {}: {}", setting.group, setting.name, setting.help));
+        }
+        for (name, help) in prefs::NAMES {
+            self.say(format!("global {name}: {help}"));
+        }
+    }
+
+    fn members(node: &Node, group: &str) -> Result<Vec<&'static Setting>, String> {
+        let members: Vec<&Setting> = settings::of(node).iter().filter(|s| s.group == group).collect();
+        if members.is_empty() {
+            let groups = Self::groups(node);
+            let hint = words::suggestion(group, groups.iter().copied());
+            return Err(format!("there is no group {group} here; {hint}"));
+        }
+        Ok(members)
+    }
+
+    fn member(members: &[&'static Setting], name: &str) -> Result<&'static Setting, String> {
+        let found = members.iter().find(|s| s.name.eq_ignore_ascii_case(name) || s.key == name);
+        found.copied().ok_or_else(|| {
+            let hint = words::suggestion(name, members.iter().map(|s| s.name));
+            format!("there is no parameter {name} in this group; {hint}")
+        })
+    }
+
+    fn get(&mut self, node: &Node, group: &str, names: &[String]) -> Result<(), String> {
+        if group == "global" {
+            return self.get_global(names);
+        }
+        for setting in Self::chosen(node, group, names)? {
+            let value = self.value(node, setting);
+            self.say(format!("{}={value}", setting.name));
+        }
+        Ok(())
+    }
+
+    /// The settings of a group with these names, or all of it.
+    pub(super) fn chosen(
+        node: &Node,
+        group: &str,
+        names: &[String],
+    ) -> Result<Vec<&'static Setting>, String> {
+        let members = Self::members(node, group)?;
+        match names {
+            [] => Ok(members),
+            names => names.iter().map(|n| Self::member(&members, n)).collect(),
+        }
+    }
+
+    fn get_global(&mut self, names: &[String]) -> Result<(), String> {
+        let all: Vec<String> = prefs::NAMES.iter().map(|(name, _)| (*name).to_owned()).collect();
+        for name in if names.is_empty() { &all } else { names } {
+            let value = self.prefs.get(name).ok_or_else(|| no_pref(name))?;
+            self.say(format!("{name}={value}"));
+        }
+        Ok(())
+    }
+
+    /// What counts for a setting, as it is shown.
+    pub(super) fn value(&self, node: &Node, setting: &Setting) -> String {
+        let Some(owner) = settings::owner(node, setting) else { return String::new() };
+        let mut doc = self.doc.clone();
+        if setting.form == Form::Credential {
+            let Ok((user, secret)) = doc.credential(&owner, door(setting)) else {
+                return "(several, in the file)".into();
+            };
+            let shown = if secret { MASK.to_owned() } else { String::new() };
+            return if is_secret(setting) { shown } else { user.unwrap_or_default() };
+        }
+        let written = doc.get(&owner, setting.key).map(|w| setting.form.show(&w));
+        written.unwrap_or_else(|| settings::default(node, setting, &self.config))
+    }
+
+    fn set(&mut self, node: &Node, group: &str, named: &[(String, String)]) -> Result<(), String> {
+        let members = Self::members(node, group)?;
+        let mut changes = Vec::new();
+        for (name, value) in named {
+            changes.push((Self::member(&members, name)?, value.as_str()));
+        }
+        changes.retain(|(setting, value)| !self.is_so_already(node, setting, value));
+        let warnings =
+            self.edit(|doc| changes.iter().try_for_each(|(s, value)| change(doc, node, s, value)))?;
+        for (name, value) in named {
+            let setting = Self::member(&members, name)?;
+            let told = match (is_secret(setting), value.as_str()) {
+                (true, "") => "unset.".into(),
+                (true, _) => "set.".into(),
+                (false, value) => format!("'{value}'."),
+            };
+            self.say(format!("Parameter {} is now {told}", setting.name));
+        }
+        self.warn(&warnings);
+        Ok(())
+    }
+
+    /// What cannot be set may be said all the same, when it is true.
+    fn is_so_already(&self, node: &Node, setting: &Setting, value: &str) -> bool {
+        matches!(setting.form, Form::Fixed(_)) && self.value(node, setting) == value
+    }
+
+    fn set_global(&mut self, named: &[(String, String)]) -> Result<(), String> {
+        let mut prefs = self.prefs.clone();
+        for (name, value) in named {
+            if prefs.get(name).is_none() {
+                return Err(no_pref(name));
+            }
+            prefs.set(name, value).map_err(|e| format!("{name}: {e}"))?;
+        }
+        self.prefs = prefs;
+        self.keep_prefs()?;
+        for (name, _) in named {
+            let value = self.prefs.get(name).unwrap_or_default();
+            self.say(format!("Parameter {name} is now '{value}'."));
+        }
+        Ok(())
+    }
+}
+
+fn no_pref(name: &str) -> String {
+    let hint = words::suggestion(name, prefs::NAMES.iter().map(|(name, _)| *name));
+    format!("there is no preference {name}; {hint}")
+}
+
+fn change(doc: &mut Document, node: &Node, setting: &Setting, value: &str) -> Result<(), EditError> {
+    let Some(owner) = settings::owner(node, setting) else { return Ok(()) };
+    if setting.form == Form::Credential {
+        return doc.set_credential(&owner, door(setting), setting.key, value);
+    }
+    let refused = |why: String| EditError::Refused(format!("{}: {why}", setting.name));
+    doc.set(&owner, setting.key, setting.form.scalar(value).map_err(refused)?.as_ref())
+}

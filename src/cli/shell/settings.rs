@@ -1,0 +1,281 @@
+//! What can be set and got: each setting by its targetcli name, with its place in the configuration.
+
+use super::node::{self, Node};
+use crate::admin::config::Config;
+use crate::admin::edit::{Owner, Scalar};
+use crate::store::StoreKind;
+use crate::target::Tpg;
+
+/// How a value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// 0 or 1 here, false or true there.
+    Flag,
+    /// Yes or No.
+    YesNo,
+    /// None, CRC32C or both, with a comma.
+    Digest,
+    /// A whole number.
+    Number,
+    /// A size or a period.
+    Word,
+    /// Any text.
+    Text,
+    /// Half of a credential.
+    Credential,
+    /// It can only be looked at; why.
+    Fixed(&'static str),
+}
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setting {
+    pub(super) group: &'static str,
+    pub(super) name: &'static str,
+    /// Its key in the configuration.
+    pub(super) key: &'static str,
+    pub(super) form: Form,
+    pub(super) help: &'static str,
+}
+
+const fn s(
+    group: &'static str,
+    name: &'static str,
+    key: &'static str,
+    form: Form,
+    help: &'static str,
+) -> Setting {
+    Setting { group, name, key, form, help }
+}
+
+const MC_S: &str = "a session has one connection; use several sessions and multipath";
+
+static TPG: &[Setting] = &[
+    s(
+        "attribute",
+        "authentication",
+        "",
+        Form::Fixed("credentials are demanded wherever they are set; see group auth"),
+        "whether initiators must prove who they are",
+    ),
+    s("attribute", "generate_node_acls", "any_initiator", Form::Flag, "let initiators in that have no ACL"),
+    s("attribute", "relative_port", "relative_port", Form::Number, "the number of this port"),
+    s("attribute", "default_cmdsn_depth", "command_window", Form::Number, "commands of a session under way"),
+    s("attribute", "login_timeout", "login_timeout", Form::Word, "how long a login may take"),
+    s("attribute", "nopin_timeout", "nop_interval", Form::Word, "after what silence initiators are asked"),
+    s("attribute", "nopin_response_timeout", "nop_timeout", Form::Word, "how long the answer may take"),
+    s("auth", "userid", "user", Form::Credential, "what initiators without credentials of their own show"),
+    s("auth", "password", "secret", Form::Credential, "its secret"),
+    s("auth", "mutual_userid", "user", Form::Credential, "what the target shows in turn"),
+    s("auth", "mutual_password", "secret", Form::Credential, "its secret"),
+    s("parameter", "DataDigest", "data_digest", Form::Digest, "CRC32C of data, if the initiator wants it"),
+    s("parameter", "DefaultTime2Retain", "time2retain", Form::Number, "seconds"),
+    s("parameter", "DefaultTime2Wait", "time2wait", Form::Number, "seconds"),
+    s("parameter", "ErrorRecoveryLevel", "", Form::Fixed("level 0 is all that Linux and Windows use"), "0"),
+    s("parameter", "FirstBurstLength", "first_burst_length", Form::Word, "unsolicited bytes of a command"),
+    s("parameter", "HeaderDigest", "header_digest", Form::Digest, "CRC32C of headers, likewise"),
+    s("parameter", "ImmediateData", "immediate_data", Form::YesNo, "data may come with its command"),
+    s("parameter", "InitialR2T", "initial_r2t", Form::YesNo, "no data without being asked for"),
+    s("parameter", "MaxBurstLength", "max_burst_length", Form::Word, "bytes of a sequence"),
+    s("parameter", "MaxConnections", "", Form::Fixed(MC_S), "connections of a session"),
+    s("parameter", "MaxOutstandingR2T", "max_outstanding_r2t", Form::Number, "sequences of a task at once"),
+    s(
+        "parameter",
+        "MaxRecvDataSegmentLength",
+        "max_recv_data_segment_length",
+        Form::Word,
+        "bytes of a PDU's data",
+    ),
+];
+
+static ACL: &[Setting] = &[
+    s("auth", "userid", "user", Form::Credential, "what this initiator shows"),
+    s("auth", "password", "secret", Form::Credential, "its secret"),
+    s("auth", "mutual_userid", "user", Form::Credential, "what the target shows it in turn"),
+    s("auth", "mutual_password", "secret", Form::Credential, "its secret"),
+];
+
+static DISCOVERY: &[Setting] = &[
+    s(
+        "discovery_auth",
+        "enable",
+        "",
+        Form::Fixed("credentials are demanded once they are set"),
+        "whether initiators must prove who they are before they are told of targets",
+    ),
+    s("discovery_auth", "userid", "user", Form::Credential, "what initiators show"),
+    s("discovery_auth", "password", "secret", Form::Credential, "its secret"),
+    s("discovery_auth", "mutual_userid", "user", Form::Credential, "what is shown them in turn"),
+    s("discovery_auth", "mutual_password", "secret", Form::Credential, "its secret"),
+];
+
+static STORE: &[Setting] = &[
+    s("attribute", "block_size", "block_size", Form::Number, "512 or 4096"),
+    s("attribute", "emulate_tpu", "thin", Form::Flag, "discarded space is given back"),
+    s("attribute", "emulate_write_cache", "write_back", Form::Flag, "a write is answered when it is cached"),
+    s("attribute", "low_space", "low_space", Form::Word, "initiators are told when no more is left"),
+    s("attribute", "naa", "naa", Form::Text, "the designator that initiators see"),
+    s("attribute", "read_only", "read_only", Form::Flag, "nobody may write"),
+    s("attribute", "removable", "removable", Form::Flag, "initiators may eject it"),
+    s("attribute", "serial", "serial", Form::Text, "the serial number that initiators see"),
+    s("attribute", "size", "size", Form::Word, "bytes, like 10G"),
+    s("attribute", "uuid", "uuid", Form::Text, "the UUID that initiators see"),
+];
+
+static TARGET: &[Setting] = &[s("attribute", "alias", "alias", Form::Text, "a name for people")];
+
+static LUN: &[Setting] = &[
+    s("attribute", "alua_tg_pt_gp_name", "alua_group", Form::Text, "the target port group it is in"),
+    s("attribute", "read_only", "read_only", Form::Flag, "nobody may write through this group"),
+];
+
+static MAPPED: &[Setting] =
+    &[s("attribute", "write_protect", "read_only", Form::Flag, "this initiator may not write")];
+
+/// The settings of a node.
+pub(super) fn of(node: &Node) -> &'static [Setting] {
+    match node {
+        Node::Store(_) => STORE,
+        Node::Iscsi => DISCOVERY,
+        Node::Target(_) => TARGET,
+        Node::Tpg(..) => TPG,
+        Node::Acl(..) => ACL,
+        Node::Lun(..) => LUN,
+        Node::Mapped(..) => MAPPED,
+        _ => &[],
+    }
+}
+
+/// The table in which a setting of a node stands.
+pub(super) fn owner(node: &Node, setting: &Setting) -> Option<Owner> {
+    Some(match node.clone() {
+        Node::Store(name) => Owner::Store(name),
+        Node::Iscsi => Owner::Discovery,
+        Node::Target(iqn) => Owner::Target(iqn),
+        Node::Tpg(iqn, tag) => {
+            let direct = ["any_initiator", "relative_port"].contains(&setting.key);
+            if direct || setting.form == Form::Credential {
+                Owner::Tpg(iqn, tag)
+            } else {
+                Owner::Parameters(iqn, tag)
+            }
+        }
+        Node::Acl(iqn, tag, initiator) => Owner::Acl(iqn, tag, initiator),
+        Node::Lun(iqn, tag, lun) => Owner::Lun(iqn, tag, lun),
+        Node::Mapped(iqn, tag, initiator, lun) => Owner::Mapped(iqn, tag, initiator, lun),
+        _ => return None,
+    })
+}
+
+/// Yes or no, in any of the words for them.
+pub(super) fn flag(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err(format!("\"{text}\" is neither true nor false")),
+    }
+}
+
+impl Form {
+    /// What is written in the configuration for `text`; nothing for an empty one, so that the default counts.
+    pub(super) fn scalar(self, text: &str) -> Result<Option<Scalar>, String> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(match self {
+            Self::Flag | Self::YesNo => Scalar::Flag(flag(text)?),
+            Self::Digest => Scalar::Flag(digest(text)?),
+            Self::Number => Scalar::Number(text.parse().map_err(|_| format!("\"{text}\" is no number"))?),
+            Self::Word => text.parse().map_or_else(|_| Scalar::Text(text.into()), Scalar::Number),
+            Self::Text | Self::Credential => Scalar::Text(text.into()),
+            Self::Fixed(why) => return Err(why.into()),
+        }))
+    }
+
+    /// How the value of the configuration is shown.
+    pub(super) fn show(self, written: &str) -> String {
+        match (self, written) {
+            (Self::Flag, "true") => "1".into(),
+            (Self::Flag, "false") => "0".into(),
+            (Self::YesNo, "true") => "Yes".into(),
+            (Self::YesNo, "false") => "No".into(),
+            (Self::Digest, "true") => "CRC32C,None".into(),
+            (Self::Digest, "false") => "None".into(),
+            _ => written.into(),
+        }
+    }
+}
+
+fn digest(text: &str) -> Result<bool, String> {
+    let words: Vec<String> = text.split(',').map(|w| w.trim().to_ascii_lowercase()).collect();
+    if words.iter().all(|w| w == "none" || w == "crc32c") {
+        return Ok(words.iter().any(|w| w == "crc32c"));
+    }
+    Err(format!("\"{text}\" is not made of CRC32C and None"))
+}
+
+/// What counts where nothing is written.
+pub(super) fn default(node: &Node, setting: &Setting, config: &Config) -> String {
+    match node {
+        Node::Tpg(iqn, tag) => node::tpg(config, iqn, *tag).map(|g| of_tpg(g, setting.name)),
+        Node::Store(name) => node::store(config, name).map(|s| match setting.key {
+            "read_only" => u8::from(s.read_only).to_string(),
+            "removable" => u8::from(s.removable).to_string(),
+            "write_back" if s.kind == StoreKind::Fileio => "1".into(),
+            _ => String::new(),
+        }),
+        Node::Iscsi if setting.key.is_empty() => Some(u8::from(config.discovery.auth.required()).to_string()),
+        Node::Lun(..) if setting.key == "alua_group" => Some(crate::scsi::DEFAULT_GROUP.into()),
+        Node::Lun(..) | Node::Mapped(..) => Some("0".into()),
+        _ => None,
+    }
+    .unwrap_or_default()
+}
+
+fn of_tpg(tpg: &Tpg, name: &str) -> String {
+    let p = &tpg.params;
+    let flag = |on: bool, form: Form| form.show(if on { "true" } else { "false" });
+    let demanded = tpg.auth.required() || tpg.acls.iter().any(|a| a.auth.required());
+    match name {
+        "authentication" => flag(demanded, Form::Flag),
+        "generate_node_acls" => flag(tpg.open, Form::Flag),
+        "default_cmdsn_depth" => p.command_window.to_string(),
+        "login_timeout" => crate::admin::period::show(p.login_timeout),
+        "nopin_timeout" => crate::admin::period::show(p.nop_interval),
+        "nopin_response_timeout" => crate::admin::period::show(p.nop_timeout),
+        "DataDigest" => flag(p.data_digest, Form::Digest),
+        "HeaderDigest" => flag(p.header_digest, Form::Digest),
+        "DefaultTime2Retain" => p.time2retain.to_string(),
+        "DefaultTime2Wait" => p.time2wait.to_string(),
+        "ErrorRecoveryLevel" => "0".into(),
+        "MaxConnections" => "1".into(),
+        "FirstBurstLength" => p.first_burst_length.to_string(),
+        "ImmediateData" => flag(p.immediate_data, Form::YesNo),
+        "InitialR2T" => flag(p.initial_r2t, Form::YesNo),
+        "MaxBurstLength" => p.max_burst_length.to_string(),
+        "MaxOutstandingR2T" => p.max_outstanding_r2t.to_string(),
+        "MaxRecvDataSegmentLength" => p.max_recv_data_segment_length.to_string(),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_there_and_back() {
+        assert_eq!(Form::Flag.scalar("yes"), Ok(Some(Scalar::Flag(true))));
+        assert_eq!(Form::Digest.scalar("CRC32C, None"), Ok(Some(Scalar::Flag(true))));
+        assert_eq!(Form::Digest.scalar("none"), Ok(Some(Scalar::Flag(false))));
+        assert_eq!(Form::Word.scalar("10G"), Ok(Some(Scalar::Text("10G".into()))));
+        assert_eq!(Form::Word.scalar("512"), Ok(Some(Scalar::Number(512))));
+        assert_eq!(Form::Text.scalar(""), Ok(None));
+        for (form, bad) in
+            [(Form::Flag, "2"), (Form::Digest, "md5"), (Form::Number, "x"), (Form::Fixed("w"), "1")]
+        {
+            assert!(form.scalar(bad).is_err(), "{bad}");
+        }
+        assert_eq!((Form::YesNo.show("true"), Form::Digest.show("false")), ("Yes".into(), "None".into()));
+    }
+}

@@ -1,0 +1,530 @@
+//! The language, as it is typed and answered.
+
+use std::path::{Path, PathBuf};
+
+use super::backend::Backend;
+use super::complete::complete;
+use super::*;
+
+/// A configuration in memory.
+#[derive(Default)]
+struct Memory {
+    text: String,
+}
+
+impl Backend for Memory {
+    fn file(&self) -> &Path {
+        Path::new("/etc/ringtgt/ringtgt.toml")
+    }
+
+    fn load(&mut self) -> Result<String, String> {
+        Ok(self.text.clone())
+    }
+
+    fn edited(&mut self, _text: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn save(&mut self, text: &str, elsewhere: Option<&Path>) -> Result<PathBuf, String> {
+        text.clone_into(&mut self.text);
+        Ok(elsewhere.unwrap_or_else(|| self.file()).to_owned())
+    }
+}
+
+fn look(path: &Path) -> Seen {
+    match path.to_str() {
+        Some("/dev/nvme1n1") => Seen::Block { size: Some(10 << 30), write_back: false },
+        Some("/dev/sdb") => Seen::Block { size: Some(1 << 40), write_back: true },
+        Some("/dev/sg1") => Seen::Other,
+        Some("/srv/disk.img") => Seen::File { size: 1 << 30 },
+        _ => Seen::Absent,
+    }
+}
+
+fn shell(width: usize) -> Shell {
+    let host = Host {
+        look,
+        block_devices: || vec!["/dev/nvme1n1".into(), "/dev/sdb".into()],
+        name: || "disks".into(),
+    };
+    let style = Style { width, colour: false };
+    Shell::open(Box::new(Memory::default()), host, Prefs::default(), style).unwrap()
+}
+
+/// What a line prints.
+fn typed(shell: &mut Shell, line: &str) -> String {
+    let done = shell.line(line);
+    let said = std::mem::take(&mut shell.said);
+    assert!(done.is_ok(), "{line}: {done:?}\n{said}");
+    said
+}
+
+fn refused(shell: &mut Shell, line: &str) -> String {
+    let before = shell.doc.text();
+    let told = shell.line(line).expect_err(line);
+    assert_eq!(shell.doc.text(), before, "{line}");
+    shell.said.clear();
+    told
+}
+
+const TARGET: &str = "/iscsi/iqn.2023-03.sample.ec2:sample";
+
+fn sample() -> Shell {
+    let mut shell = shell(93);
+    for line in [
+        "/backstores/block create name=sample-bs dev=/dev/nvme1n1",
+        "/iscsi create iqn.2023-03.sample.ec2:sample",
+        "/iscsi/iqn.2023-03.sample.ec2:sample/tpg1/luns create /backstores/block/sample-bs",
+        "/iscsi/iqn.2023-03.sample.ec2:sample/tpg1/acls create iqn.2023-03.sample.ec2:sample-initiator",
+    ] {
+        typed(&mut shell, line);
+    }
+    shell
+}
+
+/// The story of an administrator, typed as it is by users of targetcli; what it prints is theirs too, but for our own
+/// paths and for what is said of secrets.
+#[test]
+fn the_walkthrough() {
+    let mut narrow = shell(75);
+    assert_eq!(typed(&mut narrow, "ls"), include_str!("walkthrough/empty.txt"));
+    let mut shell = shell(93);
+    let acl = format!("{TARGET}/tpg1/acls/iqn.2023-03.sample.ec2:sample-initiator");
+    for (line, expected) in [
+        (
+            "/backstores/block create name=sample-bs dev=/dev/nvme1n1",
+            "Created block storage object sample-bs using /dev/nvme1n1.\n",
+        ),
+        (
+            "/iscsi create iqn.2023-03.sample.ec2:sample",
+            "Created target iqn.2023-03.sample.ec2:sample.\nCreated TPG 1.\nGlobal pref auto_add_default_portal=true\n\
+             Created default portal listening on all IPs (0.0.0.0), port 3260.\n",
+        ),
+        (&format!("{TARGET}/tpg1/luns create /backstores/block/sample-bs"), "Created LUN 0.\n"),
+        (
+            &format!("{TARGET}/tpg1/acls create iqn.2023-03.sample.ec2:sample-initiator"),
+            "Created Node ACL for iqn.2023-03.sample.ec2:sample-initiator\nCreated mapped LUN 0.\n",
+        ),
+        ("ls", include_str!("walkthrough/whole.txt")),
+        (&format!("{acl} set auth userid=sample-user"), "Parameter userid is now 'sample-user'.\n"),
+    ] {
+        assert_eq!(typed(&mut shell, line), expected, "{line}");
+    }
+    let said = typed(&mut shell, &format!("{acl} set auth password=supersecret"));
+    assert!(
+        said.starts_with("Parameter password is now set.\nWarning: the secret has fewer than 12"),
+        "{said}"
+    );
+    assert!(!said.contains("supersecret"));
+    assert_eq!(typed(&mut shell, "saveconfig"), "Configuration saved to /etc/ringtgt/ringtgt.toml\n");
+    assert_eq!(shell.line("exit"), Ok(Next::Exit));
+    shell.finish().unwrap();
+    assert_eq!(
+        shell.said,
+        "Global pref auto_save_on_exit=true\nLast 10 configs saved in /etc/ringtgt/backup/.\n\
+         Configuration saved to /etc/ringtgt/ringtgt.toml\n"
+    );
+}
+
+#[test]
+fn the_tree_tells_who_must_prove_himself() {
+    let mut shell = sample();
+    let acls = format!("{TARGET}/tpg1/acls");
+    let lines = |shell: &mut Shell| typed(shell, &format!("ls {TARGET}/tpg1 2"));
+    assert!(lines(&mut shell).contains("[no-gen-acls, no-auth]"));
+    typed(&mut shell, &format!("{acls}/iqn.2023-03.sample.ec2:sample-initiator set auth userid=u"));
+    let tree = lines(&mut shell);
+    assert!(
+        tree.contains("[no-gen-acls, auth per-acl]") && tree.contains("[1-way auth, Mapped LUNs: 1]"),
+        "{tree}"
+    );
+    typed(&mut shell, &format!("{acls} create iqn.2023-03.sample.ec2:other"));
+    assert!(lines(&mut shell).contains("[no-auth, Mapped LUNs: 1]"));
+    typed(&mut shell, &format!("{TARGET}/tpg1 set auth userid=g password=0123456789ab"));
+    let tree = lines(&mut shell);
+    assert!(
+        tree.contains("[no-gen-acls, tpg-auth]") && tree.contains("[auth via tpg, Mapped LUNs: 1]"),
+        "{tree}"
+    );
+    let acl = format!("{acls}/iqn.2023-03.sample.ec2:sample-initiator");
+    typed(
+        &mut shell,
+        &format!("{acl} set auth password=correcthorsebattery mutual_userid=t mutual_password=ba9876543210"),
+    );
+    assert!(lines(&mut shell).contains("[mutual auth, Mapped LUNs: 1]"));
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let mut shell = sample();
+    typed(&mut shell, &format!("cd {TARGET}/tpg1/acls/iqn.2023-03.sample.ec2:sample-initiator"));
+    let mut said = String::new();
+    for line in [
+        "set auth userid=u password=QQQQQQQQQQQQ",
+        "get auth",
+        "get auth password",
+        "info",
+        "ls /",
+        "set auth",
+    ] {
+        said += &typed(&mut shell, line);
+    }
+    assert!(said.contains("password=********\n") && said.contains("userid=u\n"), "{said}");
+    said += &refused(&mut shell, "set auth mutual_userid=t mutual_password=QQQQQQQQQQQQ");
+    assert!(said.contains("same secret") && !said.contains("QQQ"), "{said}");
+    assert_eq!(typed(&mut shell, "set auth password="), "Parameter password is now unset.\n");
+}
+
+#[test]
+fn every_kind_of_backstore() {
+    let mut shell = shell(80);
+    for (line, expected) in [
+        ("/backstores/fileio create a /srv/disk.img", "Created fileio a with size 1073741824.\n"),
+        (
+            "/backstores/fileio create b /srv/new.img 1G write_back=false sparse=false",
+            "Created fileio b with size 1G.\n",
+        ),
+        ("/backstores/ramdisk create c size=16M", "Created ramdisk c with size 16M.\n"),
+        ("/backstores/null create d 1T", "Created null d with size 1T.\n"),
+        ("/backstores/pscsi create e /dev/sg1", "Created pscsi storage object e using /dev/sg1.\n"),
+        (
+            "/backstores/block create f /dev/sdb readonly=true wwn=F-1",
+            "Created block storage object f using /dev/sdb.\n",
+        ),
+    ] {
+        assert_eq!(typed(&mut shell, line), expected, "{line}");
+    }
+    let tree = typed(&mut shell, "ls /backstores");
+    for row in [
+        "[/srv/disk.img (1.0GiB) write-back deactivated]",
+        "[/srv/new.img (1.0GiB) write-thru deactivated]",
+        "[(16.0MiB) deactivated]",
+        "o- null ",
+        "[(1.0TiB) deactivated]",
+        "[/dev/sg1 deactivated]",
+        "[/dev/sdb (1.0TiB) write-back ro deactivated]",
+    ] {
+        assert!(tree.contains(row), "{row}: {tree}");
+    }
+    assert_eq!(tree.matches("o- alua").count(), 5, "a device that is passed through has none");
+    assert_eq!(typed(&mut shell, "/backstores/block/f get attribute serial"), "serial=F-1\n");
+    assert_eq!(typed(&mut shell, "/backstores/block delete f"), "Deleted storage object f.\n");
+}
+
+#[test]
+fn an_absent_device_stays() {
+    let text = "[[backstore]]\nkind = \"block\"\nname = \"gone\"\npath = \"/dev/gone\"\n";
+    let host = Host { look, block_devices: Vec::new, name: String::new };
+    let memory = Memory { text: text.into() };
+    let style = Style { width: 80, colour: false };
+    let mut shell = Shell::open(Box::new(memory), host, Prefs::default(), style).unwrap();
+    assert!(typed(&mut shell, "ls").contains("[/dev/gone (absent) write-thru deactivated]"));
+    typed(&mut shell, "/backstores/ramdisk create r 1M");
+    typed(&mut shell, "saveconfig");
+    assert!(shell.backend.load().unwrap().starts_with(text));
+}
+
+#[test]
+fn luns_and_maps_follow_the_preferences() {
+    let mut shell = sample();
+    let tpg = format!("{TARGET}/tpg1");
+    typed(&mut shell, "/backstores/ramdisk create r 1M");
+    typed(&mut shell, "/backstores/ramdisk create s 1M");
+    let said = typed(&mut shell, &format!("{tpg}/luns create ramdisk/r lun5"));
+    assert_eq!(
+        said,
+        "Created LUN 5.\nCreated LUN 5->5 mapping in node ACL iqn.2023-03.sample.ec2:sample-initiator\n"
+    );
+    assert_eq!(
+        typed(&mut shell, "set global auto_add_mapped_luns=no"),
+        "Parameter auto_add_mapped_luns is now 'false'.\n"
+    );
+    assert_eq!(typed(&mut shell, &format!("{tpg}/luns create s")), "Created LUN 1.\n");
+    let acl = format!("{tpg}/acls/iqn.2023-03.sample.ec2:sample-initiator");
+    let seen = typed(&mut shell, &format!("ls {acl}"));
+    assert!(seen.contains("[Mapped LUNs: 2]") && !seen.contains("ramdisk/s"), "{seen}");
+    assert_eq!(
+        typed(&mut shell, &format!("{acl} create 7 ramdisk/s write_protect=1")),
+        "Created Mapped LUN 7.\n"
+    );
+    assert!(typed(&mut shell, &format!("ls {acl}")).contains("mapped_lun7 "));
+    assert!(typed(&mut shell, &format!("ls {acl}")).contains("[lun1 ramdisk/s (ro)]"));
+    assert_eq!(typed(&mut shell, &format!("{acl} delete 7")), "Deleted Mapped LUN 7.\n");
+    let said = typed(&mut shell, &format!("{tpg}/acls create iqn.2023-03.sample.ec2:second"));
+    assert_eq!(said, "Created Node ACL for iqn.2023-03.sample.ec2:second\n");
+    typed(&mut shell, "/backstores/null create n 1G");
+    let said =
+        typed(&mut shell, &format!("{tpg}/acls/iqn.2023-03.sample.ec2:second create 0 /backstores/null/n"));
+    assert_eq!(said, "Created LUN 2.\nCreated Mapped LUN 0.\n");
+    assert_eq!(typed(&mut shell, &format!("{tpg}/luns delete 0")), "Deleted LUN 0.\n");
+    let said = typed(&mut shell, "/backstores/ramdisk delete r");
+    assert_eq!(said, "Deleted LUN 5 of iqn.2023-03.sample.ec2:sample/tpg1.\nDeleted storage object r.\n");
+    assert!(typed(&mut shell, &format!("ls {acl}")).contains("[Mapped LUNs: 0]"));
+}
+
+#[test]
+fn groups_and_portals() {
+    let mut shell = sample();
+    assert_eq!(
+        typed(&mut shell, &format!("{TARGET} create")),
+        "Created TPG 2.\n",
+        "the default portal is taken"
+    );
+    let portals = format!("{TARGET}/tpg2/portals");
+    let said = typed(&mut shell, &format!("{portals} create 192.0.2.1 3261"));
+    assert_eq!(said, "Created network portal 192.0.2.1:3261.\n");
+    let said = typed(&mut shell, &format!("{portals} create ip_port=3262"));
+    assert_eq!(said, "Binding to INADDR_ANY (0.0.0.0)\nCreated network portal 0.0.0.0:3262.\n");
+    let said = typed(&mut shell, &format!("{TARGET}/tpg1/portals create ::1"));
+    assert_eq!(said, "Using default IP port 3260\nCreated network portal [::1]:3260.\n");
+    assert!(
+        refused(&mut shell, &format!("{portals} create 192.0.2.9 3260"))
+            .contains("covered by 0.0.0.0:3260 of group 1")
+    );
+    assert!(refused(&mut shell, &format!("{portals} create nowhere")).contains("not an address"));
+    assert_eq!(
+        typed(&mut shell, &format!("{portals} delete 192.0.2.1 3261")),
+        "Deleted network portal 192.0.2.1:3261\n"
+    );
+    assert_eq!(
+        typed(&mut shell, &format!("{portals} delete 0.0.0.0:3262")),
+        "Deleted network portal 0.0.0.0:3262\n"
+    );
+    assert_eq!(typed(&mut shell, &format!("{TARGET} delete tpg2")), "Deleted TPG 2.\n");
+    assert_eq!(
+        typed(&mut shell, "/iscsi create"),
+        "Created target iqn.2026-11.org.ringtgt:disks.\nCreated TPG 1.\nGlobal pref auto_add_default_portal=true\nCreated default portal listening on all IPs (0.0.0.0), port 3260.\n"
+    );
+    assert!(typed(&mut shell, "/iscsi create").contains("target iqn.2026-11.org.ringtgt:disks.2."));
+    assert_eq!(
+        typed(&mut shell, "/iscsi delete iqn.2026-11.org.ringtgt:disks"),
+        "Deleted Target iqn.2026-11.org.ringtgt:disks.\n"
+    );
+}
+
+#[test]
+fn settings_by_their_names() {
+    let mut shell = sample();
+    typed(&mut shell, &format!("cd {TARGET}/tpg1"));
+    for (line, expected) in [
+        (
+            "set parameter ImmediateData=No MaxBurstLength=65536",
+            "Parameter ImmediateData is now 'No'.\nParameter MaxBurstLength is now '65536'.\n",
+        ),
+        ("get parameter immediatedata maxburstlength", "ImmediateData=No\nMaxBurstLength=65536\n"),
+        ("get parameter FirstBurstLength", "FirstBurstLength=65536\n"),
+        ("set parameter DataDigest=None", "Parameter DataDigest is now 'None'.\n"),
+        ("get parameter HeaderDigest DataDigest", "HeaderDigest=CRC32C,None\nDataDigest=None\n"),
+        ("set attribute authentication=0", "Parameter authentication is now '0'.\n"),
+        ("set parameter ErrorRecoveryLevel=0", "Parameter ErrorRecoveryLevel is now '0'.\n"),
+        ("set attribute default_cmdsn_depth=64", "Parameter default_cmdsn_depth is now '64'.\n"),
+        ("get attribute generate_node_acls", "generate_node_acls=0\n"),
+        ("set", "Groups here: attribute, auth, parameter, global\n"),
+        ("get global auto_save_on_exit", "auto_save_on_exit=true\n"),
+        ("luns/lun0 set attribute read_only=1", "Parameter read_only is now '1'.\n"),
+        ("luns/lun0 get attribute", "alua_tg_pt_gp_name=default_tg_pt_gp\nread_only=1\n"),
+        (
+            "/iscsi set discovery_auth userid=d password=0123456789ab",
+            "Parameter userid is now 'd'.\nParameter password is now set.\n",
+        ),
+        ("/iscsi get discovery_auth enable", "enable=1\n"),
+        (".. set attribute alias='our disks'", "Parameter alias is now 'our disks'.\n"),
+        (
+            "/backstores/block/sample-bs set attribute emulate_write_cache=1",
+            "Parameter emulate_write_cache is now '1'.\n",
+        ),
+    ] {
+        assert_eq!(typed(&mut shell, line), expected, "{line}");
+    }
+    for (line, told) in [
+        (
+            "set parameter MaxBurst=1",
+            "there is no parameter MaxBurst in this group; did you mean \"MaxBurstLength\"?",
+        ),
+        ("set parm MaxBurstLength=1", "there is no group parm here; "),
+        ("set parameter MaxBurstLength=1", "512"),
+        ("set parameter MaxBurstLength", "has no value"),
+        ("set MaxBurstLength=1", "the group of MaxBurstLength is missing"),
+        ("set attribute authentication=1", "authentication: credentials are demanded wherever they are set"),
+        ("set attribute generate_node_acls=1", "any_initiator"),
+        ("set attribute generate_node_acls=maybe", "neither true nor false"),
+        ("set parameter MaxConnections=4", "use several sessions"),
+        ("set global auto_save=1", "did you mean \"auto_save_on_exit\"?"),
+        ("get auth userid=1", "is for `set`"),
+        ("set auth mutual_userid=a mutual_password=b", "mutual_chap stands here without chap"),
+    ] {
+        let said = refused(&mut shell, line);
+        assert!(said.contains(told), "{line}: {said}");
+    }
+}
+
+#[test]
+fn places_and_bookmarks() {
+    let mut shell = sample();
+    let at = |shell: &mut Shell, line: &str| {
+        typed(shell, line);
+        typed(shell, "pwd").trim_end().to_owned()
+    };
+    assert_eq!(at(&mut shell, "cd iscsi/IQN.2023-03.sample.ec2:sample/tpg1"), format!("{TARGET}/tpg1"));
+    assert_eq!(at(&mut shell, "luns"), format!("{TARGET}/tpg1/luns"));
+    assert_eq!(typed(&mut shell, "bookmarks add here"), format!("Bookmark here is {TARGET}/tpg1/luns.\n"));
+    assert_eq!(at(&mut shell, "cd .."), format!("{TARGET}/tpg1"));
+    assert_eq!(at(&mut shell, "cd -"), format!("{TARGET}/tpg1/luns"));
+    assert_eq!(at(&mut shell, "cd"), "/");
+    assert_eq!(at(&mut shell, "@here/lun0"), format!("{TARGET}/tpg1/luns/lun0"));
+    assert_eq!(typed(&mut shell, "bookmarks"), format!("here: {TARGET}/tpg1/luns\n"));
+    // What one stands on is deleted under one's feet.
+    typed(&mut shell, "@here delete 0");
+    assert_eq!(typed(&mut shell, "pwd"), format!("{TARGET}/tpg1/luns\n"));
+    assert_eq!(typed(&mut shell, "/iscsi pwd"), "/iscsi\n");
+    assert_eq!(typed(&mut shell, "bookmarks del here"), "Deleted bookmark here.\n");
+    assert!(refused(&mut shell, "cd @here").contains("there is no bookmark here"));
+    assert!(refused(&mut shell, "bookmarks ad x").contains("did you mean \"add\"?"));
+    assert!(
+        refused(&mut shell, "/iscsi/iqn.2023-03.sample.ec2:simple ls")
+            .contains("did you mean \"iqn.2023-03.sample.ec2:sample\"?")
+    );
+    assert_eq!(typed(&mut shell, "/ ls 1").lines().count(), 4);
+    assert_eq!(typed(&mut shell, "ls /backstores/block 0").lines().count(), 1);
+    assert_eq!(typed(&mut shell, "# nothing") + &typed(&mut shell, "   "), "");
+}
+
+#[test]
+fn mistakes_are_explained() {
+    let mut shell = sample();
+    for (line, told) in [
+        ("/backstores/blok ls", "there is no blok in backstores; did you mean \"block\"?"),
+        ("/backstores/block creat a b", "there is no command creat here; did you mean \"create\"?"),
+        (
+            "/backstores/block create a /dev/nvme1n2",
+            "there is no /dev/nvme1n2; did you mean \"/dev/nvme1n1\"?",
+        ),
+        ("/backstores/block create a /srv/disk.img", "/srv/disk.img is a file"),
+        ("/backstores/block create a /dev/sg1", "no block device"),
+        ("/backstores/block create sample-bs /dev/sdb", "there is a block backstore sample-bs already"),
+        ("/backstores/block create b /dev/nvme1n1", "backstore \"sample-bs\" uses /dev/nvme1n1 already"),
+        ("/backstores/block create a/b /dev/sdb", "cannot be part of a name"),
+        ("/backstores/fileio create a /srv/none", "say its size"),
+        ("/backstores/ramdisk create a 1GB", "ambiguous"),
+        ("/backstores/ramdisk create a 1G nullio=1", "/backstores/null create"),
+        ("/backstores/ramdisk delete sample-bs", "there is no backstore ramdisk/sample-bs"),
+        (
+            "/iscsi create iqn.2023-03.sample.ec2:sample",
+            "there is a target iqn.2023-03.sample.ec2:sample already",
+        ),
+        ("/iscsi create disk1", "\"disk1\" is no iSCSI name"),
+        ("/iscsi delete iqn.2023-03.sample.ec2:simple", "did you mean"),
+        (&format!("{TARGET} create 1"), "there is a TPG 1 already"),
+        (&format!("{TARGET}/tpg1/luns create none"), "there is no backstore none; "),
+        (&format!("{TARGET}/tpg1/luns create sample-bs 0"), "there is a LUN 0 already"),
+        (&format!("{TARGET}/tpg1/luns delete 7"), "there is no LUN 7"),
+        (&format!("{TARGET}/tpg1/acls create iqn.2023-03.sample.ec2:sample-initiator"), "already"),
+        (
+            &format!("{TARGET}/tpg1/acls/iqn.2023-03.sample.ec2:sample-initiator create 0 0"),
+            "mapped LUN 0 already",
+        ),
+        (&format!("{TARGET}/tpg1/acls/iqn.2023-03.sample.ec2:sample-initiator create 1 9"), "has no LUN 9"),
+        (&format!("{TARGET}/tpg1/portals create 0.0.0.0"), "there is a portal 0.0.0.0:3260 already"),
+        ("create x", "nothing can be created here"),
+        ("name=x", "without a command"),
+        ("ls depth=x", "depth: \"x\" is no number"),
+        ("clearconfig", "clearconfig confirm=True"),
+        ("restoreconfig /nonexistent", "cannot be read"),
+        ("help sl", "there is no command sl here"),
+    ] {
+        let said = refused(&mut shell, line);
+        assert!(said.contains(told), "{line}: {said}");
+    }
+}
+
+#[test]
+fn a_lun_twice_is_warned_of() {
+    let mut shell = sample();
+    let said = typed(&mut shell, &format!("{TARGET}/tpg1/luns create sample-bs"));
+    assert!(said.contains("Warning: LUN 0 of this group is the same backstore"), "{said}");
+}
+
+#[test]
+fn help_and_info_tell_what_there_is() {
+    let mut shell = sample();
+    let said = typed(&mut shell, "/backstores/block help");
+    assert!(said.contains("create name dev [readonly] [wwn]\n    make a backstore"), "{said}");
+    assert!(typed(&mut shell, "help cd").starts_with("cd [path]\n"));
+    assert!(typed(&mut shell, &format!("{TARGET}/tpg1 help set")).contains("parameter MaxBurstLength: "));
+    let said = typed(&mut shell, "/backstores/block/sample-bs info");
+    assert!(said.starts_with("path: /backstores/block/sample-bs\nsummary: /dev/nvme1n1 (10.0GiB)"), "{said}");
+}
+
+#[test]
+fn clear_refresh_and_restore() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("saved.toml");
+    let mut shell = sample();
+    std::fs::write(&file, shell.doc.text()).unwrap();
+    let restore = format!("restoreconfig {}", file.display());
+    assert_eq!(typed(&mut shell, "clearconfig confirm=True"), "All configuration cleared\n");
+    assert!(typed(&mut shell, "ls /").contains("[Targets: 0]"));
+    let said = typed(&mut shell, &format!("{restore} storage_object=/backstores/block/sample-bs"));
+    assert_eq!(said, format!("Configuration restored from {}\n", file.display()));
+    assert!(shell.config.targets.is_empty() && shell.config.stores.len() == 1);
+    let said = typed(&mut shell, &restore);
+    assert!(said.starts_with("Left as they are, because they are there already: sample-bs\n"), "{said}");
+    assert_eq!(shell.config.targets.len(), 1);
+    typed(&mut shell, "/backstores/ramdisk create r 1M");
+    typed(&mut shell, &format!("{restore} clear_existing=true"));
+    assert_eq!(shell.config.stores.len(), 1);
+    assert!(refused(&mut shell, &format!("{restore} target=iqn.none")).contains("nothing of that name"));
+    typed(&mut shell, "saveconfig");
+    typed(&mut shell, "clearconfig true");
+    typed(&mut shell, "refresh");
+    assert_eq!(shell.config.targets.len(), 1);
+}
+
+#[test]
+fn everything_is_completed() {
+    let mut shell = sample();
+    typed(&mut shell, "set global auto_cd_after_create=true");
+    for (line, expected) in [
+        ("ls", vec!["ls "]),
+        ("/ba", vec!["/backstores/"]),
+        ("/backstores/b", vec!["/backstores/block/"]),
+        ("/backstores/block/ ", vec![]),
+        ("/backstores/block c", vec!["cd ", "clearconfig ", "create "]),
+        ("/backstores/block create ", vec!["dev=", "name=", "readonly=", "wwn="]),
+        ("/backstores/block create a ", vec!["/dev/nvme1n1", "/dev/sdb", "dev=", "readonly=", "wwn="]),
+        ("/backstores/block create name=a dev=/dev/s", vec!["dev=/dev/sdb"]),
+        ("/backstores/block create a b readonly=t", vec!["readonly=true"]),
+        ("/backstores/block delete ", vec!["name=", "sample-bs"]),
+        ("cd /iscsi/i", vec!["/iscsi/iqn.2023-03.sample.ec2:sample/"]),
+        ("cd isc", vec!["iscsi/"]),
+        ("/iscsi/iqn.2023-03.sample.ec2:sample/tpg1/luns create /b", vec!["/backstores/block/sample-bs"]),
+        (
+            "/iscsi/iqn.2023-03.sample.ec2:sample/tpg1/acls create i",
+            vec!["iqn.2023-03.sample.ec2:sample-initiator"],
+        ),
+        ("/iscsi/iqn.2023-03.sample.ec2:sample/tpg1 set pa", vec!["parameter "]),
+        ("/iscsi/iqn.2023-03.sample.ec2:sample/tpg1 set auth u", vec!["userid="]),
+        ("/iscsi/iqn.2023-03.sample.ec2:sample/tpg1 get parameter MaxB", vec!["MaxBurstLength"]),
+        ("set global auto_c", vec!["auto_cd_after_create="]),
+        ("help saveconfi", vec!["saveconfig"]),
+        ("bookmarks a", vec!["action=", "add"]),
+        ("nonsense ", vec![]),
+    ] {
+        let (_, mut found) = complete(&shell, line);
+        if line == "/backstores/block/ " {
+            found.clear(); // All verbs: which they are is said elsewhere.
+        }
+        assert_eq!(found, expected, "{line}");
+    }
+    typed(&mut shell, "/backstores/ramdisk create r 1M");
+    assert_eq!(typed(&mut shell, "pwd"), "/backstores/ramdisk/r\n");
+}
+
+#[test]
+fn colour_only_where_it_is_wanted() {
+    let mut shell = sample();
+    shell.style.colour = true;
+    assert!(typed(&mut shell, "ls").contains("\x1b[32mOK\x1b[0m"));
+    typed(&mut shell, "set global color_mode=false");
+    assert!(!typed(&mut shell, "ls").contains('\x1b'));
+}

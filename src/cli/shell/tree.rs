@@ -1,0 +1,235 @@
+//! `ls`: the tree with dots.
+
+use std::path::Path;
+
+use super::device::{Seen, human};
+use super::node::{self, Node};
+use crate::admin::config::Config;
+use crate::scsi::AccessState;
+use crate::store::{StoreConfig, StoreKind};
+use crate::target::Tpg;
+
+/// How trees are drawn.
+pub(super) struct Style {
+    /// Characters in a line.
+    pub(super) width: usize,
+    /// With colour.
+    pub(super) colour: bool,
+}
+
+/// What the tree says of a node, and whether that is well.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Summary {
+    pub(super) text: String,
+    pub(super) health: Health,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Health {
+    Plain,
+    Good,
+    Bad,
+}
+
+fn plain(text: impl Into<String>) -> Summary {
+    Summary { text: text.into(), health: Health::Plain }
+}
+
+/// A configuration, and how this host is looked at.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) config: &'a Config,
+    pub(super) look: fn(&Path) -> Seen,
+}
+
+struct Row {
+    margin: String,
+    level: usize,
+    name: String,
+    summary: Summary,
+}
+
+/// The tree below `root`, as many levels deep as `depth` says.
+pub(super) fn draw(root: &Node, depth: Option<usize>, view: View<'_>, style: &Style) -> String {
+    let mut rows = Vec::new();
+    collect(root, 0, "", "  ", depth.unwrap_or(usize::MAX), view, &mut rows);
+    let widest = rows.iter().map(|r| r.len() + 3).max().unwrap_or(0);
+    let width = style.width.max(widest);
+    rows.iter().map(|row| row.draw(width, style.colour)).collect()
+}
+
+fn collect(
+    node: &Node,
+    level: usize,
+    margin: &str,
+    below: &str,
+    depth: usize,
+    view: View<'_>,
+    rows: &mut Vec<Row>,
+) {
+    rows.push(Row { margin: margin.into(), level, name: node.name(), summary: summary(node, view) });
+    if depth == 0 {
+        return;
+    }
+    let children: Vec<Node> =
+        node.children(view.config).into_iter().filter(|c| c.is_shown(view.config)).collect();
+    let margin = format!("{margin}{below}");
+    for (n, child) in children.iter().enumerate() {
+        let below = if n + 1 == children.len() { "  " } else { "| " };
+        collect(child, level + 1, &margin, below, depth - 1, view, rows);
+    }
+}
+
+impl Row {
+    /// Characters without dots.
+    fn len(&self) -> usize {
+        let text = self.summary.text.chars().count();
+        self.margin.len() + "o- ".len() + self.name.chars().count() + "  []".len() + text
+    }
+
+    fn draw(&self, width: usize, colour: bool) -> String {
+        let dots = ".".repeat(width.saturating_sub(self.len()).max(1));
+        let (margin, name, text) = (&self.margin, &self.name, &self.summary.text);
+        if !colour {
+            return format!("{margin}o- {name} {dots} [{text}]\n");
+        }
+        let name_colour = ["1", "1;34", "1;35"][self.level % 3];
+        let text_colour = match self.summary.health {
+            Health::Plain => "0",
+            Health::Good => "32",
+            Health::Bad => "31",
+        };
+        format!(
+            "{margin}o- \x1b[{name_colour}m{name}\x1b[0m \x1b[2m{dots}\x1b[0m [\x1b[{text_colour}m{text}\x1b[0m]\n"
+        )
+    }
+}
+
+/// What the tree says of `node`.
+pub(super) fn summary(node: &Node, view: View<'_>) -> Summary {
+    let config = view.config;
+    let count = node.children(config).len();
+    match node {
+        Node::Root | Node::Backstores => plain("..."),
+        Node::Kind(_) => plain(format!("Storage Objects: {count}")),
+        Node::Store(name) => node::store(config, name).map_or_else(|| plain("..."), |s| of_store(s, view)),
+        Node::Alua(_) => plain(format!("ALUA Groups: {count}")),
+        Node::AluaGroup(name, group) => of_alua_group(config, name, group),
+        Node::Iscsi | Node::Loopback => plain(format!("Targets: {count}")),
+        Node::Target(iqn) => plain(of_target(config, iqn, count)),
+        Node::Tpg(iqn, tag) => node::tpg(config, iqn, *tag).map_or_else(|| plain("..."), of_tpg),
+        Node::Acls(..) => plain(format!("ACLs: {count}")),
+        Node::Acl(iqn, tag, initiator) => plain(of_acl(config, iqn, *tag, initiator, count)),
+        Node::Mapped(iqn, tag, initiator, lun) => plain(of_mapped(config, iqn, *tag, initiator, *lun)),
+        Node::Luns(..) => plain(format!("LUNs: {count}")),
+        Node::Lun(iqn, tag, lun) => plain(of_lun(config, iqn, *tag, *lun)),
+        Node::Portals(..) => plain(format!("Portals: {count}")),
+        Node::Portal(..) => Summary { text: "OK".into(), health: Health::Good },
+    }
+}
+
+fn of_store(store: &StoreConfig, view: View<'_>) -> Summary {
+    let seen = store.path.as_deref().map(view.look);
+    let size = match seen {
+        Some(Seen::Block { size, .. }) => size,
+        Some(Seen::File { size }) => Some(store.size.unwrap_or(size)),
+        _ => store.size,
+    };
+    let absent = seen == Some(Seen::Absent) && (store.kind != StoreKind::Fileio || store.size.is_none());
+    let size = match (absent, size) {
+        (true, _) => Some("(absent)".to_owned()),
+        (false, size) => size.map(|bytes| format!("({})", human(bytes))),
+    };
+    let cache = match store.kind {
+        StoreKind::Block => Some(is_write_back(store, seen)),
+        StoreKind::Fileio => Some(store.write_back.unwrap_or(true)),
+        _ => None,
+    };
+    let cache = cache.map(|back| if back { "write-back" } else { "write-thru" }.to_owned());
+    let path = store.path.as_ref().map(|p| p.display().to_string());
+    let used = if is_used(view.config, &store.name) { "activated" } else { "deactivated" };
+    let parts = [path, size, cache, store.read_only.then(|| "ro".to_owned()), Some(used.to_owned())];
+    let text = parts.into_iter().flatten().collect::<Vec<_>>().join(" ");
+    Summary { text, health: if absent { Health::Bad } else { Health::Plain } }
+}
+
+fn is_write_back(store: &StoreConfig, seen: Option<Seen>) -> bool {
+    store.write_back.unwrap_or(matches!(seen, Some(Seen::Block { write_back: true, .. })))
+}
+
+fn is_used(config: &Config, name: &str) -> bool {
+    let Some(number) = config.stores.iter().position(|s| s.name == name) else { return false };
+    let luns = config.targets.iter().flat_map(|t| &t.tpgs).flat_map(|g| &g.luns);
+    luns.into_iter().any(|l| l.lu.0 as usize == number)
+}
+
+fn of_alua_group(config: &Config, name: &str, group: &str) -> Summary {
+    let found = node::store(config, name).and_then(|s| s.groups.iter().find(|g| g.name == group));
+    let state = match found.map(|g| g.configured) {
+        Some(AccessState::Optimized) | None => "Active/optimized",
+        Some(AccessState::NonOptimized) => "Active/non-optimized",
+        Some(AccessState::Standby) => "Standby",
+        Some(AccessState::Unavailable) => "Unavailable",
+        Some(AccessState::Transitioning) => "Transitioning",
+    };
+    plain(format!("ALUA state: {state}"))
+}
+
+fn of_target(config: &Config, iqn: &str, tpgs: usize) -> String {
+    let moved = node::target(config, iqn).is_some_and(|t| t.redirect.is_some());
+    format!("TPGs: {tpgs}{}", if moved { ", redirected" } else { "" })
+}
+
+/// Who gets in, as it is: credentials are demanded wherever they are set.
+fn of_tpg(tpg: &Tpg) -> Summary {
+    let (gen_acls, demand) = (if tpg.open { "gen-acls" } else { "no-gen-acls" }, demand(tpg));
+    plain(format!("{gen_acls}, {demand}"))
+}
+
+fn demand(tpg: &Tpg) -> &'static str {
+    if tpg.auth.required() {
+        "tpg-auth"
+    } else if tpg.acls.iter().any(|a| a.auth.required()) {
+        "auth per-acl"
+    } else {
+        "no-auth"
+    }
+}
+
+fn of_acl(config: &Config, iqn: &str, tag: u16, initiator: &str, mapped: usize) -> String {
+    let demand = node::tpg(config, iqn, tag).map(demand);
+    let auth = match node::acl(config, iqn, tag, initiator).map(|a| &a.auth) {
+        Some(auth) if auth.required() && auth.mutual.is_some() => "mutual auth, ",
+        Some(auth) if auth.required() => "1-way auth, ",
+        _ => match demand {
+            Some("tpg-auth") => "auth via tpg, ",
+            Some("auth per-acl") => "no-auth, ",
+            _ => "",
+        },
+    };
+    format!("{auth}Mapped LUNs: {mapped}")
+}
+
+fn store_word(store: &StoreConfig) -> String {
+    format!("{}/{}", store.kind.word(), store.name)
+}
+
+fn of_mapped(config: &Config, iqn: &str, tag: u16, initiator: &str, number: u16) -> String {
+    let found = node::acl(config, iqn, tag, initiator).and_then(|a| a.luns.iter().find(|l| l.lun == number));
+    let (Some(mapped), Some(tpg)) = (found, node::tpg(config, iqn, tag)) else { return "...".into() };
+    let lun = node::behind(tpg, mapped).map_or(number, |l| l.lun);
+    let store = config.stores.get(mapped.lu.0 as usize).map(store_word).unwrap_or_default();
+    format!("lun{lun} {store} ({})", if mapped.read_only { "ro" } else { "rw" })
+}
+
+fn of_lun(config: &Config, iqn: &str, tag: u16, number: u16) -> String {
+    let lun = node::tpg(config, iqn, tag).and_then(|g| g.luns.iter().find(|l| l.lun == number));
+    let Some((lun, store)) = lun.and_then(|l| Some((l, config.stores.get(l.lu.0 as usize)?))) else {
+        return "...".into();
+    };
+    let path = store.path.as_ref().map(|p| format!(" ({})", p.display())).unwrap_or_default();
+    let group = store.groups.get(lun.group).filter(|_| store.kind != StoreKind::Pscsi);
+    let group = group.map(|g| format!(" ({})", g.name)).unwrap_or_default();
+    let read_only = if lun.read_only { " (ro)" } else { "" };
+    format!("{}{path}{group}{read_only}", store_word(store))
+}

@@ -1,0 +1,300 @@
+//! What can be done where: verbs, their parameters, and how those are filled from a line.
+
+use std::collections::HashMap;
+
+use super::line::Line;
+use super::node::Node;
+use crate::admin::config::words;
+use crate::store::StoreKind;
+
+/// What a parameter is, for completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Flag,
+    Device,
+    File,
+    Path,
+    StorePath,
+    Child,
+    Initiator,
+    Address,
+}
+
+/// A parameter of a verb.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Param {
+    pub(super) name: &'static str,
+    pub(super) required: bool,
+    pub(super) kind: Kind,
+}
+
+/// A verb, as it is at one node.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Verb {
+    pub(super) name: &'static str,
+    pub(super) params: &'static [Param],
+    pub(super) help: &'static str,
+}
+
+const fn must(name: &'static str, kind: Kind) -> Param {
+    Param { name, required: true, kind }
+}
+
+const fn may(name: &'static str, kind: Kind) -> Param {
+    Param { name, required: false, kind }
+}
+
+/// What can be done everywhere.
+pub(super) static COMMON: &[Verb] = &[
+    Verb {
+        name: "bookmarks",
+        params: &[may("action", Kind::Text), may("bookmark", Kind::Text)],
+        help: "add NAME, go NAME, del NAME or show: names for paths; @NAME is a path too",
+    },
+    Verb { name: "cd", params: &[may("path", Kind::Path)], help: "go to a path; `cd -` goes back" },
+    Verb {
+        name: "clearconfig",
+        params: &[may("confirm", Kind::Flag)],
+        help: "confirm=True deletes all backstores and targets",
+    },
+    Verb { name: "exit", params: &[], help: "leave the shell; by default the configuration is saved" },
+    Verb {
+        name: "get",
+        params: &[may("group", Kind::Text), may("parameter", Kind::Text)],
+        help: "show settings: all groups, a group, or some of a group",
+    },
+    Verb { name: "help", params: &[may("topic", Kind::Text)], help: "this, or more about one command" },
+    Verb { name: "info", params: &[], help: "say what this object is" },
+    Verb {
+        name: "ls",
+        params: &[may("path", Kind::Path), may("depth", Kind::Text)],
+        help: "show the tree from here or from a path, so many levels deep",
+    },
+    Verb { name: "pwd", params: &[], help: "show the path of this place" },
+    Verb { name: "refresh", params: &[], help: "read the configuration again; what is not saved is lost" },
+    Verb {
+        name: "restoreconfig",
+        params: &[
+            may("savefile", Kind::File),
+            may("clear_existing", Kind::Flag),
+            may("target", Kind::Text),
+            may("storage_object", Kind::Text),
+        ],
+        help: "take objects from a saved file; clear_existing deletes all others",
+    },
+    Verb {
+        name: "saveconfig",
+        params: &[may("savefile", Kind::File)],
+        help: "save the configuration, here or to another file",
+    },
+    Verb {
+        name: "set",
+        params: &[may("group", Kind::Text)],
+        help: "set group name=value …; an empty value is the default. `set global …` for preferences",
+    },
+];
+
+macro_rules! verb {
+    ($name:literal [$($param:expr),*] $help:literal) => {
+        Verb { name: $name, params: &[$($param),*], help: $help }
+    };
+}
+
+static BLOCK: &[Verb] = &[
+    verb!("create" [must("name", Kind::Text), must("dev", Kind::Device), may("readonly", Kind::Flag),
+        may("wwn", Kind::Text)] "make a backstore of a block device"),
+    verb!("delete" [must("name", Kind::Child)] "delete a backstore and the LUNs that show it; the device is left alone"),
+];
+static FILEIO: &[Verb] = &[
+    verb!("create" [must("name", Kind::Text), must("file_or_dev", Kind::File), may("size", Kind::Text),
+        may("write_back", Kind::Flag), may("sparse", Kind::Flag), may("wwn", Kind::Text)]
+        "make a backstore of a file, which is created when it is absent"),
+    verb!("delete" [must("name", Kind::Child)] "delete a backstore and the LUNs that show it; the file is left alone"),
+];
+static PSCSI: &[Verb] = &[
+    verb!("create" [must("name", Kind::Text), must("dev", Kind::Device)] "pass a SCSI device through"),
+    verb!("delete" [must("name", Kind::Child)] "delete a backstore and the LUNs that show it"),
+];
+static RAMDISK: &[Verb] = &[
+    verb!("create" [must("name", Kind::Text), must("size", Kind::Text), may("nullio", Kind::Flag),
+        may("wwn", Kind::Text)] "make a backstore of memory"),
+    verb!("delete" [must("name", Kind::Child)] "delete a backstore and the LUNs that show it; its data is gone"),
+];
+static NULL: &[Verb] = &[
+    verb!("create" [must("name", Kind::Text), must("size", Kind::Text), may("wwn", Kind::Text)]
+        "make a backstore of nothing"),
+    verb!("delete" [must("name", Kind::Child)] "delete a backstore and the LUNs that show it"),
+];
+static ISCSI: &[Verb] = &[
+    verb!("create" [may("wwn", Kind::Text)] "make a target with a group; without a name it gets one"),
+    verb!("delete" [must("wwn", Kind::Child)] "delete a target with everything in it"),
+];
+static TARGET: &[Verb] = &[
+    verb!("create" [may("tag", Kind::Text)] "make a target portal group"),
+    verb!("delete" [must("tag", Kind::Child)] "delete a target portal group"),
+];
+static LUNS: &[Verb] = &[
+    verb!("create" [must("storage_object", Kind::StorePath), may("lun", Kind::Text),
+        may("add_mapped_luns", Kind::Flag)] "show a backstore as a LUN"),
+    verb!("delete" [must("lun", Kind::Child)] "delete a LUN, and the mapped LUNs that show it"),
+];
+static ACLS: &[Verb] = &[
+    verb!("create" [must("wwn", Kind::Initiator), may("add_mapped_luns", Kind::Flag)] "let an initiator in"),
+    verb!("delete" [must("wwn", Kind::Child)] "let an initiator in no longer"),
+];
+static ACL: &[Verb] = &[
+    verb!("create" [must("mapped_lun", Kind::Text), must("tpg_lun_or_backstore", Kind::StorePath),
+        may("write_protect", Kind::Flag)] "show this initiator a LUN of the group"),
+    verb!("delete" [must("mapped_lun", Kind::Child)] "show this initiator a LUN no longer"),
+];
+static PORTALS: &[Verb] = &[
+    verb!("create" [may("ip_address", Kind::Address), may("ip_port", Kind::Text)] "listen at an address"),
+    verb!("delete" [must("ip_address", Kind::Child), may("ip_port", Kind::Text)] "listen there no longer"),
+];
+
+/// What can be done at a node beside what can be done everywhere.
+pub(super) fn own(node: &Node) -> &'static [Verb] {
+    match node {
+        Node::Kind(StoreKind::Block) => BLOCK,
+        Node::Kind(StoreKind::Fileio) => FILEIO,
+        Node::Kind(StoreKind::Pscsi) => PSCSI,
+        Node::Kind(StoreKind::Ramdisk) => RAMDISK,
+        Node::Kind(StoreKind::Null) => NULL,
+        Node::Iscsi => ISCSI,
+        Node::Target(_) => TARGET,
+        Node::Luns(..) => LUNS,
+        Node::Acls(..) => ACLS,
+        Node::Acl(..) => ACL,
+        Node::Portals(..) => PORTALS,
+        _ => &[],
+    }
+}
+
+/// Everything that can be done at a node, in the order of their names.
+pub(super) fn all(node: &Node) -> Vec<Verb> {
+    let mut all = [own(node), COMMON].concat();
+    all.sort_by_key(|v| v.name);
+    all
+}
+
+/// Whether there is such a verb anywhere.
+pub(super) fn is_verb(word: &str) -> bool {
+    COMMON.iter().any(|v| v.name == word) || ["create", "delete"].contains(&word)
+}
+
+/// The verb of that name.
+pub(super) fn find(node: &Node, word: &str) -> Result<Verb, String> {
+    let all = all(node);
+    all.iter().find(|v| v.name == word).copied().ok_or_else(|| {
+        let hint = words::suggestion(word, all.iter().map(|v| v.name));
+        if is_verb(word) {
+            return format!("nothing can be {word}d here; `help` lists what can be done");
+        }
+        format!("there is no command {word} here; {hint}")
+    })
+}
+
+/// How a verb is typed.
+pub(super) fn syntax(verb: &Verb) -> String {
+    let params = verb.params.iter().map(|p| match p.required {
+        true => format!(" {}", p.name),
+        false => format!(" [{}]", p.name),
+    });
+    format!("{}{}", verb.name, params.collect::<String>())
+}
+
+/// The values of a verb's parameters.
+#[derive(Debug, Default)]
+pub(super) struct Values(HashMap<&'static str, String>);
+
+impl Values {
+    /// One of them.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// One that must be there.
+    pub(super) fn must(&self, name: &str) -> &str {
+        self.get(name).unwrap_or_default()
+    }
+
+    /// A flag, if it is given.
+    pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, String> {
+        self.get(name).map(|text| super::settings::flag(text).map_err(|e| format!("{name}: {e}"))).transpose()
+    }
+
+    /// A number, if it is given.
+    pub(super) fn number(&self, name: &str) -> Result<Option<u16>, String> {
+        let read = |text: &str| text.parse().map_err(|_| format!("{name}: \"{text}\" is no number"));
+        self.get(name).map(read).transpose()
+    }
+}
+
+/// Gives each value of the line (after its verb) to a parameter.
+pub(super) fn bind(verb: &Verb, words: &[String], named: &[(String, String)]) -> Result<Values, String> {
+    let mut values = Values::default();
+    for (name, value) in named {
+        let Some(param) = verb.params.iter().find(|p| p.name == name) else {
+            let hint = words::suggestion(name, verb.params.iter().map(|p| p.name));
+            return Err(format!("{} has no parameter {name}; {hint}", verb.name));
+        };
+        if values.0.insert(param.name, value.clone()).is_some() {
+            return Err(format!("{name} is given twice"));
+        }
+    }
+    let mut open = verb.params.iter().filter(|p| !named.iter().any(|(name, _)| p.name == name));
+    for word in words {
+        let Some(param) = open.next() else {
+            return Err(format!("\"{word}\" is too much; the syntax is: {}", syntax(verb)));
+        };
+        values.0.insert(param.name, word.clone());
+    }
+    match verb.params.iter().find(|p| p.required && values.get(p.name).is_none_or(str::is_empty)) {
+        Some(missing) => Err(format!("{} is missing; the syntax is: {}", missing.name, syntax(verb))),
+        None => Ok(values),
+    }
+}
+
+/// The path at the beginning of a line, if there is one, and the rest.
+pub(super) fn split_path(line: &mut Line, is_child: impl Fn(&str) -> bool) -> Option<String> {
+    let first = line.words.first()?;
+    let is_path = first.starts_with(['/', '.', '@']) || first.contains('/');
+    let is_path = is_path || (!is_verb(first) && is_child(first));
+    is_path.then(|| line.words.remove(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bound(line: &str) -> Result<Values, String> {
+        let line = Line::parse(line).unwrap();
+        bind(&BLOCK[0], &line.words, &line.named)
+    }
+
+    #[test]
+    fn by_place_and_by_name() {
+        for line in ["a /dev/sda", "name=a dev=/dev/sda", "dev=/dev/sda a", "a dev=/dev/sda"] {
+            let values = bound(line).unwrap();
+            assert_eq!((values.must("name"), values.must("dev")), ("a", "/dev/sda"), "{line}");
+        }
+        assert_eq!(bound("a b true").unwrap().flag("readonly"), Ok(Some(true)));
+    }
+
+    #[test]
+    fn mistakes_are_explained() {
+        for (line, told) in [
+            ("a", "dev is missing; the syntax is: create name dev [readonly] [wwn]"),
+            ("a b c d e", "\"e\" is too much"),
+            ("nam=a dev=b", "create has no parameter nam; did you mean \"name\"?"),
+            ("name=a name=b", "name is given twice"),
+        ] {
+            assert!(bound(line).unwrap_err().contains(told), "{line}: {:?}", bound(line));
+        }
+        assert!(bound("a b maybe").unwrap().flag("readonly").unwrap_err().contains("neither"));
+        assert!(find(&Node::Root, "sl").unwrap_err().contains("no command sl here"));
+        assert!(find(&Node::Root, "create").unwrap_err().contains("nothing can be created here"));
+        assert!(find(&Node::Iscsi, "creat").unwrap_err().contains("did you mean \"create\"?"));
+    }
+}

@@ -1,0 +1,205 @@
+//! The shell, and its verbs as commands, as users and scripts see them.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use ringtgt::initiator::{Initiator, LoginOptions};
+use ringtgt::target::Credential;
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("text")
+}
+
+fn write(dir: &tempfile::TempDir, name: &str, text: &str, mode: u32) -> PathBuf {
+    let path = dir.path().join(name);
+    fs::write(&path, text).expect("a file");
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("its mode");
+    path
+}
+
+/// `ringtgt shell` over `config`, with these lines on its standard input and the preferences of nobody.
+fn shell(config: &Path, lines: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringtgt"));
+    command.args(["shell", "--config"]).arg(config).args(arguments);
+    command.env("XDG_CONFIG_HOME", config.parent().unwrap().join("likes")).env("COLUMNS", "94");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).expect("it listens");
+    child.wait_with_output().expect("it ends")
+}
+
+/// The story of an administrator from a pipe; what it saves is served, and lets in who knows the secret.
+#[test]
+fn what_is_typed_in_the_shell_is_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("etc/ringtgt.toml");
+    let target = "iqn.2023-03.sample.ec2:sample";
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).unwrap().port();
+    let lines = format!(
+        "/backstores/fileio create name=sample-bs file_or_dev={} size=16M\n\
+         /iscsi create {target}\n\
+         # A port that nobody has, for the test.\n\
+         /iscsi/{target}/tpg1/portals delete 0.0.0.0 3260\n\
+         /iscsi/{target}/tpg1/portals create 127.0.0.1 {port}\n\
+         /iscsi/{target}/tpg1/luns create /backstores/fileio/sample-bs\n\
+         /iscsi/{target}/tpg1/acls create {target}-initiator\n\
+         /iscsi/{target}/tpg1/acls/{target}-initiator set auth userid=sample-user\n",
+        dir.path().join("disk.img").display()
+    );
+    let password = format!(
+        "/iscsi/{target}/tpg1/acls/{target}-initiator set auth password=supersecret\nsaveconfig\nexit\n"
+    );
+    let half = shell(&config, &lines, &[]);
+    assert_eq!(half.status.code(), Some(0), "{half:?}");
+    assert!(stdout(&half).ends_with(&format!("Configuration saved to {}\n", config.display())));
+    let whole = shell(&config, &password, &[]);
+    assert_eq!((whole.status.code(), stderr(&whole).as_str()), (Some(0), ""), "{whole:?}");
+    assert!(!stdout(&whole).contains("supersecret"), "{whole:?}");
+    assert_eq!(fs::metadata(&config).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::read_dir(config.parent().unwrap().join("backup")).unwrap().count(), 1);
+
+    let login = |secret: Option<&str>| {
+        let mut options = LoginOptions::new(&format!("{target}-initiator"), Some(target));
+        options.chap = secret.map(|s| Credential { user: "sample-user".into(), secret: s.to_owned().into() });
+        let address = format!("127.0.0.1:{port}").parse().unwrap();
+        Initiator::login(address, options, Duration::from_secs(60))
+    };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringtgt"));
+    command.args(["serve", "--reactors", "1", "--state-dir"]).arg(dir.path().join("state"));
+    command.arg("--config").arg(&config).env_remove("NOTIFY_SOCKET").env_remove("RUST_LOG");
+    let mut daemon = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut said = BufReader::new(daemon.stdout.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap() == "ready"));
+    let (right, wrong, empty, none) =
+        (login(Some("supersecret")), login(Some("supersecre")), login(Some("")), login(None));
+    let blocks = right.and_then(|mut session| {
+        session.clear_attention(0)?;
+        session.capacity(0)
+    });
+    assert!(Command::new("kill").arg(daemon.id().to_string()).status().unwrap().success());
+    assert_eq!(daemon.wait().unwrap().code(), Some(0));
+    let (blocks, block) = blocks.expect("who knows the secret gets in");
+    assert_eq!(blocks * u64::from(block), 16 << 20);
+    assert!(wrong.is_err() && empty.is_err() && none.is_err(), "and nobody else");
+}
+
+#[test]
+fn the_shell_stops_at_the_first_mistake_of_a_pipe() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("ringtgt.toml");
+    let lines = "/backstores/ramdisk create a 1M\nsaveconfig\n/backstores/ramdisk create b 1M\n/backstores/ramdsk ls\nexit\n";
+    let output = shell(&config, lines, &[]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(
+        stderr(&output),
+        "line 4: there is no ramdsk in backstores; did you mean \"ramdisk\"?\nwhat was changed before it is not saved\n"
+    );
+    assert!(stdout(&output).ends_with("Created ramdisk b with size 1M.\n"), "{output:?}");
+    let saved = fs::read_to_string(&config).unwrap();
+    assert!(saved.contains("name = \"a\"") && !saved.contains("name = \"b\""), "{saved}");
+}
+
+#[test]
+fn one_line_of_the_shell_is_saved_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("ringtgt.toml");
+    for arguments in [
+        &["/iscsi create iqn.2026-11.org.example:a"][..],
+        &["/iscsi", "create", "iqn.2026-11.org.example:b"],
+        &["set", "global", "auto_save_on_exit=false"],
+    ] {
+        let output = shell(&config, "", arguments);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+    let listed = stdout(&shell(&config, "", &["ls", "/iscsi", "1"]));
+    assert!(listed.contains("o- iscsi ") && listed.contains("[Targets: 2]"), "{listed}");
+    let wrong = shell(&config, "", &["/iscsi", "creat", "iqn.2026-11.org.example:c"]);
+    assert_eq!((wrong.status.code(), stdout(&wrong)), (Some(1), String::new()));
+    assert!(stderr(&wrong).contains("did you mean \"create\"?"), "{wrong:?}");
+    // What the last shell liked, this one likes too.
+    let output =
+        shell(&config, "get global auto_save_on_exit\n/iscsi delete iqn.2026-11.org.example:a\n", &[]);
+    let text = stdout(&output);
+    assert!(text.starts_with("auto_save_on_exit=false\n") && text.contains("is not saved"), "{text}");
+    assert!(fs::read_to_string(&config).unwrap().contains("example:a\""));
+}
+
+#[test]
+fn the_shell_touches_no_file_that_it_cannot_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let wrong = write(&dir, "wrong.toml", "[server]\nreactors = 0\nchap = \"hunter2\"\n", 0o644);
+    let output = shell(&wrong, "saveconfig\n", &[]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(
+        stderr(&output).contains("wrong.toml:2:12:") && !stderr(&output).contains("hunter2"),
+        "{output:?}"
+    );
+    assert_eq!(shell(dir.path(), "", &[]).status.code(), Some(2));
+}
+
+/// A command of its own over `config`.
+fn managed(config: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringtgt"));
+    command.args(arguments).arg("--config").arg(config);
+    command.env("XDG_CONFIG_HOME", config.parent().unwrap().join("likes")).env("COLUMNS", "80");
+    command.output().expect("the binary runs")
+}
+
+#[test]
+fn the_verbs_of_the_shell_are_commands_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("ringtgt.toml");
+    let done = |arguments: &[&str]| {
+        let output = managed(&config, arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
+        stdout(&output)
+    };
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let text = done(&[arguments, &["--json"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
+    };
+    let iqn = "iqn.2026-11.org.example:t";
+    let said = done(&["create", "/backstores/ramdisk", "name=a", "size=1M"]);
+    assert!(said.starts_with("Created ramdisk a with size 1M.\nConfiguration saved to "), "{said}");
+    let said = json(&["create", "/iscsi", iqn]);
+    assert_eq!((&said["version"], &said["lines"][1]), (&1.into(), &"Created TPG 1.".into()));
+    let tpg = format!("/iscsi/{iqn}/tpg1");
+    done(&["create", &format!("{tpg}/luns"), "/backstores/ramdisk/a"]);
+    done(&["set", &tpg, "auth", "userid=u", "password=QQQQQQQQQQQQ"]);
+    let auth = json(&["get", &tpg, "auth"]);
+    assert_eq!(
+        (&auth["values"]["userid"], &auth["values"]["password"]),
+        (&"u".into(), &true.into()),
+        "{auth}"
+    );
+    assert_eq!(auth["path"], tpg);
+    assert_eq!(json(&["info", "/backstores/ramdisk/a"])["summary"], "(1.0MiB) activated");
+    assert_eq!(done(&["get", &tpg, "auth", "userid"]), "userid=u\n");
+    let tree = json(&["ls", "/iscsi", "1"]);
+    assert_eq!(tree["path"], "/iscsi");
+    assert_eq!(tree["tree"]["children"][0]["name"], iqn);
+    assert_eq!(tree["tree"]["children"][0]["children"], serde_json::json!([]));
+    assert_eq!(json(&["ls"])["tree"]["children"].as_array().unwrap().len(), 3);
+    assert!(done(&["ls"]).starts_with("o- / ...."));
+    let saved = dir.path().join("saved.toml");
+    done(&["save", saved.to_str().unwrap()]);
+    done(&["delete", "/iscsi", iqn]);
+    done(&["restore", saved.to_str().unwrap(), "clear_existing=true"]);
+    assert_eq!(fs::read_to_string(&config).unwrap(), fs::read_to_string(&saved).unwrap());
+    let wrong = managed(&config, &["delete", "/iscsi", "iqn.2026-11.org.example:s", "--json"]);
+    assert_eq!((wrong.status.code(), stdout(&wrong)), (Some(1), String::new()));
+    assert!(stderr(&wrong).contains("did you mean"), "{wrong:?}");
+}
