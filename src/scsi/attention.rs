@@ -50,13 +50,15 @@ impl Attentions {
 
     /// Of the reset group the lowest qualifier is the strongest: power on, then resets, then nexus loss.
     fn raise_reset(&mut self, asc: Asc) {
-        let strongest = match self.pending.first() {
+        let mut strongest = match self.pending.first() {
             Some(first) if first.0 == RESET_GROUP && first.1 <= asc.1 => *first,
             _ => asc,
         };
         self.pending.retain(|a| a.0 != RESET_GROUP);
         if self.pending.is_full() {
+            // Only this one says that whatever was to be said may have been.
             self.pending.clear();
+            strongest = Asc::POWER_ON_OR_RESET;
         }
         self.pending.insert(0, strongest);
     }
@@ -122,6 +124,15 @@ mod tests {
         assert_eq!(all(a), want);
     }
 
+    /// What there is no room for is not forgotten: it may have been anything, which only a power on says.
+    #[test]
+    fn a_reset_that_finds_no_room_says_everything() {
+        let mut a = Attentions::new();
+        (0..CAPACITY as u8).for_each(|n| a.raise(Asc(0x2a, n)));
+        a.raise(Asc::NEXUS_LOSS);
+        assert_eq!(all(a), [Asc::POWER_ON_OR_RESET]);
+    }
+
     #[test]
     fn to_look_at_the_next_leaves_it_there() {
         let mut a = Attentions::new();
@@ -138,13 +149,5 @@ mod tests {
         let mut a = Attentions::new();
         (0..=CAPACITY as u8).for_each(|n| a.raise(Asc(0x2a, n)));
         assert_eq!(all(a), [Asc(0x29, 0)]);
-    }
-
-    #[test]
-    fn a_reset_finds_room_in_a_full_queue() {
-        let mut a = Attentions::new();
-        (0..CAPACITY as u8).for_each(|n| a.raise(Asc(0x2a, n)));
-        a.raise(Asc(0x29, 3));
-        assert_eq!(a.take(), Some(Asc(0x29, 3)));
     }
 }
