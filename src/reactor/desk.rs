@@ -277,11 +277,12 @@ impl<D: Driver> Host for Desk<'_, D> {
             Manage::TargetReset { units, cold } => (units, cold),
         };
         if units.is_empty() {
-            return self.world.announce(then);
-        }
-        let gate = self.world.gates.shut(units.len(), then);
-        for lu in units {
-            self.world.ask(lu, SharedOp::Reset, nexus.clone(), gate);
+            self.world.announce(then);
+        } else {
+            let gate = self.world.gates.shut(units.len(), then);
+            for lu in units {
+                self.world.ask(lu, SharedOp::Reset, nexus.clone(), gate);
+            }
         }
         if cold {
             self.world.kill_target(&nexus.target, self.conn);
