@@ -237,7 +237,9 @@ impl LuState {
     /// again when it is about to (SPC-5 section 5.14.1).
     pub fn bars_writing(&self, facts: &LuFacts, nexus: &ItNexus) -> Option<Failure> {
         let erased = self.erasure.as_ref().map(|erasure| erasure.sense(0).into());
-        let protected = || facts.read_only.then(|| Sense::write_protected().into());
+        // To a device that is passed through much goes that changes something else, and what writes was refused when it came.
+        let protected =
+            || (facts.read_only && facts.passed.is_none()).then(|| Sense::write_protected().into());
         erased.or_else(protected).or_else(|| self.may_change(facts, nexus).err())
     }
 

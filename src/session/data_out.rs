@@ -36,7 +36,7 @@ impl Session {
         let unasked = self.unasked;
         let first_burst = self.negotiated.first_burst_length;
         let problem = self.unasked_problem(&unasked);
-        let block = if matches!(usage, Use::Params | Use::Pass) { 1 } else { self.block_size(h, id) };
+        let block = if matches!(usage, Use::Params | Use::Pass { .. }) { 1 } else { self.block_size(h, id) };
         let Some(task) = self.tasks.get_mut(id) else { return };
         task.actual = needed;
         let offered = if task.writes { task.edtl } else { 0 };
@@ -276,7 +276,7 @@ impl Session {
                     return self.start_filling(h, id, range, unmap, anchor);
                 }
                 Use::Params => return self.params_taken(h, id),
-                Use::Pass => return self.pass_taken(h, id),
+                Use::Pass { .. } => return self.pass_taken(h, id),
             }
         }
     }
@@ -381,7 +381,7 @@ impl Session {
         }
         match taking.usage {
             Use::Params => self.params_taken(h, id),
-            Use::Pass => self.pass_taken(h, id),
+            Use::Pass { .. } => self.pass_taken(h, id),
             // No block was announced: zeroes are meant.
             Use::Fill { range, unmap, anchor } => {
                 self.start_clearing(h, id, vec![range], true, unmap && !anchor);

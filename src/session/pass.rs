@@ -55,7 +55,7 @@ impl Session {
             return self.answer_failure(h, id, &Failure::Check(sense));
         }
         if let PassData::Out(_) = pass.data {
-            return self.start_taking(h, id, Use::Pass, 0, len.into());
+            return self.start_taking(h, id, Use::Pass { judged: pass.judged }, 0, len.into());
         }
         task.work = Work::Passing(Passing::new(pass, None, len));
         if !self.retry_passing(h, id) {
@@ -87,8 +87,10 @@ impl Session {
     /// The data that goes to the device is all there: the rules are applied again, and it gets the command.
     pub(super) fn pass_taken<H: Host>(&mut self, h: &mut H, id: TaskId) {
         let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
+        let judged = matches!(taking.usage, Use::Pass { judged: true });
         let (buf, len) = taking.segments[0].take().map_or((None, 0), |s| (Some(s.buf), s.len));
-        let planned = self.plan(h, id, Some(&[]));
+        let list = buf.filter(|_| judged).map_or_else(Vec::new, |buf| h.bytes(buf)[..len as usize].to_vec());
+        let planned = self.plan(h, id, Some(&list));
         if let Planned::Outcome(Outcome::Pass(pass)) = planned {
             let Some(task) = self.tasks.get_mut(id) else { return };
             task.work = Work::Passing(Passing::new(pass, buf, len));

@@ -37,8 +37,8 @@ pub(super) enum Use {
     Fill { range: Range, unmap: bool, anchor: bool },
     /// A parameter list.
     Params,
-    /// For the device of the logical unit.
-    Pass,
+    /// For the device of the logical unit; a parameter list that is `judged` is looked at.
+    Pass { judged: bool },
 }
 
 /// A transfer from the initiator under way.
@@ -154,7 +154,9 @@ impl Taking {
             Use::Whole { whole: Whole::Or, .. } => Some(self.total.min(SEGMENT)),
             Use::CompareEach { range } => Some(range.len.min(u64::from(SEGMENT)) as u32),
             Use::Fill { .. } => Some(SEGMENT),
-            Use::Write { .. } | Use::Whole { whole: Whole::Write, .. } | Use::Params | Use::Pass => None,
+            Use::Write { .. } | Use::Whole { whole: Whole::Write, .. } | Use::Params | Use::Pass { .. } => {
+                None
+            }
         }
     }
 

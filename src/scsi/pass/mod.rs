@@ -9,6 +9,7 @@
 //! To the device all initiators are one. So what is kept for each of them is kept here: reservations, unit attentions,
 //! target ports, task management. Whatever is not in the table of `rules` is refused.
 
+mod lists;
 mod revise;
 mod rules;
 
@@ -111,6 +112,8 @@ pub struct Pass {
     pub data: PassData,
     /// Its data-in goes through [`revise()`].
     pub revised: bool,
+    /// Its parameter list is looked at before the device gets it.
+    pub judged: bool,
     /// When it has gone well, all other initiators are told so: to the device they are one.
     pub tells: Option<Asc>,
 }
@@ -193,6 +196,9 @@ pub(super) fn go_on(
         verdict => {
             let passing = passing(verdict)?;
             admit(passing, cdb, lu, cx)?;
+            if let Some(judge) = passing.list {
+                judge(cdb, data, device.kind, lu.facts.block_size)?;
+            }
             plan(passing, cdb, lu, device)
         }
     }
@@ -215,6 +221,7 @@ fn admit(passing: &Passing, cdb: &Cdb, lu: &Lu, cx: &Context<'_>) -> Result<(), 
     if cdb.get(control) & 0x04 != 0 {
         return Err(bad_field(control as u16, 2));
     }
+    rules::stays_in_unit(cdb)?;
     (passing.check)(cdb)?;
     let protected = passing.writes && (lu.facts.read_only || cx.read_only_map);
     if protected { Err(Sense::protected(Asc::WRITE_PROTECTED).into()) } else { Ok(()) }
@@ -247,7 +254,13 @@ fn plan(passing: &Passing, cdb: &Cdb, lu: &Lu, device: Device) -> Answered {
     }
     let (reads, changes) = (needs == Needs::Reading, needs == Needs::Writing);
     let order = PassOrder { cdb: bytes, reads, changes, seconds: passing.seconds };
-    Ok(Outcome::Pass(Box::new(Pass { order, data, revised: passing.revised, tells: tells(cdb) })))
+    Ok(Outcome::Pass(Box::new(Pass {
+        order,
+        data,
+        revised: passing.revised,
+        judged: passing.list.is_some(),
+        tells: tells(cdb),
+    })))
 }
 
 /// What a command has changed for everybody (SPC-5 table 60).

@@ -8,6 +8,7 @@ use super::super::cdb::Cdb;
 use super::super::check::{bad_field, unknown_opcode};
 use super::super::reserve::Needs::{self, NoLegacy, Nothing, Reading, Writing};
 use super::super::{Failure, WHOLE};
+use super::lists::{self, Judge};
 use super::{Amount, DeviceKind, PassData};
 
 /// A command.
@@ -45,13 +46,15 @@ pub(super) struct Passing {
     pub(super) seconds: u32,
     /// What it must not ask for.
     pub(super) check: Check,
+    /// What its parameter list must not say, if it is looked at.
+    pub(super) list: Option<Judge>,
     /// See [`super::revise()`].
     pub(super) revised: bool,
 }
 
 impl Passing {
     const fn new(needs: Needs, data: Shape) -> Self {
-        Self { needs, writes: false, data, seconds: USUAL, check: anything, revised: false }
+        Self { needs, writes: false, data, seconds: USUAL, check: anything, list: None, revised: false }
     }
 
     /// What reservations must allow. Of two commands it depends on what they ask for (SPC-5 table 67, SBC-4 table 14).
@@ -109,6 +112,11 @@ const fn within(opcode: u8, needs: Needs, data: Shape, check: Check) -> Rule {
     row(opcode, Passing { check, ..Passing::new(needs, data) })
 }
 
+/// One whose parameter list is looked at.
+const fn judged(opcode: u8, data: Shape, list: Judge) -> Rule {
+    row(opcode, Passing { list: Some(list), ..Passing::new(Writing, data) })
+}
+
 /// One of whose data-in something is ours.
 const fn revised(opcode: u8, needs: Needs, data: Shape) -> Rule {
     row(opcode, Passing { revised: true, ..Passing::new(needs, data) })
@@ -122,22 +130,22 @@ impl Rule {
 
 /// What devices of all kinds have.
 static COMMON: &[Rule] = &[
-    pass(0x00, NoLegacy, nothing),        // TEST UNIT READY
-    pass(0x03, Nothing, take::<4, 1>),    // REQUEST SENSE
-    revised(0x12, Nothing, take::<3, 2>), // INQUIRY
-    pass(0x15, Writing, give::<4, 1>),    // MODE SELECT(6)
-    own(0x16),                            // RESERVE(6): by one of our initiators, not by all
-    own(0x17),                            // RELEASE(6)
-    revised(0x1a, Reading, take::<4, 1>), // MODE SENSE(6)
+    pass(0x00, NoLegacy, nothing),            // TEST UNIT READY
+    pass(0x03, Nothing, take::<4, 1>),        // REQUEST SENSE
+    revised(0x12, Nothing, take::<3, 2>),     // INQUIRY
+    judged(0x15, give::<4, 1>, lists::modes), // MODE SELECT(6)
+    own(0x16),                                // RESERVE(6): by one of our initiators, not by all
+    own(0x17),                                // RELEASE(6)
+    revised(0x1a, Reading, take::<4, 1>),     // MODE SENSE(6)
     wait(START_STOP, Writing, nothing, SLOW),
     pass(0x1c, Reading, take::<3, 2>), // RECEIVE DIAGNOSTIC RESULTS
-    within(0x1d, Writing, give::<3, 2>, only_this_unit), // SEND DIAGNOSTIC
+    row(0x1d, SEND_DIAGNOSTIC),
     pass(PREVENT_ALLOW, Writing, nothing),
     within(0x3b, Writing, give::<6, 3>, buffer_written), // WRITE BUFFER: microcode is for the whole device
     within(0x3c, Reading, take::<6, 3>, buffer_read),    // READ BUFFER(10)
     pass(0x4c, Writing, give::<7, 2>),                   // LOG SELECT
     pass(0x4d, NoLegacy, take::<7, 2>),                  // LOG SENSE
-    pass(0x55, Writing, give::<7, 2>),                   // MODE SELECT(10)
+    judged(0x55, give::<7, 2>, lists::modes),            // MODE SELECT(10)
     own(0x56),                                           // RESERVE(10)
     own(0x57),                                           // RELEASE(10)
     revised(0x5a, Reading, take::<7, 2>),                // MODE SENSE(10)
@@ -270,7 +278,10 @@ static CHANGER: &[Rule] = &[
 
 /// SES-3: what SEND DIAGNOSTIC sends is its medium.
 static ENCLOSURE: &[Rule] =
-    &[row(0x1d, Passing { writes: true, check: only_this_unit, ..Passing::new(Writing, give::<3, 2>) })];
+    &[row(0x1d, Passing { writes: true, list: Some(lists::enclosures), ..SEND_DIAGNOSTIC })];
+
+const SEND_DIAGNOSTIC: Passing =
+    Passing { check: only_this_unit, list: Some(lists::diagnostics), ..Passing::new(Writing, give::<3, 2>) };
 
 /// The rows of a kind; the first that fits counts.
 fn tables(kind: DeviceKind) -> [&'static [Rule]; 3] {
@@ -314,6 +325,14 @@ pub(super) fn cdb_len(opcode: u8) -> usize {
         5 => 12,
         _ => 16,
     }
+}
+
+/// Bits 7 to 5 of byte 1 are nothing that may get through: RDPROTECT and the like move more bytes than blocks have, and
+/// to an old device they are the number of another logical unit (SCSI-2). In these commands they mean something else.
+pub(super) fn stays_in_unit(cdb: &Cdb) -> Result<(), Failure> {
+    // FORMAT UNIT, SEND DIAGNOSTIC, WRITE BUFFER, READ BUFFER, SANITIZE
+    let other = [0x04, 0x1d, 0x3b, 0x3c, 0x48].contains(&cdb.opcode());
+    if other || cdb.u8::<1>() & 0xe0 == 0 { Ok(()) } else { Err(bad_field(1, 7)) }
 }
 
 fn anything(_: &Cdb) -> Result<(), Failure> {

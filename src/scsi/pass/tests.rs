@@ -1,7 +1,7 @@
 //! Which commands a device gets, what initiators hear of it, and what they are refused.
 
 use super::super::testing::{Rig, facts, nexus};
-use super::super::{LuFacts, status};
+use super::super::{LuFacts, check, status};
 use super::*;
 
 const KINDS: [DeviceKind; 5] =
@@ -127,6 +127,65 @@ fn whatever_breaks_out_of_the_unit_is_refused() {
 }
 
 #[test]
+fn what_moves_more_than_blocks_or_reaches_other_units_is_refused() {
+    let mut rig = rig(DeviceKind::Disk);
+    for opcode in [0x08, 0x0a, 0x28, 0x2a, 0x2e, 0x2f, 0x41, 0x88, 0x89, 0x8a, 0x8b, 0x8e, 0x8f, 0x93, 0x9c] {
+        let cdb = [opcode, 0x20, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0];
+        assert_eq!(rig.sense(&cdb), Sense::cdb_field(1, 7), "{opcode:#04x}");
+    }
+    let mut tape = self::rig(DeviceKind::Tape);
+    assert_eq!(tape.sense(&[0x01, 0x40, 0, 0, 0, 0]), Sense::cdb_field(1, 7), "REWIND of unit 2");
+    assert!(matches!(rig.start(&[0x48, 0x82, 0, 0, 0, 0, 0, 0, 0, 0]), Outcome::Pass(_)), "SANITIZE, IMMED");
+}
+
+#[test]
+fn diagnostic_pages_that_others_would_notice_are_refused() {
+    let send = |len: u8| [0x1d, 0x10, 0, 0, len, 0];
+    let refused = Outcome::Fail(Sense::parameter_field(0, 7).into());
+    for kind in KINDS {
+        let mut rig = rig(kind);
+        assert!(matches!(rig.start(&send(4)), Outcome::Pass(pass) if pass.judged));
+        assert!(matches!(rig.params_from(1, &send(4), &[0, 0, 0, 0]), Outcome::Pass(_)));
+        assert!(matches!(rig.params_from(1, &[0x1d, 0x04, 0, 0, 0, 0], &[]), Outcome::Pass(_)), "self-test");
+        for page in [0x0e, 0x40, 0x80, 0xff] {
+            assert_eq!(rig.params_from(1, &send(4), &[page, 0, 0, 0]), refused, "{kind:?} {page:#04x}");
+        }
+        let control = rig.params_from(1, &send(4), &[2, 0, 0, 0]);
+        assert_eq!(matches!(control, Outcome::Pass(_)), kind == DeviceKind::Enclosure);
+        let vendors = rig.params_from(1, &[0x1d, 0, 0, 0, 4, 0], &[0, 0, 0, 0]);
+        assert_eq!(vendors, Outcome::Fail(Sense::cdb_field(1, 4).into()), "in no known format");
+    }
+}
+
+#[test]
+fn mode_pages_that_are_everybodys_stay_as_they_are() {
+    let mut rig = rig(DeviceKind::Disk);
+    let mut select = |list: &[u8]| rig.params_from(1, &[0x15, 0x11, 0, 0, list.len() as u8, 0], list);
+    let bad = |at| Outcome::Fail(Sense::parameter_field(at, 5).into());
+    let caching = [&[0, 0, 0, 0, 0x08, 18][..], &[0; 18]].concat();
+    assert!(matches!(select(&caching), Outcome::Pass(_)));
+    for page in [0x00, 0x0a, 0x4a, 0x18, 0x19, 0x20, 0x3e, 0x3f] {
+        assert_eq!(select(&[&caching[..], &[page, 0, 0, 0]].concat()), bad(24), "{page:#04x}");
+    }
+    let sized = |length: u32| [&[0, 0, 0, 8, 0, 0, 0, 0][..], &length.to_be_bytes()].concat();
+    assert!(matches!(select(&sized(512)), Outcome::Pass(_)) && matches!(select(&sized(0)), Outcome::Pass(_)));
+    assert_eq!(select(&sized(4096)), Outcome::Fail(Sense::parameter_field(9, 7).into()));
+    let short = Outcome::Fail(check::bad_length());
+    assert_eq!(
+        [select(&[0, 0]), select(&[0, 0, 0, 8]), select(&[0, 0, 0, 0, 1])],
+        [short.clone(), short.clone(), short]
+    );
+    let ten = |list: &[u8]| rig.params_from(1, &[0x55, 0x10, 0, 0, 0, 0, 0, 0, list.len() as u8, 0], list);
+    let mut ten = ten;
+    assert_eq!(ten(&[0, 0, 0, 0, 0, 0, 0, 0, 0x4a, 1, 0, 0]), bad(8));
+    let long = [&[0, 0, 0, 0, 1, 0, 0, 16][..], &[0; 12], &4096u32.to_be_bytes()].concat();
+    assert_eq!(ten(&long), Outcome::Fail(Sense::parameter_field(20, 7).into()));
+    let mut tape = self::rig(DeviceKind::Tape);
+    let blocks = tape.params_from(1, &[0x15, 0x10, 0, 0, 12, 0], &sized(1024));
+    assert!(matches!(blocks, Outcome::Pass(_)), "a tape's blocks are its initiator's business");
+}
+
+#[test]
 fn only_what_is_in_the_table_gets_through() {
     for kind in KINDS {
         let mut rig = rig(kind);
@@ -186,6 +245,14 @@ fn reservations_are_kept_here() {
     let mut tape = self::rig(DeviceKind::Tape);
     tape.lu.state = rig.lu.state.clone();
     assert_eq!(tape.start(&[0x01, 0, 0, 0, 0, 0]), conflict, "who moves the tape disturbs its holder");
+}
+
+/// Whatever else changes of the unit: what winds a tape, or reads it, is no write.
+#[test]
+fn a_read_only_unit_is_not_barred() {
+    let facts = LuFacts { read_only: true, passed: Some(device(DeviceKind::Tape)), ..facts() };
+    let rig = Rig::new(facts);
+    assert_eq!(rig.lu.state.bars_writing(&rig.lu.facts, &nexus(1)), None);
 }
 
 #[test]
@@ -386,7 +453,9 @@ fn a_tape_counts_in_its_own_blocks() {
         "later commands wait for a ghost that winds"
     );
     // WRITE SAME(16) of a disk is ERASE(16) of a tape.
-    assert_eq!(pass(&mut rig, &[0x93; 16]).data, PassData::Nothing);
+    let mut erase = [0; 16];
+    erase[0] = 0x93;
+    assert_eq!(pass(&mut rig, &erase).data, PassData::Nothing);
 }
 
 proptest::proptest! {
