@@ -50,10 +50,21 @@ pub fn direct_alignment(fd: BorrowedFd<'_>) -> io::Result<Option<DirectAlignment
 fn statx(fd: BorrowedFd<'_>, mask: u32) -> io::Result<libc::statx> {
     const EMPTY: &CStr = c"";
     let mut out = MaybeUninit::<libc::statx>::zeroed();
+    // By number, for the C library has the function only from glibc 2.28 on.
     // SAFETY: the path is a C string, the buffer is a whole statx; the kernel keeps neither.
-    let rc =
-        unsafe { libc::statx(fd.as_raw_fd(), EMPTY.as_ptr(), libc::AT_EMPTY_PATH, mask, out.as_mut_ptr()) };
-    check(rc)?;
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_statx,
+            fd.as_raw_fd(),
+            EMPTY.as_ptr(),
+            libc::AT_EMPTY_PATH,
+            mask,
+            out.as_mut_ptr(),
+        )
+    };
+    if rc < 0 {
+        return Err(io::Error::last_os_error());
+    }
     // SAFETY: all-zero bytes are a valid statx (integers only), and the call only wrote more of them.
     Ok(unsafe { out.assume_init() })
 }
