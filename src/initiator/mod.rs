@@ -1,4 +1,5 @@
-//! The other side: an iSCSI initiator as a sans-IO core, and a blocking driver for it.
+//! The other side: an iSCSI initiator as a sans-IO core, and a blocking driver for it. `ringtgt bench` drives the same
+//! core by a ring.
 //!
 //! ```text
 //!   LoginClient ──► LoggedIn ──► Core ── submit() ─► outgoing() ──► socket

@@ -29,6 +29,8 @@ const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#333}.t{font-size:
 struct Series {
     name: String,
     points: Vec<(f64, f64)>,
+    /// Which colour; beyond the last they begin anew, dotted.
+    colour: usize,
     dashed: bool,
 }
 
@@ -77,12 +79,14 @@ type Chart = (&'static str, Axis, Axis, Vec<Series>);
 fn latency(report: &Report) -> Chart {
     let mut series = Vec::new();
     let both = report.runs.iter().any(|run| run.read.is_some() && run.write.is_some());
-    for run in &report.runs {
+    let varied = report.runs.iter().any(|run| run.sessions != report.runs[0].sessions);
+    for (colour, run) in report.runs.iter().enumerate() {
         for (word, direction) in [("read", &run.read), ("write", &run.write)] {
             let Some(direction) = direction else { continue };
-            let name = if both { format!("{} {word}", run.name()) } else { run.name() };
+            let name = run.name(varied);
+            let name = if both { format!("{name} {word}") } else { name };
             let points = direction.latency_us.curve.clone();
-            series.push(Series { name, points, dashed: both && word == "write" });
+            series.push(Series { name, points, colour, dashed: both && word == "write" });
         }
     }
     let nines =
@@ -101,14 +105,14 @@ fn depth(report: &Report) -> Chart {
     let mut keys: Vec<(u32, u32)> = report.runs.iter().map(|run| (run.bs, run.sessions)).collect();
     keys.sort_unstable();
     keys.dedup();
-    let line = |(bs, sessions): (u32, u32)| {
+    let line = |(colour, (bs, sessions)): (usize, (u32, u32))| {
         let of_it = |run: &&Run| (run.bs, run.sessions) == (bs, sessions);
         let mut points: Vec<(f64, f64)> =
             report.runs.iter().filter(of_it).map(|run| (f64::from(run.qd), run.iops)).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        Series { name: format!("{} · {sessions} sess.", size(bs)), points, dashed: false }
+        Series { name: format!("{} · {sessions} sess.", size(bs)), points, colour, dashed: false }
     };
-    let series: Vec<Series> = keys.into_iter().map(line).collect();
+    let series: Vec<Series> = keys.into_iter().enumerate().map(line).collect();
     let most = series.iter().flat_map(|s| &s.points).map(|p| p.0).fold(2.0, f64::max);
     let doublings = most.log2().ceil();
     let mut depths: Vec<u32> = report.runs.iter().map(|run| run.qd).collect();
@@ -188,8 +192,13 @@ fn chart(out: &mut String, top: f64, title: &str, across: &Axis, up: &Axis, seri
 
 /// A line with its name beside the chart.
 fn draw(out: &mut String, line: &Series, n: usize, top: f64, x: &dyn Fn(f64) -> f64, y: &dyn Fn(f64) -> f64) {
-    let colour = COLOURS[n % COLOURS.len()];
-    let dashes = if line.dashed || n >= COLOURS.len() { " stroke-dasharray=\"6 4\"" } else { "" };
+    let colour = COLOURS[line.colour % COLOURS.len()];
+    let dashes = match (line.dashed, line.colour >= COLOURS.len()) {
+        (false, false) => "",
+        (true, false) => " stroke-dasharray=\"7 4\"",
+        (false, true) => " stroke-dasharray=\"2 3\"",
+        (true, true) => " stroke-dasharray=\"7 3 2 3\"",
+    };
     let points: Vec<String> = line.points.iter().map(|p| format!("{:.1},{:.1}", x(p.0), y(p.1))).collect();
     let _ =
         writeln!(out, "<polyline class=\"l\" stroke=\"{colour}\"{dashes} points=\"{}\"/>", points.join(" "));

@@ -155,8 +155,9 @@ impl Run {
     }
 
     /// What tells it from the others.
-    pub(super) fn name(&self) -> String {
-        format!("{} · qd {} · {} sess.", size(self.bs), self.qd, self.sessions)
+    pub(super) fn name(&self, with_sessions: bool) -> String {
+        let sessions = if with_sessions { format!(" · {} sess.", self.sessions) } else { String::new() };
+        format!("{} · qd {}{sessions}", size(self.bs), self.qd)
     }
 
     fn directions(&self) -> impl Iterator<Item = (&'static str, &Direction)> {
