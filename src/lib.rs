@@ -66,6 +66,7 @@
 //!    unasked data may use the reserve, and is dropped and answered TASK SET FULL when that is empty too; a connection
 //!    whose initiator owes data is read on, and none is left unread for a second. While some session waits for slots,
 //!    the others must use theirs: a transfer whose data does not come fails, a peer that reads too slowly is dropped.
+//!    A logical unit whose disk keeps slots that nobody waits for any more is answered BUSY while slots are short.
 //!    What waits in memory beside slots, unread answers and requests out of order, is bounded for all connections of a
 //!    reactor together: when it runs short requests are left unread sooner, and when it is used up the connection that
 //!    has most of it is dropped.

@@ -124,6 +124,9 @@ impl Host for NullHost {
     fn is_low(&self) -> bool {
         false
     }
+    fn is_clogged(&self, _lu: LuId) -> bool {
+        false
+    }
     fn take_scratch(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.scratch)
     }

@@ -142,6 +142,11 @@ impl<D: Driver> Host for Desk<'_, D> {
     }
 
     #[inline]
+    fn is_clogged(&self, lu: LuId) -> bool {
+        self.is_low() && self.world.units.get(lu.0 as usize).is_some_and(|unit| unit.ghosts > 0)
+    }
+
+    #[inline]
     fn take_scratch(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.world.scratch)
     }

@@ -366,6 +366,13 @@ impl<D: Driver> World<D> {
         self.drop_errand(&job);
         if let Some(buf) = job.op.buf() {
             self.pool.free(buf);
+            self.count_ghost(job.lu, -1);
+        }
+    }
+
+    fn count_ghost(&mut self, lu: LuId, more: i32) {
+        if let Some(unit) = self.units.get_mut(lu.0 as usize) {
+            unit.ghosts = unit.ghosts.saturating_add_signed(more);
         }
     }
 
@@ -480,11 +487,14 @@ impl<D: Driver> World<D> {
     fn haunt(&mut self, index: usize) -> Option<BufId> {
         let job = &mut self.jobs[index];
         job.state = State::Ghost;
-        let (buf, id) = (job.op.buf(), JobId { index: index as u32, serial: job.serial });
+        let (lu, buf, id) = (job.lu, job.op.buf(), JobId { index: index as u32, serial: job.serial });
         if let DiskOp::Pass { .. } = job.op {
             self.recall_errand(id.serial);
         }
         self.fence_off(id);
+        if buf.is_some() {
+            self.count_ghost(lu, 1);
+        }
         buf
     }
 

@@ -19,6 +19,8 @@ pub(super) struct Unit {
     pub(super) barred: Vec<(ConnId, Failure)>,
     /// Ranges that ghosts may still write to, or that some client has to itself.
     pub(super) fences: Vec<Fence>,
+    /// Requests that nobody wants any more, and whose slots the disk still has.
+    pub(super) ghosts: u32,
     /// Disk requests that wait for a fence, in order.
     pub(super) parked: Vec<Parked>,
     /// Changes that wait for their turn; while there is a [`Pending`] the first is under way. Only on the owner.
@@ -73,6 +75,7 @@ impl Unit {
             store,
             barred: Vec::new(),
             fences: Vec::new(),
+            ghosts: 0,
             parked: Vec::new(),
             asks: VecDeque::new(),
             next: None,

@@ -209,6 +209,10 @@ impl Session {
 
     /// Does what the SCSI layer said.
     pub(super) fn follow<H: Host>(&mut self, h: &mut H, id: TaskId, planned: Planned) {
+        if h.is_low() && planned.moves() && self.tasks.get(id).is_some_and(|task| h.is_clogged(task.lu)) {
+            // What this unit keeps others from must not grow.
+            return self.answer_failure(h, id, &Failure::Status(status::BUSY));
+        }
         match planned {
             Planned::Gone => {}
             Planned::Made(buf, len) => self.send_made(h, id, buf, len),
@@ -304,6 +308,12 @@ pub(super) enum Planned {
 }
 
 impl Planned {
+    /// Whether the disk or the device gets something to do.
+    #[inline]
+    fn moves(&self) -> bool {
+        matches!(self, Self::Outcome(Outcome::Io(_) | Outcome::Pass(_)))
+    }
+
     /// Whether the initiator's data is needed to go on. One whose R bit says that it expects data has none to give, and
     /// the command must not go on as if it had (RFC 7143 section 11.3.1). The other way round nothing is lost: of a
     /// READ with the W bit nothing is expected, which the residual says.

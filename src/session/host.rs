@@ -271,6 +271,9 @@ pub trait Host {
     fn is_crowded(&self) -> bool;
     /// Whether commands should be held back: slots are short.
     fn is_low(&self) -> bool;
+    /// Whether a logical unit is to get no more slots for now: some are short, and it keeps some that nobody waits for any
+    /// more, as a disk does that hangs or is slower than its initiators are patient.
+    fn is_clogged(&self, lu: LuId) -> bool;
     /// A large byte buffer for answers that are made, not read (≥ 64 KiB); given back with [`Host::give_scratch`].
     fn take_scratch(&mut self) -> Vec<u8>;
     /// Gives it back.

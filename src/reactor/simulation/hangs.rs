@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::changes::{saved_without_cache, write_through};
 use super::client::{Client, Event, Manner};
-use super::load::{Load, lun};
+use super::load::{Load, cdb10, lun};
 use super::reservations::{ready, release_6, reserve_6, reserve_for_good, reserve_out, run, status_of};
 use super::rig::{Plan, Rig, TARGET};
 use super::seeds;
+use crate::mem::PoolConfig;
 use crate::ring::sim::Faults;
 use crate::scsi::status;
 use crate::wire::codes::{TmfFunction, TmfResponse};
@@ -86,6 +87,47 @@ impl Scene {
         self.load.check();
         self.rig.finish(&mut self.clients);
     }
+}
+
+/// An initiator reads from a disk that hangs, gives up, and tries again. Each time the disk keeps the slots.
+#[test]
+fn others_have_slots_although_a_disk_hangs() {
+    seeds(8, |seed| {
+        let pool = PoolConfig { data: [16; 4], reserve: [2; 4] };
+        let plan = Plan { reactors: 1, pool, disks: vec![64; 2], faults: Faults::none(), ..Plan::default() };
+        let mut rig = Rig::new(seed, &plan);
+        let mut clients: Vec<Client> = (0..3).map(|n| rig.client("host", n, Manner::default())).collect();
+        Load::new(2, 64).log_in(&mut rig, &mut clients);
+        let read = |c: &mut Client, disk| c.command(lun(disk), &cdb10(0x28, 0, 0, 8), Vec::new(), 8 * 512);
+        for who in 0..3 {
+            run(&mut rig, &mut clients, who, ready);
+            run(&mut rig, &mut clients, who, |c| read(c, 1));
+        }
+        rig.below.hang(rig.disks[0], true);
+        let mut busy = 0;
+        for _ in 0..6 {
+            // Not one alone: what one has is bounded by its share.
+            for who in 0..2 {
+                let most = clients[who].credit().min(6);
+                let tags: Vec<u32> = (0..most).map(|_| read(&mut clients[who], 0)).collect();
+                rig.pass(&mut clients, Duration::from_millis(20));
+                let abort = clients[who].manage(TmfFunction::ABORT_TASK_SET, lun(0), u32::MAX);
+                let done = Event::Managed { itt: abort, response: TmfResponse::COMPLETE };
+                rig.until(&mut clients, PATIENCE, "the abort", |_, clients| {
+                    clients[who].events.contains(&done)
+                });
+                tags.iter().for_each(|tag| _ = clients[who].forget(*tag));
+                let is_busy = |e: &Event| matches!(e, Event::Answer { status: status::BUSY, .. });
+                busy += clients[who].events.drain(..).filter(is_busy).count();
+            }
+            assert_eq!(run(&mut rig, &mut clients, 2, |c| read(c, 1)), status::GOOD, "another disk");
+        }
+        assert!(busy > 0, "the disk that hangs gets no more slots");
+        rig.below.hang(rig.disks[0], false);
+        rig.pass(&mut clients, Duration::from_secs(1));
+        assert_eq!(run(&mut rig, &mut clients, 0, |c| read(c, 0)), status::GOOD, "it is well again");
+        rig.finish(&mut clients);
+    });
 }
 
 #[test]

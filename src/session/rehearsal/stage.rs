@@ -221,6 +221,10 @@ impl Host for Stage {
         self.slots.is_low()
     }
 
+    fn is_clogged(&self, _lu: LuId) -> bool {
+        false
+    }
+
     fn take_scratch(&mut self) -> Vec<u8> {
         let scratch = std::mem::take(&mut self.scratch);
         assert!(!scratch.is_empty(), "the scratch is taken twice");
