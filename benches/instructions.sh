@@ -3,6 +3,7 @@
 #
 #   benches/instructions.sh            PASS or FAIL for each: more than 2 % beside what is written there fails
 #   benches/instructions.sh --accept   what is counted now is written there: commit it with the change that is the reason
+#   benches/instructions.sh --install  only makes the program that runs callgrind, where there is none
 #
 # Counted by callgrind, so neither load nor clock matters, but the compiler does: the file names the one that it is for.
 # With another one what is counted says nothing about the source: it is printed, and a line NOT COMPARED.
@@ -11,7 +12,7 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 case ${1-} in
-'' | --accept) ;;
+'' | --accept | --install) ;;
 *) sed -n '2,/^set -/s/^# \{0,1\}//p' "$0" | sed '/^set -/d' && exit 2 ;;
 esac
 command -v valgrind >/dev/null || { echo "missing: valgrind (Debian package; tests/run installs it when root)" && exit 2; }
@@ -20,12 +21,13 @@ tools=${LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ringtgt-lab}/tools
 version=$(sed -n '/^name = "gungraun-runner"/{n;s/^version = "\(.*\)"/\1/p}' Cargo.lock)
 export GUNGRAUN_RUNNER=$tools/gungraun-$version/bin/gungraun-runner
 [ -x "$GUNGRAUN_RUNNER" ] ||
-	cargo install --locked --quiet --root "$tools/gungraun-$version" --target-dir target/instructions gungraun-runner --version "$version"
+	cargo install --locked --quiet --root "$tools/gungraun-$version" --target-dir "$tools/build-$version" gungraun-runner --version "$version"
+[ "${1-}" != --install ] || exit 0
 
 counts=$(mktemp)
 trap 'rm -f "$counts"' EXIT
 compiler=$(rustc --version)
-cargo bench --locked --quiet --target-dir target/instructions --bench instructions -- --output-format=json |
+cargo bench --locked --quiet --bench instructions -- --output-format=json |
 	python3 -c '
 import json, sys
 for line in sys.stdin:

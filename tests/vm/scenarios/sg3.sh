@@ -202,8 +202,18 @@ stop() { # medium access is refused until it is started
 	sg_start --start "$sg" && sg_turs "$sg"
 }
 tool sg_start "stopped: NOT READY until it is started" stop
-# (While udev has the disk open, to look at it, the kernel keeps the medium in, in this same nexus' name.)
-eject() { udevadm settle --timeout=60 && sg_start --eject "$sg1" && ends 2 sg_turs "$sg1" && sg_start --load "$sg1" && { sg_turs "$sg1" || sg_turs "$sg1"; }; }
+# While udev has the disk open, to look at it, the kernel keeps the medium in, in this same nexus' name; and it may have
+# begun just after it was asked for.
+let_out() {
+	local n
+	for n in 1 2 3 4 5; do
+		udevadm settle --timeout=60
+		! sg_start --eject "$sg1" || return 0
+		sleep "0.$n"
+	done
+	return 1
+}
+eject() { let_out && ends 2 sg_turs "$sg1" && sg_start --load "$sg1" && { sg_turs "$sg1" || sg_turs "$sg1"; }; }
 tool sg_start "ejects and loads a removable medium" eject
 keep() { udevadm settle --timeout=60 && sg_prevent --prevent=1 "$sg1" && ends 5 sg_start --eject "$sg1" && sg_turs "$sg1" && sg_prevent --allow "$sg1" && eject; }
 tool sg_prevent "keeps the medium in, and lets it go" keep
