@@ -1,12 +1,17 @@
 //! The command line as users and other tools see it: what is printed, and exit statuses.
 
+#[path = "support/program.rs"]
+mod program;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+
+use program::{stderr, stdout, write};
 
 /// Runs the binary to its end.
 fn ringtgt(arguments: &[&str]) -> Output {
@@ -29,21 +34,6 @@ fn serving(mut command: Command, dir: &Path, store: &Path) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary runs")
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).expect("text")
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).expect("text")
-}
-
-fn write(dir: &tempfile::TempDir, name: &str, text: &str, mode: u32) -> PathBuf {
-    let path = dir.path().join(name);
-    fs::write(&path, text).expect("a file");
-    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("its mode");
-    path
 }
 
 fn check(path: &Path) -> Output {

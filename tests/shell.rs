@@ -1,30 +1,20 @@
 //! The shell, and its verbs as commands, as users and scripts see them.
 
+#[path = "support/program.rs"]
+mod program;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use ringtgt::initiator::{Initiator, LoginOptions};
 use ringtgt::target::Credential;
 
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).expect("text")
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).expect("text")
-}
-
-fn write(dir: &tempfile::TempDir, name: &str, text: &str, mode: u32) -> PathBuf {
-    let path = dir.path().join(name);
-    fs::write(&path, text).expect("a file");
-    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("its mode");
-    path
-}
+use program::{stderr, stdout, write};
 
 /// `ringtgt shell` over `config`, with these lines on its standard input and the preferences of nobody.
 fn shell(config: &Path, lines: &str, arguments: &[&str]) -> Output {
