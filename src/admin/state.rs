@@ -274,8 +274,8 @@ fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {
     }
 }
 
-/// Puts `bytes` in the place of whatever is at `path`.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Puts `bytes` in the place of whatever is at `path`, which is absolute; only its owner can read it.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     with_finished(path, bytes, |temporary| fs::rename(temporary, path))
 }
 

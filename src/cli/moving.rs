@@ -106,18 +106,9 @@ fn write(moved: &Moved, to: &Output, checked: &str) -> ExitCode {
 
 /// Writes a file that only its owner can read: a new one, which with `force` takes the place of the old one.
 fn put(path: &Path, text: &str, force: bool) -> io::Result<()> {
-    let new = |path: &Path| OpenOptions::new().write(true).create_new(true).mode(MODE).open(path);
-    if !force {
-        let mut file = new(path)?;
-        return file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    if force {
+        return state::replace(&std::path::absolute(path)?, text.as_bytes());
     }
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
-    let beside = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    let mut file = new(&beside)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    let moved = written.and_then(|()| std::fs::rename(&beside, path));
-    if moved.is_err() {
-        let _ = std::fs::remove_file(&beside);
-    }
-    moved
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all())
 }
