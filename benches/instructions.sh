@@ -21,7 +21,7 @@ tools=${LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ringtgt-lab}/tools
 version=$(sed -n '/^name = "gungraun-runner"/{n;s/^version = "\(.*\)"/\1/p}' Cargo.lock)
 export GUNGRAUN_RUNNER=$tools/gungraun-$version/bin/gungraun-runner
 [ -x "$GUNGRAUN_RUNNER" ] ||
-	cargo install --locked --quiet --root "$tools/gungraun-$version" --target-dir "$tools/build-$version" gungraun-runner --version "$version"
+	cargo install --locked --quiet --debug --root "$tools/gungraun-$version" --target-dir "$tools/build-$version" gungraun-runner --version "$version"
 [ "${1-}" != --install ] || exit 0
 
 counts=$(mktemp)
