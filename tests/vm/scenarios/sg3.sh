@@ -14,6 +14,9 @@ second() { # the disk of LUN 1 of that session
 	return 1
 }
 check "LUN 1 is a disk, too" second
+# The kernel asks a removable medium every two seconds whether it has changed; whenever it has, udev opens the disk to
+# look at it, and the kernel keeps the medium in meanwhile, in this same nexus' name. Not while the tools are tried.
+echo 0 >/sys/block/"${lun1#/dev/}"/events_poll_msecs
 udevadm settle --timeout=30
 # The generic nodes: nobody looks at the disk when they are closed.
 sg=/dev/$(ls "/sys/block/$name/device/scsi_generic") sg1=/dev/$(ls "/sys/block/${lun1#/dev/}/device/scsi_generic")
@@ -202,8 +205,7 @@ stop() { # medium access is refused until it is started
 	sg_start --start "$sg" && sg_turs "$sg"
 }
 tool sg_start "stopped: NOT READY until it is started" stop
-# While udev has the disk open, to look at it, the kernel keeps the medium in, in this same nexus' name; and it may have
-# begun just after it was asked for.
+# What udev began before that may still have the disk open.
 let_out() {
 	local n
 	for n in 1 2 3 4 5; do
