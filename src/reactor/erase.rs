@@ -109,6 +109,12 @@ impl Erasing {
 }
 
 impl<D: Driver> World<D> {
+    /// The change holds that has brought new logical units: what was under way on them goes on. Not before: a change
+    /// that is given up must have written nowhere.
+    pub(super) fn resume_arrived(&mut self) {
+        std::mem::take(&mut self.arriving).into_iter().for_each(|lu| self.resume_erasure(lu));
+    }
+
     /// After the start: what was under way goes on.
     pub(super) fn resume_erasure(&mut self, lu: LuId) {
         if self.owner(lu) == self.mail.core {

@@ -3,7 +3,8 @@
 //! ```text
 //!   control thread                         every reactor
 //!     Enter    ─ new logical units ──────► they are there, and nobody sees them yet
-//!     Switch   ─ the new catalogue ──────► logins and sessions go by it; tasks on what is not to be seen any more end
+//!     Switch   ─ the new catalogue ──────► logins and sessions go by it; tasks on what is not to be seen any more end;
+//!                                          what was under way on new logical units goes on
 //!     Doors    ─ listeners come and go ──► armed, or cancelled and waited for
 //!     Retire   ─ units nobody sees ──────► what is left of their work ends; then
 //!     Vacate                             ► their files are let go of, and their numbers are free
@@ -187,7 +188,10 @@ impl<D: Driver> Reactor<D> {
     pub(super) fn take_order(&mut self, order: Live) {
         match order {
             Live::Enter { units, _done } => {
-                units.iter().for_each(|e| self.world.enter_unit(e.lu, &e.seed, e.fd));
+                for Entering { lu, seed, fd } in units.iter() {
+                    self.world.enter_unit(*lu, seed, *fd);
+                    self.world.arriving.push(*lu);
+                }
             }
             Live::Switch(switch) => self.switch(switch),
             Live::Retire { units, done } => self.retire(units, done),
@@ -212,6 +216,7 @@ impl<D: Driver> Reactor<D> {
             }
         }
         self.world.announce(Then::Revised { told, done: Some(switch.done) });
+        self.world.resume_arrived();
     }
 
     fn concerns(&mut self, id: ConnId, switch: &Switch) -> bool {
@@ -414,7 +419,6 @@ impl<D: Driver> World<D> {
         let store = Store::new(seed.backing.clone(), reach, ZEROES, discards);
         let counters = seed.lu.counters.of_reactor(usize::from(self.mail.core.0));
         self.put_unit(lu, Unit::new(Lu { counters, ..seed.lu.clone() }, store));
-        self.resume_erasure(lu);
     }
 
     pub(super) fn put_unit(&mut self, lu: LuId, unit: Unit) {
@@ -457,6 +461,7 @@ impl<D: Driver> World<D> {
         if let Some(unit) = self.units.get_mut(lu.0 as usize) {
             unit.retiring = true;
         }
+        self.arriving.retain(|arriving| *arriving != lu);
         let held = self.forget(|client, of| of == lu && matches!(client, Client::Erasure { .. }));
         self.stop_erasing(lu, &held);
     }

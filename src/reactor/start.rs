@@ -285,6 +285,7 @@ impl Seed {
             catalog: setup.catalog.clone(),
             units: Vec::new(),
             retiring: Vec::new(),
+            arriving: Vec::new(),
             blocking,
             saver: setup.saver.clone(),
             registry: registry.clone(),
@@ -321,6 +322,7 @@ impl Seed {
         for (number, seed) in (0..).zip(units.iter()) {
             let Entering { lu, seed, fd } = Entering::new(LuId(number), seed.clone());
             world.enter_unit(lu, &seed, fd);
+            world.resume_erasure(lu);
         }
         let mine = doors.iter().filter(|(to, _)| *to == core);
         let listeners = mine.map(|(_, fd)| Listener { fd: *fd, armed: None, leaves: None }).collect();

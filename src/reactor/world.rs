@@ -38,6 +38,8 @@ pub(super) struct World<D> {
     pub(super) units: Vec<Unit>,
     /// Logical units that are about to go.
     pub(super) retiring: Vec<Retiring>,
+    /// Logical units that have come with a change that does not hold yet.
+    pub(super) arriving: Vec<LuId>,
     pub(super) blocking: BlockingPool,
     pub(super) saver: Saver,
     pub(super) registry: Arc<Registry>,

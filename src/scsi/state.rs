@@ -58,6 +58,9 @@ pub struct Persistent {
     /// The operation on the whole medium that has to go on, or has failed.
     #[serde(default)]
     pub erasure: Option<Erasure>,
+    /// Which medium that is, as whoever saves it tells media apart; what an older version has saved does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub medium: Option<String>,
 }
 
 /// A change of the state, asked for by a command or an event.
@@ -220,7 +223,7 @@ impl LuState {
     pub fn persistent(&self) -> Persistent {
         let (mode, labels, erasure) = (self.mode.saved, self.labels.clone(), self.erasure.clone());
         let (reservations, accesses) = (self.reservations.persistent(), self.accesses.persistent());
-        Persistent { mode, reservations, labels, accesses, erasure }
+        Persistent { mode, reservations, labels, accesses, erasure, medium: None }
     }
 
     /// Whether sense data is to be in descriptor format (D_SENSE, SPC-5 section 7.5.13).

@@ -171,7 +171,7 @@ fn device_name(path: &Path) -> io::Result<String> {
 }
 
 /// The name of a disk that moves with it from slot to slot, and the number of the partition.
-fn world_wide_name(sysfs: &Path) -> Option<String> {
+pub(super) fn world_wide_name(sysfs: &Path) -> Option<String> {
     let disk = disk_of(sysfs);
     // NVMe; SCSI; virtio; MMC; device mapper; MD.
     let files = ["wwid", "device/wwid", "serial", "device/serial", "dm/uuid", "md/uuid"];

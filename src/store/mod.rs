@@ -14,6 +14,7 @@ mod claim;
 mod config;
 mod fault;
 mod file;
+mod fingerprint;
 mod holder;
 mod identity;
 mod map;

@@ -1,7 +1,7 @@
 //! Logical units as the daemon has them: opened, identified, with the state that was saved for them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -124,7 +124,7 @@ impl Keeper {
         }
         let facts = self.facts(config, &backing, lu, reached)?;
         let mut saved = match &self.state {
-            Some(state) => restored(state, &config.name, &facts.identity.serial, reached.ports(lu))?,
+            Some(state) => restored(state, &backing, &facts.identity.serial, reached.ports(lu))?,
             None => LuState::default(),
         };
         saved.configure(&facts.groups);
@@ -183,17 +183,23 @@ pub(in crate::admin) fn is_stand_in(config: &StoreConfig, unit: &UnitSeed) -> bo
 
 /// The state that a logical unit starts with. One whose saved state is damaged is served all the same: only the
 /// initiators can know what they had reserved, and until one of them begins anew none may write.
-fn restored(state: &StateDir, name: &str, serial: &str, ports: &[TargetPort]) -> anyhow::Result<LuState> {
+fn restored(
+    state: &StateDir,
+    backing: &Backing,
+    serial: &str,
+    ports: &[TargetPort],
+) -> anyhow::Result<LuState> {
     match state.load_unit::<Persistent>(serial) {
         Ok(None) => Ok(LuState::default()),
-        Ok(Some(saved)) => {
+        Ok(Some(mut saved)) => {
+            spare_another(&mut saved, backing);
             let mut state = LuState::restored(saved);
             state.renumber(ports);
             Ok(state)
         }
         Err(error) if error.damaged => {
             tracing::error!(
-                store = name,
+                store = backing.name,
                 %error,
                 "reservations are lost: commands are refused until an initiator sends REPLACE LOST RESERVATION"
             );
@@ -203,21 +209,47 @@ fn restored(state: &StateDir, name: &str, serial: &str, ports: &[TargetPort]) ->
     }
 }
 
+/// An operation on the whole medium goes on only on the medium where it was begun. Another that is in its place now is
+/// left as it is, and closed, as after an operation that has failed: nobody may take it for the one that was erased.
+fn spare_another(saved: &mut Persistent, backing: &Backing) {
+    let (Some(erasure), Some(begun)) = (&mut saved.erasure, &saved.medium) else { return };
+    let here = backing.fingerprint();
+    if erasure.failed || here.as_ref().is_ok_and(|here| here == begun) {
+        return;
+    }
+    erasure.failed = true;
+    tracing::error!(
+        store = backing.name,
+        begun,
+        here = here.unwrap_or_else(|error| error.to_string()),
+        "SANITIZE or FORMAT UNIT was begun on another medium than this: it is not erased, and stays closed; configure \
+         the medium of before again, and it goes on there; or send the command anew, if this one is to be erased, too; \
+         or serve this one as a backstore of another name"
+    );
+}
+
 /// The time of day, as logical units show it. One that the system does not know shows as 1970.
 fn clock() -> Clock {
     let day = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Clock::showing(day.as_millis() as u64, monotonic_ns())
 }
 
-/// Under which serial numbers the state of logical units is saved.
+/// Under which serial numbers the state of logical units is saved, and what they sit on.
 #[derive(Debug, Clone, Default)]
-pub(in crate::admin) struct Serials(Arc<Mutex<HashMap<LuId, String>>>);
+pub(in crate::admin) struct Serials(Arc<Mutex<HashMap<LuId, Known>>>);
+
+#[derive(Debug, Clone)]
+struct Known {
+    serial: String,
+    backing: Weak<Backing>,
+}
 
 impl Serials {
     /// A logical unit comes.
     pub(in crate::admin) fn enter(&self, lu: LuId, unit: &UnitSeed) {
         let serial = unit.lu.facts.identity.serial.clone();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(lu, serial);
+        let known = Known { serial, backing: Arc::downgrade(&unit.backing) };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(lu, known);
     }
 
     /// It has gone.
@@ -225,7 +257,7 @@ impl Serials {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&lu);
     }
 
-    fn of(&self, lu: LuId) -> Option<String> {
+    fn of(&self, lu: LuId) -> Option<Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&lu).cloned()
     }
 
@@ -233,14 +265,85 @@ impl Serials {
     pub(in crate::admin) fn saver(&self, state: Option<StateDir>) -> Saver {
         let serials = self.clone();
         Arc::new(move |lu: LuId, next: &LuState| {
-            let gone = || std::io::Error::from_raw_os_error(libc::ENOENT);
             let state = state.as_ref().ok_or_else(gone)?;
-            let serial = serials.of(lu).ok_or_else(gone)?;
-            state.save_unit(&serial, &next.persistent()).map_err(|error| {
+            let known = serials.of(lu).ok_or_else(gone)?;
+            let saved = known.persistent(next).inspect_err(|error| {
+                tracing::error!(serial = known.serial, %error, "which medium it is cannot be known: its state is not saved");
+            })?;
+            state.save_unit(&known.serial, &saved).map_err(|error| {
                 // The reactor knows numbers only; here is the file and what to do about it.
                 tracing::error!(%error, "the state of a logical unit is not saved");
                 std::io::Error::other(error)
             })
         })
+    }
+}
+
+impl Known {
+    /// What is to be saved: an operation on the whole medium together with which one that is.
+    fn persistent(&self, state: &LuState) -> std::io::Result<Persistent> {
+        let saved = state.persistent();
+        let medium = match &saved.erasure {
+            Some(_) => Some(self.backing.upgrade().ok_or_else(gone)?.fingerprint()?),
+            None => None,
+        };
+        Ok(Persistent { medium, ..saved })
+    }
+}
+
+fn gone() -> std::io::Error {
+    std::io::Error::from_raw_os_error(libc::ENOENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+    use crate::scsi::{Cause, Erasure, Fill};
+
+    const NUMBER: LuId = LuId(0);
+
+    fn disk(dir: &Path, name: &str) -> PathBuf {
+        let path = dir.join(name);
+        std::fs::File::create(&path).and_then(|file| file.set_len(1 << 20)).unwrap();
+        path
+    }
+
+    /// The backstore of that name, on that disk, as the next start finds it.
+    fn opened(state: &StateDir, path: &Path) -> UnitSeed {
+        let keeper = Keeper::new(Some(state.clone()), &ServerConfig::default(), 1);
+        let config = StoreConfig { path: Some(path.into()), ..StoreConfig::new(StoreKind::Fileio, "disk") };
+        keeper.open(&config, NUMBER, &Reached::default(), Duration::ZERO).unwrap()
+    }
+
+    fn being_erased() -> LuState {
+        let erasure = Erasure { cause: Cause::Format, fill: Fill::Zeroes, failed: false };
+        LuState { erasure: Some(erasure), ..LuState::default() }
+    }
+
+    #[test]
+    fn what_was_begun_on_one_disk_is_never_done_to_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path().join("state")).unwrap();
+        let (one, two) = (disk(dir.path(), "one"), disk(dir.path(), "two"));
+        let (serials, unit) = (Serials::default(), opened(&state, &one));
+        serials.enter(NUMBER, &unit);
+        serials.saver(Some(state.clone()))(NUMBER, &being_erased()).unwrap();
+        drop(unit);
+        let other = opened(&state, &two).lu.state;
+        assert_eq!(other.erasing(), None, "another disk in its place");
+        assert!(other.erasure.as_ref().is_some_and(|e| e.failed), "closed: {other:?}");
+        assert_eq!(opened(&state, &one).lu.state.erasing(), being_erased().erasing(), "the disk of before");
+    }
+
+    #[test]
+    fn what_an_older_version_has_begun_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path().join("state")).unwrap();
+        let one = disk(dir.path(), "one");
+        let serial = opened(&state, &one).lu.facts.identity.serial.clone();
+        state.save_unit(&serial, &being_erased().persistent()).unwrap();
+        assert_eq!(opened(&state, &one).lu.state.erasing(), being_erased().erasing());
     }
 }

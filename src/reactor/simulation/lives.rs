@@ -16,7 +16,7 @@ use super::reservations::{ready, run};
 use super::rig::{Plan, Rig, TARGET};
 use super::seeds;
 use crate::ids::LuId;
-use crate::scsi::status;
+use crate::scsi::{Cause, Erasure, Fill, LuState, status};
 use crate::target::Catalog;
 
 const BLOCKS: u64 = 48;
@@ -128,6 +128,29 @@ fn a_lun_comes_and_goes_under_the_others_io() {
         settle(&mut rig, &mut load, &mut clients, &mut Vec::new(), 0);
         load.check();
         assert_eq!(load.failed, 0, "{:?}", load.senses);
+        rig.finish(&mut clients);
+    });
+}
+
+/// A change may be given up after its logical units have come: until it holds, what was under way on them stands still.
+#[test]
+fn what_was_cut_off_goes_on_when_the_change_holds_and_not_before() {
+    seeds(12, |seed| {
+        let plan = Plan { reactors: 1 + seed as usize % 3, disks: vec![BLOCKS], ..Plan::default() };
+        let (mut rig, mut clients) = (Rig::new(seed, &plan), Vec::new());
+        let mut entering = rig.make_disk(1, 16, &plan);
+        let fill = Fill::Pattern { pattern: vec![7], passes: 1, invert: false };
+        let erasure = Some(Erasure { cause: Cause::Format, fill, failed: false });
+        entering.seed.lu.state = Arc::new(LuState { erasure, ..LuState::default() });
+        let (units, disk): (Arc<[_]>, _) = ([entering].into(), rig.disks[rig.disks.len() - 1]);
+        let done = rig.order(|_done| Live::Enter { units: units.clone(), _done });
+        drop(units);
+        rig.pass(&mut clients, Duration::from_secs(2));
+        assert!(is_done(&done));
+        assert!(rig.below.disk_content(disk).iter().all(|byte| *byte == 0), "nothing is written yet");
+        let _done = switch(&rig, &rig.shows(&[(0, 0), (1, 1)], true, &plan));
+        rig.pass(&mut clients, Duration::from_secs(2));
+        assert!(rig.below.disk_content(disk).iter().all(|byte| *byte == 7));
         rig.finish(&mut clients);
     });
 }
