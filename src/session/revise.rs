@@ -18,7 +18,7 @@ use super::tmf::{Answer, Ending};
 use super::{MappedLun, Session, ports_of, power_on};
 use crate::ids::{LuId, TaskId};
 use crate::scsi::{Asc, Attentions, Failure, MAX_SENSE, Sense};
-use crate::target::{Catalog, Lun, Target};
+use crate::target::{Catalog, Lun, Target, Tpg};
 use crate::wire::bhs::AsyncMessage;
 use crate::wire::codes::AsyncEvent;
 use crate::wire::lun;
@@ -53,7 +53,7 @@ impl Established {
         let was = self.target.as_ref()?;
         let group = was.tpgs.get(self.tpg)?;
         let target = catalog.target(&was.iqn)?;
-        let is_it = |g: &crate::target::Tpg| (g.tag, g.relative_port) == (group.tag, group.relative_port);
+        let is_it = |g: &Tpg| (g.tag, g.relative_port) == (group.tag, group.relative_port);
         let tpg = target.tpgs.iter().position(is_it)?;
         let access = target.tpgs[tpg].access(&self.initiator)?;
         Some(View { target: target.clone(), tpg, luns: access.luns.to_vec() })
@@ -66,9 +66,13 @@ impl Established {
             return true;
         }
         let Some(View { target, tpg, luns }) = self.view(catalog) else { return false };
-        // What is asked for now and was not then has not been proved.
-        let proved = self.chap.is_some()
-            || target.tpgs[tpg].access(&self.initiator).is_some_and(|access| !access.auth.required());
+        let asked = |group: &Tpg| group.access(&self.initiator).map(|access| access.auth.clone());
+        let (then, now) = (was.tpgs.get(self.tpg).and_then(asked), asked(&target.tpgs[tpg]));
+        // Only what is asked for now has been proved, if it was asked for then: a secret that was taken back, or asked for
+        // later, lets nobody in.
+        let proved = now.is_some_and(|now| {
+            !now.required() || (self.chap.is_some() && then.is_some_and(|then| then.chap == now.chap))
+        });
         (self.target, self.tpg, self.luns) = (Some(target), tpg, luns);
         proved
     }
@@ -223,5 +227,55 @@ pub(super) fn merge(own: &mut [MappedLun], legacy: &[MappedLun]) {
         if others {
             l.attentions.raise(Asc::REPORTED_LUNS_CHANGED);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::keys::Negotiated;
+    use super::*;
+    use crate::target::{Acl, Auth, ChapAlgorithm, Credential};
+
+    const INITIATOR: &str = "iqn.i";
+
+    fn catalog(secret: Option<&str>, alias: &str) -> Catalog {
+        let credential = |secret: &str| Credential { user: "u".into(), secret: secret.into() };
+        let auth = Auth { chap: secret.map(credential).into_iter().collect(), mutual: None };
+        let acls = vec![Acl { initiator: INITIATOR.into(), auth, luns: Vec::new() }];
+        let tpgs = vec![Tpg { tag: 1, relative_port: 1, acls, ..Tpg::default() }];
+        let target = Target { iqn: "iqn.t".into(), alias: Some(alias.into()), redirect: None, tpgs };
+        Catalog { targets: vec![Arc::new(target)], ..Catalog::default() }
+    }
+
+    /// A login under that catalogue that has proved what that asks for.
+    fn login(catalog: &Catalog, proof: bool) -> Established {
+        Established {
+            negotiated: Negotiated::default(),
+            isid: [0; 6],
+            cid: 0,
+            joins: None,
+            target: catalog.target("iqn.t").cloned(),
+            tpg: 0,
+            luns: Vec::new(),
+            exp_cmd_sn: 0,
+            max_cmd_sn: 0,
+            stat_sn: 0,
+            initiator: INITIATOR.into(),
+            chap: proof.then_some(ChapAlgorithm::Sha256),
+            local: ([127, 0, 0, 1], 3260).into(),
+            itt: 0,
+        }
+    }
+
+    #[test]
+    fn a_login_that_began_before_has_proved_what_was_asked_for_then() {
+        let comes_in = |then: Option<&str>, now: Option<&str>| {
+            login(&catalog(then, "then"), then.is_some()).renew(&catalog(now, "now"))
+        };
+        assert!(comes_in(Some("twelve letters"), Some("twelve letters")), "the same secret");
+        assert!(!comes_in(Some("twelve letters"), Some("other letters")), "one that was taken back");
+        assert!(!comes_in(None, Some("twelve letters")), "one that came later");
+        assert!(comes_in(Some("twelve letters"), None), "nothing is asked for any more");
+        assert!(comes_in(None, None));
     }
 }
