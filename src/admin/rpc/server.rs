@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -71,6 +71,13 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
         return Err(io::Error::new(
             io::ErrorKind::AddrInUse,
             "another ringtgt listens there; name another with server.control_socket or --control-socket",
+        ));
+    }
+    if fs::symlink_metadata(path).is_ok_and(|meta| !meta.file_type().is_socket()) {
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "what is there is no socket, and is not replaced; move it away, or name another place with \
+             server.control_socket or --control-socket",
         ));
     }
     let dir = path.parent().unwrap_or_else(|| Path::new("/"));
@@ -181,4 +188,21 @@ fn answer(mut stream: &UnixStream, id: Value, result: Result<Value, Fault>) -> i
         Err(fault) => json!({ "jsonrpc": "2.0", "id": id, "error": fault }),
     };
     stream.write_all(format!("{answer}\n").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_socket_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, socket) = (dir.path().join("file"), dir.path().join("socket"));
+        fs::write(&file, "precious").unwrap();
+        let refused = listen(&file).unwrap_err();
+        assert!(refused.to_string().contains("is no socket"), "{refused}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+        drop(listen(&socket).unwrap());
+        listen(&socket).expect("what a process has left that is gone");
+    }
 }
