@@ -22,6 +22,9 @@ const ANY_SPACE: Bounds = Bounds { min: 1, max: size::MAX, reason: "with none le
 
 const NAME_MAX: usize = 64;
 
+/// Reactors name the memory of each by sixteen bits, and a few are for other things.
+const MOST_STORES: usize = 65_000;
+
 /// The stores of a file by name.
 #[derive(Default)]
 pub(super) struct Stores {
@@ -35,6 +38,11 @@ pub(super) struct Stores {
 impl Stores {
     pub(super) fn resolve(files: Vec<FileBackstore>, cx: &mut Resolver<'_>) -> Self {
         let mut stores = Self::default();
+        if let Some(first) = files.get(MOST_STORES) {
+            let what = format!("there are {} backstores", files.len());
+            let reason = format!("a daemon has numbers for {MOST_STORES}");
+            cx.error(first.here.span.clone(), what, reason, "serve some of them by another daemon");
+        }
         for mut file in files {
             let alua = file.alua.take();
             stores.add(&file, alua, cx);

@@ -71,6 +71,15 @@ fn an_empty_file_is_valid() {
 }
 
 #[test]
+fn there_are_no_more_backstores_than_numbers() {
+    let one = |n: usize| format!("[[backstore]]\nkind = \"null\"\nname = \"n{n}\"\nsize = \"1M\"\n");
+    let many: String = (0..65_000).map(one).collect();
+    assert_eq!(good(&many).stores.len(), 65_000);
+    let error = one_error(&(many + &one(65_000)));
+    assert!(error.starts_with("t.toml:260001:1: ") && error.contains("65001 backstores"), "{error}");
+}
+
+#[test]
 fn the_core_of_the_schema() {
     let mut config = good(CORE);
     assert_eq!((config.stores[0].kind, config.stores[0].size), (StoreKind::Fileio, Some(10 << 30)));
