@@ -105,7 +105,7 @@ struct Prepared {
 fn prepare(mut config: Config, reactors: usize) -> anyhow::Result<Prepared> {
     let state = open_state(&config.server)?;
     let keeper = Keeper::new(state.clone(), &config.server, reactors);
-    keeper.number_ports(&mut config.targets)?;
+    keeper.keep_ports(&keeper.number_ports(&mut config.targets)?)?;
     let units = open_units(&config, &keeper)?;
     let bound = listen(&mut config)?;
     Ok(Prepared { config, state, keeper, units, bound })

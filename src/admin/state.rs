@@ -27,7 +27,6 @@ use super::ports::Ports;
 use crate::scsi::Identity;
 use crate::store::StoreConfig;
 use crate::sys;
-use crate::target::Target;
 use crate::wire::digest::crc32c;
 
 /// The layout that this version writes and reads.
@@ -165,20 +164,24 @@ impl StateDir {
         remove(&self.file("identity", name))
     }
 
-    /// Gives every port of `targets` that has no relative identifier the one that it had before, or a new one, which
-    /// is saved before anybody sees it.
+    /// The numbers that ports have had.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(super) fn ports(&self) -> Result<Ports, StateError> {
+        Ok(load(&self.root.join("ports.json"))?.unwrap_or_default())
+    }
+
+    /// Saves the numbers of ports, before anybody sees them.
     ///
     /// # Errors
     /// When they cannot be read or saved.
-    pub fn number_ports(&self, targets: &mut [Target]) -> Result<(), StateError> {
-        let path = self.root.join("ports.json");
-        let saved = load::<Ports>(&path)?.unwrap_or_default();
-        let mut ports = saved.clone();
-        ports.number(targets);
-        if ports == saved {
+    pub(super) fn keep_ports(&self, ports: &Ports) -> Result<(), StateError> {
+        if self.ports()? == *ports {
             return Ok(());
         }
-        replace(&path, &encode(&ports)).map_err(|e| failed(&path, "cannot be written", &e))
+        let path = self.root.join("ports.json");
+        replace(&path, &encode(ports)).map_err(|e| failed(&path, "cannot be written", &e))
     }
 
     /// What was saved for the unit of that serial number.

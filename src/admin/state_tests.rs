@@ -35,13 +35,16 @@ fn ports_keep_their_numbers() {
         let tpg = |&tag: &u16| Tpg { tag, open: true, ..Tpg::default() };
         let tpgs = tags.iter().map(tpg).collect();
         let mut targets = [Target { iqn: "iqn.t".into(), alias: None, redirect: None, tpgs }];
-        state.number_ports(&mut targets).unwrap();
+        let mut ports = state.ports().unwrap();
+        ports.number(&mut targets);
+        state.keep_ports(&ports).unwrap();
         targets[0].tpgs.iter().map(|g| g.relative_port).collect::<Vec<_>>()
     };
     assert_eq!(number(&[1, 2]), [1, 2]);
     assert_eq!(number(&[3, 2]), [3, 2]);
     fs::write(state.path().join("ports.json"), "{").unwrap();
-    assert!(state.number_ports(&mut []).unwrap_err().damaged);
+    assert!(state.ports().unwrap_err().damaged);
+    assert!(state.keep_ports(&Ports::default()).unwrap_err().damaged, "it is not written over");
 }
 
 #[test]

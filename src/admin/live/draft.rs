@@ -9,11 +9,15 @@ use super::units::{Keeper, Reached, is_missing};
 use super::{Running, Served, Socket};
 use crate::admin::config::{Config, PortalConfig, ServerConfig};
 use crate::admin::listen;
+use crate::admin::ports::Ports;
 use crate::ids::LuId;
 use crate::reactor::SessionReport;
 use crate::scsi::LuFacts;
 use crate::store::StoreConfig;
 use crate::target::{Catalog, Target};
+
+/// The number of nothing.
+const NOBODY: LuId = LuId(u32::MAX);
 
 /// What becomes of a store.
 #[derive(Debug)]
@@ -56,6 +60,8 @@ pub(super) struct Draft {
     pub(super) stores: Vec<DraftStore>,
     pub(super) removed: Vec<LuId>,
     pub(super) reached: Reached,
+    /// The numbers of its ports, which have yet to be kept.
+    pub(super) ports: Ports,
     pub(super) doors: DraftDoors,
     /// Targets that are not as they were, or are gone.
     pub(super) moved: HashSet<String>,
@@ -66,6 +72,7 @@ impl Draft {
     pub(super) fn new(
         running: &Running,
         mut config: Config,
+        ports: Ports,
         numbers: &[LuId],
         keeper: &Keeper,
         sessions: &[SessionReport],
@@ -75,6 +82,10 @@ impl Draft {
         let (doors, bound) = doors(&running.sockets, &config, &mut plan);
         config.bind(&bound);
         let (mut stores, removed) = stores(running, &config, numbers, &mut plan);
+        anyhow::ensure!(
+            stores.iter().all(|s| s.lu != NOBODY),
+            "there are too many backstores at a time, those that go among them: remove some first, and add others then"
+        );
         renumber(&mut config.targets, &stores);
         let reached = Reached::by(config.targets.iter());
         refit(running, &mut stores, keeper, &reached, &mut plan)?;
@@ -84,7 +95,7 @@ impl Draft {
         rest(running, &config, &mut plan);
         plan.sessions = plan::touched(sessions, &running.catalog, &config.targets);
         let moved = moved(&running.catalog.targets, &config.targets);
-        Ok(Self { plan, config, stores, removed, reached, doors, moved })
+        Ok(Self { plan, config, stores, removed, reached, ports, doors, moved })
     }
 
     /// The catalogue of the change. What is as it was stays the same in memory: whoever compares sees at once.
@@ -184,7 +195,7 @@ fn stores(
         let appeared =
             old.is_some_and(|(_, s)| s.is_stand_in() && !is_another(&s.config, new) && !is_missing(new));
         if appeared {
-            let lu = free.next().unwrap_or(LuId(u32::MAX));
+            let lu = free.next().unwrap_or(NOBODY);
             plan.push(Action::Change, plan::store_path(new), "it is there");
             stores.push(DraftStore { lu, config: new.clone(), fate: Fate::New });
             continue;
@@ -195,7 +206,7 @@ fn stores(
                 stores.push(DraftStore { lu: *lu, config, fate: Fate::Same });
             }
             None => {
-                let lu = free.next().unwrap_or(LuId(u32::MAX));
+                let lu = free.next().unwrap_or(NOBODY);
                 let absent = if is_missing(new) && new.size.is_none() {
                     "; it is not there, and so not ready"
                 } else {
@@ -261,7 +272,7 @@ fn kept(served: &Served, new: &StoreConfig, plan: &mut Plan) -> StoreConfig {
 
 /// LUNs name stores by their place in the configuration; from here on by their numbers in the daemon.
 fn renumber(targets: &mut [Target], stores: &[DraftStore]) {
-    let number = |lu: LuId| stores.get(lu.0 as usize).map_or(LuId(u32::MAX), |s| s.lu);
+    let number = |lu: LuId| stores.get(lu.0 as usize).map_or(NOBODY, |s| s.lu);
     for group in targets.iter_mut().flat_map(|t| &mut t.tpgs) {
         let maps = group.acls.iter_mut().map(|acl| &mut acl.luns).chain([&mut group.luns]);
         maps.flatten().for_each(|lun| lun.lu = number(lun.lu));

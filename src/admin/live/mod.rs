@@ -11,6 +11,7 @@
 //! ```
 
 mod draft;
+mod numbers;
 pub mod plan;
 pub(super) mod units;
 
@@ -26,6 +27,7 @@ use anyhow::Context;
 use crossbeam_channel::{Receiver, bounded};
 
 use self::draft::{Draft, Fate};
+use self::numbers::Numbers;
 pub use self::plan::Plan;
 use self::units::{Keeper, Serials};
 use super::config::{self, Config, PortalConfig, Report, ServerConfig, Source};
@@ -34,7 +36,7 @@ use super::listen::{self, Bound};
 use super::run::{flush, login_timeout};
 use super::watch::Watcher;
 use crate::ids::LuId;
-use crate::reactor::{Control, UnitSeed};
+use crate::reactor::{Control, Stuck, UnitSeed};
 use crate::ring::KernelLevel;
 use crate::scsi::{Counters, LuFacts, SharedOp};
 use crate::store::{Backing, StoreConfig};
@@ -150,6 +152,8 @@ impl Socket {
 /// What is served.
 #[derive(Debug)]
 struct Running {
+    /// How many changes were made.
+    generation: u64,
     text: String,
     /// Where its relative paths start, if not where the file is.
     dir: Option<PathBuf>,
@@ -160,15 +164,12 @@ struct Running {
     sockets: Vec<Socket>,
 }
 
-/// Logical units that have gone or are going.
-#[derive(Debug, Default)]
-struct Gone {
-    /// Numbers that mean nothing any more.
-    free: Vec<LuId>,
-    /// The first number that never meant anything.
-    next: u32,
-    /// What is yet to be let go of.
-    going: Vec<Weak<Backing>>,
+/// What has been handed out and has not come back. Nobody holds this for long, whatever becomes of a change.
+#[derive(Debug)]
+struct Held {
+    numbers: Numbers,
+    /// What is open: what is served, comes or goes.
+    open: Vec<Weak<Backing>>,
 }
 
 /// See the module page.
@@ -180,7 +181,9 @@ pub struct Live {
     watcher: Watcher,
     origin: Origin,
     running: Mutex<Running>,
-    gone: Arc<Mutex<Gone>>,
+    held: Arc<Mutex<Held>>,
+    /// Beside the rest, for a change that waits for a disk must not keep the daemon from its end.
+    drain_timeout: Mutex<Duration>,
 }
 
 /// What the daemon has started with.
@@ -205,11 +208,14 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Live {
     pub(super) fn new(start: Start) -> Self {
         let Start { control, keeper, serials, watcher, origin, config, catalog, units, sockets } = start;
-        let next = units.len() as u32;
+        let open = units.iter().map(|unit| Arc::downgrade(&unit.backing)).collect();
+        let held = Held { numbers: Numbers::after(units.len()), open };
         let served = config.stores.into_iter().zip(units);
         let served = served.map(|(config, unit)| Served { config, facts: unit.lu.facts.clone(), unit });
         let sockets = sockets.into_iter().map(|(plan, got, fd)| Socket { plan, got, fd }).collect();
+        let drain_timeout = config.server.drain_timeout.into();
         let running = Running {
+            generation: 0,
             text: origin.text.clone(),
             dir: None,
             server: config.server,
@@ -218,7 +224,6 @@ impl Live {
             portals: config.portals,
             sockets,
         };
-        let gone = Gone { next, ..Gone::default() };
         Self {
             control,
             keeper,
@@ -226,7 +231,8 @@ impl Live {
             watcher,
             origin,
             running: running.into(),
-            gone: Arc::new(gone.into()),
+            held: Arc::new(held.into()),
+            drain_timeout,
         }
     }
 
@@ -247,14 +253,12 @@ impl Live {
 
     /// How long initiators get to log out when the daemon stops.
     pub(super) fn drain_timeout(&self) -> Duration {
-        locked(&self.running).server.drain_timeout
+        *locked(&self.drain_timeout)
     }
 
     /// Everything that is open, for the last flush.
     pub(super) fn backings(&self) -> Vec<Arc<Backing>> {
-        let going: Vec<_> = locked(&self.gone).going.iter().filter_map(Weak::upgrade).collect();
-        let running = locked(&self.running);
-        running.stores.values().map(|s| s.unit.backing.clone()).chain(going).collect()
+        locked(&self.held).open.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Something of every logical unit, by the name of its store and its counters.
@@ -316,7 +320,7 @@ impl Live {
     ) -> Result<Plan, Refused> {
         let (config, report) = self.parse(name, text, dir)?;
         warn(&report);
-        self.take(config, text, dir, wanted)
+        self.take(config, text, dir, |_, plan| wanted(plan))
     }
 
     /// Serves the stores whose devices or files have appeared. Whether there were any.
@@ -324,14 +328,33 @@ impl Live {
     /// # Errors
     /// When they cannot be served after all.
     pub(super) fn revive(&self) -> Result<bool, Refused> {
-        let running = locked(&self.running);
-        let mut away = running.stores.values().filter(|s| s.is_stand_in());
-        if away.all(|s| units::is_missing(&s.config)) {
+        let (generation, away) = self.away();
+        // A disk that does not answer keeps nobody else waiting.
+        if away.iter().all(units::is_missing) {
             return Ok(false);
         }
+        self.serve_again(generation)
+    }
+
+    /// The stores that were not there when they were to be opened, as of which change.
+    fn away(&self) -> (u64, Vec<StoreConfig>) {
+        let running = locked(&self.running);
+        let away = running.stores.values().filter(|s| s.is_stand_in());
+        (running.generation, away.map(|s| s.config.clone()).collect())
+    }
+
+    /// Serves the same as of that change, as far as it can be had now. Not when it is something else meanwhile: that is
+    /// looked at anew.
+    fn serve_again(&self, generation: u64) -> Result<bool, Refused> {
+        let running = locked(&self.running);
         let (text, dir) = (running.text.clone(), running.dir.clone());
         drop(running);
-        self.apply_if("configuration", &text, dir.as_deref(), |_| true).map(|_| true)
+        let (config, report) = self.parse("configuration", &text, dir.as_deref())?;
+        warn(&report);
+        match self.take(config, &text, dir.as_deref(), |now, _| now.generation == generation) {
+            Err(Refused::Other(_)) => Ok(false),
+            taken => taken.map(|_| true),
+        }
     }
 
     /// Has the configuration file served as it is now.
@@ -350,7 +373,7 @@ impl Live {
         })?;
         self.adjust(&mut config);
         warn(&report);
-        self.take(config, report.text(), None, |_| true)
+        self.take(config, report.text(), None, |_, _| true)
     }
 
     fn take(
@@ -358,26 +381,24 @@ impl Live {
         config: Config,
         text: &str,
         dir: Option<&Path>,
-        wanted: impl FnOnce(&Plan) -> bool,
+        wanted: impl FnOnce(&Running, &Plan) -> bool,
     ) -> Result<Plan, Refused> {
         let mut running = locked(&self.running);
         let draft = self.draft(&running, config)?;
-        if !wanted(&draft.plan) {
+        if !wanted(&running, &draft.plan) {
             return Err(Refused::Other(draft.plan));
         }
         let plan = self.carry_out(&mut running, draft)?;
+        running.generation += 1;
         text.clone_into(&mut running.text);
         running.dir = dir.map(Path::to_owned);
         Ok(plan)
     }
 
     fn draft(&self, running: &Running, mut config: Config) -> anyhow::Result<Draft> {
-        self.keeper.number_ports(&mut config.targets)?;
-        let gone = locked(&self.gone);
-        let numbers: Vec<LuId> =
-            gone.free.iter().copied().chain((gone.next..).map(LuId)).take(config.stores.len()).collect();
-        drop(gone);
-        Draft::new(running, config, &numbers, &self.keeper, &self.control.sessions())
+        let ports = self.keeper.number_ports(&mut config.targets)?;
+        let numbers = locked(&self.held).numbers.offer(config.stores.len());
+        Draft::new(running, config, ports, &numbers, &self.keeper, &self.control.sessions())
     }
 
     /// Makes the change. What can fail comes first, and is undone when it does.
@@ -385,19 +406,25 @@ impl Live {
         let opened = self.open(&draft)?;
         let doors = self.bind(running, &draft)?;
         draft.config.bind(&doors.new.iter().map(|b| (b.plan.address, b.got)).collect::<Vec<_>>());
-        if let Err(error) = self.enter(running, &draft, &opened) {
+        let kept = self.keeper.keep_ports(&draft.ports);
+        if let Err(error) = kept.and_then(|()| self.enter(running, &draft, &opened)) {
             self.close_again(running, doors)?;
             return Err(error);
         }
+        // From here on it is seen, and there is no way back: what goes wrong is told of a change that is made.
         let catalog = draft.catalog(&running.catalog);
-        self.control.switch(&catalog, draft.moved.clone(), login_timeout(&catalog), GRACE)?;
+        let switched = self.control.switch(&catalog, draft.moved.clone(), login_timeout(&catalog), GRACE);
         running.catalog = catalog;
         running.portals = std::mem::take(&mut draft.config.portals);
         running.server.drain_timeout = draft.config.server.drain_timeout;
-        self.change_doors(running, doors)?;
+        *locked(&self.drain_timeout) = draft.config.server.drain_timeout;
+        let moved = self.change_doors(running, doors);
         self.remember(running, &draft, opened);
-        self.retire(running, &draft.removed)?;
-        Ok(draft.plan)
+        let stuck = [switched, moved].into_iter().filter_map(Result::err).map(|stuck| stuck.to_string());
+        let mut warnings: Vec<String> = stuck.collect();
+        warnings.extend(self.retire(running, &draft.removed));
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        Ok(Plan { warnings, ..draft.plan })
     }
 
     /// Opens the stores that are new.
@@ -444,10 +471,29 @@ impl Live {
 
     /// New logical units are there, and those that stay are what the configuration says now.
     fn enter(&self, running: &Running, draft: &Draft, opened: &[(LuId, UnitSeed)]) -> anyhow::Result<()> {
-        opened.iter().for_each(|(lu, unit)| self.serials.enter(*lu, unit));
-        if !opened.is_empty() {
-            self.control.enter(opened.to_vec())?;
+        let entered = self.hand_in(opened).and_then(|()| self.refit(running, draft));
+        if entered.is_err() && !opened.is_empty() {
+            // Reactors may know them by now: their numbers come back when the last one has forgotten them.
+            self.let_go(opened.to_vec());
         }
+        entered
+    }
+
+    /// The reactors get the new logical units, whose numbers are taken from here on.
+    fn hand_in(&self, opened: &[(LuId, UnitSeed)]) -> anyhow::Result<()> {
+        if opened.is_empty() {
+            return Ok(());
+        }
+        let mut held = locked(&self.held);
+        held.numbers.take(opened.iter().map(|(lu, _)| *lu));
+        held.open.extend(opened.iter().map(|(_, unit)| Arc::downgrade(&unit.backing)));
+        drop(held);
+        opened.iter().for_each(|(lu, unit)| self.serials.enter(*lu, unit));
+        Ok(self.control.enter(opened.to_vec())?)
+    }
+
+    /// Those that stay become what the configuration says now; all, or none.
+    fn refit(&self, running: &Running, draft: &Draft) -> anyhow::Result<()> {
         let mut done = Vec::new();
         for store in &draft.stores {
             let Fate::Refit(facts) = &store.fate else { continue };
@@ -455,13 +501,7 @@ impl Live {
                 done.push(store.lu);
                 continue;
             };
-            for lu in done {
-                let Some(served) = running.stores.get(&lu) else { continue };
-                if self.control.change_unit(lu, SharedOp::Refit(served.facts.clone())).is_err() {
-                    tracing::error!(store = served.config.name, "cannot be put back as it was");
-                }
-            }
-            self.let_go(opened.to_vec());
+            self.put_back(running, &done, store.lu);
             anyhow::bail!(
                 "backstore {}: cannot be changed ({failure:?}); see the log for the reason",
                 store.config.name
@@ -470,22 +510,32 @@ impl Live {
         Ok(())
     }
 
-    fn change_doors(&self, running: &mut Running, doors: NewDoors) -> anyhow::Result<()> {
+    /// Those are what they were before. So is the one that has failed: where that only took too long, it happens yet, and
+    /// this comes after it.
+    fn put_back(&self, running: &Running, done: &[LuId], failed: LuId) {
+        if let Some(served) = running.stores.get(&failed) {
+            self.control.messenger().tell(failed, SharedOp::Refit(served.facts.clone()));
+        }
+        for served in done.iter().map(|lu| (lu, running.stores.get(lu))) {
+            let (lu, Some(served)) = served else { continue };
+            if self.control.change_unit(*lu, SharedOp::Refit(served.facts.clone())).is_err() {
+                tracing::error!(store = served.config.name, "cannot be put back as it was");
+            }
+        }
+    }
+
+    fn change_doors(&self, running: &mut Running, doors: NewDoors) -> Result<(), Stuck> {
         let NewDoors { new, close, .. } = doors;
         if new.is_empty() && close.is_empty() {
             return Ok(());
         }
         running.sockets.extend(new.iter().map(Socket::of));
         running.sockets.retain(|s| !close.contains(&s.fd));
-        Ok(self.control.change_doors(new.into_iter().map(|b| b.listener).collect(), &close)?)
+        self.control.change_doors(new.into_iter().map(|b| b.listener).collect(), &close)
     }
 
     /// What is served now.
     fn remember(&self, running: &mut Running, draft: &Draft, opened: Vec<(LuId, UnitSeed)>) {
-        let mut gone = locked(&self.gone);
-        gone.free.retain(|lu| !opened.iter().any(|(new, _)| new == lu));
-        gone.next = opened.iter().map(|(lu, _)| lu.0 + 1).fold(gone.next, u32::max);
-        drop(gone);
         let mut opened: BTreeMap<LuId, UnitSeed> = opened.into_iter().collect();
         for store in &draft.stores {
             if let Some(unit) = opened.remove(&store.lu) {
@@ -501,46 +551,42 @@ impl Live {
         }
     }
 
-    /// Nobody sees these any more: they are flushed and closed when nothing is left of them.
-    fn retire(&self, running: &mut Running, removed: &[LuId]) -> anyhow::Result<()> {
+    /// Nobody sees these any more: they are flushed and closed when nothing is left of them. What an administrator must
+    /// know of that.
+    fn retire(&self, running: &mut Running, removed: &[LuId]) -> Vec<String> {
         let units: Vec<_> =
             removed.iter().filter_map(|lu| Some((*lu, running.stores.remove(lu)?.unit))).collect();
         if units.is_empty() {
-            return Ok(());
+            return Vec::new();
         }
         let names: Vec<String> = units.iter().map(|(_, unit)| unit.backing.name.clone()).collect();
-        match self.let_go(units).recv_timeout(RETIRE_PATIENCE) {
-            Ok(result) => result,
-            Err(_) => {
-                let names = names.join(", ");
-                tracing::warn!(
-                    "{names}: still at work; nobody sees them any more, and they are closed when that ends"
-                );
-                Ok(())
-            }
-        }
+        self.let_go(units).recv_timeout(RETIRE_PATIENCE).unwrap_or_else(|_| {
+            let names = names.join(", ");
+            vec![format!(
+                "{names}: still at work; nobody sees them any more, and they are closed when that ends"
+            )]
+        })
     }
 
     /// Ends logical units on a thread of its own, which tells when what they sit on is closed.
-    fn let_go(&self, units: Vec<(LuId, UnitSeed)>) -> Receiver<anyhow::Result<()>> {
-        let (tell, told) = bounded(1);
+    fn let_go(&self, units: Vec<(LuId, UnitSeed)>) -> Receiver<Vec<String>> {
+        let (tell, told) = bounded::<Vec<String>>(1);
         let (control, serials, watcher) = (self.control.clone(), self.serials.clone(), self.watcher.clone());
-        let gone = self.gone.clone();
-        locked(&gone).going.extend(units.iter().map(|(_, unit)| Arc::downgrade(&unit.backing)));
+        let held = self.held.clone();
         let work = move || {
             let numbers: Vec<LuId> = units.iter().map(|(lu, _)| *lu).collect();
             control.retire(&numbers);
-            let closed =
-                units.into_iter().map(|(_, unit)| close(unit.backing)).fold(Ok(()), anyhow::Result::and);
-            // Whoever waited may have lost patience.
-            let _ = tell.send(closed);
+            let closed = units.into_iter().filter_map(|(_, unit)| close(unit.backing).err());
+            if let Err(untold) = tell.send(closed.map(|error| unflushed(&error)).collect()) {
+                // Whoever waited has lost patience.
+                untold.0.iter().for_each(|warning| tracing::warn!("{warning}"));
+            }
             // A number means something else only when the last one who knew it has forgotten it.
             numbers.iter().for_each(|lu| serials.leave(*lu));
             watcher.remove(&numbers);
-            let mut gone = locked(&gone);
-            gone.free.extend(numbers);
-            gone.free.sort_unstable();
-            gone.going.retain(|w| w.strong_count() > 0);
+            let mut held = locked(&held);
+            held.numbers.give_back(numbers);
+            held.open.retain(|w| w.strong_count() > 0);
         };
         if let Err(error) = thread::Builder::new().name("retire".into()).spawn(work) {
             tracing::error!(%error, "no thread to close what has gone: it stays open until the next start");
@@ -565,6 +611,10 @@ fn warn(report: &Report) {
     }
 }
 
+fn unflushed(error: &anyhow::Error) -> String {
+    format!("{error:#}: what was written to it last may not be on its disk; it is removed all the same")
+}
+
 /// Makes durable what was written to a store, and closes it with its last holder.
 fn close(backing: Arc<Backing>) -> anyhow::Result<()> {
     let flushed = flush(&backing);
@@ -581,3 +631,6 @@ fn close(backing: Arc<Backing>) -> anyhow::Result<()> {
     }
     flushed
 }
+
+#[cfg(test)]
+mod tests;

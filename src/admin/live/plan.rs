@@ -66,6 +66,9 @@ pub struct Plan {
     pub sessions: Vec<Touched>,
     /// What takes effect at the next start only, and why.
     pub next_start: Vec<String>,
+    /// Of one that has been carried out: what has gone wrong when there was no way back any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 impl Plan {

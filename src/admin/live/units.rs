@@ -71,11 +71,21 @@ impl Keeper {
         Self { state, identities: !server.ad_hoc, ports: Arc::default(), reactors }
     }
 
-    /// Gives every port its relative identifier; what is served from the command line keeps it as long as it is served.
-    pub(in crate::admin) fn number_ports(&self, targets: &mut [Target]) -> anyhow::Result<()> {
+    /// Gives every port its relative identifier. They are the port's own when they are kept.
+    pub(in crate::admin) fn number_ports(&self, targets: &mut [Target]) -> anyhow::Result<Ports> {
+        let mut ports = match &self.state {
+            Some(state) if self.identities => state.ports()?,
+            _ => self.ports.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        };
+        ports.number(targets);
+        Ok(ports)
+    }
+
+    /// Ports have these numbers from now on; what is served from the command line has them as long as it is served.
+    pub(in crate::admin) fn keep_ports(&self, ports: &Ports) -> anyhow::Result<()> {
         match &self.state {
-            Some(state) if self.identities => state.number_ports(targets)?,
-            _ => self.ports.lock().unwrap_or_else(PoisonError::into_inner).number(targets),
+            Some(state) if self.identities => state.keep_ports(ports)?,
+            _ => self.ports.lock().unwrap_or_else(PoisonError::into_inner).clone_from(ports),
         }
         Ok(())
     }

@@ -1,0 +1,207 @@
+//! Changes with a reactor of the kernel's, and with things that go wrong underneath.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::units::Reached;
+use super::*;
+use crate::admin::state::StateDir;
+use crate::reactor::{Limits, Setup, start};
+use crate::scsi::{AccessState, LuState};
+use crate::store::Medium;
+
+/// What is served, as a daemon has it.
+struct Stage {
+    live: Live,
+    dir: tempfile::TempDir,
+    /// Nothing can be saved.
+    unsaved: Arc<AtomicBool>,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let ended = self.live.control.drain(Duration::ZERO);
+        assert!(ended.is_ok() || thread::panicking(), "a reactor ended badly");
+    }
+}
+
+/// Files by name, each a LUN; with a target port group of its own for the first, if that is wanted.
+fn text(grouped: bool, stores: &[&str]) -> String {
+    let mut text = String::new();
+    for (n, name) in stores.iter().enumerate() {
+        text += &format!(
+            "[[backstore]]\nkind = \"fileio\"\nname = \"{name}\"\npath = \"{name}.img\"\nsize = \"1M\"\n"
+        );
+        if grouped && n == 0 {
+            text += "[backstore.alua]\n[[backstore.alua.group]]\nname = \"g\"\nid = 2\naccess = \"both\"\n";
+        }
+    }
+    text += "[[target]]\niqn = \"iqn.2026-11.org.example:t\"\n[[target.tpg]]\nportals = [\"127.0.0.1:0\"]\n";
+    text += "any_initiator = true\n";
+    for (n, name) in stores.iter().enumerate() {
+        text += &format!("[[target.tpg.lun]]\nlun = {n}\nbackstore = \"{name}\"\n");
+        if grouped && n == 0 {
+            text += "alua_group = \"g\"\n";
+        }
+    }
+    text
+}
+
+impl Stage {
+    fn new(text: &str) -> Self {
+        Self::with(text, |unit| unit)
+    }
+
+    /// `last` makes something else of the last logical unit.
+    fn with(text: &str, last: impl FnOnce(UnitSeed) -> UnitSeed) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut config, _) = config::parse(Source::new("test", text), dir.path(), None).unwrap();
+        let state = StateDir::open(dir.path().join("state")).unwrap();
+        let keeper = Keeper::new(Some(state.clone()), &config.server, 1);
+        keeper.keep_ports(&keeper.number_ports(&mut config.targets).unwrap()).unwrap();
+        let reached = Reached::by(config.targets.iter());
+        let stores = (0..).map(LuId).zip(&config.stores);
+        let open = |(lu, store)| keeper.open(store, lu, &reached, Duration::ZERO).unwrap();
+        let mut units: Vec<UnitSeed> = stores.map(open).collect();
+        let changed = units.pop().map(last);
+        units.extend(changed);
+        let (serials, unsaved) = (Serials::default(), Arc::new(AtomicBool::default()));
+        (0..).zip(&units).for_each(|(n, unit)| serials.enter(LuId(n), unit));
+        let catalog = Arc::new(config.take_catalog());
+        let setup = setup(&catalog, &units, &serials, state, &unsaved);
+        let control = Arc::new(start(setup).unwrap());
+        let watcher = Watcher::start(&[], control.messenger()).unwrap();
+        let origin = Origin { text: text.into(), ..Origin::default() };
+        let sockets = Vec::new();
+        let live =
+            Live::new(Start { control, keeper, serials, watcher, origin, config, catalog, units, sockets });
+        Self { live, dir, unsaved }
+    }
+
+    fn apply(&self, text: &str) -> Result<Plan, Refused> {
+        self.live.apply_if("test", text, Some(self.dir.path()), |_| true)
+    }
+
+    fn number(&self, name: &str) -> LuId {
+        self.live.unit_named(name).expect("it is served").0
+    }
+
+    fn ports(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("state/ports.json")).unwrap()
+    }
+}
+
+fn setup(
+    catalog: &Arc<Catalog>,
+    units: &[UnitSeed],
+    serials: &Serials,
+    state: StateDir,
+    unsaved: &Arc<AtomicBool>,
+) -> Setup {
+    let (save, unsaved) = (serials.saver(Some(state)), unsaved.clone());
+    let limits = Limits {
+        memory: 4 << 20,
+        connections: 4,
+        pending_logins: 4,
+        operations: 64,
+        poll_ns: 0,
+        level: None,
+        login_timeout: Duration::from_secs(15),
+    };
+    Setup {
+        cores: vec![None],
+        catalog: catalog.clone(),
+        units: units.to_vec(),
+        listeners: Vec::new(),
+        limits,
+        saver: Arc::new(move |lu: LuId, next: &LuState| match unsaved.load(Ordering::Relaxed) {
+            true => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
+            false => save(lu, next),
+        }),
+        entropy: |bytes| bytes.fill(7),
+    }
+}
+
+/// A pipe can be made durable as little as a disk that has failed.
+fn unflushable(unit: UnitSeed) -> UnitSeed {
+    let mut backing = Arc::into_inner(unit.backing).expect("nobody else has it");
+    let Medium::File(medium) = &mut backing.medium else { panic!("it is a file") };
+    let (_, pipe) = io::pipe().unwrap();
+    medium.file = OwnedFd::from(pipe).into();
+    UnitSeed { backing: backing.into(), ..unit }
+}
+
+#[test]
+fn a_change_that_is_given_up_gives_no_number_out_twice() {
+    let stage = Stage::new(&text(true, &["a"]));
+    let live = &stage.live;
+    live.control.set_access(LuId(0), vec![(2, AccessState::Standby)]).expect("it is saved");
+    stage.unsaved.store(true, Ordering::Relaxed);
+    // Without its group what was saved of that is forgotten, and that cannot be saved.
+    assert!(matches!(stage.apply(&text(false, &["a", "b"])), Err(Refused::Failed(_))));
+    stage.unsaved.store(false, Ordering::Relaxed);
+    assert!(live.unit_named("b").is_none());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while live.backings().iter().any(|backing| backing.name == "b") {
+        assert!(Instant::now() < deadline, "nobody lets go of it");
+        thread::sleep(Duration::from_millis(5));
+    }
+    stage.apply(&text(true, &["a", "c", "d"])).unwrap();
+    let numbers = ["a", "c", "d"].map(|name| stage.number(name));
+    assert!(numbers[0] != numbers[1] && numbers[1] != numbers[2] && numbers[2] != numbers[0], "{numbers:?}");
+}
+
+#[test]
+fn what_goes_wrong_at_the_end_is_told_of_a_change_that_is_made() {
+    let stage = Stage::with(&text(false, &["a", "b"]), unflushable);
+    let without = text(false, &["a"]);
+    let plan = stage.apply(&without).expect("it is made");
+    assert!(plan.warnings.iter().any(|w| w.contains("cannot flush b")), "{:?}", plan.warnings);
+    assert_eq!(stage.live.text(), without);
+    assert!(stage.live.unit_named("b").is_none());
+    let again = stage.apply(&without).unwrap();
+    assert!(again.is_empty() && again.warnings.is_empty(), "{again}");
+}
+
+#[test]
+fn what_is_not_carried_out_leaves_nothing_behind() {
+    let stage = Stage::new(&text(false, &["a"]));
+    let before = stage.ports();
+    let more = text(false, &["a"])
+        + "[[target]]\niqn = \"iqn.2026-11.org.example:u\"\n[[target.tpg]]\nportals = [\"127.0.0.1:0\"]\n\
+           any_initiator = true\n";
+    stage.live.plan("test", &more, Some(stage.dir.path())).expect("a plan");
+    assert_eq!(stage.ports(), before, "a plan");
+    let refused = stage.live.apply_if("test", &more, Some(stage.dir.path()), |_| false);
+    assert!(matches!(refused, Err(Refused::Other(_))));
+    assert_eq!(stage.ports(), before, "a plan that is not wanted");
+    stage.apply(&more).unwrap();
+    assert_ne!(stage.ports(), before);
+}
+
+#[test]
+fn a_store_that_appears_takes_back_no_change_that_was_faster() {
+    let stage = Stage::new(&text(false, &["a"]));
+    let (then, _) = stage.live.away();
+    let other = text(false, &["a", "b"]);
+    stage.apply(&other).unwrap();
+    assert!(!stage.live.serve_again(then).unwrap());
+    assert_eq!(stage.live.text(), other);
+    let (now, _) = stage.live.away();
+    assert!(stage.live.serve_again(now).unwrap());
+}
+
+#[test]
+fn the_end_waits_for_no_change() {
+    let stage = Stage::new(&text(false, &["a"]));
+    let change = locked(&stage.live.running);
+    let (tell, told) = bounded(1);
+    let told = thread::scope(|scope| {
+        scope.spawn(|| tell.send((stage.live.drain_timeout(), stage.live.backings().len())));
+        let told = told.recv_timeout(Duration::from_secs(10));
+        drop(change);
+        told
+    });
+    assert_eq!(told, Ok((Duration::from_secs(10), 1)));
+}
