@@ -163,6 +163,19 @@ fn what_is_not_understood_has_status_2() {
 }
 
 #[test]
+fn a_difference_that_cannot_be_known_has_status_2() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let sound = write(&dir, "sound.toml", "", 0o600);
+    let wrong = write(&dir, "wrong.toml", "[[backstore]]\nkind = \"null\"\n", 0o600);
+    for file in [Some(&sound), Some(&wrong), None] {
+        let file = file.map(|file| file.to_str().expect("text"));
+        let mut arguments = vec!["diff", "--control-socket", "/nonexistent/control.sock"];
+        arguments.extend(file);
+        assert_eq!(ringtgt(&arguments).status.code(), Some(2), "{file:?}");
+    }
+}
+
+#[test]
 fn nobody_is_let_in_from_afar_unasked() {
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:3260"] {
         refused(

@@ -343,6 +343,7 @@ fn the_command_line_applies_lists_and_puts_out() {
     let mut initiator = login(&server, 1);
     assert_eq!(command(&server, &["diff"]), (0, "nothing to change\n".into(), String::new()));
     let more = server.file("more.toml", &text(&["a", "b"], &[(0, "a"), (1, "b")], &[]));
+    let served = more.replace("more.toml", "ringtgt.toml");
     let plan = format!(
         "+ /backstores/fileio/b  ({}, 8 MiB)\n+ /iscsi/{TARGET}/tpg1/luns/lun1  (b)\n\
          ! session of iqn.2026-11.org.example:i1 at {TARGET}: sees other LUNs\n",
@@ -355,7 +356,13 @@ fn the_command_line_applies_lists_and_puts_out() {
     assert_eq!(luns(&mut initiator), [0]);
     assert_eq!(
         command(&server, &["apply", &more, "--yes"]),
-        (0, plan + "applied: 2 changes\n", String::new())
+        (
+            0,
+            plan + &format!(
+                "applied: 2 changes\nthis lasts until the next reload or restart, which read {served}\n"
+            ),
+            String::new()
+        )
     );
     assert_eq!(luns(&mut initiator), [0, 1]);
     let less = server.file("less.toml", &text(&["a"], &[(0, "a")], &[]));
@@ -366,6 +373,12 @@ fn the_command_line_applies_lists_and_puts_out() {
     let wrong = server.file("wrong.toml", "[[backstore]]\nkind = \"null\"\n");
     let (status, _, said) = command(&server, &["apply", &wrong, "--yes"]);
     assert!(status == 1 && said.contains("wrong.toml:1:") && said.contains("name"), "{said}");
+    assert_eq!(command(&server, &["diff", &wrong]).0, 2, "that cannot be known");
+    let own = server.file("ringtgt.toml", &text(&["a", "c"], &[(0, "a"), (1, "c")], &[]));
+    assert!(
+        command(&server, &["apply", &own, "--yes"]).1.ends_with("applied: 2 changes\n"),
+        "that one lasts"
+    );
     let (status, listed, _) = command(&server, &["sessions"]);
     assert!(
         status == 0 && listed.starts_with("TSIH") && listed.contains("iqn.2026-11.org.example:i1"),

@@ -99,6 +99,9 @@ pub(super) enum Command {
     ///
     /// Prints the plan first: what comes (+), changes (~) and goes (-), the sessions that feel it (!), and what takes
     /// effect at the next start only (=). It is done whole or not at all.
+    ///
+    /// What another file says than the one that the daemon was started with lasts until the next reload or restart, which
+    /// read that one again.
     Apply(Apply),
     /// Print what a configuration file would change of what is served
     ///

@@ -24,18 +24,18 @@ pub(super) fn apply(args: &Apply) -> ExitCode {
     finish(try_apply(args, &text))
 }
 
-/// `ringtgt diff`.
+/// `ringtgt diff`. Its status says that they differ: what keeps that from being known has another.
 pub(super) fn diff(file: Option<&Path>, daemon: &Daemon) -> ExitCode {
+    let unknown = ExitCode::from(UNREADABLE);
     let file = match file.map_or_else(|| served_file(daemon), |file| Ok(file.to_owned())) {
         Ok(file) => file,
-        Err(error) => return finish(Err(error)),
+        Err(error) => {
+            finish(Err(error));
+            return unknown;
+        }
     };
-    let text = match read(&file) {
-        Ok(text) => text,
-        Err(status) => return status,
-    };
-    let plan = connect(daemon).and_then(|client| plan_of(client.call("config.plan", params(&file, &text))?));
-    match plan {
+    let Ok(text) = read(&file) else { return unknown };
+    match difference(&file, &text, daemon) {
         Ok(plan) => {
             show_plan(&plan, daemon.json);
             let same = plan.is_empty() && plan.next_start.is_empty();
@@ -43,9 +43,13 @@ pub(super) fn diff(file: Option<&Path>, daemon: &Daemon) -> ExitCode {
         }
         Err(error) => {
             finish(Err(error));
-            ExitCode::from(UNREADABLE)
+            unknown
         }
     }
+}
+
+fn difference(file: &Path, text: &str, daemon: &Daemon) -> anyhow::Result<Plan> {
+    plan_of(connect(daemon)?.call("config.plan", params(file, text)?)?)
 }
 
 /// `ringtgt sessions`.
@@ -108,9 +112,16 @@ fn read(file: &Path) -> Result<String, ExitCode> {
     }
 }
 
-fn params(file: &Path, text: &str) -> Value {
+fn params(file: &Path, text: &str) -> anyhow::Result<Value> {
     let absolute = std::path::absolute(file).unwrap_or_else(|_| file.into());
-    json!({ "toml": text, "name": file.display().to_string(), "dir": absolute.parent() })
+    let dir = absolute.parent().unwrap_or_else(|| Path::new("/"));
+    let dir = dir.to_str().with_context(|| {
+        format!(
+            "{}: the daemon is told of directories in UTF-8, and this is none; move the file",
+            dir.display()
+        )
+    })?;
+    Ok(json!({ "toml": text, "name": file.display().to_string(), "dir": dir }))
 }
 
 fn plan_of(value: Value) -> anyhow::Result<Plan> {
@@ -133,7 +144,7 @@ fn show_plan(plan: &Plan, as_json: bool) {
 
 fn try_apply(args: &Apply, text: &str) -> anyhow::Result<()> {
     let client = connect(&args.daemon)?;
-    let mut params = params(&args.file, text);
+    let mut params = params(&args.file, text)?;
     let plan = plan_of(client.call("config.plan", params.clone())?)?;
     show_plan(&plan, args.daemon.json);
     if args.dry_run || plan.is_empty() {
@@ -149,11 +160,31 @@ fn try_apply(args: &Apply, text: &str) -> anyhow::Result<()> {
         anyhow::bail!("nothing was changed");
     }
     params["plan"] = json!(plan);
-    client.call("config.apply", params)?;
+    let done = plan_of(client.call("config.apply", params)?)?;
+    for warning in &done.warnings {
+        complain(&format!("ringtgt: warning: {warning}\n"));
+    }
     if !args.daemon.json {
         say(&format!("applied: {} changes\n", plan.changes.len()));
+        say(&passing(&args.file, &client));
     }
     Ok(())
+}
+
+/// What is to be said of a file that is not the one that the daemon reads: its changes do not last.
+fn passing(file: &Path, client: &Client) -> String {
+    let served =
+        client.call("config.get", json!({})).ok().and_then(|got| Some(got["file"].as_str()?.to_owned()));
+    match served {
+        Some(served) if is_same(file, Path::new(&served)) => String::new(),
+        Some(served) => format!("this lasts until the next reload or restart, which read {served}\n"),
+        None => "this lasts until the daemon ends: it reads no file\n".into(),
+    }
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    one == other || (real(one).is_some() && real(one) == real(other))
 }
 
 /// Asks on the terminal.
@@ -251,6 +282,15 @@ mod tests {
              1      iqn.a      iqn.t        1    192.0.2.1:40000  0        12    1h01m\n\
              65000  iqn.a      (discovery)  1    192.0.2.1:40000  0        12    1h01m\n"
         );
+    }
+
+    #[test]
+    fn a_directory_that_is_no_text_is_an_error() {
+        use std::os::unix::ffi::OsStrExt;
+        let file = Path::new(std::ffi::OsStr::from_bytes(b"/etc/\xff/ringtgt.toml"));
+        let error = params(file, "").unwrap_err().to_string();
+        assert!(error.contains("UTF-8"), "{error}");
+        assert_eq!(params(Path::new("/etc/ringtgt.toml"), "").unwrap()["dir"], "/etc");
     }
 
     #[test]

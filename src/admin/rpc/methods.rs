@@ -1,6 +1,6 @@
 //! What can be asked, one function each.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -34,7 +34,7 @@ const DEADLINE: u64 = 10;
 pub(super) fn call(live: &Live, method: &str, params: Value) -> Result<Value, Fault> {
     match method {
         "version" => Ok(json!({ "name": "ringtgt", "version": env!("CARGO_PKG_VERSION"), "api": API })),
-        "config.get" => Ok(json!({ "toml": live.text(), "file": live.file() })),
+        "config.get" => Ok(json!({ "toml": live.text(), "file": live.file().map(whole) })),
         "config.plan" => {
             let Text { toml, name, dir, .. } = read(params)?;
             told(live.plan(&name, &toml, dir.as_deref()))
@@ -54,6 +54,12 @@ pub(super) fn call(live: &Live, method: &str, params: Value) -> Result<Value, Fa
             Err(Fault::new(METHOD_NOT_FOUND, format!("there is no method {method}; {remedy}")))
         }
     }
+}
+
+/// A path wherever one stands. What of it is no text cannot be told.
+fn whole(path: &Path) -> String {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.into());
+    whole.to_string_lossy().into_owned()
 }
 
 fn read<T: DeserializeOwned>(params: Value) -> Result<T, Fault> {
@@ -261,4 +267,17 @@ fn reactor(snapshot: &Snapshot) -> Value {
         "waits": ring.waits,
         "slots": slots,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_no_text_is_told_as_well_as_can_be() {
+        assert_eq!(whole(Path::new(OsStr::from_bytes(b"/etc/\xff.toml"))), "/etc/\u{fffd}.toml");
+    }
 }
