@@ -313,6 +313,28 @@ fn too_little_lockable_memory_is_told_once_and_served_with() {
 }
 
 #[test]
+fn what_is_moved_by_force_keeps_what_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let theirs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lio/simple.json");
+    let real = write(&dir, "real.toml", "# by hand\n", 0o600);
+    let link = dir.path().join("ringtgt.toml");
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let output =
+        ringtgt(&["import", "lio", theirs.to_str().unwrap(), "--output", link.to_str().unwrap(), "--force"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(fs::read_to_string(&real).unwrap().contains("[[target]]"));
+    let kept = fs::read_to_string(dir.path().join("backup/real-000001.toml")).unwrap();
+    assert_eq!(kept, "# by hand\n");
+
+    let json = write(&dir, "saveconfig.json", "{}", 0o600);
+    let (real, json) = (real.to_str().unwrap(), json.to_str().unwrap());
+    let output = ringtgt(&["export", "lio", "--config", real, "--output", json, "--force"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(fs::read_to_string(dir.path().join("backup/saveconfig-000001.json")).unwrap(), "{}");
+}
+
+#[test]
 fn a_configuration_of_lio_moves_in_and_out() {
     let dir = tempfile::tempdir().unwrap();
     let theirs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lio/simple.json");

@@ -14,7 +14,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -279,7 +279,29 @@ fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {
 
 /// Puts `bytes` in the place of whatever is at `path`, which is absolute; only its owner can read it.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    with_finished(path, bytes, |temporary| fs::rename(temporary, path))
+    replace_for(path, bytes, None)
+}
+
+/// The same for a file of somebody, whose it stays: a user, and a group.
+pub(crate) fn replace_for(path: &Path, bytes: &[u8], owner: Option<(u32, u32)>) -> io::Result<()> {
+    with_finished(path, bytes, |temporary| {
+        owner.map_or(Ok(()), |owner| give(temporary, owner))?;
+        fs::rename(temporary, path)
+    })
+}
+
+/// Gives a file or directory that nobody else may read to its owner.
+pub(crate) fn give(path: &Path, (user, group): (u32, u32)) -> io::Result<()> {
+    let now = fs::metadata(path)?;
+    if now.gid() != group {
+        // The group may do nothing with it, so that a group one is not in is no reason to fail.
+        let _ = chown(path, None, Some(group));
+    }
+    if now.uid() == user {
+        return Ok(());
+    }
+    chown(path, Some(user), None)
+        .map_err(|e| io::Error::new(e.kind(), format!("it cannot be left to its owner, user {user} ({e})")))
 }
 
 /// Puts `bytes` at `path`, where nothing may be yet.

@@ -10,7 +10,7 @@ use super::args::Output;
 use super::{FAILED, UNREADABLE, complain, say};
 use crate::admin::config::{self, LoadError, Source};
 use crate::admin::lio::{self, Moved};
-use crate::admin::state;
+use crate::admin::{edit, state};
 
 /// Secrets may stand in it.
 const MODE: u32 = 0o600;
@@ -104,10 +104,11 @@ fn write(moved: &Moved, to: &Output, checked: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Writes a file that only its owner can read: a new one, which with `force` takes the place of the old one.
+/// Writes a file that only its owner can read: a new one, which with `force` takes the place of the old one, which
+/// goes to the backups.
 fn put(path: &Path, text: &str, force: bool) -> io::Result<()> {
     if force {
-        return state::replace(&std::path::absolute(path)?, text.as_bytes());
+        return edit::save(path, text);
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all())

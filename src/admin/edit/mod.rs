@@ -53,6 +53,8 @@ impl Document {
     /// # Errors
     /// It is no TOML.
     pub fn parse(text: &str) -> Result<Self, EditError> {
+        // Lines end in one way: the heading must be found again in what is written.
+        let text = &text.replace("\r\n", "\n");
         let mut doc: DocumentMut =
             text.parse().map_err(|e: toml_edit::TomlError| EditError::Refused(e.message().to_owned()))?;
         let heading = heading(text);
@@ -60,6 +62,19 @@ impl Document {
             doc.set_trailing(text.get(heading.len()..).unwrap_or_default().to_owned());
         }
         Ok(Self { doc, heading })
+    }
+
+    /// The document of the text of a file.
+    ///
+    /// # Errors
+    /// It is no TOML: what is wrong with it and where.
+    pub fn read(name: &str, text: &str) -> Result<Self, String> {
+        Self::parse(text).map_err(|refused| {
+            match config::parse(Source::new(name, text), Path::new("/"), Some(SAVED_MODE)) {
+                Err(report) => report.to_string(),
+                Ok(_) => format!("{name}: {refused}"),
+            }
+        })
     }
 
     /// The text of this document.

@@ -108,6 +108,20 @@ fn same_name(written: Option<&str>, name: &str) -> bool {
     written.is_some_and(|written| written == name || normal(written) == normal(name))
 }
 
+fn address_of(text: &str) -> Option<SocketAddr> {
+    config::parse_portal(text, config::At::Whole).ok()
+}
+
+/// Whether some group has this portal.
+fn is_listed(root: &dyn TableLike, portal: SocketAddr) -> bool {
+    let has = |group: &dyn TableLike| {
+        let portals = group.get("portals").and_then(Item::as_array);
+        portals.is_some_and(|a| a.iter().any(|v| v.as_str().and_then(address_of) == Some(portal)))
+    };
+    let mut targets = (0..tables::len(root, "target")).filter_map(|n| tables::nth(root, "target", n));
+    targets.any(|t| (0..tables::len(t, "tpg")).filter_map(|n| tables::nth(t, "tpg", n)).any(has))
+}
+
 fn is_braced(table: &dyn TableLike, key: &str) -> bool {
     matches!(table.get(key), Some(Item::Value(Value::Array(array))) if !array.is_empty())
 }
@@ -293,22 +307,15 @@ impl Document {
     /// # Errors
     /// There is no such group, or it has no such portal.
     pub fn remove_portal(&mut self, iqn: &str, tag: u16, portal: SocketAddr) -> Edited {
-        let is_it = |text: Option<&str>| {
-            text.is_some_and(|t| config::parse_portal(t, config::At::Whole).is_ok_and(|p| p == portal))
-        };
+        let is_it = |text: Option<&str>| text.and_then(address_of) == Some(portal);
         let portals = self.tpg(iqn, tag)?.get_mut("portals").and_then(Item::as_array_mut);
         let portals = portals.ok_or_else(|| absent(format_args!("portal {portal}")))?;
         let n = portals.iter().position(|v| is_it(v.as_str()));
         portals.remove(n.ok_or_else(|| absent(format_args!("portal {portal}")))?);
         let root = self.root();
-        let listed =
-            (0..tables::len(root, "target")).filter_map(|n| tables::nth(root, "target", n)).any(|t| {
-                (0..tables::len(t, "tpg")).filter_map(|n| tables::nth(t, "tpg", n)).any(|g| {
-                    let portals = g.get("portals").and_then(Item::as_array);
-                    portals.is_some_and(|a| a.iter().any(|v| is_it(v.as_str())))
-                })
-            });
-        if !listed && let Some(n) = tables::position(root, "portal", |t, _| is_it(text_at(t, "address"))) {
+        if !is_listed(root, portal)
+            && let Some(n) = tables::position(root, "portal", |t, _| is_it(text_at(t, "address")))
+        {
             tables::remove(root, "portal", n);
         }
         Ok(())
@@ -519,7 +526,15 @@ impl Document {
 
     /// Takes out everything but `[server]`.
     pub fn clear(&mut self) {
-        for key in ["backstore", "target", "portal", "discovery"] {
+        self.clear_objects();
+        for key in ["portal", "discovery"] {
+            self.root().remove(key);
+        }
+    }
+
+    /// Takes out the backstores and the targets.
+    pub fn clear_objects(&mut self) {
+        for key in ["backstore", "target"] {
             self.root().remove(key);
         }
     }
@@ -592,6 +607,57 @@ impl Document {
         Ok(left)
     }
 
+    /// Takes everything out of `other` that is not here yet, but for `[server]`; returns the names of what is here, and
+    /// of portals that no group has.
+    ///
+    /// # Errors
+    /// There is nothing in `other`.
+    pub fn take_all(&mut self, other: &Self) -> Edited<Vec<String>> {
+        let mut left = Vec::new();
+        let found = self.take_list(other, "backstore", "name", |_| true, &mut left)
+            + self.take_list(other, "target", "iqn", |_| true, &mut left)
+            + self.take_list(other, "portal", "address", |_| true, &mut left);
+        left.extend(self.drop_idle_portals());
+        let discovery = other.doc.get("discovery");
+        if found == 0 && discovery.is_none() {
+            return refuse("there is nothing in it");
+        }
+        match discovery {
+            Some(_) if self.doc.contains_key("discovery") => left.push("[discovery]".into()),
+            Some(item) => {
+                let mut item = item.clone();
+                unplace(&mut item);
+                self.root().insert("discovery", item);
+            }
+            None => {}
+        }
+        Ok(left)
+    }
+
+    /// The names of what [`take_all`](Self::take_all) takes beside backstores and targets, as far as it is there.
+    pub fn beside(&self) -> Vec<String> {
+        let root: &dyn TableLike = self.doc.as_table();
+        let portals = (0..tables::len(root, "portal")).filter_map(|n| tables::nth(root, "portal", n));
+        let portals = portals.map(|p| format!("portal {}", text_at(p, "address").unwrap_or_default()));
+        let discovery = self.doc.contains_key("discovery").then(|| "[discovery]".to_owned());
+        portals.chain(discovery).collect()
+    }
+
+    /// Takes out what is said of portals that no group has, which the checker would refuse; returns which they were.
+    pub fn drop_idle_portals(&mut self) -> Vec<String> {
+        let mut dropped = Vec::new();
+        let root = self.root();
+        let idle = |t: &dyn TableLike, root: &dyn TableLike| {
+            text_at(t, "address").and_then(address_of).is_some_and(|portal| !is_listed(root, portal))
+        };
+        for n in (0..tables::len(root, "portal")).rev() {
+            let Some(portal) = tables::nth(root, "portal", n).filter(|t| idle(*t, root)) else { continue };
+            dropped.push(format!("portal {}", text_at(portal, "address").unwrap_or_default()));
+            tables::remove(root, "portal", n);
+        }
+        dropped
+    }
+
     fn take_list(
         &mut self,
         other: &Self,
@@ -610,7 +676,11 @@ impl Document {
             }
             found += 1;
             let root = self.root();
-            if tables::position(root, key, |t, _| same_name(text_at(t, name), called)).is_some() {
+            let same = |written: Option<&str>| match address_of(called).filter(|_| key == "portal") {
+                Some(portal) => written.and_then(address_of) == Some(portal),
+                None => same_name(written, called),
+            };
+            if tables::position(root, key, |t, _| same(text_at(t, name))).is_some() {
                 left.push(called.to_owned());
                 continue;
             }

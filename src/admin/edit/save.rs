@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::admin::state;
@@ -9,69 +10,115 @@ use crate::admin::state;
 /// How many earlier files are kept.
 pub const BACKUPS: usize = 10;
 
+/// A user and a group.
+type Owner = (u32, u32);
+
 /// Where the earlier ones of `file` are kept.
 pub fn backup_dir(file: &Path) -> PathBuf {
     file.parent().unwrap_or_else(|| Path::new("")).join("backup")
 }
 
-/// Puts `text` in the place of `file`, whose earlier content goes to the backups. A file that says the same already
-/// stays as it is.
+/// Puts `text` in the place of `file`, whose earlier content goes to the backups and whose owner it keeps: a daemon
+/// that is not root's must be able to read what root has saved. A file that says the same already stays as it is.
 ///
 /// # Errors
-/// Of the file system; the file is then what it was.
+/// Of the file system, and when `file` is something else than a file; it is then what it was.
 pub fn save(file: &Path, text: &str) -> io::Result<()> {
-    let file = through_links(file);
-    let before = match fs::read(&file) {
-        Ok(before) => Some(before),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-        Err(e) => return Err(e),
+    let file = through_links(file)?;
+    let Some((before, owner)) = earlier(&file)? else {
+        if let Some(dir) = file.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+            fs::create_dir_all(dir)?;
+        }
+        return state::replace(&file, text.as_bytes());
     };
-    if before.as_deref() == Some(text.as_bytes()) {
+    if before == text.as_bytes() {
         return private(&file);
     }
-    if let Some(before) = before {
-        keep(&file, &before)?;
-    } else if let Some(dir) = file.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-        fs::create_dir_all(dir)?;
+    keep(&file, &before, owner)?;
+    state::replace_for(&file, text.as_bytes(), Some(owner))
+}
+
+/// What a file says so far and whose it is, if it is there.
+fn earlier(file: &Path) -> io::Result<Option<(Vec<u8>, Owner)>> {
+    let meta = match fs::metadata(file) {
+        Ok(meta) => meta,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    if !meta.is_file() {
+        return Err(io::Error::other("it is no regular file, and is left as it is"));
     }
-    state::replace(&file, text.as_bytes())
+    Ok(Some((fs::read(file)?, (meta.uid(), meta.gid()))))
 }
 
 /// A file that is named by a link is replaced where it is; the link stays.
-fn through_links(file: &Path) -> PathBuf {
-    let real = fs::canonicalize(file).or_else(|_| std::path::absolute(file));
-    real.unwrap_or_else(|_| file.to_owned())
+fn through_links(file: &Path) -> io::Result<PathBuf> {
+    match fs::canonicalize(file) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            if fs::symlink_metadata(file).is_ok() {
+                return Err(io::Error::new(e.kind(), "it is a link to what is not there"));
+            }
+            std::path::absolute(file)
+        }
+        real => real,
+    }
 }
 
 fn private(file: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(file, fs::Permissions::from_mode(0o600))
 }
 
 /// Adds a backup, and removes the oldest of more than [`BACKUPS`].
-fn keep(file: &Path, content: &[u8]) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
+fn keep(file: &Path, content: &[u8], owner: Owner) -> io::Result<()> {
     let dir = backup_dir(file);
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let mut kept = numbered(&dir, &stem)?;
-    let next = kept.last().map_or(1, |(number, _)| number + 1);
-    state::replace(&dir.join(format!("{stem}-{next:06}.toml")), content)?;
+    if !dir.exists() {
+        fs::DirBuilder::new().mode(0o700).create(&dir)?;
+        state::give(&dir, owner)?;
+    }
+    let name = Name::of(file);
+    let mut kept = name.numbered(&dir)?;
+    let next = kept.last().map_or(Some(1), |(number, _)| number.checked_add(1));
+    let next = next.ok_or_else(|| io::Error::other("the last number of a backup is taken"))?;
+    state::replace_for(&dir.join(name.with(next)), content, Some(owner))?;
     let surplus = (kept.len() + 1).saturating_sub(BACKUPS);
     kept.drain(..surplus).try_for_each(|(_, old)| fs::remove_file(old))
 }
 
-/// The backups of that stem, the oldest first.
-fn numbered(dir: &Path, stem: &str) -> io::Result<Vec<(u64, PathBuf)>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let number = name.strip_prefix(&format!("{stem}-")).and_then(|rest| rest.strip_suffix(".toml"));
-        if let Some(number) = number.and_then(|n| n.parse().ok()) {
-            found.push((number, path));
+/// How the backups of a file are called: after it, with a number.
+struct Name {
+    stem: String,
+    ending: String,
+}
+
+impl Name {
+    fn of(file: &Path) -> Self {
+        let text = |part: Option<&std::ffi::OsStr>| part.map(|p| p.to_string_lossy().into_owned());
+        Self {
+            stem: text(file.file_stem()).unwrap_or_default(),
+            ending: text(file.extension()).unwrap_or_else(|| "toml".into()),
         }
     }
-    found.sort_unstable();
-    Ok(found)
+
+    fn with(&self, number: u64) -> String {
+        format!("{}-{number:06}.{}", self.stem, self.ending)
+    }
+
+    /// The number in a name, if it is one that was made here: others are not ours to count or to remove.
+    fn number(&self, name: &str) -> Option<u64> {
+        let rest = name.strip_prefix(&self.stem)?.strip_prefix('-')?;
+        let number = rest.strip_suffix(&self.ending)?.strip_suffix('.')?.parse().ok()?;
+        (self.with(number) == name).then_some(number)
+    }
+
+    /// The backups, the oldest first.
+    fn numbered(&self, dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let number = entry.file_name().to_str().and_then(|name| self.number(name));
+            found.extend(number.map(|number| (number, entry.path())));
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
 }

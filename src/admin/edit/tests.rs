@@ -224,6 +224,97 @@ fn a_save_that_fails_leaves_the_file() {
     assert_eq!(fs::read_to_string(&file).unwrap(), "before");
 }
 
+#[test]
+fn a_save_leaves_a_file_to_its_owner() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ringtgt.toml");
+    fs::write(&file, "before").unwrap();
+    // Only some may give files away; to all others it stays theirs.
+    let _ = chown(&file, Some(1234), Some(4321));
+    let owner = |path: &Path| fs::metadata(path).map(|meta| (meta.uid(), meta.gid())).unwrap();
+    let before = owner(&file);
+    save(&file, "after").unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "after");
+    let backups = backup_dir(&file);
+    for path in [&file, &backups, &backups.join("ringtgt-000001.toml")] {
+        assert_eq!(owner(path), before, "{}", path.display());
+    }
+}
+
+#[test]
+fn a_save_replaces_nothing_but_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let (socket, link) = (dir.path().join("a.toml"), dir.path().join("b.toml"));
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let told = save(&socket, "text").unwrap_err().to_string();
+    assert!(told.contains("no regular file"), "{told}");
+    std::os::unix::fs::symlink("nowhere.toml", &link).unwrap();
+    let told = save(&link, "text").unwrap_err().to_string();
+    assert!(told.contains("a link to what is not there"), "{told}");
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing was made");
+}
+
+#[test]
+fn only_what_was_made_here_is_a_backup() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ringtgt.toml");
+    let backups = backup_dir(&file);
+    fs::create_dir(&backups).unwrap();
+    let others = ["ringtgt-7.toml", "ringtgt-+00007.toml", "ringtgt-0000008.toml", "ringtgt-old.toml"];
+    others.iter().for_each(|name| fs::write(backups.join(name), "").unwrap());
+    (0..14).for_each(|n| save(&file, &n.to_string()).unwrap());
+    assert!(others.iter().all(|name| backups.join(name).exists()));
+    assert!(backups.join("ringtgt-000013.toml").exists() && !backups.join("ringtgt-000003.toml").exists());
+    assert_eq!(fs::read_dir(&backups).unwrap().count(), BACKUPS + others.len());
+    fs::write(backups.join(format!("ringtgt-{}.toml", u64::MAX)), "").unwrap();
+    let told = save(&file, "more").unwrap_err().to_string();
+    assert!(told.contains("last number"), "{told}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "13");
+}
+
+#[test]
+fn a_heading_is_not_doubled_by_the_line_ends_of_others() {
+    let mut text = "# Our disks.\r\n# Ask Joe.\r\n\r\n[server]\r\nreactors = 1\r\n".to_owned();
+    for name in ["a", "b"] {
+        let mut doc = Document::parse(&text).unwrap();
+        void(&mut doc, name);
+        text = doc.text();
+    }
+    assert_eq!(text.matches("Our disks").count(), 1, "{text}");
+    assert!(text.starts_with("# Our disks.\n# Ask Joe.\n\n[server]\nreactors = 1\n"), "{text}");
+}
+
+#[test]
+fn what_is_no_toml_is_told_with_its_place() {
+    let told = Document::read("t.toml", "# x\nchap = \"hunter2\nname = \n").unwrap_err();
+    assert!(told.contains("t.toml:2:") && !told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn what_is_beside_comes_from_another_document_too() {
+    let beside = "[discovery]\nchap = { user = \"d\", secret = \"0123456789ab\" }\n\n\
+                  [[portal]]\naddress = \"127.0.0.1\"\ndscp = 46\n";
+    let other = Document::parse(&format!("{}\n{beside}", whole().text())).unwrap();
+    assert_eq!(other.beside(), ["portal 127.0.0.1", "[discovery]"]);
+    let mut doc = Document::default();
+    assert_eq!(doc.take_all(&other).unwrap(), [""; 0]);
+    let config = accepted(&doc);
+    assert!(config.discovery.auth.required() && config.portals.len() == 1, "{}", doc.text());
+    let again = doc.take_all(&other).unwrap();
+    assert_eq!(again, ["a", IQN, "127.0.0.1", "[discovery]"]);
+    doc.clear_objects();
+    assert_eq!(doc.drop_idle_portals(), ["portal 127.0.0.1"]);
+    assert!(accepted(&doc).discovery.auth.required());
+    assert!(doc.take_all(&Document::default()).is_err());
+    // A target of the same name that listens elsewhere stays, and so what is said of its portal does not come.
+    let mut doc = Document::default();
+    doc.add_target(IQN);
+    assert_eq!(doc.take_all(&other).unwrap(), [IQN, "portal 127.0.0.1"]);
+    accepted(&doc);
+}
+
 /// One edit, by numbers that say what it is about.
 fn edit(doc: &mut Document, (kind, one, two): (u8, u8, u8)) -> Result<(), EditError> {
     let (store, lun, tag) = (format!("s{one}"), u16::from(two), u16::from(one % 2) + 1);
