@@ -11,6 +11,8 @@ pub(super) trait Backend {
     fn file(&self) -> &Path;
     /// Its text as it is now.
     fn load(&mut self) -> Result<String, String>;
+    /// What was loaded could be read, and is what is edited from now on.
+    fn taken(&mut self, text: &str);
     /// An edit was made, and checked.
     fn edited(&mut self, text: &str) -> Result<(), String>;
     /// Keeps it: where [`file`](Self::file) says, or elsewhere.
@@ -20,7 +22,7 @@ pub(super) trait Backend {
 /// A file, which a daemon reads when it starts, and when it is told to.
 pub(super) struct Offline {
     file: PathBuf,
-    /// What the file said when it was last read or written.
+    /// What the file said when it was last taken or written.
     known: String,
 }
 
@@ -43,8 +45,11 @@ impl Backend for Offline {
     }
 
     fn load(&mut self) -> Result<String, String> {
-        self.known = self.read()?;
-        Ok(self.known.clone())
+        self.read()
+    }
+
+    fn taken(&mut self, text: &str) {
+        text.clone_into(&mut self.known);
     }
 
     fn edited(&mut self, _text: &str) -> Result<(), String> {
@@ -67,4 +72,17 @@ impl Backend for Offline {
         }
         Ok(saved)
     }
+}
+
+/// Whether both name one file, be it there already or not.
+pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
+    real(one) == real(other)
+}
+
+fn real(file: &Path) -> PathBuf {
+    std::fs::canonicalize(file).unwrap_or_else(|_| {
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        let dir = file.parent().and_then(|dir| std::fs::canonicalize(dir).ok());
+        dir.zip(file.file_name()).map(|(dir, name)| dir.join(name)).unwrap_or(file)
+    })
 }

@@ -6,7 +6,8 @@ use super::{Shell, prefs, settings};
 
 /// Where the last word of `line` begins, and what it could be.
 pub(super) fn complete(shell: &Shell, line: &str) -> (usize, Vec<String>) {
-    let start = line.rfind(char::is_whitespace).map_or(0, |at| at + 1);
+    let space = line.char_indices().rfind(|(_, c)| c.is_whitespace());
+    let start = space.map_or(0, |(at, c)| at + c.len_utf8());
     let (before, partial) = line.split_at(start);
     let mut before: Vec<&str> = before.split_whitespace().collect();
     let mut node = shell.here.clone();

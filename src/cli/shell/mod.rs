@@ -97,11 +97,12 @@ impl Shell {
     /// Reads the configuration anew.
     fn load(&mut self) -> Result<(), String> {
         let text = self.backend.load()?;
-        let doc = Document::parse(&text).map_err(|e| format!("{}: {e}", self.backend.file().display()))?;
+        let doc = Document::read(&self.backend.file().display().to_string(), &text)?;
         let (config, warnings) = self.check(&doc).map_err(|error| match error {
             EditError::Invalid(report) => report.to_string(),
             refused => refused.to_string(),
         })?;
+        self.backend.taken(&text);
         (self.doc, self.config, self.warnings, self.dirty) = (doc, config, warnings, false);
         self.settle();
         Ok(())
@@ -335,6 +336,8 @@ impl Shell {
 
     fn saveconfig(&mut self, elsewhere: Option<&str>) -> Result<(), String> {
         let elsewhere = elsewhere.map(PathBuf::from);
+        // The file itself is no other place, however it is spelled.
+        let elsewhere = elsewhere.filter(|file| !backend::is_same_file(file, self.backend.file()));
         let saved = self.backend.save(&self.doc.text(), elsewhere.as_deref())?;
         if elsewhere.is_none() {
             self.dirty = false;
@@ -343,11 +346,17 @@ impl Shell {
         Ok(())
     }
 
-    /// The end of a session: saves if that is liked.
+    /// The end of a session: saves what was changed, if that is liked.
     fn finish(&mut self) -> Result<(), String> {
         if self.prefs.auto_save_on_exit {
             self.say("Global pref auto_save_on_exit=true");
-            let saved = self.backend.save(&self.doc.text(), None)?;
+            if !self.dirty && self.doc.text().is_empty() {
+                return Ok(());
+            }
+            let saved = match self.dirty {
+                true => self.backend.save(&self.doc.text(), None)?,
+                false => self.backend.file().to_owned(),
+            };
             let dir = crate::admin::edit::backup_dir(&saved);
             let kept = crate::admin::edit::BACKUPS;
             self.say(format!("Last {kept} configs saved in {}/.", dir.display()));

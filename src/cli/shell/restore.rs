@@ -9,28 +9,61 @@ impl Shell {
         let file = values.get("savefile").map_or_else(|| self.backend.file().to_owned(), Into::into);
         let text =
             std::fs::read_to_string(&file).map_err(|e| format!("{}: cannot be read: {e}", file.display()))?;
-        let saved = Document::parse(&text).map_err(|e| format!("{}: {e}", file.display()))?;
-        let (target, store) = (values.get("target"), values.get("storage_object"));
-        let store = store.map(|said| said.rsplit('/').next().unwrap_or(said));
+        let saved = Document::read(&file.display().to_string(), &text)?;
         let clear = values.flag("clear_existing")?.unwrap_or(false);
-        let all = target.is_none() && store.is_none();
-        let mut left = Vec::new();
-        self.edit(|doc| {
-            if clear && all {
-                *doc = saved;
-                return Ok(());
+        match (values.get("target"), values.get("storage_object")) {
+            (None, None) => self.restore_all(saved, clear)?,
+            (target, store) => {
+                let store = store.map(|said| said.rsplit('/').next().unwrap_or(said));
+                self.restore_some(&saved, clear, target, store)?;
             }
-            if clear {
-                doc.clear();
-            }
-            left =
-                doc.take_from(&saved, |name| all || store == Some(name), |iqn| all || target == Some(iqn))?;
-            Ok(())
-        })?;
-        if !left.is_empty() {
-            self.say(format!("Left as they are, because they are there already: {}", left.join(", ")));
         }
         self.say(format!("Configuration restored from {}", file.display()));
         Ok(())
+    }
+
+    fn restore_all(&mut self, saved: Document, clear: bool) -> Result<(), String> {
+        let mut left = Vec::new();
+        self.edit(|doc| {
+            if clear {
+                *doc = saved;
+            } else {
+                left = doc.take_all(&saved)?;
+            }
+            Ok(())
+        })?;
+        self.say_listed("Left as they are, because they are there already", &left);
+        Ok(())
+    }
+
+    /// One target or one backstore. What is beside them stays: who may ask for targets must not become anybody.
+    fn restore_some(
+        &mut self,
+        saved: &Document,
+        clear: bool,
+        target: Option<&str>,
+        store: Option<&str>,
+    ) -> Result<(), String> {
+        let (mut left, mut dropped) = (Vec::new(), Vec::new());
+        self.edit(|doc| {
+            if clear {
+                doc.clear_objects();
+            }
+            left = doc.take_from(saved, |name| store == Some(name), |iqn| target == Some(iqn))?;
+            if clear {
+                dropped = doc.drop_idle_portals();
+            }
+            Ok(())
+        })?;
+        self.say_listed("Left as they are, because they are there already", &left);
+        self.say_listed("Deleted, because no group has them any more", &dropped);
+        self.say_listed("Left out, because only what was named is restored", &saved.beside());
+        Ok(())
+    }
+
+    fn say_listed(&mut self, what: &str, names: &[String]) {
+        if !names.is_empty() {
+            self.say(format!("{what}: {}", names.join(", ")));
+        }
     }
 }

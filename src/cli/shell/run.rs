@@ -15,7 +15,7 @@ use super::complete::complete;
 use super::line::Line;
 use super::prefs::{self, Prefs};
 use super::tree::Style;
-use super::{Host, Next, Shell, device};
+use super::{Host, Next, Shell, device, settings};
 use crate::cli::{FAILED, UNREADABLE, complain, say};
 
 /// Columns of a line where nobody says how many there are.
@@ -189,9 +189,12 @@ fn converse(shell: &Rc<RefCell<Shell>>, editor: &mut Editor<Completer, FileHisto
     }
 }
 
-/// Such a line is not remembered.
+/// Such a line is not remembered: one that names a secret, or that sets what has some, however it is mistyped.
 fn has_secret(line: &str) -> bool {
-    ["password", "secret"].iter().any(|word| line.contains(word))
+    let line = line.to_lowercase();
+    let words: Vec<&str> = line.split(|c: char| c.is_whitespace() || "'\"".contains(c)).collect();
+    let sets = words.contains(&"set") && settings::SECRET_GROUPS.iter().any(|group| words.contains(group));
+    sets || ["password", "secret"].iter().any(|word| line.contains(word))
 }
 
 fn keep_history(editor: &mut Editor<Completer, FileHistory>, file: &PathBuf) {
@@ -208,6 +211,7 @@ mod tests {
     #[test]
     fn lines_with_secrets_are_not_remembered() {
         assert!(has_secret("set auth password=x") && has_secret("set auth mutual_password=x"));
-        assert!(!has_secret("set auth userid=x"));
+        assert!(has_secret("set auth PASSWORD=x") && has_secret("/iscsi set 'discovery_auth' passwort=x"));
+        assert!(!has_secret("get auth userid") && !has_secret("set attribute alias=x"));
     }
 }

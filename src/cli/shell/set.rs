@@ -1,7 +1,8 @@
 //! `set` and `get`.
 
+use super::create::spell_out;
 use super::line::Line;
-use super::node::Node;
+use super::node::{self, Node};
 use super::settings::{self, Form, Setting};
 use super::{Shell, prefs};
 use crate::admin::config::words;
@@ -34,7 +35,7 @@ impl Shell {
             return self.get(node, group, rest);
         }
         if let Some(word) = rest.first() {
-            return Err(format!("\"{word}\" has no value; the syntax is: set group name=value"));
+            return Err(without_value(group, word));
         }
         if line.named.is_empty() {
             return self.get(node, group, &[]);
@@ -137,8 +138,13 @@ impl Shell {
             changes.push((Self::member(&members, name)?, value.as_str()));
         }
         changes.retain(|(setting, value)| !self.is_so_already(node, setting, value));
-        let warnings =
-            self.edit(|doc| changes.iter().try_for_each(|(s, value)| change(doc, node, s, value)))?;
+        let map = if changes.is_empty() { None } else { self.map_of(node) };
+        let warnings = self.edit(|doc| {
+            if let Some((iqn, tag, initiator, luns)) = &map {
+                spell_out(doc, iqn, *tag, initiator, luns)?;
+            }
+            changes.iter().try_for_each(|(s, value)| change(doc, node, s, value))
+        })?;
         for (name, value) in named {
             let setting = Self::member(&members, name)?;
             let told = match (is_secret(setting), value.as_str()) {
@@ -150,6 +156,13 @@ impl Shell {
         }
         self.warn(&warnings);
         Ok(())
+    }
+
+    /// The map that a mapped LUN is in: its ACL, and what that sees.
+    fn map_of(&self, node: &Node) -> Option<(String, u16, String, Vec<u16>)> {
+        let Node::Mapped(iqn, tag, initiator, _) = node else { return None };
+        let luns = node::acl(&self.config, iqn, *tag, initiator)?.luns.iter().map(|l| l.lun).collect();
+        Some((iqn.clone(), *tag, initiator.clone(), luns))
     }
 
     /// What cannot be set may be said all the same, when it is true.
@@ -173,6 +186,15 @@ impl Shell {
         }
         Ok(())
     }
+}
+
+/// The rest of a secret with a space in it looks like such a word.
+fn without_value(group: &str, word: &str) -> String {
+    if settings::SECRET_GROUPS.contains(&group) {
+        return "a word has no value; the syntax is: set group name=value, with quotes around a value with spaces"
+            .into();
+    }
+    format!("\"{word}\" has no value; the syntax is: set group name=value")
 }
 
 fn no_pref(name: &str) -> String {

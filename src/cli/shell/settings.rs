@@ -6,6 +6,9 @@ use crate::admin::edit::{Owner, Scalar};
 use crate::store::StoreKind;
 use crate::target::Tpg;
 
+/// The groups that have secrets.
+pub(super) const SECRET_GROUPS: [&str; 2] = ["auth", "discovery_auth"];
+
 /// How a value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {

@@ -21,6 +21,8 @@ impl Backend for Memory {
         Ok(self.text.clone())
     }
 
+    fn taken(&mut self, _text: &str) {}
+
     fn edited(&mut self, _text: &str) -> Result<(), String> {
         Ok(())
     }
@@ -344,6 +346,8 @@ fn settings_by_their_names() {
         ("set parm MaxBurstLength=1", "there is no group parm here; "),
         ("set parameter MaxBurstLength=1", "512"),
         ("set parameter MaxBurstLength", "has no value"),
+        ("set auth password=two words", "a word has no value"),
+        ("/iscsi set discovery_auth password=two words", "a word has no value"),
         ("set MaxBurstLength=1", "the group of MaxBurstLength is missing"),
         ("set attribute authentication=1", "authentication: credentials are demanded wherever they are set"),
         ("set attribute generate_node_acls=1", "any_initiator"),
@@ -481,6 +485,98 @@ fn clear_refresh_and_restore() {
 }
 
 #[test]
+fn who_may_ask_for_targets_is_restored_and_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("saved.toml");
+    let mut shell = sample();
+    typed(&mut shell, "/iscsi set discovery_auth userid=d password=0123456789ab");
+    let portal = "\n[[portal]]\naddress = \"0.0.0.0\"\nkeepalive = \"30s\"\n";
+    std::fs::write(&file, shell.doc.text() + portal).unwrap();
+    let restore = format!("restoreconfig {}", file.display());
+    typed(&mut shell, "clearconfig true");
+    let said = typed(&mut shell, &restore);
+    assert_eq!(said, format!("Configuration restored from {}\n", file.display()));
+    assert!(shell.config.discovery.auth.required() && shell.config.portals.len() == 1);
+    let said = typed(&mut shell, &format!("{restore} clear_existing=1 storage_object=sample-bs"));
+    assert_eq!(
+        said,
+        format!(
+            "Deleted, because no group has them any more: portal 0.0.0.0\n\
+             Left out, because only what was named is restored: portal 0.0.0.0, [discovery]\n\
+             Configuration restored from {}\n",
+            file.display()
+        )
+    );
+    assert!(shell.config.discovery.auth.required() && shell.config.targets.is_empty());
+}
+
+#[test]
+fn one_lun_of_an_acl_that_sees_all_can_be_protected() {
+    let mut shell = sample();
+    typed(&mut shell, "/backstores/ramdisk create r 1M");
+    typed(&mut shell, &format!("{TARGET}/tpg1/luns create r"));
+    let acl = format!("{TARGET}/tpg1/acls/iqn.2023-03.sample.ec2:sample-initiator");
+    let said = typed(&mut shell, &format!("{acl}/mapped_lun0 set attribute write_protect=1"));
+    assert_eq!(said, "Parameter write_protect is now '1'.\n");
+    let luns = &shell.config.targets[0].tpgs[0].acls[0].luns;
+    assert_eq!(luns.iter().map(|l| (l.lun, l.read_only)).collect::<Vec<_>>(), [(0, true), (1, false)]);
+}
+
+/// A shell over a file, which says this already.
+fn over(file: &Path, text: &str) -> Shell {
+    std::fs::write(file, text).unwrap();
+    let host = Host { look, block_devices: Vec::new, name: String::new };
+    let style = Style { width: 80, colour: false };
+    Shell::open(Box::new(backend::Offline::new(file.into())), host, Prefs::default(), style).unwrap()
+}
+
+#[test]
+fn what_somebody_else_did_is_not_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.toml");
+    let mut shell = over(&file, "# mine\n");
+    typed(&mut shell, "/backstores/ramdisk create r 1M");
+    for theirs in ["# theirs\n[server\n", "# theirs\n[server]\nreactors = \"none\"\n"] {
+        std::fs::write(&file, theirs).unwrap();
+        let told = refused(&mut shell, "refresh");
+        assert!(told.contains("a.toml:"), "{told}");
+        let itself = format!("saveconfig {}/./a.toml", dir.path().display());
+        for line in ["saveconfig", itself.as_str()] {
+            assert!(refused(&mut shell, line).contains("changed by somebody else"), "{line}");
+        }
+        assert!(shell.finish().unwrap_err().contains("changed by somebody else"));
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), theirs);
+    }
+    std::fs::write(&file, "# theirs\n").unwrap();
+    typed(&mut shell, "refresh");
+    typed(&mut shell, "/backstores/ramdisk create s 1M");
+    typed(&mut shell, &format!("saveconfig {}", file.display()));
+    assert!(!shell.dirty && std::fs::read_to_string(&file).unwrap().starts_with("# theirs\n"));
+    typed(&mut shell, "/backstores/ramdisk delete s");
+    typed(&mut shell, "saveconfig");
+}
+
+#[test]
+fn leaving_writes_nothing_that_was_not_changed() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.toml");
+    let mut shell = over(&file, "# mine\n");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    shell.finish().unwrap();
+    assert!(shell.said.ends_with(&format!("Configuration saved to {}\n", file.display())), "{}", shell.said);
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
+    std::fs::write(&file, "# theirs\n").unwrap();
+    shell.finish().unwrap();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "# theirs\n");
+    let mut shell = over(&file, "");
+    std::fs::remove_file(&file).unwrap();
+    shell.finish().unwrap();
+    assert_eq!(shell.said, "Global pref auto_save_on_exit=true\n");
+    assert!(!file.exists());
+}
+
+#[test]
 fn everything_is_completed() {
     let mut shell = sample();
     typed(&mut shell, "set global auto_cd_after_create=true");
@@ -509,6 +605,8 @@ fn everything_is_completed() {
         ("help saveconfi", vec!["saveconfig"]),
         ("bookmarks a", vec!["action=", "add"]),
         ("nonsense ", vec![]),
+        ("ls\u{3000}/ba", vec!["/backstores/"]),
+        ("ls\u{a0}", vec!["backstores/", "depth=", "iscsi/", "loopback ", "path="]),
     ] {
         let (_, mut found) = complete(&shell, line);
         if line == "/backstores/block/ " {
