@@ -43,8 +43,18 @@ fn plugin(store: &StoreConfig) -> &'static str {
     }
 }
 
-fn has_disc(store: &StoreConfig) -> bool {
-    store.device == DeviceType::Cdrom
+/// Why LIO cannot have a store.
+fn left_out(store: &StoreConfig) -> Option<&'static str> {
+    if store.device == DeviceType::Cdrom {
+        return Some("LIO has no CD or DVD drives");
+    }
+    let unknown = store.kind == StoreKind::Fileio && store.size.is_none() && length(store).is_none();
+    unknown.then_some("LIO must be told the size of a file, and this one is not there")
+}
+
+/// The size of what a store is in, which for a file that is one is its length; LIO finds that of a device by itself.
+fn length(store: &StoreConfig) -> Option<u64> {
+    std::fs::metadata(store.path.as_ref()?).ok().map(|meta| meta.len())
 }
 
 impl Export<'_> {
@@ -63,8 +73,8 @@ impl Export<'_> {
 
     fn store(&mut self, store: &StoreConfig, identity: Option<Identity>) -> Option<Value> {
         let at = format!("backstore \"{}\"", store.name);
-        if has_disc(store) {
-            self.list(at, "LIO has no CD or DVD drives: it is left out, with its LUNs");
+        if let Some(why) = left_out(store) {
+            self.list(at, format!("{why}: it is left out, with its LUNs"));
             return None;
         }
         let mut object = Map::new();
@@ -74,7 +84,8 @@ impl Export<'_> {
         if let Some(path) = &store.path {
             object.insert("dev".into(), path.display().to_string().into());
         }
-        if let Some(size) = store.size {
+        let found = length(store).filter(|length| store.kind == StoreKind::Fileio && *length > 0);
+        if let Some(size) = store.size.or(found) {
             object.insert("size".into(), size.into());
         }
         match store.kind {
@@ -250,7 +261,7 @@ impl Export<'_> {
     }
 
     fn lun(&self, lun: &Lun) -> Option<Value> {
-        let store = self.config.stores.get(lun.lu.0 as usize).filter(|store| !has_disc(store))?;
+        let store = self.config.stores.get(lun.lu.0 as usize).filter(|store| left_out(store).is_none())?;
         let group = store.groups.iter().find(|g| g.id == lun.group).map_or(DEFAULT_GROUP, |g| &g.name);
         Some(json!({
             "index": lun.lun,
@@ -262,7 +273,11 @@ impl Export<'_> {
     fn acl(&mut self, acl: &Acl, tpg: &Tpg, asks: bool, at: &str) -> Value {
         let at = format!("{at} ACL {}", acl.initiator);
         let mapped: Vec<Value> = acl.luns.iter().filter_map(|lun| self.mapped(lun, tpg)).collect();
-        let interval = self.bounded(format!("{at}: nop_interval"), tpg.params.nop_interval.as_secs(), NOP);
+        let interval = match tpg.params.nop_interval {
+            // It never asks, here and there.
+            never if never.is_zero() => 0,
+            some => self.bounded(format!("{at}: nop_interval"), some.as_secs(), NOP),
+        };
         let timeout = self.bounded(format!("{at}: nop_timeout"), tpg.params.nop_timeout.as_secs(), NOP);
         let auth = if acl.auth.required() { &acl.auth } else { &tpg.auth };
         let mut attributes = json!({ "nopin_timeout": interval, "nopin_response_timeout": timeout });

@@ -73,6 +73,37 @@ fn there_and_back_is_the_same() {
 }
 
 #[test]
+fn a_file_has_a_size_on_the_way_out() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(3 << 20).unwrap();
+    let toml = |path: &Path| {
+        format!(
+            "[[backstore]]\nkind = \"fileio\"\nname = \"a\"\npath = \"{}\"\n\
+             [[target]]\niqn = \"iqn.2026-11.org.example:t\"\n[[target.tpg]]\nportals = [\"127.0.0.1\"]\n\
+             [target.tpg.parameters]\nnop_interval = 0\n[[target.tpg.lun]]\nlun = 0\nbackstore = \"a\"\n\
+             [[target.tpg.acl]]\ninitiator = \"iqn.2026-11.org.example:i\"\n",
+            path.display()
+        )
+    };
+    let moved = export(&checked(&toml(file.path())), |_| None);
+    let json: serde_json::Value = serde_json::from_str(&moved.text).unwrap();
+    assert_eq!(json["storage_objects"][0]["size"], 3 << 20);
+    let acl = &json["targets"][0]["tpgs"][0]["node_acls"][0];
+    assert_eq!(acl["attributes"]["nopin_timeout"], 0, "it never asks, there too");
+    assert!(moved.listed.iter().all(|l| !l.to_string().contains("nop_interval")));
+
+    let moved = export(&checked(&toml(Path::new("/nonexistent/disk.img"))), |_| None);
+    let json: serde_json::Value = serde_json::from_str(&moved.text).unwrap();
+    let (stores, luns) = (&json["storage_objects"], &json["targets"][0]["tpgs"][0]["luns"]);
+    assert_eq!((stores, luns), (&serde_json::json!([]), &serde_json::json!([])));
+    let told = moved.listed[0].to_string();
+    assert!(
+        told.contains("backstore \"a\": LIO must be told the size") && told.contains("left out"),
+        "{told}"
+    );
+}
+
+#[test]
 fn disks_keep_their_names_on_the_way_out() {
     let toml = "[[backstore]]\nkind = \"null\"\nname = \"a\"\nsize = \"1G\"\n";
     let saved = Identity { serial: "0123abcd".into(), ..Identity::fresh().unwrap() };
