@@ -287,6 +287,17 @@ pub fn scsi_version(fd: BorrowedFd<'_>) -> io::Result<u32> {
     read_ioctl::<c_int>(fd, SG_GET_VERSION_NUM).map(|n| n as u32)
 }
 
+/// `BLKSECTGET` of a generic node: the longest transfer, in bytes (of a block node it would be in sectors).
+const BLKSECTGET: c_ulong = 0x1267;
+
+/// The longest transfer of a SCSI command by an open generic node, in bytes.
+///
+/// # Errors
+/// The kernel's.
+pub fn scsi_transfer_max(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    read_ioctl::<c_int>(fd, BLKSECTGET).map(|n| u32::try_from(n).unwrap_or(0))
+}
+
 /// From now on no signal interrupts this thread.
 pub fn block_signals() {
     let mut all = MaybeUninit::<libc::sigset_t>::zeroed();

@@ -85,6 +85,12 @@ impl Cdb {
         std::array::from_fn(|i| self.bytes[AT + i])
     }
 
+    /// Puts the low `WIDTH` bytes of `value` at `AT`.
+    pub(super) fn put<const AT: usize, const WIDTH: usize>(&mut self, value: u32) {
+        const { assert!(WIDTH <= 4 && AT + WIDTH <= LONGEST) };
+        self.bytes[AT..AT + WIDTH].copy_from_slice(&value.to_be_bytes()[4 - WIDTH..]);
+    }
+
     /// The byte at `at`, for callers that know the place only from a table.
     #[inline]
     pub(super) fn get(&self, at: usize) -> u8 {
@@ -109,6 +115,13 @@ mod tests {
     fn long_ones_are_read_whole() {
         let cdb = Cdb::new(&std::array::from_fn::<u8, 40, _>(|i| i as u8));
         assert_eq!((cdb.u32::<28>(), cdb.get(31), cdb.get(32)), (0x1c1d_1e1f, 31, 0));
+    }
+
+    #[test]
+    fn a_field_is_written_where_it_is_read() {
+        let mut cdb = Cdb::new(&[0xff; 16]);
+        cdb.put::<6, 3>(0x0102_0304);
+        assert_eq!((cdb.u32::<6>(), cdb.u8::<5>()), (0x0203_04ff, 0xff));
     }
 
     #[test]

@@ -84,6 +84,7 @@ fn some_facts() -> impl Strategy<Value = LuFacts> {
                     long_inquiry: thin,
                     names: limited,
                     limits: removable,
+                    most: if saves { WHOLE } else { 4096 },
                 }),
                 ..facts()
             }

@@ -39,21 +39,34 @@ impl Passing {
     }
 }
 
+/// Bytes that a command is to move; `None` when what the initiator expects cannot be right: more than can be moved, or
+/// data to the device that is not so many equal parts as the CDB says.
+fn length(data: PassData, task: &Task) -> Option<u32> {
+    let expected = |wants: bool| if wants { task.edtl } else { 0 };
+    let (len, most) = match data {
+        PassData::Nothing | PassData::In(Amount::Expected { units: 0, .. }) => (0, 0),
+        PassData::In(Amount::Known(len)) | PassData::Out(Amount::Known(len)) => (len, SEGMENT),
+        PassData::In(Amount::Expected { most, .. }) => (expected(task.reads), most),
+        PassData::Out(Amount::Expected { units, most }) => {
+            let offered = expected(task.writes);
+            match offered.checked_rem(units) {
+                None => (0, 0),
+                Some(0) if offered > 0 => (offered, most),
+                Some(_) => return None,
+            }
+        }
+    };
+    (len <= most.min(SEGMENT)).then_some(len)
+}
+
 impl Session {
     /// Begins a command. Which way data goes is for the CDB to say; an initiator that says otherwise gets or gives none.
     pub(super) fn start_passing<H: Host>(&mut self, h: &mut H, id: TaskId, pass: Box<Pass>) {
         let Some(task) = self.tasks.get_mut(id) else { return };
-        let expected = |wants: bool| if wants { task.edtl } else { 0 };
-        let len = match pass.data {
-            PassData::Nothing => 0,
-            PassData::In(Amount::Known(len)) | PassData::Out(Amount::Known(len)) => len,
-            PassData::In(Amount::Expected) => expected(task.reads),
-            PassData::Out(Amount::Expected) => expected(task.writes),
-        };
-        if len > SEGMENT {
+        let Some(len) = length(pass.data, task) else {
             let sense = Sense::illegal(Asc::INVALID_FIELD_IN_CDB);
             return self.answer_failure(h, id, &Failure::Check(sense));
-        }
+        };
         if let PassData::Out(_) = pass.data {
             return self.start_taking(h, id, Use::Pass { judged: pass.judged }, 0, len.into());
         }

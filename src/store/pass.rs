@@ -275,6 +275,7 @@ mod tests {
             long_inquiry: true,
             names: true,
             limits: true,
+            most: crate::scsi::WHOLE,
         };
         let medium = PassMedium { passage: Box::new(Ready), threads: None, device };
         let region = crate::mem::Region::new(1, crate::mem::Pages::Transparent).unwrap();

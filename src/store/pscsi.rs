@@ -47,9 +47,11 @@ pub(super) fn open(config: &StoreConfig, path: &Path, patience: Duration) -> Res
     if version < OLDEST {
         return Err(OpenError::new(path, "is no SCSI device", "use kind = \"block\" for other disks"));
     }
-    let volatile = is_block && writes_back(&file);
+    let queue = queue_of(&file).filter(|_| is_block);
+    let volatile = queue.as_ref().is_some_and(|queue| queue.write_back);
+    let most = longest(queue.map_or_else(|| by_generic_node(&file), |queue| queue.transfer_max));
     let passage = Node(file);
-    let found = Found::learn(&passage).map_err(|what| {
+    let found = Found::learn(&passage, most).map_err(|what| {
         OpenError::new(path, what, "check that it is there and answers: sg_inq, sg_turs; and see dmesg")
     })?;
     let threads =
@@ -83,8 +85,21 @@ fn has_raw_io() -> bool {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_none_or(|mask| mask >> RAW_IO & 1 == 1)
 }
 
-fn writes_back(file: &File) -> bool {
-    file.metadata().is_ok_and(|meta| QueueFacts::read(&sysfs_of(meta.rdev())).write_back)
+fn queue_of(file: &File) -> Option<QueueFacts> {
+    file.metadata().ok().map(|meta| QueueFacts::read(&sysfs_of(meta.rdev())))
+}
+
+fn by_generic_node(file: &File) -> u64 {
+    sys::scsi_transfer_max(file.as_fd()).unwrap_or(0).into()
+}
+
+/// The longest transfer: what there is a slot for, and the host adapter takes. To go beyond that the kernel refuses, in
+/// words that mean an error of the hardware elsewhere. Zero: it is not told.
+fn longest(adapter: u64) -> u32 {
+    match u32::try_from(adapter) {
+        Ok(0) | Err(_) => WHOLE,
+        Ok(adapter) => adapter.min(WHOLE),
+    }
 }
 
 /// The node by which a device is held and reached, by the one that an administrator has named.
@@ -161,7 +176,7 @@ struct Found {
 }
 
 impl Found {
-    fn learn(passage: &dyn Passage) -> Result<Self, String> {
+    fn learn(passage: &dyn Passage, most: u32) -> Result<Self, String> {
         let mut standard = [0; 36];
         if ask(passage, &[0x12, 0, 0, 0, 36, 0], &mut standard)? < 5 {
             return Err("does not answer INQUIRY".into());
@@ -179,6 +194,7 @@ impl Found {
             long_inquiry,
             names: has.contains(&0x83),
             limits: has.contains(&0xb0),
+            most,
         };
         let (blocks, block_size) = match kind {
             DeviceKind::Disk | DeviceKind::Optical => capacity(passage, kind)?,
@@ -299,7 +315,7 @@ mod tests {
 
     fn learn(script: Vec<(u8, PassReport, Vec<u8>)>) -> Result<Found, String> {
         let device = Scripted(Mutex::new(script));
-        let found = Found::learn(&device);
+        let found = Found::learn(&device, 65536);
         assert!(device.0.lock().unwrap().is_empty(), "everything was asked");
         found
     }
@@ -309,8 +325,14 @@ mod tests {
         let pages = good(0x12, &[0, 0, 0, 4, 0, 0x80, 0x83, 0xb0]);
         let size = good(0x25, &[0, 0, 0x3f, 0xff, 0, 0, 0x10, 0]);
         let found = learn(vec![standard(0, 5), pages, check(0x25, 6, 0x29), size]).unwrap();
-        let device =
-            Device { kind: DeviceKind::Disk, peripheral: 0, long_inquiry: true, names: true, limits: true };
+        let device = Device {
+            kind: DeviceKind::Disk,
+            peripheral: 0,
+            long_inquiry: true,
+            names: true,
+            limits: true,
+            most: 65536,
+        };
         assert_eq!(found, Found { device, removable: false, blocks: 0x4000, block_size: 4096 });
     }
 
@@ -328,6 +350,14 @@ mod tests {
         assert_eq!((found.blocks, found.block_size, found.device.long_inquiry), (0, 2048, false));
         let tape = learn(vec![standard(1, 4), good(0x12, &[1, 0, 0, 1, 0])]).unwrap();
         assert_eq!((tape.device.kind, tape.device.peripheral), (DeviceKind::Tape, 1));
+    }
+
+    #[test]
+    fn no_transfer_is_longer_than_the_adapter_takes() {
+        assert_eq!(
+            [0, 120 << 10, 256 << 10, 4 << 20, 1 << 40].map(longest),
+            [WHOLE, 120 << 10, WHOLE, WHOLE, WHOLE]
+        );
     }
 
     #[test]

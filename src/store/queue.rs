@@ -20,6 +20,8 @@ pub(super) struct QueueFacts {
     pub(super) zero_max: u64,
     /// Whether that zeroing also gives the space back.
     pub(super) zero_unmaps: bool,
+    /// The longest transfer of one request, bytes, of which no two pages lie together; zero: it is not told.
+    pub(super) transfer_max: u64,
 }
 
 /// The sysfs directory of a block device by its numbers.
@@ -50,8 +52,17 @@ impl QueueFacts {
             discard_alignment: read_number(&sysfs.join("discard_alignment")).unwrap_or(0),
             zero_max: number("write_zeroes_max_bytes"),
             zero_unmaps: zero_unmaps(disk, &queue),
+            transfer_max: transfer_max(number("max_hw_sectors_kb") << 10, number("max_segments") * PAGE),
         }
     }
+}
+
+/// The smallest pages that Linux has: memory lies in no shorter pieces.
+const PAGE: u64 = 4096;
+
+/// What the adapter takes by length and by pieces of memory; a zero is not told.
+fn transfer_max(by_length: u64, by_pieces: u64) -> u64 {
+    [by_length, by_pieces].into_iter().filter(|limit| *limit > 0).min().unwrap_or(0)
 }
 
 /// `write_zeroes_unmap_max_bytes` (Linux 6.17) says whether zeroing deallocates, but only the SCSI
@@ -122,6 +133,19 @@ mod tests {
             let (_root, disk) = disk(name, &[("queue/write_zeroes_unmap_max_bytes", "0\n")]);
             assert_eq!(QueueFacts::read(&disk).zero_unmaps, unmaps, "{name}");
         }
+    }
+
+    #[test]
+    fn the_longest_transfer_is_what_the_adapter_takes() {
+        let of = |files: &[(&str, &str)]| {
+            let (_root, disk) = disk("sda", files);
+            QueueFacts::read(&disk).transfer_max
+        };
+        let length = ("queue/max_hw_sectors_kb", "120\n");
+        assert_eq!(of(&[length]), 120 << 10);
+        assert_eq!(of(&[length, ("queue/max_segments", "2048\n")]), 120 << 10);
+        assert_eq!(of(&[length, ("queue/max_segments", "16\n")]), 64 << 10);
+        assert_eq!(of(&[("queue/max_sectors_kb", "8\n")]), 0, "that is for the file system only");
     }
 
     #[test]

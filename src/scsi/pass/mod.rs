@@ -20,9 +20,9 @@ use arrayvec::ArrayVec;
 
 use super::cdb::Cdb;
 use super::check::bad_field;
-use super::{Answered, Asc, Context, Failure, Lu, Outcome, Sense, WHOLE, gate, misc, rsoc, table};
+use super::{Answered, Asc, Context, Failure, Lu, Outcome, Sense, gate, misc, rsoc, table};
 use crate::scsi::reserve::Needs;
-use rules::{Passing, Verdict};
+use rules::{Passing, Scale, Verdict};
 
 pub use revise::revise;
 
@@ -68,15 +68,22 @@ pub struct Device {
     pub names: bool,
     /// It has VPD page B0h.
     pub limits: bool,
+    /// The longest transfer that there is a slot for and that the way to it takes, bytes; at most [`super::WHOLE`].
+    pub most: u32,
 }
 
 /// How many bytes a command moves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Amount {
-    /// The CDB says so; at most [`WHOLE`].
+    /// The CDB says so; at most [`Device::most`].
     Known(u32),
     /// What the initiator expects: the CDB counts in units that only the device knows.
-    Expected,
+    Expected {
+        /// How many of them.
+        units: u32,
+        /// [`Device::most`].
+        most: u32,
+    },
 }
 
 /// Which way a command moves data.
@@ -244,8 +251,9 @@ fn answer_here(cdb: &Cdb, lu: &Lu, device: Device, cx: &mut Context<'_>, out: &m
 
 fn plan(passing: &Passing, cdb: &Cdb, lu: &Lu, device: Device) -> Answered {
     let length = rules::cdb_len(cdb.opcode());
-    let mut bytes: ArrayVec<u8, 16> = (0..length).map(|at| cdb.get(at)).collect();
-    let mut data = (passing.data)(cdb, lu.facts.block_size)?;
+    let mut given = *cdb;
+    let mut data = (passing.data)(&mut given, Scale { block: lu.facts.block_size, most: device.most })?;
+    let mut bytes: ArrayVec<u8, 16> = (0..length).map(|at| given.get(at)).collect();
     let needs = passing.needs(cdb);
     if is_put_together(cdb) {
         let all = if device.long_inquiry { WHOLE_PAGE } else { WHOLE_SHORT_PAGE };
@@ -282,7 +290,7 @@ fn is_put_together(cdb: &Cdb) -> bool {
     cdb.opcode() == table::INQUIRY && cdb.bit::<1>(0) && pages.contains(&cdb.u8::<2>())
 }
 
-/// The longest transfer, in blocks of that many bytes: what there is a slot for.
-fn most_blocks(block: u32) -> u32 {
-    WHOLE / block.max(1)
+/// The longest transfer, in blocks of that many bytes. Zero would mean that there is no limit.
+fn most_blocks(device: Device, block: u32) -> u32 {
+    (device.most / block.max(1)).max(1)
 }

@@ -7,7 +7,7 @@
 use super::super::answer::Answer;
 use super::super::cdb::Cdb;
 use super::super::check::bad_field;
-use super::super::{Answered, Context, Lu, Outcome, WHOLE, inquiry, table, vpd};
+use super::super::{Answered, Context, Lu, Outcome, inquiry, table, vpd};
 use super::{Device, DeviceKind, Verdict, most_blocks, page, rules};
 
 /// Makes of the data-in `data` of a command what the initiator gets, in `out`; how long that is.
@@ -26,11 +26,11 @@ pub fn revise(cdb: &[u8], cx: &Context<'_>, data: &[u8], out: &mut [u8]) -> usiz
     match cdb.opcode() {
         table::INQUIRY if !paged => standard(lu, cx, said),
         table::INQUIRY if cdb.u8::<2>() == page::LIMITS && device.kind == DeviceKind::Disk => {
-            limits(lu.facts.block_size, said);
+            limits(device, lu.facts.block_size, said);
         }
         0x1a => protect(lu, cx, device, said, 2),
         0x5a => protect(lu, cx, device, said, 3),
-        0x05 => block_limits(said),
+        0x05 => block_limits(device, said),
         0xa3 if cdb.u8::<2>() & 7 == 0 => return supported(device.kind, said),
         _ => {}
     }
@@ -52,7 +52,7 @@ pub(super) fn own_page(
         page::LIMITS if !device.limits && device.kind == DeviceKind::Disk => {
             let mut said = [0; 64];
             said[..4].copy_from_slice(&[device.peripheral, page::LIMITS, 0, 60]);
-            limits(lu.facts.block_size, &mut said);
+            limits(device, lu.facts.block_size, &mut said);
             let mut answer = Answer::new(out, usize::from(cdb.u16::<3>()));
             answer.put(&said);
             Some(Ok(answer.finish()))
@@ -127,9 +127,9 @@ fn length(data: &[u8]) -> u16 {
     data.get(2..4).map_or(0, |b| u16::from_be_bytes([b[0], b[1]]))
 }
 
-/// Block Limits: no transfer that does not fit in a slot.
-fn limits(block: u32, said: &mut [u8]) {
-    let most = most_blocks(block);
+/// Block Limits: no transfer that does not fit in a slot, or that the way to the device does not take.
+fn limits(device: Device, block: u32, said: &mut [u8]) {
+    let most = most_blocks(device, block);
     // MAXIMUM COMPARE AND WRITE LENGTH: both halves come together.
     if let Some(byte) = said.get_mut(5) {
         *byte = (*byte).min(u8::try_from(most / 2).unwrap_or(u8::MAX));
@@ -139,12 +139,12 @@ fn limits(block: u32, said: &mut [u8]) {
     lower(said, 44, most, false); // MAXIMUM ATOMIC TRANSFER LENGTH
 }
 
-/// READ BLOCK LIMITS of a tape: the longest block fits in a slot.
-fn block_limits(said: &mut [u8]) {
+/// READ BLOCK LIMITS of a tape: the longest block can be moved at once.
+fn block_limits(device: Device, said: &mut [u8]) {
     let Some(field) = said.get_mut(1..4) else { return };
     let longest = u32::from_be_bytes([0, field[0], field[1], field[2]]);
-    if longest == 0 || longest > WHOLE {
-        field.copy_from_slice(&WHOLE.to_be_bytes()[1..]);
+    if longest == 0 || longest > device.most {
+        field.copy_from_slice(&device.most.to_be_bytes()[1..]);
     }
 }
 

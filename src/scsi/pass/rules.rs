@@ -4,10 +4,10 @@
 //!
 //! A device of one kind has the rows of its kind, and those that all have.
 
+use super::super::Failure;
 use super::super::cdb::Cdb;
 use super::super::check::{bad_field, unknown_opcode};
 use super::super::reserve::Needs::{self, NoLegacy, Nothing, Reading, Writing};
-use super::super::{Failure, WHOLE};
 use super::lists::{self, Judge};
 use super::{Amount, DeviceKind, PassData};
 
@@ -31,7 +31,17 @@ pub(super) enum Verdict {
     Refuse,
 }
 
-type Shape = fn(&Cdb, u32) -> Result<PassData, Failure>;
+/// What the lengths in a CDB are measured by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scale {
+    /// Bytes of a block.
+    pub(super) block: u32,
+    /// The longest transfer, in bytes.
+    pub(super) most: u32,
+}
+
+type Moves = Result<PassData, Failure>;
+type Shape = fn(&mut Cdb, Scale) -> Moves;
 type Check = fn(&Cdb) -> Result<(), Failure>;
 
 /// How the device gets it.
@@ -40,7 +50,7 @@ pub(super) struct Passing {
     needs: Needs,
     /// It changes the medium.
     pub(super) writes: bool,
-    /// What it moves, by the CDB and the length of a block.
+    /// What it moves; an allocation length in the CDB becomes no more than what can be taken.
     pub(super) data: Shape,
     /// How long it may take, in seconds.
     pub(super) seconds: u32,
@@ -363,100 +373,114 @@ fn number<const AT: usize, const WIDTH: usize>(cdb: &Cdb) -> u32 {
     (AT..AT + WIDTH).fold(0, |n, at| n << 8 | u32::from(cdb.get(at)))
 }
 
-fn nothing(_: &Cdb, _: u32) -> Result<PassData, Failure> {
+fn nothing(_: &mut Cdb, _: Scale) -> Moves {
     Ok(PassData::Nothing)
 }
 
-fn fixed<const BYTES: u32>(_: &Cdb, _: u32) -> Result<PassData, Failure> {
+fn fixed<const BYTES: u32>(_: &mut Cdb, _: Scale) -> Moves {
     Ok(PassData::In(Amount::Known(BYTES)))
 }
 
-fn expected_in(_: &Cdb, _: u32) -> Result<PassData, Failure> {
-    Ok(PassData::In(Amount::Expected))
+fn expected_in(_: &mut Cdb, scale: Scale) -> Moves {
+    Ok(PassData::In(scale.expected(1)))
 }
 
-/// Data-in up to an allocation length. No device has more to say than a slot holds.
-fn take<const AT: usize, const WIDTH: usize>(cdb: &Cdb, _: u32) -> Result<PassData, Failure> {
-    Ok(PassData::In(Amount::Known(number::<AT, WIDTH>(cdb).min(WHOLE))))
+/// Data-in up to an allocation length. The device is not asked for more than there is room for, so its residual is of
+/// what it was asked for.
+fn take<const AT: usize, const WIDTH: usize>(cdb: &mut Cdb, scale: Scale) -> Moves {
+    let room = number::<AT, WIDTH>(cdb).min(scale.most);
+    cdb.put::<AT, WIDTH>(room);
+    Ok(PassData::In(Amount::Known(room)))
 }
 
 /// A parameter list.
-fn give<const AT: usize, const WIDTH: usize>(cdb: &Cdb, _: u32) -> Result<PassData, Failure> {
-    known::<AT>(number::<AT, WIDTH>(cdb).into()).map(PassData::Out)
+fn give<const AT: usize, const WIDTH: usize>(cdb: &mut Cdb, scale: Scale) -> Moves {
+    scale.bytes::<AT>(number::<AT, WIDTH>(cdb).into()).map(PassData::Out)
 }
 
-fn read<const AT: usize, const WIDTH: usize>(cdb: &Cdb, block: u32) -> Result<PassData, Failure> {
-    known::<AT>(u64::from(number::<AT, WIDTH>(cdb)) * u64::from(block)).map(PassData::In)
+fn read<const AT: usize, const WIDTH: usize>(cdb: &mut Cdb, scale: Scale) -> Moves {
+    scale.blocks::<AT>(number::<AT, WIDTH>(cdb).into()).map(PassData::In)
 }
 
-fn write<const AT: usize, const WIDTH: usize>(cdb: &Cdb, block: u32) -> Result<PassData, Failure> {
-    known::<AT>(u64::from(number::<AT, WIDTH>(cdb)) * u64::from(block)).map(PassData::Out)
+fn write<const AT: usize, const WIDTH: usize>(cdb: &mut Cdb, scale: Scale) -> Moves {
+    scale.blocks::<AT>(number::<AT, WIDTH>(cdb).into()).map(PassData::Out)
 }
 
-/// So many bytes, if there is a slot for them: MAXIMUM TRANSFER LENGTH of the Block Limits page is that.
-fn known<const AT: usize>(bytes: u64) -> Result<Amount, Failure> {
-    match u32::try_from(bytes) {
-        Ok(bytes) if bytes <= WHOLE => Ok(Amount::Known(bytes)),
-        _ => Err(bad_field(AT as u16, 7)),
+impl Scale {
+    /// So many bytes, if they can be moved at once: MAXIMUM TRANSFER LENGTH of the Block Limits page is that.
+    fn bytes<const AT: usize>(self, bytes: u64) -> Result<Amount, Failure> {
+        match u32::try_from(bytes) {
+            Ok(bytes) if bytes <= self.most => Ok(Amount::Known(bytes)),
+            _ => Err(bad_field(AT as u16, 7)),
+        }
+    }
+
+    fn blocks<const AT: usize>(self, blocks: u64) -> Result<Amount, Failure> {
+        self.bytes::<AT>(blocks * u64::from(self.block))
+    }
+
+    /// As much as the initiator expects: that many of something.
+    fn expected(self, units: u32) -> Amount {
+        Amount::Expected { units, most: self.most }
     }
 }
 
 /// A length of 0 is 256 blocks.
-fn blocks6(cdb: &Cdb, block: u32) -> Result<Amount, Failure> {
-    let blocks = if cdb.u8::<4>() == 0 { 256 } else { u64::from(cdb.u8::<4>()) };
-    known::<4>(blocks * u64::from(block))
+fn blocks6(cdb: &Cdb, scale: Scale) -> Result<Amount, Failure> {
+    scale.blocks::<4>(if cdb.u8::<4>() == 0 { 256 } else { cdb.u8::<4>().into() })
 }
 
-fn read6(cdb: &Cdb, block: u32) -> Result<PassData, Failure> {
-    blocks6(cdb, block).map(PassData::In)
+fn read6(cdb: &mut Cdb, scale: Scale) -> Moves {
+    blocks6(cdb, scale).map(PassData::In)
 }
 
-fn write6(cdb: &Cdb, block: u32) -> Result<PassData, Failure> {
-    blocks6(cdb, block).map(PassData::Out)
+fn write6(cdb: &mut Cdb, scale: Scale) -> Moves {
+    blocks6(cdb, scale).map(PassData::Out)
 }
 
 /// VERIFY: with BYTCHK 01b data of the whole range, with 11b one block.
-fn compare<const AT: usize, const WIDTH: usize>(cdb: &Cdb, block: u32) -> Result<PassData, Failure> {
+fn compare<const AT: usize, const WIDTH: usize>(cdb: &mut Cdb, scale: Scale) -> Moves {
     match (cdb.u8::<1>() >> 1 & 3, number::<AT, WIDTH>(cdb)) {
-        (1, _) => write::<AT, WIDTH>(cdb, block),
-        (3, 1..) => Ok(PassData::Out(Amount::Known(block))),
+        (1, _) => write::<AT, WIDTH>(cdb, scale),
+        (3, 1..) => one_block(cdb, scale),
         _ => Ok(PassData::Nothing),
     }
 }
 
 /// What is compared, and what is written then.
-fn compare_and_write(cdb: &Cdb, block: u32) -> Result<PassData, Failure> {
-    known::<13>(2 * u64::from(cdb.u8::<13>()) * u64::from(block)).map(PassData::Out)
+fn compare_and_write(cdb: &mut Cdb, scale: Scale) -> Moves {
+    scale.blocks::<13>(2 * u64::from(cdb.u8::<13>())).map(PassData::Out)
 }
 
-fn one_block(_: &Cdb, block: u32) -> Result<PassData, Failure> {
-    Ok(PassData::Out(Amount::Known(block)))
+fn one_block(_: &mut Cdb, scale: Scale) -> Moves {
+    Ok(PassData::Out(Amount::Known(scale.block)))
 }
 
 /// With NDOB there is no block.
-fn write_same16(cdb: &Cdb, block: u32) -> Result<PassData, Failure> {
-    if cdb.bit::<1>(0) { Ok(PassData::Nothing) } else { one_block(cdb, block) }
+fn write_same16(cdb: &mut Cdb, scale: Scale) -> Moves {
+    if cdb.bit::<1>(0) { Ok(PassData::Nothing) } else { one_block(cdb, scale) }
 }
 
 /// FORMAT UNIT: with FMTDATA a list that tells its own length.
-fn formatted(cdb: &Cdb, _: u32) -> Result<PassData, Failure> {
-    Ok(if cdb.bit::<1>(4) { PassData::Out(Amount::Expected) } else { PassData::Nothing })
+fn formatted(cdb: &mut Cdb, scale: Scale) -> Moves {
+    Ok(if cdb.bit::<1>(4) { PassData::Out(scale.expected(1)) } else { PassData::Nothing })
 }
 
 /// REASSIGN BLOCKS: likewise.
-fn reassigned(_: &Cdb, _: u32) -> Result<PassData, Failure> {
-    Ok(PassData::Out(Amount::Expected))
+fn reassigned(_: &mut Cdb, scale: Scale) -> Moves {
+    Ok(PassData::Out(scale.expected(1)))
 }
 
-/// With FIXED the tape knows how long a block is; else this is one block of so many bytes.
-fn tape(cdb: &Cdb) -> Result<Amount, Failure> {
-    if cdb.bit::<1>(0) { Ok(Amount::Expected) } else { known::<2>(number::<2, 3>(cdb).into()) }
+/// With FIXED these are so many blocks, and the tape knows how long one is; else one block of so many bytes.
+fn tape(cdb: &Cdb, scale: Scale) -> Result<Amount, Failure> {
+    let length = number::<2, 3>(cdb);
+    if cdb.bit::<1>(0) { Ok(scale.expected(length)) } else { scale.bytes::<2>(length.into()) }
 }
 
-fn tape_read(cdb: &Cdb, _: u32) -> Result<PassData, Failure> {
-    tape(cdb).map(PassData::In)
+fn tape_read(cdb: &mut Cdb, scale: Scale) -> Moves {
+    tape(cdb, scale).map(PassData::In)
 }
 
-fn tape_write(cdb: &Cdb, _: u32) -> Result<PassData, Failure> {
-    tape(cdb).map(PassData::Out)
+fn tape_write(cdb: &mut Cdb, scale: Scale) -> Moves {
+    tape(cdb, scale).map(PassData::Out)
 }

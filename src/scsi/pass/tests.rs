@@ -1,7 +1,7 @@
 //! Which commands a device gets, what initiators hear of it, and what they are refused.
 
 use super::super::testing::{Rig, facts, nexus};
-use super::super::{LuFacts, check, status};
+use super::super::{LuFacts, WHOLE, check, status};
 use super::*;
 
 const KINDS: [DeviceKind; 5] =
@@ -15,7 +15,7 @@ fn device(kind: DeviceKind) -> Device {
         DeviceKind::Changer => 8,
         DeviceKind::Enclosure => 13,
     };
-    Device { kind, peripheral, long_inquiry: true, names: true, limits: true }
+    Device { kind, peripheral, long_inquiry: true, names: true, limits: true, most: WHOLE }
 }
 
 fn rig(kind: DeviceKind) -> Rig {
@@ -32,6 +32,10 @@ fn pass(rig: &mut Rig, cdb: &[u8]) -> Pass {
 
 fn known(len: u32) -> Amount {
     Amount::Known(len)
+}
+
+fn expected(units: u32) -> Amount {
+    Amount::Expected { units, most: WHOLE }
 }
 
 #[test]
@@ -60,7 +64,7 @@ fn a_disk_gets_what_it_can_be_asked() {
     assert_eq!(data(&mut rig, &[0x2f, 6, 0, 0, 0, 0, 0, 0, 8, 0]), PassData::Out(known(512)));
     assert_eq!(data(&mut rig, &[0x41, 0, 0, 0, 0, 0, 0, 0, 8, 0]), PassData::Out(known(512)));
     assert_eq!(data(&mut rig, &[0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0]), PassData::Out(known(24)));
-    assert_eq!(data(&mut rig, &[0x04, 0x10, 0, 0, 0, 0]), PassData::Out(Amount::Expected));
+    assert_eq!(data(&mut rig, &[0x04, 0x10, 0, 0, 0, 0]), PassData::Out(expected(1)));
     assert_eq!(data(&mut rig, &[0x04, 0, 0, 0, 0, 0]), PassData::Nothing);
     assert_eq!(pass(&mut rig, &[0x04, 0, 0, 0, 0, 0]).order.seconds, 24 * 3600);
     let compare = [0x89, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0];
@@ -77,6 +81,38 @@ fn no_transfer_is_longer_than_a_slot() {
     let endless = [0x8a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0];
     assert_eq!(rig.sense(&endless), Sense::cdb_field(10, 7));
     assert_eq!(rig.sense(&[0x4c, 0, 0, 0, 0, 0, 0, 0, 0, 4]), Sense::cdb_field(9, 2), "NACA is not offered");
+}
+
+#[test]
+fn no_transfer_is_longer_than_the_way_to_the_device_takes() {
+    let device = Device { most: 120 << 10, ..device(DeviceKind::Disk) };
+    let mut rig = Rig::new(LuFacts { passed: Some(device), ..facts() });
+    assert_eq!(pass(&mut rig, &[0x28, 0, 0, 0, 0, 0, 0, 0, 240, 0]).data, PassData::In(known(120 << 10)));
+    assert_eq!(rig.sense(&[0x28, 0, 0, 0, 0, 0, 0, 0, 241, 0]), Sense::cdb_field(7, 7));
+    assert_eq!(rig.sense(&[0x0a, 0, 0, 0, 0, 0]), Sense::cdb_field(4, 7), "WRITE(6) of 256 blocks");
+    let mut said = [0; 64];
+    said[..4].copy_from_slice(&[0, 0xb0, 0, 60]);
+    let mut limits = |own: u32| {
+        said[8..12].copy_from_slice(&own.to_be_bytes());
+        let got = revised(&mut rig, &[0x12, 1, 0xb0, 0, 64, 0], &said);
+        u32::from_be_bytes(*got[8..].first_chunk().unwrap())
+    };
+    assert_eq!([limits(0), limits(1024), limits(64)], [240, 240, 64]);
+}
+
+/// Else its residual would be of what nobody can take.
+#[test]
+fn the_device_is_asked_for_no_more_than_can_be_taken() {
+    let mut rig = rig(DeviceKind::Disk);
+    let buffer = pass(&mut rig, &[0x3c, 2, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0]);
+    assert_eq!((buffer.data, &buffer.order.cdb[6..9]), (PassData::In(known(WHOLE)), &[4, 0, 0][..]));
+    let defects = pass(&mut rig, &[0xb7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0]);
+    assert_eq!((defects.data, &defects.order.cdb[6..10]), (PassData::In(known(WHOLE)), &[0, 4, 0, 0][..]));
+    let short = pass(&mut rig, &[0xb7, 0, 0, 0, 0, 0, 0, 3, 0xff, 0xff, 0, 0]);
+    assert_eq!(
+        (short.data, &short.order.cdb[6..10]),
+        (PassData::In(known(0x3ffff)), &[0, 3, 0xff, 0xff][..])
+    );
 }
 
 #[test]
@@ -445,7 +481,7 @@ fn the_commands_of_the_device_are_told_as_far_as_it_gets_them() {
 #[test]
 fn a_tape_counts_in_its_own_blocks() {
     let mut rig = rig(DeviceKind::Tape);
-    assert_eq!(pass(&mut rig, &[0x08, 1, 0, 0, 9, 0]).data, PassData::In(Amount::Expected));
+    assert_eq!(pass(&mut rig, &[0x08, 1, 0, 0, 9, 0]).data, PassData::In(expected(9)));
     assert_eq!(pass(&mut rig, &[0x0a, 0, 1, 0, 0, 0]).data, PassData::Out(known(65536)));
     assert_eq!(rig.sense(&[0x0a, 0, 4, 0, 1, 0]), Sense::cdb_field(2, 7));
     assert!(

@@ -9,10 +9,10 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use ringtgt::ids::LuId;
 use ringtgt::scsi::{
-    self, AccessState, Amount, Atomic, Attentions, Context, CopyCommand, CopyOrder, Counters, DEFAULT_GROUP, Device, DeviceKind, DeviceType, Echo,
-    Failure, Group,
-    Groups, Identity, Io, ItNexus, Lu, LuFacts, LuState, MAX_PARAMS, MAX_SENSE, Naa, Outcome, Pass, PassData, Peer, Power, PrType, Range,
-    Rod, SharedOp, Supported, TOKEN_SECRET, Thin, Tokens, WHOLE,
+    self, AccessState, Amount, Atomic, Attentions, Context, CopyCommand, CopyOrder, Counters, DEFAULT_GROUP,
+    Device, DeviceKind, DeviceType, Echo, Failure, Group, Groups, Identity, Io, ItNexus, Lu, LuFacts,
+    LuState, MAX_PARAMS, MAX_SENSE, Naa, Outcome, Pass, PassData, Peer, Power, PrType, Range, Rod, SharedOp,
+    Supported, TOKEN_SECRET, Thin, Tokens, WHOLE,
 };
 
 /// Opcodes of the commands that exist, with their lengths.
@@ -124,7 +124,8 @@ impl<'a> Arbitrary<'a> for Input {
 
 /// The ports of two of the nexuses are in a group that can be in any state.
 fn groups(u: &mut Unstructured<'_>) -> Result<Groups> {
-    let states = [AccessState::Optimized, AccessState::NonOptimized, AccessState::Standby, AccessState::Unavailable];
+    let states =
+        [AccessState::Optimized, AccessState::NonOptimized, AccessState::Standby, AccessState::Unavailable];
     let second = Group {
         implicit: u.arbitrary()?,
         explicit: u.arbitrary()?,
@@ -142,7 +143,8 @@ fn device(u: &mut Unstructured<'_>) -> Result<Device> {
     let peripheral = *u.choose(&[0x00, 0x01, 0x05, 0x08, 0x0d])?;
     let kind = DeviceKind::of_type(peripheral).expect("a kind that can be passed through");
     let [long_inquiry, names, limits] = u.arbitrary()?;
-    Ok(Device { kind, peripheral, long_inquiry, names, limits })
+    let most = u.int_in_range(1..=1 << 18)?;
+    Ok(Device { kind, peripheral, long_inquiry, names, limits, most })
 }
 
 fn facts(u: &mut Unstructured<'_>) -> Result<LuFacts> {
@@ -243,13 +245,20 @@ fn cdb(u: &mut Unstructured<'_>, facts: &LuFacts, opcode: u8, len: usize) -> Res
         0x9e => cdb[1] = u.int_in_range(0x10..=0x12)?,
         0xa4 => cdb[1] = *u.choose(&[0x06, 0x0a, 0x0f])?,
         0xa3 => (cdb[1], cdb[2], cdb[3]) = (u.int_in_range(0x05..=0x0f)?, u.arbitrary()?, u.arbitrary()?),
-        0x12 => (cdb[1], cdb[2]) = (u.int_in_range(0..=1)?, *u.choose(&[0, 0x80, 0x83, 0x85, 0x86, 0x87, 0x88, 0x8f, 0xb0, 0xb1, 0xb2, 0xb3, 0xb7])?),
+        0x12 => {
+            (cdb[1], cdb[2]) = (
+                u.int_in_range(0..=1)?,
+                *u.choose(&[0, 0x80, 0x83, 0x85, 0x86, 0x87, 0x88, 0x8f, 0xb0, 0xb1, 0xb2, 0xb3, 0xb7])?,
+            )
+        }
         0x1a | 0x5a => cdb[2] = u.arbitrary()?,
         0x15 | 0x55 => cdb[1] = *u.choose(&[0x10, 0x11, 0])?,
         0x1b => cdb[4] = u.arbitrary()?,
         0x2e | 0x2f | 0x8e | 0x8f | 0xae | 0xaf => cdb[1] = *u.choose(&[0, 2, 4, 6])?,
         0x43 | 0x46 | 0x4a | 0x51 | 0x52 | 0xac => cdb[1] = u.arbitrary()?,
-        0xb9 | 0xbe => (cdb[1], cdb[9]) = (*u.choose(&[0, 0, 0x08, 0x04])?, *u.choose(&[0x10, 0x10, 0, 0xf8])?),
+        0xb9 | 0xbe => {
+            (cdb[1], cdb[9]) = (*u.choose(&[0, 0, 0x08, 0x04])?, *u.choose(&[0x10, 0x10, 0, 0xf8])?)
+        }
         0x41 | 0x93 => cdb[1] = *u.choose(&[0, 1, 8, 9, 0x10])?,
         _ => cdb[1] = if u.ratio(1, 4)? { u.arbitrary()? } else { 0 },
     }
@@ -276,7 +285,8 @@ fn cdb(u: &mut Unstructured<'_>, facts: &LuFacts, opcode: u8, len: usize) -> Res
         }
         (_, 0x83 | 0x84) => {
             // List identifiers, of one byte and of four, at either place.
-            (cdb[2], cdb[5], cdb[9]) = (u.int_in_range(0..=2)?, u.int_in_range(0..=2)?, u.int_in_range(0..=2)?);
+            (cdb[2], cdb[5], cdb[9]) =
+                (u.int_in_range(0..=2)?, u.int_in_range(0..=2)?, u.int_in_range(0..=2)?);
             let length = if opcode == 0x83 { 0xffff } else { count };
             cdb[10..14].copy_from_slice(&length.to_be_bytes());
         }
@@ -312,12 +322,14 @@ fn copy_list(u: &mut Unstructured<'_>, facts: &LuFacts, action: u8) -> Result<Ve
     match action {
         0x10 => {
             let mut list = ranges(u, facts, 16)?;
-            (list[2], list[6], list[7], list[9]) = (u.int_in_range(0..=3)?, u.int_in_range(0..=2)?, u.arbitrary()?, 1);
+            (list[2], list[6], list[7], list[9]) =
+                (u.int_in_range(0..=3)?, u.int_in_range(0..=2)?, u.arbitrary()?, 1);
             return Ok(list);
         }
         0x11 => {
             let mut list = ranges(u, facts, 536)?;
-            (list[2], list[15], list[22], list[23]) = (u.int_in_range(0..=3)?, u.int_in_range(0..=9)?, 0x01, 0xf8);
+            (list[2], list[15], list[22], list[23]) =
+                (u.int_in_range(0..=3)?, u.int_in_range(0..=9)?, 0x01, 0xf8);
             list[16..20].copy_from_slice(u.choose(&[[0xff, 0xff, 0, 1], [0, 1, 0, 0], [0, 0x80, 0, 0]])?);
             list[31] = u.int_in_range(0..=3)?;
             return Ok(list);
@@ -327,7 +339,8 @@ fn copy_list(u: &mut Unstructured<'_>, facts: &LuFacts, action: u8) -> Result<Ve
     let (cscds, segments) = (u.int_in_range(0..=3)?, u.int_in_range(0..=4)?);
     let mut list = vec![0; if long { 48 } else { 16 }];
     if long {
-        (list[0], list[3], list[15], list[16], list[43], list[45]) = (1, 0x20, u.int_in_range(0..=1)?, 0xff, 32 * cscds, 28 * segments);
+        (list[0], list[3], list[15], list[16], list[43], list[45]) =
+            (1, 0x20, u.int_in_range(0..=1)?, 0xff, 32 * cscds, 28 * segments);
     } else {
         (list[1], list[3], list[11]) = (*u.choose(&[0, 0x10, 0x18])?, 32 * cscds, 28 * segments);
     }
@@ -374,7 +387,9 @@ fn list(u: &mut Unstructured<'_>, facts: &LuFacts, opcode: u8, action: u8) -> Re
             let group = [*u.choose(&[0u8, 1, 2, 3, 0x0e, 0x0f])?, 0, 0, u.int_in_range(0..=2)?];
             [[0; 4], group].concat()
         }
-        0x04 => vec![0, *u.choose(&[0, 2, 0x88, 0x8a])?, 0, 0, 0, u.int_in_range(0..=1)?, 0, 1, u.arbitrary()?],
+        0x04 => {
+            vec![0, *u.choose(&[0, 2, 0x88, 0x8a])?, 0, 0, 0, u.int_in_range(0..=1)?, 0, 1, u.arbitrary()?]
+        }
         0x48 => vec![u.arbitrary::<u8>()? & 0x83, 0, 0, u.int_in_range(0..=2)?, u.arbitrary()?],
         0x15 | 0x55 => {
             let mut list = vec![0; if opcode == 0x15 { 4 } else { 8 }];
@@ -416,7 +431,14 @@ struct Rig {
 fuzz_target!(|input: Input| {
     let Input { facts, read_only_map, room, commands } = input;
     let lu = Lu { facts: Arc::new(facts), state: Arc::default(), counters: Counters::default() };
-    let mut rig = Rig { lu, attentions: Default::default(), read_only_map, echo: Echo::default(), tokens: Tokens::default(), out: vec![0; room] };
+    let mut rig = Rig {
+        lu,
+        attentions: Default::default(),
+        read_only_map,
+        echo: Echo::default(),
+        tokens: Tokens::default(),
+        out: vec![0; room],
+    };
     for Command { from, cdb, list } in &commands {
         let mut outcome = rig.ask(*from, cdb, None);
         if let Outcome::Params(wanted) | Outcome::ParamsUpTo(wanted) = outcome {
@@ -453,7 +475,11 @@ impl Rig {
 
     fn follow(&mut self, from: usize, cdb: &[u8], outcome: Outcome) {
         match outcome {
-            Outcome::Good | Outcome::Met | Outcome::Fail(Failure::Status(_)) | Outcome::Params(_) | Outcome::ParamsUpTo(_) => {}
+            Outcome::Good
+            | Outcome::Met
+            | Outcome::Fail(Failure::Status(_))
+            | Outcome::Params(_)
+            | Outcome::ParamsUpTo(_) => {}
             Outcome::Data(n) => assert!(n <= self.out.len()),
             Outcome::Fail(Failure::Check(sense)) => {
                 let mut bytes = [0; MAX_SENSE];
@@ -574,9 +600,8 @@ impl Rig {
             | Io::CompareAndWrite { range, .. }
             | Io::Or { range, .. }
             | Io::WriteAtomic { range, .. }
-            | Io::Fill { range, .. } | Io::Zero { range, .. } => {
-                (std::slice::from_ref(range), true)
-            }
+            | Io::Fill { range, .. }
+            | Io::Zero { range, .. } => (std::slice::from_ref(range), true),
         };
         let (facts, size) = (&self.lu.facts, u64::from(self.lu.facts.block_size));
         for range in ranges {
@@ -591,7 +616,8 @@ impl Rig {
         }
         assert!(self.lu.state.erasure.is_none(), "{cdb:02x?} on a medium that is closed");
         assert!(self.lu.state.drive.power != Power::Stopped, "{cdb:02x?} on a stopped unit");
-        let reached = [AccessState::Optimized, AccessState::NonOptimized].contains(&self.lu.access(&nexus(from)));
+        let reached =
+            [AccessState::Optimized, AccessState::NonOptimized].contains(&self.lu.access(&nexus(from)));
         assert!(reached, "{cdb:02x?} through a port that is not active");
         assert!(!self.lu.state.drive.ejected, "{cdb:02x?} without a medium");
         assert!(!writes || !(facts.read_only || self.read_only_map), "{cdb:02x?} on what is read-only");

@@ -126,10 +126,19 @@ fn catalog(need: Need, params: TpgParams, open: bool, sent: Sent) -> Arc<Catalog
         open,
         auth: auth(need),
     };
-    let target = Target { iqn: TARGET.into(), alias: Some("The Disk".into()), redirect: sent.target, tpgs: vec![group] };
+    let target = Target {
+        iqn: TARGET.into(),
+        alias: Some("The Disk".into()),
+        redirect: sent.target,
+        tpgs: vec![group],
+    };
     let portal = "0.0.0.0:3260".parse().expect("an address");
     let redirects = sent.portal.into_iter().map(|redirect| (portal, redirect)).collect();
-    Arc::new(Catalog { targets: vec![Arc::new(target)], discovery: Discovery { auth: auth(need), ..Discovery::default() }, redirects })
+    Arc::new(Catalog {
+        targets: vec![Arc::new(target)],
+        discovery: Discovery { auth: auth(need), ..Discovery::default() },
+        redirects,
+    })
 }
 
 fuzz_target!(|bytes: &[u8]| {
@@ -208,7 +217,10 @@ fn lead(u: &mut Unstructured<'_>) -> Result<()> {
                 assert_eq!(established.exp_cmd_sn, peer.request.cmd_sn.get());
                 let elsewhere = |r: Option<Redirect>| r.is_some_and(|r| r.moves(local));
                 let discovers = established.target.is_none();
-                assert!(!elsewhere(sent.portal) && (discovers || !elsewhere(sent.target)), "served, not sent on");
+                assert!(
+                    !elsewhere(sent.portal) && (discovers || !elsewhere(sent.target)),
+                    "served, not sent on"
+                );
                 let tsih = peer.request.tsih.get();
                 assert_eq!(established.joins, (tsih != 0).then_some(tsih));
                 assert!(tsih == 0 || (tsih, tpg_tag, cid) == (7, 5, established.cid));
