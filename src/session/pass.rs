@@ -106,6 +106,10 @@ impl Session {
         let planned = self.plan(h, id, Some(&list));
         if let Planned::Outcome(Outcome::Pass(pass)) = planned {
             let Some(task) = self.tasks.get_mut(id) else { return };
+            let len = match pass.data {
+                PassData::Out(Amount::Known(takes)) => len.min(takes),
+                _ => len,
+            };
             task.work = Work::Passing(Passing::new(pass, buf, len));
             return self.hand_over(h, id);
         }

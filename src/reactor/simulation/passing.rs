@@ -19,9 +19,9 @@ use crate::sys::ScsiData;
 use crate::wire::codes::{TmfFunction, TmfResponse};
 use crate::wire::flags;
 
-/// A disk of 64 blocks that answers as it is told, and else by itself.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Double(Arc<Mutex<Inside>>);
+/// A disk of 64 blocks, or another device, that answers as it is told, and else by itself.
+#[derive(Debug, Clone)]
+pub(super) struct Double(Arc<Mutex<Inside>>, Device);
 
 #[derive(Debug, Default)]
 struct Inside {
@@ -32,7 +32,7 @@ struct Inside {
     answers: VecDeque<Result<(PassReport, Vec<u8>), i32>>,
 }
 
-pub(super) const DISK: Device = Device {
+const DISK: Device = Device {
     kind: DeviceKind::Disk,
     peripheral: 0,
     long_inquiry: true,
@@ -41,7 +41,17 @@ pub(super) const DISK: Device = Device {
     most: WHOLE,
 };
 
+const TAPE: Device = Device { kind: DeviceKind::Tape, peripheral: 1, ..DISK };
+
 impl Double {
+    fn new(device: Device) -> Self {
+        Self(Arc::default(), device)
+    }
+
+    pub(super) fn device(&self) -> Device {
+        self.1
+    }
+
     fn will(&self, status: u8, sense: &[u8], data: &[u8]) {
         let sense = sense.iter().copied().collect();
         let report = PassReport { status, sense, moved: data.len() as u32 };
@@ -98,7 +108,11 @@ fn write(block: u8, blocks: u8) -> [u8; 10] {
 
 /// A rig with one such device, and clients that have heard of the power on.
 fn stage(seed: u64, plan: Plan, count: u8) -> (Rig, Vec<Client>, Double) {
-    let double = Double::default();
+    stage_of(DISK, seed, plan, count)
+}
+
+fn stage_of(device: Device, seed: u64, plan: Plan, count: u8) -> (Rig, Vec<Client>, Double) {
+    let double = Double::new(device);
     let plan = Plan { passed: Some(double.clone()), disks: vec![64], ..plan };
     let mut rig = Rig::new(seed, &plan);
     let mut clients = match plan.faults == Faults::none() {
@@ -200,6 +214,40 @@ fn whoever_lies_about_the_length_gets_no_more() {
     assert_eq!((status, data.len(), rest), (0, 1024, (flags::UNDERFLOW, 3072)));
     let (status, _, data, rest) = ask(&mut rig, &mut clients, 0, &read(0, 2), &[], 512);
     assert_eq!((status, data, rest), (0, vec![1; 512], (flags::OVERFLOW, 512)));
+    rig.finish(&mut clients);
+}
+
+/// FORMAT UNIT with a list: the device takes what that says, and of less it would wait for the rest.
+#[test]
+fn a_list_goes_to_the_device_as_long_as_it_says() {
+    let plan = Plan { reactors: 1, faults: Faults::none(), ..Plan::default() };
+    let (mut rig, mut clients, double) = stage(1, plan, 1);
+    let format = [0x04, 0x10, 0, 0, 0, 0];
+    for (list, asc) in [(&[0, 0, 0, 8, 0, 0, 0, 0][..], 0x1a), (&[0, 0], 0x1a), (&[], 0x24)] {
+        let (status, sense, ..) = ask(&mut rig, &mut clients, 0, &format, list, 0);
+        assert_eq!((status, sense[2], sense[12]), (2, 5, asc), "{list:?}");
+    }
+    assert_eq!(double.count(0x04), 0);
+    let (status, _, _, rest) = ask(&mut rig, &mut clients, 0, &format, &[0, 0, 0, 0, 9, 9], 0);
+    assert_eq!((status, rest, double.count(0x04)), (0, (flags::UNDERFLOW, 2), 1));
+    rig.finish(&mut clients);
+}
+
+/// With FIXED the CDB counts blocks: what is offered is so many equal ones.
+#[test]
+fn a_tape_is_given_whole_blocks() {
+    let plan = Plan { reactors: 1, faults: Faults::none(), ..Plan::default() };
+    let (mut rig, mut clients, double) = stage_of(TAPE, 1, plan, 1);
+    let blocks = |count| [0x0a, 1, 0, 0, count, 0];
+    for (count, offered) in [(3, 1024), (2, 0), (2, 1)] {
+        let (status, sense, ..) = ask(&mut rig, &mut clients, 0, &blocks(count), &vec![1; offered], 0);
+        assert_eq!((status, sense[2], sense[12]), (2, 5, 0x24), "{count} blocks in {offered} bytes");
+    }
+    assert_eq!(double.count(0x0a), 0);
+    let (status, _, _, rest) = ask(&mut rig, &mut clients, 0, &blocks(2), &[1; 1024], 0);
+    assert_eq!((status, rest), (0, (0, 0)));
+    let (status, _, _, rest) = ask(&mut rig, &mut clients, 0, &blocks(0), &[1; 512], 0);
+    assert_eq!((status, rest, double.count(0x0a)), (0, (flags::UNDERFLOW, 512), 2), "no block, no data");
     rig.finish(&mut clients);
 }
 

@@ -18,7 +18,7 @@ use super::super::unit::{Unit, UnitSeed};
 use super::super::world::World;
 use super::super::{Reactor, Saver};
 use super::client::{Client, Manner};
-use super::passing::{DISK, Double};
+use super::passing::Double;
 use super::post::Post;
 use crate::ids::{CoreId, LuId};
 use crate::mem::{Memory, Pages, Pool, PoolConfig, Region, RegionId};
@@ -176,7 +176,7 @@ fn facts(number: usize, blocks: u64, plan: &Plan) -> LuFacts {
         resident: false,
         groups: groups(plan.two_ports),
         atomic: None,
-        passed: plan.passed.as_ref().map(|_| DISK),
+        passed: plan.passed.as_ref().map(Double::device),
     }
 }
 
@@ -210,7 +210,7 @@ fn backing(facts: &LuFacts, plan: &Plan) -> Arc<Backing> {
         medium: match &plan.passed {
             Some(double) => {
                 let passage = Box::new(double.clone());
-                Medium::Pass(PassMedium { passage, threads: None, device: DISK })
+                Medium::Pass(PassMedium { passage, threads: None, device: double.device() })
             }
             None => Medium::File(medium),
         },

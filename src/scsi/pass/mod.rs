@@ -203,11 +203,22 @@ pub(super) fn go_on(
         verdict => {
             let passing = passing(verdict)?;
             admit(passing, cdb, lu, cx)?;
-            if let Some(judge) = passing.list {
-                judge(cdb, data, device.kind, lu.facts.block_size)?;
-            }
-            plan(passing, cdb, lu, device)
+            let takes = match passing.list {
+                Some(judge) => Some(judge(cdb, data, device.kind, lu.facts.block_size)?),
+                None => None,
+            };
+            plan(passing, cdb, lu, device).map(|outcome| cut(outcome, takes))
         }
+    }
+}
+
+/// The device gets no more of a list than it takes.
+fn cut(outcome: Outcome, takes: Option<usize>) -> Outcome {
+    match (outcome, takes.and_then(|bytes| u32::try_from(bytes).ok())) {
+        (Outcome::Pass(pass), Some(bytes)) => {
+            Outcome::Pass(Box::new(Pass { data: PassData::Out(Amount::Known(bytes)), ..*pass }))
+        }
+        (outcome, _) => outcome,
     }
 }
 

@@ -117,6 +117,11 @@ const fn change(opcode: u8, data: Shape, seconds: u32) -> Rule {
     row(opcode, Passing { writes: true, seconds, ..Passing::new(Writing, data) })
 }
 
+/// One that changes the medium, by a list that tells its own length, and may take so long.
+const fn listed(opcode: u8, data: Shape, list: Judge, seconds: u32) -> Rule {
+    row(opcode, Passing { writes: true, seconds, list: Some(list), ..Passing::new(Writing, data) })
+}
+
 /// One that must not ask for everything.
 const fn within(opcode: u8, needs: Needs, data: Shape, check: Check) -> Rule {
     row(opcode, Passing { check, ..Passing::new(needs, data) })
@@ -189,8 +194,8 @@ static MAINTENANCE: &[Rule] = &[
 
 /// SBC-4.
 static DISK: &[Rule] = &[
-    change(0x04, formatted, ENDLESS),                 // FORMAT UNIT
-    change(0x07, reassigned, SLOW),                   // REASSIGN BLOCKS
+    listed(0x04, formatted, lists::format, ENDLESS),  // FORMAT UNIT
+    listed(0x07, reassigned, lists::defects, SLOW),   // REASSIGN BLOCKS
     pass(0x08, Reading, read6),                       // READ(6)
     change(0x0a, write6, USUAL),                      // WRITE(6)
     pass(0x25, NoLegacy, fixed::<8>),                 // READ CAPACITY(10)

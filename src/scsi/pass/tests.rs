@@ -116,6 +116,34 @@ fn the_device_is_asked_for_no_more_than_can_be_taken() {
 }
 
 #[test]
+fn a_list_that_tells_its_length_is_all_there_and_no_longer() {
+    let mut rig = rig(DeviceKind::Disk);
+    let mut out = |cdb: &[u8], list: &[u8]| match rig.params_from(1, cdb, list) {
+        Outcome::Pass(pass) => pass.data,
+        Outcome::Fail(failure) if failure == check::bad_length() => PassData::Nothing,
+        other => panic!("{other:?}"),
+    };
+    let (takes, refused) = (|len| PassData::Out(known(len)), PassData::Nothing);
+    let (format, long) = ([0x04, 0x18, 0, 0, 0, 0], [0x04, 0x38, 0, 0, 0, 0]);
+    assert_eq!(out(&format, &[0, 0x80, 0, 0]), takes(4));
+    assert_eq!(out(&format, &[0, 0x80, 0, 0, 9, 9]), takes(4), "what follows is no part of it");
+    assert_eq!(out(&format, &[0, 0x80, 0, 8, 0, 0, 0, 0, 0, 0, 0, 1]), takes(12));
+    assert_eq!(out(&format, &[0, 0x80, 0, 8, 0, 0, 0, 0]), refused);
+    assert_eq!([out(&format, &[]), out(&format, &[0, 0, 0])], [refused; 2]);
+    assert_eq!(out(&format, &[0, 0x88, 0, 0, 0, 1, 0, 2, 7, 7, 0]), takes(10), "IP: a pattern");
+    assert_eq!(out(&format, &[0, 0x88, 0, 0, 0, 1, 0, 2, 7]), refused);
+    assert_eq!(out(&format, &[0, 0x88, 0, 0, 0, 1]), refused);
+    assert_eq!(out(&long, &[0, 0, 0, 0, 0, 0, 0, 0]), takes(8));
+    assert_eq!(out(&long, &[0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]), refused);
+    let reassign = |bits: u8| [0x07, bits, 0, 0, 0, 0];
+    assert_eq!(out(&reassign(0), &[0, 0, 0, 4, 0, 0, 0, 1, 0]), takes(8));
+    assert_eq!(out(&reassign(2), &[0, 0, 0, 8, 0, 0, 0, 1]), refused);
+    assert_eq!(out(&reassign(1), &[0, 0, 0, 4, 0, 0, 0, 1]), takes(8));
+    assert_eq!(out(&reassign(1), &[0, 1, 0, 0, 0, 0, 0, 1]), refused);
+    assert_eq!(out(&reassign(0), &[0, 0]), refused);
+}
+
+#[test]
 fn whatever_breaks_out_of_the_unit_is_refused() {
     let opcode =
         |rig: &mut Rig, opcode: u8| rig.sense(&[opcode, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).asc;
