@@ -17,6 +17,7 @@ mod enclose;
 mod erase;
 mod fair;
 mod gates;
+mod keep;
 mod live;
 mod login;
 mod mail;
@@ -293,7 +294,7 @@ impl<D: Driver> Reactor<D> {
 
     fn disk_ended(&mut self, client: Client, lu: LuId, result: Result<(), Failure>) {
         match client {
-            Client::Owner { serial } => self.world.flushed(lu, serial, result),
+            Client::Owner { serial } => self.world.owner_served(lu, serial, result),
             Client::Erasure { lane } => self.world.erased_stretch(lu, lane, result),
             Client::Nobody => {}
             Client::Task { conn, task, part } => {

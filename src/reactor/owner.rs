@@ -111,6 +111,10 @@ impl<D: Driver> World<D> {
         let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
         if let Some(at) = unit.flushing.iter().position(|(_, a)| a.is(from, gate)) {
             let (serial, ask) = unit.flushing.swap_remove(at);
+            if unit.tells(serial) {
+                // Others depend on it: the device hears it, and nobody waits for that.
+                return self.mail.post(from, Letter::Answer { gate, result: RECALLED });
+            }
             return self.forget_flush(lu, serial, &ask);
         }
         if let Some(at) = unit.erasers.iter().position(|a| a.is(from, gate)) {
@@ -268,6 +272,8 @@ impl<D: Driver> World<D> {
         let Some(ask) = unit.asks.pop_front() else { return };
         if result.is_ok() && ask.waits_for_erasure() && !pending.recalled {
             unit.erasers.push(ask);
+        } else if result.is_ok() && !pending.effects.removal.is_empty() {
+            self.tell_device(lu, serial, ask, &pending);
         } else if result.is_ok() && pending.effects.flush && !pending.recalled {
             if !ask.is_of_task() {
                 self.impatient.push_back((self.driver.now() + MOST_NS, lu, serial));
@@ -279,6 +285,15 @@ impl<D: Driver> World<D> {
         }
         self.begin_erasure(lu);
         self.begin_changes(lu);
+    }
+
+    /// The owner: what a change has asked of the disk or the device has ended.
+    pub(super) fn owner_served(&mut self, lu: LuId, serial: u32, result: Result<(), Failure>) {
+        if self.units.get(lu.0 as usize).is_some_and(|unit| unit.tells(serial)) {
+            self.device_told(lu, serial, result);
+        } else {
+            self.flushed(lu, serial, result);
+        }
     }
 
     /// The owner: the flush of a change has ended.

@@ -59,8 +59,14 @@ impl<D: Driver> World<D> {
 
     /// What the device has answered to a task.
     pub(super) fn take_report(&mut self, conn: ConnId, task: TaskId) -> Option<PassReport> {
-        let is_it = |client: &Client| matches!(*client, Client::Task { conn: c, task: t, .. } if c == conn && t == task);
-        let at = self.reports.iter().position(|(client, ..)| is_it(client))?;
+        self.take_report_where(
+            |client, _| matches!(client, Client::Task { conn: c, task: t, .. } if c == conn && t == task),
+        )
+    }
+
+    /// What the device has answered to that client about that logical unit.
+    pub(super) fn take_report_where(&mut self, which: impl Fn(Client, LuId) -> bool) -> Option<PassReport> {
+        let at = self.reports.iter().position(|(client, lu, _)| which(*client, *lu))?;
         Some(self.reports.swap_remove(at).2)
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::disk::JobId;
 use super::enclose::Claim;
+use super::keep::Keeping;
 use super::mail::{Ask, Fence, FenceId};
 use crate::ids::{ConnId, CoreId, LuId};
 use crate::scsi::{Failure, Lu, LuFacts, LuState};
@@ -31,6 +32,8 @@ pub(super) struct Unit {
     pub(super) saving: Option<Saving>,
     /// Changes that hold everywhere and are answered after a flush, by their numbers.
     pub(super) flushing: Vec<(u32, Ask)>,
+    /// What a device that is passed through is being told, and what it will be next. Only on the owner.
+    pub(super) keeping: VecDeque<Keeping>,
     /// Commands that are answered when the operation on the whole medium that they began has ended. Only on the owner.
     pub(super) erasers: Vec<Ask>,
     /// The state that was told last: the next change is a change of this one. Only the owner's is kept up.
@@ -81,6 +84,7 @@ impl Unit {
             next: None,
             saving: None,
             flushing: Vec::new(),
+            keeping: VecDeque::new(),
             erasers: Vec::new(),
             changes: 0,
             complaints: Complaints::default(),
@@ -112,7 +116,7 @@ impl Unit {
     /// Whether nothing waits here, nothing is asked of its owner, and no range is kept from anybody.
     pub(super) fn is_at_rest(&self) -> bool {
         let asked = self.asks.is_empty() && self.next.is_none() && self.saving.is_none();
-        let answered = self.flushing.is_empty() && self.erasers.is_empty();
+        let answered = self.flushing.is_empty() && self.erasers.is_empty() && self.keeping.is_empty();
         let free = self.fences.is_empty() && self.parked.is_empty() && self.claims.is_empty();
         asked && answered && free
     }

@@ -46,6 +46,24 @@ struct Prevention {
     persistent: bool,
 }
 
+/// What a device that is passed through is to be told of the removal of its medium.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Removal {
+    /// Whether it is prevented.
+    pub prevent: bool,
+    /// Whether that is the persistent prevention of drives.
+    pub persistent: bool,
+    /// Whether the nexus that asked prevents it only since.
+    pub is_new: bool,
+}
+
+impl Removal {
+    /// The command that says so.
+    pub fn cdb(self) -> [u8; 6] {
+        [0x1e, 0, 0, 0, u8::from(self.prevent) | u8::from(self.persistent) << 1, 0]
+    }
+}
+
 /// A change of the drive that a command asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DriveOp {
@@ -150,6 +168,30 @@ impl Drive {
         self.preventing.iter().any(|p| p.persistent)
     }
 
+    /// What a device that is passed through is to be told when this has become of `before` by `op` of `nexus`. To the
+    /// device all nexuses are one, so it hears that removal is allowed when the last that prevented it has allowed it or
+    /// is gone. What a nexus itself asks for it always hears: what has happened to it meanwhile is not known here.
+    pub(super) fn to_device(&self, before: &Self, op: &SharedOp, nexus: &ItNexus) -> Vec<Removal> {
+        let asked = |persistent| match op {
+            SharedOp::Drive(DriveOp::Prevent { prevent, persistent: p }) if *p == persistent => {
+                Some(*prevent)
+            }
+            _ => None,
+        };
+        let told = |persistent| {
+            let prevented = |drive: &Self| drive.preventing.iter().any(|p| p.persistent == persistent);
+            let own = before.preventing.iter().any(|p| p.persistent == persistent && p.nexus == *nexus);
+            let prevent = match asked(persistent) {
+                Some(true) => true,
+                Some(false) if !prevented(self) => false,
+                _ if prevented(before) && !prevented(self) => false,
+                _ => return None,
+            };
+            Some(Removal { prevent, persistent, is_new: !own })
+        };
+        [false, true].into_iter().filter_map(told).collect()
+    }
+
     /// Ends what that nexus prevented.
     pub(super) fn nexus_lost(&mut self, nexus: &ItNexus) {
         self.preventing.retain(|p| p.nexus != *nexus);
@@ -228,6 +270,15 @@ pub(super) fn prevent_allow(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, _: &mut [u
     let is_this = |p: &Prevention| p.nexus == *cx.nexus && p.persistent == persistent;
     if lu.state.drive.preventing.iter().any(is_this) == prevent {
         return Ok(Outcome::Good);
+    }
+    Ok(Outcome::Shared(SharedOp::Drive(DriveOp::Prevent { prevent, persistent })))
+}
+
+/// The same of a device that is passed through, after its reservations were asked: its owner tells it, for all nexuses.
+pub(super) fn pass_prevent_allow(cdb: &Cdb, is_drive: bool) -> Answered {
+    let (prevent, persistent) = (cdb.bit::<4>(0), cdb.bit::<4>(1));
+    if persistent && !is_drive {
+        return Err(bad_field(4, 1));
     }
     Ok(Outcome::Shared(SharedOp::Drive(DriveOp::Prevent { prevent, persistent })))
 }

@@ -1,7 +1,7 @@
 //! The drive: ejecting and loading, preventing, stopping, power conditions.
 
 use super::super::testing::{Rig, cdrom, facts, nexus};
-use super::super::{LuFacts, status};
+use super::super::{Device, DeviceKind, LuFacts, WHOLE, status};
 use super::*;
 
 const READY: [u8; 6] = [0; 6];
@@ -142,6 +142,42 @@ fn preempt_and_abort_ends_what_the_loser_prevented() {
     prevent(&mut rig, 2, 1).unwrap();
     rig.run_from(1, &[0x5f, 5, 1, 0, 0, 0, 0, 0, 24, 0], &keys(1, 2)).unwrap();
     unit(&mut rig, EJECT).unwrap();
+}
+
+/// To a device that is passed through all nexuses are one.
+#[test]
+fn a_device_is_told_when_the_last_no_longer_prevents() {
+    let device = Device {
+        kind: DeviceKind::Optical,
+        peripheral: 5,
+        long_inquiry: true,
+        names: true,
+        limits: true,
+        most: WHOLE,
+    };
+    let mut rig = Rig::new(LuFacts { passed: Some(device), ..cdrom(64) });
+    let told = |effects: Effects| -> Vec<u8> { effects.removal.iter().map(|r| r.cdb()[4]).collect() };
+    let say = |rig: &mut Rig, number, how| told(prevent(rig, number, how).unwrap());
+    assert_eq!([say(&mut rig, 1, 1), say(&mut rig, 2, 1), say(&mut rig, 2, 1)], [[1]; 3]);
+    assert_eq!(say(&mut rig, 1, 0), Vec::<u8>::new(), "the other still does");
+    assert_eq!(told(apply(&mut rig, 1, &SharedOp::NexusLoss)), Vec::<u8>::new());
+    assert_eq!(told(apply(&mut rig, 2, &SharedOp::NexusLoss)), [0]);
+    assert_eq!(told(apply(&mut rig, 2, &SharedOp::NexusLoss)), Vec::<u8>::new());
+    assert_eq!([say(&mut rig, 1, 1), say(&mut rig, 2, 3)], [[1], [3]]);
+    assert_eq!(told(apply(&mut rig, 3, &SharedOp::Reset)), [0, 2]);
+    assert_eq!([say(&mut rig, 1, 0), say(&mut rig, 1, 2)], [[0], [2]], "whatever it was told before");
+    let keys = |key, action| [[0, 0, 0, 0, 0, 0, 0, key], [0, 0, 0, 0, 0, 0, 0, action], [0; 8]].concat();
+    for (number, key) in [(1, 1), (2, 2)] {
+        rig.run_from(number, &[0x5f, 0, 0, 0, 0, 0, 0, 0, 24, 0], &keys(0, key)).unwrap();
+    }
+    assert_eq!(say(&mut rig, 2, 1), [1]);
+    assert_eq!(
+        told(rig.run_from(1, &[0x5f, 5, 1, 0, 0, 0, 0, 0, 24, 0], &keys(1, 2)).unwrap()),
+        [0],
+        "PREEMPT AND ABORT"
+    );
+    let mut own = removable();
+    assert!(prevent(&mut own, 1, 1).unwrap().removal.is_empty(), "what is no device is not told");
 }
 
 #[test]

@@ -75,7 +75,7 @@ pub use copy::{
     Side, TOKEN_SECRET, TokenBytes, TokenOrder, Tokens, unknown_list,
 };
 pub use counters::{Count, Counters, Totals};
-pub use drive::{Drive, DriveOp, Power};
+pub use drive::{Drive, DriveOp, Power, Removal};
 pub use erasure::{Cause, Erasure, Fill};
 pub use facts::{Atomic, DeviceType, Identity, LuFacts, Naa, T10_MAX, Thin, WHOLE};
 #[cfg(test)]

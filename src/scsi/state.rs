@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::drive::{Drive, DriveOp};
+use super::drive::{Drive, DriveOp, Removal};
 use super::erasure::Erasure;
 use super::mode::{ModePages, Settings};
 use super::provisioning::{Resources, Space};
@@ -177,6 +177,8 @@ pub struct Effects {
     pub persist: bool,
     /// Whether the write cache must be flushed before the answer, when the state holds.
     pub flush: bool,
+    /// What a device that is passed through must be told before the answer, when the state holds.
+    pub removal: Vec<Removal>,
     /// The new capacity in blocks: it changes [`LuFacts`], which every reactor has its own of.
     pub capacity: Option<u64>,
     /// The new facts, but for the capacity.
@@ -264,6 +266,9 @@ impl LuState {
         let mut next = self.clone();
         let mut effects = next.change(facts, op, nexus)?;
         effects.persist = facts.saves && next.persistent() != self.persistent();
+        if facts.passed.is_some() {
+            effects.removal = next.drive.to_device(&self.drive, op, nexus);
+        }
         Ok((next, effects))
     }
 

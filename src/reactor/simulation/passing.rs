@@ -280,6 +280,63 @@ fn a_reservation_of_ours_keeps_others_from_the_device() {
     rig.finish(&mut clients);
 }
 
+fn prevent(field: u8) -> [u8; 6] {
+    [0x1e, 0, 0, 0, field, 0]
+}
+
+/// What the device has been told of the removal of its medium, by the PREVENT fields.
+fn told_of_removal(double: &Double) -> Vec<u8> {
+    let inside = double.0.lock().unwrap();
+    inside.got.iter().filter(|cdb| cdb[0] == 0x1e).map(|cdb| cdb[4]).collect()
+}
+
+/// Whoever prevented the removal and is gone prevents it no longer; nor does the device, when that was the last.
+#[test]
+fn removal_is_allowed_when_the_last_who_prevented_it_is_gone() {
+    seeds(12, |seed| {
+        let plan = Plan { reactors: 1 + seed as usize % 3, faults: Faults::none(), ..Plan::default() };
+        let (mut rig, mut clients, double) = stage(seed, plan, 3);
+        for who in 0..3 {
+            assert_eq!(ask(&mut rig, &mut clients, who, &prevent(1), &[], 0).0, 0);
+        }
+        assert_eq!(ask(&mut rig, &mut clients, 0, &prevent(0), &[], 0).0, 0);
+        let (one, other) = (1 + seed as usize % 2, 2 - seed as usize % 2);
+        clients[one].hang_up();
+        rig.pass(&mut clients, Duration::from_millis(100));
+        assert_eq!(told_of_removal(&double), [1; 3], "one still prevents it");
+        // Something has happened to the device meanwhile: it hears it all the same, and the others of that.
+        double.will(2, &[0x70, 0, 6, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x29, 0, 0, 0, 0, 0], &[]);
+        match seed % 3 {
+            0 => clients[other].hang_up(),
+            1 => clients[other].log_out(),
+            _ => drop(clients[0].manage(TmfFunction::LOGICAL_UNIT_RESET, lun(0), u32::MAX)),
+        }
+        rig.until(&mut clients, Duration::from_secs(10), "the device is told", |_, _| {
+            told_of_removal(&double) == [1, 1, 1, 0, 0]
+        });
+        rig.pass(&mut clients, Duration::from_millis(50));
+        clients[0].events.clear();
+        let (status, sense, ..) = ask(&mut rig, &mut clients, 0, &[0; 6], &[], 0);
+        assert_eq!((status, sense[2], sense[12]), (2, 6, 0x29));
+        while run(&mut rig, &mut clients, 0, ready) != status::GOOD {}
+        rig.finish(&mut clients);
+    });
+}
+
+/// What the device says to PREVENT is told, and then nobody is counted who does not prevent it.
+#[test]
+fn a_device_may_refuse_to_keep_its_medium() {
+    let plan = Plan { reactors: 2, faults: Faults::none(), ..Plan::default() };
+    let (mut rig, mut clients, double) = stage(1, plan, 2);
+    assert_eq!(ask(&mut rig, &mut clients, 1, &prevent(1), &[], 0).0, 0);
+    double.will(2, &[0x70, 0, 5, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x24, 0, 0, 0, 0, 0], &[]);
+    let (status, sense, ..) = ask(&mut rig, &mut clients, 0, &prevent(1), &[], 0);
+    assert_eq!((status, sense[2], sense[12]), (2, 5, 0x24));
+    assert_eq!(ask(&mut rig, &mut clients, 1, &prevent(0), &[], 0).0, 0);
+    assert_eq!(told_of_removal(&double), [1, 1, 0], "nobody else prevents it");
+    rig.finish(&mut clients);
+}
+
 #[test]
 fn an_abort_is_answered_although_the_device_hangs() {
     seeds(8, |seed| {

@@ -20,7 +20,7 @@ use arrayvec::ArrayVec;
 
 use super::cdb::Cdb;
 use super::check::bad_field;
-use super::{Answered, Asc, Context, Failure, Lu, Outcome, Sense, gate, misc, rsoc, table};
+use super::{Answered, Asc, Context, Failure, Lu, Outcome, Sense, SenseKey, drive, gate, misc, rsoc, table};
 use crate::scsi::reserve::Needs;
 use rules::{Passing, Scale, Verdict};
 
@@ -140,14 +140,32 @@ pub struct PassReport {
 }
 
 impl PassReport {
+    /// How a command has ended of which only that counts.
+    ///
+    /// # Errors
+    /// When the device has not carried it out.
+    pub fn result(&self) -> Result<(), Failure> {
+        match (self.status, self.told()) {
+            (super::status::GOOD, _) => Ok(()),
+            (super::status::CHECK_CONDITION, Some((key, asc))) => Err(Sense::new(SenseKey(key), asc).into()),
+            (super::status::CHECK_CONDITION, None) => Err(Sense::target_failure().into()),
+            (status, _) => Err(Failure::Status(status)),
+        }
+    }
+
+    /// Sense key and additional sense code, if there are any.
+    fn told(&self) -> Option<(u8, Asc)> {
+        let at = |n: usize| self.sense.get(n).copied().unwrap_or(0);
+        match at(0) & 0x7f {
+            0x70 => Some((at(2) & 0x0f, Asc(at(12), at(13)))),
+            0x72 => Some((at(1) & 0x0f, Asc(at(2), at(3)))),
+            _ => None,
+        }
+    }
+
     /// The unit attention that it reports, if it does: all initiators have to be told (SAM-6 section 5.14).
     pub fn attention(&self) -> Option<Asc> {
-        let at = |n: usize| self.sense.get(n).copied().unwrap_or(0);
-        let (key, asc) = match at(0) & 0x7f {
-            0x70 => (at(2) & 0x0f, Asc(at(12), at(13))),
-            0x72 => (at(1) & 0x0f, Asc(at(2), at(3))),
-            _ => return None,
-        };
+        let (key, asc) = self.told()?;
         (self.status == super::status::CHECK_CONDITION && key == 0x06).then_some(asc)
     }
 }
@@ -249,6 +267,7 @@ fn admit(passing: &Passing, cdb: &Cdb, lu: &Lu, cx: &Context<'_>) -> Result<(), 
 fn answer_here(cdb: &Cdb, lu: &Lu, device: Device, cx: &mut Context<'_>, out: &mut [u8]) -> Option<Answered> {
     match (cdb.opcode(), cdb.action()) {
         (table::INQUIRY, _) if cdb.bit::<1>(0) => revise::own_page(cdb, lu, device, cx, out),
+        (rules::PREVENT_ALLOW, _) => Some(drive::pass_prevent_allow(cdb, device.kind == DeviceKind::Optical)),
         (0xa3, 0x0c) if cdb.u8::<2>() & 7 != 0 => {
             match rules::find_code(device.kind, cdb.u8::<3>(), cdb.u8::<5>()) {
                 Ok(Verdict::Pass(_)) => None,

@@ -88,7 +88,7 @@ const SLOW: u32 = 600;
 const ENDLESS: u32 = 24 * 3600;
 
 const START_STOP: u8 = 0x1b;
-const PREVENT_ALLOW: u8 = 0x1e;
+pub(super) const PREVENT_ALLOW: u8 = 0x1e;
 
 const fn own(opcode: u8) -> Rule {
     Rule { opcode, action: None, verdict: Verdict::Own }

@@ -348,6 +348,26 @@ fn a_read_only_unit_is_not_written() {
 }
 
 #[test]
+fn who_prevents_removal_is_counted_here() {
+    let mut rig = rig(DeviceKind::Disk);
+    assert!(matches!(rig.start(&[0x1e, 0, 0, 0, 1, 0]), Outcome::Shared(_)));
+    assert_eq!(rig.sense(&[0x1e, 0, 0, 0, 3, 0]), Sense::cdb_field(4, 1), "persistent is for drives");
+    let mut drive = self::rig(DeviceKind::Optical);
+    assert!(matches!(drive.start(&[0x1e, 0, 0, 0, 3, 0]), Outcome::Shared(_)));
+}
+
+#[test]
+fn how_a_device_has_answered_is_a_result() {
+    let of = |status: u8, sense: &[u8]| {
+        PassReport { status, sense: sense.iter().copied().collect(), moved: 0 }.result()
+    };
+    assert_eq!(of(0, &[]), Ok(()));
+    assert_eq!(of(8, &[]), Err(Failure::Status(status::BUSY)));
+    assert_eq!(of(2, &[0x72, 5, 0x24, 0]), Err(Sense::illegal(Asc::INVALID_FIELD_IN_CDB).into()));
+    assert_eq!(of(2, &[]), Err(Sense::target_failure().into()));
+}
+
+#[test]
 fn attentions_of_ours_come_first() {
     let mut rig = rig(DeviceKind::Disk);
     rig.attentions.raise(Asc::POWER_ON_OR_RESET);
