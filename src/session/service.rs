@@ -1,4 +1,9 @@
 //! Everything in full feature phase that is no SCSI command: pings, text, asynchronous messages, time.
+//!
+//! Of the asynchronous events (RFC 7143 section 11.9.1) two are never sent. Event 2 says that one connection of a session
+//! is dropped: there is only one, so that is the end of the session, event 3. Event 4 asks for a new negotiation of keys:
+//! a session keeps what it has agreed upon until it ends, and what an administrator changes holds for those that begin
+//! afterwards; where it must hold at once, event 1 asks for a logout.
 
 use std::mem;
 
