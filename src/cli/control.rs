@@ -9,7 +9,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::args::{Apply, Daemon, Whom};
-use super::{FAILED, UNREADABLE, complain, say};
+use super::{FAILED, UNREADABLE, complain, is_same_file, say};
 use crate::admin::config::{self, LoadError};
 use crate::admin::live::Plan;
 use crate::admin::live::plan::Action;
@@ -176,15 +176,10 @@ fn passing(file: &Path, client: &Client) -> String {
     let served =
         client.call("config.get", json!({})).ok().and_then(|got| Some(got["file"].as_str()?.to_owned()));
     match served {
-        Some(served) if is_same(file, Path::new(&served)) => String::new(),
+        Some(served) if is_same_file(file, Path::new(&served)) => String::new(),
         Some(served) => format!("this lasts until the next reload or restart, which read {served}\n"),
         None => "this lasts until the daemon ends: it reads no file\n".into(),
     }
-}
-
-fn is_same(one: &Path, other: &Path) -> bool {
-    let real = |path: &Path| std::fs::canonicalize(path).ok();
-    one == other || (real(one).is_some() && real(one) == real(other))
 }
 
 /// Asks on the terminal.

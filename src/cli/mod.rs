@@ -16,6 +16,7 @@ mod shell;
 mod store_arg;
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -70,6 +71,19 @@ fn say(text: &str) {
 /// Prints to standard error, which may be closed too.
 fn complain(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Whether both name one file, be it there already or not.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    real(one) == real(other)
+}
+
+fn real(file: &Path) -> PathBuf {
+    std::fs::canonicalize(file).unwrap_or_else(|_| {
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        let dir = file.parent().and_then(|dir| std::fs::canonicalize(dir).ok());
+        dir.zip(file.file_name()).map(|(dir, name)| dir.join(name)).unwrap_or(file)
+    })
 }
 
 /// A verb of the shell as a command of its own.

@@ -118,8 +118,7 @@ fn is_listed(root: &dyn TableLike, portal: SocketAddr) -> bool {
         let portals = group.get("portals").and_then(Item::as_array);
         portals.is_some_and(|a| a.iter().any(|v| v.as_str().and_then(address_of) == Some(portal)))
     };
-    let mut targets = (0..tables::len(root, "target")).filter_map(|n| tables::nth(root, "target", n));
-    targets.any(|t| (0..tables::len(t, "tpg")).filter_map(|n| tables::nth(t, "tpg", n)).any(has))
+    tables::all(root, "target").any(|target| tables::all(target, "tpg").any(has))
 }
 
 fn is_braced(table: &dyn TableLike, key: &str) -> bool {
@@ -215,13 +214,12 @@ impl Document {
     fn luns_of(&mut self, name: &str) -> Vec<(String, u16, u16)> {
         let mut found = Vec::new();
         let root = &*self.root();
-        for target in (0..tables::len(root, "target")).filter_map(|n| tables::nth(root, "target", n)) {
+        for target in tables::all(root, "target") {
             let iqn = text_at(target, "iqn").unwrap_or_default();
             for (n, tpg) in
                 (0..tables::len(target, "tpg")).filter_map(|n| tables::nth(target, "tpg", n).map(|t| (n, t)))
             {
-                let luns = (0..tables::len(tpg, "lun")).filter_map(|n| tables::nth(tpg, "lun", n));
-                let shown = luns.filter(|l| text_at(*l, "backstore") == Some(name));
+                let shown = tables::all(tpg, "lun").filter(|l| text_at(*l, "backstore") == Some(name));
                 found.extend(
                     shown.filter_map(|l| Some((iqn.to_owned(), tag_of(tpg, n), number_at(l, "lun")?))),
                 );
@@ -637,8 +635,8 @@ impl Document {
     /// The names of what [`take_all`](Self::take_all) takes beside backstores and targets, as far as it is there.
     pub fn beside(&self) -> Vec<String> {
         let root: &dyn TableLike = self.doc.as_table();
-        let portals = (0..tables::len(root, "portal")).filter_map(|n| tables::nth(root, "portal", n));
-        let portals = portals.map(|p| format!("portal {}", text_at(p, "address").unwrap_or_default()));
+        let portals = tables::all(root, "portal")
+            .map(|p| format!("portal {}", text_at(p, "address").unwrap_or_default()));
         let discovery = self.doc.contains_key("discovery").then(|| "[discovery]".to_owned());
         portals.chain(discovery).collect()
     }

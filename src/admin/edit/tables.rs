@@ -20,6 +20,11 @@ pub(super) fn nth<'a>(table: &'a dyn TableLike, key: &str, n: usize) -> Option<&
     }
 }
 
+/// All of them, in their order.
+pub(super) fn all<'a>(table: &'a dyn TableLike, key: &'a str) -> impl Iterator<Item = &'a dyn TableLike> {
+    (0..len(table, key)).filter_map(move |n| nth(table, key, n))
+}
+
 /// One of them, to be changed.
 pub(super) fn nth_mut<'a>(
     table: &'a mut dyn TableLike,

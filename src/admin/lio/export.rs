@@ -1,5 +1,7 @@
 //! From a configuration to `saveconfig.json`.
 
+use std::collections::HashSet;
+
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
@@ -18,7 +20,7 @@ const NOP: (u64, u64) = (3, 60);
 
 /// Writes a configuration for LIO. `identity` tells what is saved of a store's names, if anything is.
 pub fn export(config: &Config, mut identity: impl FnMut(&StoreConfig) -> Option<Identity>) -> Moved {
-    let mut out = Export { listed: Vec::new(), config };
+    let mut out = Export { listed: Vec::new(), lacking: HashSet::new(), config };
     let objects: Vec<Value> =
         config.stores.iter().filter_map(|store| out.store(store, identity(store))).collect();
     let targets: Vec<Value> = config.targets.iter().filter_map(|target| out.target(target)).collect();
@@ -31,6 +33,8 @@ pub fn export(config: &Config, mut identity: impl FnMut(&StoreConfig) -> Option<
 
 struct Export<'c> {
     listed: Vec<Listed>,
+    /// The names of stores that LIO cannot have.
+    lacking: HashSet<&'c str>,
     config: &'c Config,
 }
 
@@ -57,7 +61,7 @@ fn length(store: &StoreConfig) -> Option<u64> {
     std::fs::metadata(store.path.as_ref()?).ok().map(|meta| meta.len())
 }
 
-impl Export<'_> {
+impl<'c> Export<'c> {
     fn list(&mut self, path: impl Into<String>, reason: impl Into<String>) {
         self.listed.push(Listed { span: 0..0, path: path.into(), reason: reason.into() });
     }
@@ -71,10 +75,11 @@ impl Export<'_> {
         within
     }
 
-    fn store(&mut self, store: &StoreConfig, identity: Option<Identity>) -> Option<Value> {
+    fn store(&mut self, store: &'c StoreConfig, identity: Option<Identity>) -> Option<Value> {
         let at = format!("backstore \"{}\"", store.name);
         if let Some(why) = left_out(store) {
             self.list(at, format!("{why}: it is left out, with its LUNs"));
+            self.lacking.insert(&store.name);
             return None;
         }
         let mut object = Map::new();
@@ -261,7 +266,8 @@ impl Export<'_> {
     }
 
     fn lun(&self, lun: &Lun) -> Option<Value> {
-        let store = self.config.stores.get(lun.lu.0 as usize).filter(|store| left_out(store).is_none())?;
+        let store =
+            self.config.stores.get(lun.lu.0 as usize).filter(|s| !self.lacking.contains(s.name.as_str()))?;
         let group = store.groups.iter().find(|g| g.id == lun.group).map_or(DEFAULT_GROUP, |g| &g.name);
         Some(json!({
             "index": lun.lun,

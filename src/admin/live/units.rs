@@ -1,11 +1,12 @@
 //! Logical units as the daemon has them: opened, identified, with the state that was saved for them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 
+use super::locked;
 use crate::admin::config::ServerConfig;
 use crate::admin::ports::Ports;
 use crate::admin::state::StateDir;
@@ -73,9 +74,9 @@ impl Keeper {
 
     /// Gives every port its relative identifier. They are the port's own when they are kept.
     pub(in crate::admin) fn number_ports(&self, targets: &mut [Target]) -> anyhow::Result<Ports> {
-        let mut ports = match &self.state {
-            Some(state) if self.identities => state.ports()?,
-            _ => self.ports.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        let mut ports = match self.names() {
+            Some(state) => state.ports()?,
+            None => locked(&self.ports).clone(),
         };
         ports.number(targets);
         Ok(ports)
@@ -83,18 +84,23 @@ impl Keeper {
 
     /// Ports have these numbers from now on; what is served from the command line has them as long as it is served.
     pub(in crate::admin) fn keep_ports(&self, ports: &Ports) -> anyhow::Result<()> {
-        match &self.state {
-            Some(state) if self.identities => state.keep_ports(ports)?,
-            _ => self.ports.lock().unwrap_or_else(PoisonError::into_inner).clone_from(ports),
+        match self.names() {
+            Some(state) => state.keep_ports(ports)?,
+            None => locked(&self.ports).clone_from(ports),
         }
         Ok(())
     }
 
+    /// Where names and numbers are kept that initiators know something by.
+    fn names(&self) -> Option<&StateDir> {
+        self.state.as_ref().filter(|_| self.identities)
+    }
+
     /// Who initiators take a store for.
     pub(super) fn identity(&self, config: &StoreConfig) -> anyhow::Result<Identity> {
-        match &self.state {
-            Some(state) if self.identities => Ok(state.identity(config)?),
-            _ => Identity::derived(config).with_context(|| format!("cannot identify {}", config.name)),
+        match self.names() {
+            Some(state) => Ok(state.identity(config)?),
+            None => Identity::derived(config).with_context(|| format!("cannot identify {}", config.name)),
         }
     }
 
@@ -259,16 +265,16 @@ impl Serials {
     pub(in crate::admin) fn enter(&self, lu: LuId, unit: &UnitSeed) {
         let serial = unit.lu.facts.identity.serial.clone();
         let known = Known { serial, backing: Arc::downgrade(&unit.backing) };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(lu, known);
+        locked(&self.0).insert(lu, known);
     }
 
     /// It has gone.
     pub(super) fn leave(&self, lu: LuId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&lu);
+        locked(&self.0).remove(&lu);
     }
 
     fn of(&self, lu: LuId) -> Option<Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&lu).cloned()
+        locked(&self.0).get(&lu).cloned()
     }
 
     /// Saves a logical unit's state under its serial number.

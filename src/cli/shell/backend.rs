@@ -73,16 +73,3 @@ impl Backend for Offline {
         Ok(saved)
     }
 }
-
-/// Whether both name one file, be it there already or not.
-pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
-    real(one) == real(other)
-}
-
-fn real(file: &Path) -> PathBuf {
-    std::fs::canonicalize(file).unwrap_or_else(|_| {
-        let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-        let dir = file.parent().and_then(|dir| std::fs::canonicalize(dir).ok());
-        dir.zip(file.file_name()).map(|(dir, name)| dir.join(name)).unwrap_or(file)
-    })
-}

@@ -337,7 +337,7 @@ impl Shell {
     fn saveconfig(&mut self, elsewhere: Option<&str>) -> Result<(), String> {
         let elsewhere = elsewhere.map(PathBuf::from);
         // The file itself is no other place, however it is spelled.
-        let elsewhere = elsewhere.filter(|file| !backend::is_same_file(file, self.backend.file()));
+        let elsewhere = elsewhere.filter(|file| !super::is_same_file(file, self.backend.file()));
         let saved = self.backend.save(&self.doc.text(), elsewhere.as_deref())?;
         if elsewhere.is_none() {
             self.dirty = false;
