@@ -258,12 +258,15 @@ fn conditioned(cdb: &Cdb, lu: &Lu, condition: u8) -> Result<Option<DriveOp>, Fai
     Ok(Some(DriveOp::Power { to, flush }).filter(|_| flush || lu.state.drive.power != to))
 }
 
-/// PREVENT ALLOW MEDIUM REMOVAL. The persistent forms are those of drives. Only allowing passes a reservation of others (SPC-5 table 68).
-pub(super) fn prevent_allow(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, _: &mut [u8]) -> Answered {
+/// Whether removal is prevented, and whether persistently, which only drives know.
+fn prevention(cdb: &Cdb, is_drive: bool) -> Result<(bool, bool), Failure> {
     let (prevent, persistent) = (cdb.bit::<4>(0), cdb.bit::<4>(1));
-    if persistent && lu.facts.device == DeviceType::Disk {
-        return Err(bad_field(4, 1));
-    }
+    if persistent && !is_drive { Err(bad_field(4, 1)) } else { Ok((prevent, persistent)) }
+}
+
+/// PREVENT ALLOW MEDIUM REMOVAL. Only allowing passes a reservation of others (SPC-5 table 68).
+pub(super) fn prevent_allow(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, _: &mut [u8]) -> Answered {
+    let (prevent, persistent) = prevention(cdb, lu.facts.device != DeviceType::Disk)?;
     if prevent {
         lu.state.reservations.check(cx.nexus, Needs::Writing)?;
     }
@@ -276,10 +279,7 @@ pub(super) fn prevent_allow(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, _: &mut [u
 
 /// The same of a device that is passed through, after its reservations were asked: its owner tells it, for all nexuses.
 pub(super) fn pass_prevent_allow(cdb: &Cdb, is_drive: bool) -> Answered {
-    let (prevent, persistent) = (cdb.bit::<4>(0), cdb.bit::<4>(1));
-    if persistent && !is_drive {
-        return Err(bad_field(4, 1));
-    }
+    let (prevent, persistent) = prevention(cdb, is_drive)?;
     Ok(Outcome::Shared(SharedOp::Drive(DriveOp::Prevent { prevent, persistent })))
 }
 

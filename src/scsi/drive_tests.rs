@@ -1,7 +1,7 @@
 //! The drive: ejecting and loading, preventing, stopping, power conditions.
 
 use super::super::testing::{Rig, cdrom, facts, nexus};
-use super::super::{Device, DeviceKind, LuFacts, WHOLE, status};
+use super::super::{Device, DeviceKind, LuFacts, status};
 use super::*;
 
 const READY: [u8; 6] = [0; 6];
@@ -147,14 +147,7 @@ fn preempt_and_abort_ends_what_the_loser_prevented() {
 /// To a device that is passed through all nexuses are one.
 #[test]
 fn a_device_is_told_when_the_last_no_longer_prevents() {
-    let device = Device {
-        kind: DeviceKind::Optical,
-        peripheral: 5,
-        long_inquiry: true,
-        names: true,
-        limits: true,
-        most: WHOLE,
-    };
+    let device = Device::whole(DeviceKind::Optical);
     let mut rig = Rig::new(LuFacts { passed: Some(device), ..cdrom(64) });
     let told = |effects: Effects| -> Vec<u8> { effects.removal.iter().map(|r| r.cdb()[4]).collect() };
     let say = |rig: &mut Rig, number, how| told(prevent(rig, number, how).unwrap());

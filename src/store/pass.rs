@@ -269,14 +269,7 @@ mod tests {
 
     #[test]
     fn what_was_recalled_is_not_sent_and_old_data_not_shown() {
-        let device = Device {
-            kind: crate::scsi::DeviceKind::Disk,
-            peripheral: 0,
-            long_inquiry: true,
-            names: true,
-            limits: true,
-            most: crate::scsi::WHOLE,
-        };
+        let device = Device::whole(crate::scsi::DeviceKind::Disk);
         let medium = PassMedium { passage: Box::new(Ready), threads: None, device };
         let region = crate::mem::Region::new(1, crate::mem::Pages::Transparent).unwrap();
         let mut memory = crate::mem::Memory::new(region);

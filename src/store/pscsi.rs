@@ -325,14 +325,7 @@ mod tests {
         let pages = good(0x12, &[0, 0, 0, 4, 0, 0x80, 0x83, 0xb0]);
         let size = good(0x25, &[0, 0, 0x3f, 0xff, 0, 0, 0x10, 0]);
         let found = learn(vec![standard(0, 5), pages, check(0x25, 6, 0x29), size]).unwrap();
-        let device = Device {
-            kind: DeviceKind::Disk,
-            peripheral: 0,
-            long_inquiry: true,
-            names: true,
-            limits: true,
-            most: 65536,
-        };
+        let device = Device { most: 65536, ..Device::whole(DeviceKind::Disk) };
         assert_eq!(found, Found { device, removable: false, blocks: 0x4000, block_size: 4096 });
     }
 

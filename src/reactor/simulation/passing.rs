@@ -13,7 +13,7 @@ use super::reservations::{ready, reserve_6, run, status_of};
 use super::rig::{Plan, Rig, TARGET};
 use super::seeds;
 use crate::ring::sim::Faults;
-use crate::scsi::{Device, DeviceKind, PassOrder, PassReport, WHOLE, status};
+use crate::scsi::{Device, DeviceKind, PassOrder, PassReport, status};
 use crate::store::Passage;
 use crate::sys::ScsiData;
 use crate::wire::codes::{TmfFunction, TmfResponse};
@@ -32,16 +32,9 @@ struct Inside {
     answers: VecDeque<Result<(PassReport, Vec<u8>), i32>>,
 }
 
-const DISK: Device = Device {
-    kind: DeviceKind::Disk,
-    peripheral: 0,
-    long_inquiry: true,
-    names: true,
-    limits: true,
-    most: WHOLE,
-};
+const DISK: Device = Device::whole(DeviceKind::Disk);
 
-const TAPE: Device = Device { kind: DeviceKind::Tape, peripheral: 1, ..DISK };
+const TAPE: Device = Device::whole(DeviceKind::Tape);
 
 impl Double {
     fn new(device: Device) -> Self {

@@ -294,14 +294,7 @@ fn what_a_command_may_not_do_a_copy_may_not_either() {
     assert_eq!((there(&reserved), back(&reserved)), (Err(aborted(REFUSED, 6)), Err(aborted(REFUSED, 4))));
     // Only its own commands know what it is.
     let mut passed = World::new();
-    let device = Device {
-        kind: DeviceKind::Disk,
-        peripheral: 0,
-        long_inquiry: true,
-        names: true,
-        limits: true,
-        most: 1 << 18,
-    };
+    let device = Device { most: 1 << 18, ..Device::whole(DeviceKind::Disk) };
     Arc::make_mut(&mut passed.disks[1].facts).passed = Some(device);
     assert_eq!((there(&passed), back(&passed)), (Err(aborted(REFUSED, 6)), Err(aborted(REFUSED, 4))));
     let mut stopped = World::new();

@@ -72,6 +72,21 @@ pub struct Device {
     pub most: u32,
 }
 
+#[cfg(test)]
+impl Device {
+    /// One of that kind for tests, which has all that such a device may have.
+    pub(crate) const fn whole(kind: DeviceKind) -> Self {
+        let peripheral = match kind {
+            DeviceKind::Disk => 0,
+            DeviceKind::Tape => 1,
+            DeviceKind::Optical => 5,
+            DeviceKind::Changer => 8,
+            DeviceKind::Enclosure => 13,
+        };
+        Self { kind, peripheral, long_inquiry: true, names: true, limits: true, most: super::WHOLE }
+    }
+}
+
 /// How many bytes a command moves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Amount {

@@ -7,19 +7,8 @@ use super::*;
 const KINDS: [DeviceKind; 5] =
     [DeviceKind::Disk, DeviceKind::Tape, DeviceKind::Optical, DeviceKind::Changer, DeviceKind::Enclosure];
 
-fn device(kind: DeviceKind) -> Device {
-    let peripheral = match kind {
-        DeviceKind::Disk => 0,
-        DeviceKind::Tape => 1,
-        DeviceKind::Optical => 5,
-        DeviceKind::Changer => 8,
-        DeviceKind::Enclosure => 13,
-    };
-    Device { kind, peripheral, long_inquiry: true, names: true, limits: true, most: WHOLE }
-}
-
 fn rig(kind: DeviceKind) -> Rig {
-    Rig::new(LuFacts { passed: Some(device(kind)), ..facts() })
+    Rig::new(LuFacts { passed: Some(Device::whole(kind)), ..facts() })
 }
 
 /// What the device would be given.
@@ -85,7 +74,7 @@ fn no_transfer_is_longer_than_a_slot() {
 
 #[test]
 fn no_transfer_is_longer_than_the_way_to_the_device_takes() {
-    let device = Device { most: 120 << 10, ..device(DeviceKind::Disk) };
+    let device = Device { most: 120 << 10, ..Device::whole(DeviceKind::Disk) };
     let mut rig = Rig::new(LuFacts { passed: Some(device), ..facts() });
     assert_eq!(pass(&mut rig, &[0x28, 0, 0, 0, 0, 0, 0, 0, 240, 0]).data, PassData::In(known(120 << 10)));
     assert_eq!(rig.sense(&[0x28, 0, 0, 0, 0, 0, 0, 0, 241, 0]), Sense::cdb_field(7, 7));
@@ -314,7 +303,7 @@ fn reservations_are_kept_here() {
 /// Whatever else changes of the unit: what winds a tape, or reads it, is no write.
 #[test]
 fn a_read_only_unit_is_not_barred() {
-    let facts = LuFacts { read_only: true, passed: Some(device(DeviceKind::Tape)), ..facts() };
+    let facts = LuFacts { read_only: true, passed: Some(Device::whole(DeviceKind::Tape)), ..facts() };
     let rig = Rig::new(facts);
     assert_eq!(rig.lu.state.bars_writing(&rig.lu.facts, &nexus(1)), None);
 }
@@ -326,7 +315,11 @@ fn a_read_only_unit_is_not_written() {
         let mut rig = rig(DeviceKind::Disk);
         rig.read_only_map = by_map;
         if !by_map {
-            rig = Rig::new(LuFacts { read_only: true, passed: Some(device(DeviceKind::Disk)), ..facts() });
+            rig = Rig::new(LuFacts {
+                read_only: true,
+                passed: Some(Device::whole(DeviceKind::Disk)),
+                ..facts()
+            });
         }
         for opcode in
             [0x04, 0x0a, 0x2a, 0x2e, 0x3f, 0x41, 0x42, 0x89, 0x8a, 0x8b, 0x8e, 0x93, 0x9c, 0xaa, 0xae]
@@ -472,7 +465,7 @@ fn the_list_of_pages_has_what_is_ours() {
 
 #[test]
 fn pages_that_the_device_lacks_are_made() {
-    let bare = Device { names: false, limits: false, long_inquiry: false, ..device(DeviceKind::Disk) };
+    let bare = Device { names: false, limits: false, long_inquiry: false, ..Device::whole(DeviceKind::Disk) };
     let mut rig = Rig::new(LuFacts { passed: Some(bare), ..facts() });
     assert_eq!(rig.data(&[0x12, 1, 0x83, 0, 255, 0])[4..8], [1, 3, 0, 8], "an NAA name");
     let limits = rig.data(&[0x12, 1, 0xb0, 0, 255, 0]);
