@@ -19,6 +19,7 @@ macro_rules! rules {
 }
 
 rules! {
+    a_command_is_rejected_once
     a_targets_pdu_is_rejected
     abort_of_a_task_beyond_the_window
     abort_of_a_task_further_on

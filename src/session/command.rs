@@ -35,23 +35,19 @@ impl Session {
         let pdu = ScsiCommand::from_bhs(bhs.as_bhs());
         (self.opened, self.unproven) = (None, false);
         if self.discovery {
-            self.reject(h, bhs, RejectReason::COMMAND_NOT_SUPPORTED);
-            return Ok(Dest::Discard);
+            return Ok(self.refuse(h, bhs, RejectReason::COMMAND_NOT_SUPPORTED));
         }
         if self.tasks.len() >= self.command_window + MAX_IMMEDIATE {
-            self.reject(h, bhs, RejectReason::TOO_MANY_IMMEDIATE);
-            return Ok(Dest::Discard);
+            return Ok(self.refuse(h, bhs, RejectReason::TOO_MANY_IMMEDIATE));
         }
         self.unasked = Unasked { immediate: pdu.data_len() as u32, follows: pdu.flags & flags::FINAL == 0 };
         let Some(cdb) = whole_cdb(pdu, extra) else {
-            self.reject(h, bhs, RejectReason::INVALID_PDU_FIELD);
-            return Ok(Dest::Discard);
+            return Ok(self.refuse(h, bhs, RejectReason::INVALID_PDU_FIELD));
         };
         let task = self.task_of(pdu, cdb);
         let at_once = self.begins_at_once(h, &task);
         let Some(id) = self.tasks.open(task) else {
-            self.reject(h, bhs, RejectReason::TOO_MANY_IMMEDIATE);
-            return Ok(Dest::Discard);
+            return Ok(self.refuse(h, bhs, RejectReason::TOO_MANY_IMMEDIATE));
         };
         self.unproven = self.negotiated.data_digest && pdu.data_len() > 0;
         if !self.unproven {
@@ -63,6 +59,12 @@ impl Session {
             return Ok(waits);
         }
         Ok(if pdu.data_len() > 0 { self.immediate_dest(id, pdu.data_len() as u32) } else { Dest::Discard })
+    }
+
+    /// Rejects a command by its header: whatever else is wrong with it, once is enough.
+    fn refuse<H: Host>(&mut self, h: &mut H, bhs: &Bhs, reason: RejectReason) -> Dest {
+        self.reject(h, bhs, reason);
+        Dest::Rejected
     }
 
     #[inline]

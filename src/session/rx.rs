@@ -66,6 +66,8 @@ pub(super) enum Dest {
     Gather,
     /// Nowhere.
     Discard,
+    /// Nowhere, and its end is not waited for: the PDU was rejected.
+    Rejected,
 }
 
 /// The PDU whose payload is being received.
@@ -306,7 +308,7 @@ impl Session {
                 }
             }
             Dest::Gather => self.rx.gathered.extend_from_slice(bytes),
-            Dest::Discard => {}
+            Dest::Discard | Dest::Rejected => {}
         }
         if data_digest {
             open.crc.update(bytes);
@@ -325,6 +327,7 @@ impl Session {
             _ => 0,
         };
         match open.turn {
+            _ if open.dest == Dest::Rejected => Ok(()),
             Turn::Now => self.complete(h, &open.bhs, kept, intact),
             Turn::Later => {
                 self.keep_for_later(h, &open.bhs, intact);
