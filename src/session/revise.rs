@@ -16,7 +16,7 @@ use super::login::Established;
 use super::task::Task;
 use super::tmf::{Answer, Ending};
 use super::{MappedLun, Session, ports_of, power_on};
-use crate::ids::{LuId, TaskId};
+use crate::ids::LuId;
 use crate::scsi::{Asc, Attentions, Failure, MAX_SENSE, Sense};
 use crate::target::{Catalog, Lun, Target, Tpg};
 use crate::wire::bhs::AsyncMessage;
@@ -145,8 +145,7 @@ impl Session {
         if any && self.negotiated.task_reporting == TaskReporting::FastAbort {
             self.tell_terminated(h, lu);
         }
-        let doomed: Vec<TaskId> = self.tasks.iter().filter(|(_, t)| which(t)).map(|(id, _)| id).collect();
-        self.abort_tasks(h, &doomed);
+        self.end_those(h, which);
         any.then(|| self.tell_later(&told, lu, UNMAPPED))
     }
 

@@ -329,7 +329,8 @@ impl Session {
         let is_other = |(other, task): &(TaskId, &Task)| *other != id && task.is_in_set(lu);
         let others: Vec<TaskId> = self.tasks.iter().filter(is_other).map(|(other, _)| other).collect();
         // One that has failed itself has ended others, whose fences this answer must wait for too.
-        let ended: Vec<TaskId> = others.iter().copied().filter(|other| !self.has_failed(*other)).collect();
+        let ended: Vec<TaskId> =
+            others.iter().copied().filter(|other| self.failing(*other).is_none()).collect();
         self.abort_tasks(h, &ended);
         !others.is_empty()
     }

@@ -157,10 +157,14 @@ impl Session {
     fn abort_one<H: Host>(&mut self, h: &mut H, pdu: &TaskMgmtRequest, lu: LuId) {
         let itt = pdu.itt.get();
         match self.open_task(pdu.ref_task_tag.get(), lu) {
-            Some(id) => {
-                self.abort_tasks(h, &[id]);
-                self.manage_then(h, Manage::Fence, Answer::complete(itt));
-            }
+            Some(id) => match self.failing(id) {
+                // Its answer tells of others that it has ended, and nothing else does: it comes first.
+                Some(token) => self.managing.waiting.push((token, Answer::complete(itt))),
+                None => {
+                    self.abort_tasks(h, &[id]);
+                    self.manage_then(h, Manage::Fence, Answer::complete(itt));
+                }
+            },
             // One that has come before its turn, or is still to come: neither has done anything yet.
             None if self.abort_held(pdu.ref_task_tag.get(), lu)
                 || self.abort_in_advance(Sn(pdu.ref_cmd_sn.get()), Sn(pdu.cmd_sn.get())) =>
@@ -203,7 +207,7 @@ impl Session {
     /// fences stand; not so those that this session itself asked to be reset.
     pub fn abort_for_another<H: Host>(&mut self, h: &mut H, lu: LuId, tas: bool) -> Aborted {
         let others = self.others_tasks(|t| t.lu == lu);
-        self.abort_where(h, |l| l == lu);
+        self.end_those(h, |t| t.lu == lu);
         if others.is_empty() {
             return Aborted::Nothing;
         }
@@ -230,14 +234,24 @@ impl Session {
     pub fn end_for_another<H: Host>(&mut self, h: &mut H, lu: LuId, failure: Failure) -> Option<Ending> {
         let ended = |t: &Task| t.map.is_some() && t.lu == lu && !matches!(t.work, Work::Shared);
         let told = self.others_tasks(ended);
-        self.abort_those(h, ended);
+        self.end_those(h, ended);
         (!told.is_empty()).then(|| self.tell_later(&told, lu, failure))
     }
 
     /// The tags of tasks that somebody else's doing ends.
     pub(super) fn others_tasks(&self, which: impl Fn(&Task) -> bool) -> Vec<u32> {
         let ended = |t: &Task| t.map.is_some() && which(t) && !t.doomed && !t.background;
-        self.tasks.iter().filter(|(_, t)| ended(t)).map(|(_, t)| t.itt).collect()
+        let is_ended = |(id, t): &(TaskId, &Task)| ended(t) && self.failing(*id).is_none();
+        self.tasks.iter().filter(is_ended).map(|(_, t)| t.itt).collect()
+    }
+
+    /// Somebody else's doing ends tasks. One that has failed keeps its answer, which tells of others that it has ended.
+    pub(super) fn end_those<H: Host>(&mut self, h: &mut H, which: impl Fn(&Task) -> bool) {
+        let ended = |(id, t): &(TaskId, &Task)| {
+            t.map.is_some() && which(t) && (t.doomed || self.failing(*id).is_none())
+        };
+        let ids: Vec<TaskId> = self.tasks.iter().filter(ended).map(|(id, _)| id).collect();
+        self.abort_tasks(h, &ids);
     }
 
     /// [`Session::tell_aborted`] is to answer these.
@@ -259,9 +273,10 @@ impl Session {
         self.manage_then(h, Manage::Fence, Answer::Failed { id, pdu, failure });
     }
 
-    /// Whether it is about to be answered so.
-    pub(super) fn has_failed(&self, task: TaskId) -> bool {
-        self.managing.waiting.iter().any(|(_, a)| matches!(a, Answer::Failed { id, .. } if *id == task))
+    /// What it waits for, if it is about to be answered so.
+    pub(super) fn failing(&self, task: TaskId) -> Option<u32> {
+        let is_its = |(_, a): &&(u32, Answer)| matches!(a, Answer::Failed { id, .. } if *id == task);
+        self.managing.waiting.iter().find(is_its).map(|(token, _)| *token)
     }
 
     /// Those fences stand. It may have been aborted meanwhile.
@@ -315,11 +330,6 @@ impl Session {
         self.managing.aborted.retain(|ended| !which(ended.lu));
     }
 
-    /// Aborts all tasks of the logical units that `which` names, without an answer.
-    pub fn abort_where<H: Host>(&mut self, h: &mut H, which: impl Fn(LuId) -> bool) {
-        self.abort_those(h, |t| t.map.is_some() && which(t.lu));
-    }
-
     pub(super) fn abort_those<H: Host>(&mut self, h: &mut H, which: impl Fn(&Task) -> bool) {
         let doomed: Vec<TaskId> = self.tasks.iter().filter(|(_, t)| which(t)).map(|(id, _)| id).collect();
         self.abort_tasks(h, &doomed);
@@ -354,8 +364,14 @@ impl Session {
 
     /// The fences of [`Host::manage`] stand: nothing that was aborted can overwrite newer data.
     pub fn managed<H: Host>(&mut self, h: &mut H, token: u32) {
-        let Some(at) = self.managing.waiting.iter().position(|(t, _)| *t == token) else { return };
-        match self.managing.waiting.swap_remove(at).1 {
+        while let Some(at) = self.managing.waiting.iter().position(|(t, _)| *t == token) {
+            let (_, answer) = self.managing.waiting.remove(at);
+            self.give(h, answer);
+        }
+    }
+
+    fn give<H: Host>(&mut self, h: &mut H, answer: Answer) {
+        match answer {
             Answer::Tmf { itt, response, then_close, .. } => {
                 let after = if then_close { After::Close } else { After::Keep };
                 self.answer_tmf(h, itt, response, after);

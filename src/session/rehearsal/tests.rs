@@ -1,5 +1,7 @@
 //! Rehearsals of every day: some thousands of them, from random bytes; and scenes of which each step is laid down.
 
+use std::sync::Arc;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use zerocopy::big_endian::U32;
@@ -10,8 +12,8 @@ use crate::ids::LuId;
 use crate::session::SEGMENT;
 use crate::session::host::{After, Host};
 use crate::session::tmf::Aborted;
-use crate::wire::bhs::{BHS_LEN, Bhs, DataIn, DataOut, R2t, ScsiCommand, ScsiResponse};
-use crate::wire::codes::Opcode;
+use crate::wire::bhs::{BHS_LEN, Bhs, DataIn, DataOut, R2t, ScsiCommand, ScsiResponse, TaskMgmtRequest};
+use crate::wire::codes::{Opcode, TmfFunction};
 use crate::wire::{flags, lun};
 
 proptest! {
@@ -192,4 +194,50 @@ fn a_read_from_memory_is_cut_up_as_it_is_sent() {
         }
     }
     assert_eq!((got, world.session.open_tasks()), (1 << 20, 0));
+}
+
+/// A session whose command 11 is about to be answered that it has failed, which has ended its command 10 (QERR 01b).
+fn a_failure_behind_fences() -> World {
+    let mut world = scene(8192);
+    Arc::make_mut(&mut world.stage.units[0].lu.state).mode.current.abort_on_error = true;
+    read(&mut world, 10, 0, 8);
+    let mut pdu = ScsiCommand { itt: U32::new(11), ..ScsiCommand::default() };
+    pdu.opcode |= flags::IMMEDIATE;
+    (pdu.flags, pdu.cdb[0]) = (flags::FINAL, 0xff);
+    world.session.input(&mut world.stage, pdu.as_bhs()).expect("a legal command");
+    assert!(world.stage.send().is_none(), "the other one is not fenced yet");
+    world
+}
+
+/// The answers to a failure and, if one is asked for, to a function, in that order.
+fn answers_of_a_failure(world: &mut World, function: Option<u32>) {
+    while !world.stage.managing.is_empty() {
+        world.answer_management();
+    }
+    let (told, _) = world.stage.send().expect("an answer");
+    let told = ScsiResponse::from_bhs(told.first_chunk().expect("a header"));
+    assert_eq!((told.itt.get(), told.status), (11, crate::scsi::status::CHECK_CONDITION));
+    let itt = world.stage.send().map(|(pdu, _)| {
+        let pdu = Bhs::from_bhs(pdu.first_chunk().expect("a header"));
+        assert_eq!(pdu.opcode(), Opcode::TASK_MGMT_RESPONSE);
+        pdu.itt.get()
+    });
+    assert_eq!((itt, world.session.open_tasks()), (function, 0));
+}
+
+#[test]
+fn who_is_aborted_after_it_has_ended_others_tells_of_them() {
+    let mut world = a_failure_behind_fences();
+    let mut pdu = TaskMgmtRequest { itt: U32::new(12), ref_task_tag: U32::new(11), ..Default::default() };
+    pdu.opcode |= flags::IMMEDIATE;
+    pdu.flags |= TmfFunction::ABORT_TASK.0;
+    world.session.input(&mut world.stage, pdu.as_bhs()).expect("a legal function");
+    answers_of_a_failure(&mut world, Some(12));
+}
+
+#[test]
+fn who_is_ended_by_another_after_it_has_ended_others_tells_of_them() {
+    let mut world = a_failure_behind_fences();
+    assert_eq!(world.session.abort_for_another(&mut world.stage, LuId(0), true), Aborted::Nothing);
+    answers_of_a_failure(&mut world, None);
 }
