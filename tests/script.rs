@@ -332,7 +332,9 @@ rules! {
     spec_i_pt_registers_other_ports
     standby_serves_reservations
     target_cold_reset
+    target_reset_answers_what_it_counts_as_received
     target_reset_counts_missing_commands_as_received
+    target_reset_lets_a_logout_have_its_turn
     target_warm_reset
     task_attributes_are_claimed
     task_reassign_is_not_supported

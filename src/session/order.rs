@@ -79,11 +79,18 @@ impl Early {
 pub(super) struct Held {
     early: Vec<Early>,
     bytes: usize,
+    /// Numbers before this one count as received, though some have not come.
+    plugged: Option<Sn>,
 }
 
 impl Held {
     fn knows(&self, cmd_sn: Sn) -> bool {
         self.early.iter().any(|e| e.cmd_sn == cmd_sn)
+    }
+
+    /// Whether there is something to be done with that number.
+    fn waits(&self, cmd_sn: Sn) -> bool {
+        self.early.iter().any(|e| e.cmd_sn == cmd_sn && !e.pdus.is_empty())
     }
 
     /// The held command that unsolicited data of this tag belongs to.
@@ -220,6 +227,7 @@ impl Session {
         for pdu in &pdus {
             self.replay(h, pdu)?;
         }
+        self.pass_plugged();
         Ok(true)
     }
 
@@ -239,11 +247,27 @@ impl Session {
         self.reject(h, bhs, reason);
     }
 
-    /// Every number before `end` counts as received (section 4.2.3.3): what is held back there is passed over.
+    /// Every number before `end` counts as received (section 4.2.3.3): those that are missing are passed over. What is held
+    /// back there and has not been aborted is still to be answered: its turn has come.
     pub(super) fn plug(&mut self, end: Sn) {
-        while self.exp_cmd_sn.precedes(end) && end.within(self.exp_cmd_sn, self.max_cmd_sn.next()) {
-            self.held.take(self.exp_cmd_sn);
-            self.exp_cmd_sn = self.exp_cmd_sn.next();
+        let is_ahead = self.exp_cmd_sn.precedes(end) && end.within(self.exp_cmd_sn, self.max_cmd_sn.next());
+        if is_ahead && self.held.plugged.is_none_or(|plugged| plugged.precedes(end)) {
+            self.held.plugged = Some(end);
+        }
+        self.pass_plugged();
+    }
+
+    /// Passes over numbers that count as received, up to one that has something to be answered.
+    fn pass_plugged(&mut self) {
+        while let Some(end) = self.held.plugged {
+            if !self.exp_cmd_sn.precedes(end) {
+                self.held.plugged = None;
+            } else if self.held.waits(self.exp_cmd_sn) {
+                return;
+            } else {
+                self.held.take(self.exp_cmd_sn);
+                self.exp_cmd_sn = self.exp_cmd_sn.next();
+            }
         }
     }
 
