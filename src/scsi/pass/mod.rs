@@ -7,7 +7,7 @@
 //! ```
 //!
 //! To the device all initiators are one. So what is kept for each of them is kept here: reservations, unit attentions,
-//! target ports, task management. Whatever is not in the table of `rules` is refused.
+//! target ports, echo buffers, task management. Whatever is not in the table of `rules` is refused.
 
 mod lists;
 mod revise;

@@ -122,11 +122,6 @@ const fn listed(opcode: u8, data: Shape, list: Judge, seconds: u32) -> Rule {
     row(opcode, Passing { writes: true, seconds, list: Some(list), ..Passing::new(Writing, data) })
 }
 
-/// One that must not ask for everything.
-const fn within(opcode: u8, needs: Needs, data: Shape, check: Check) -> Rule {
-    row(opcode, Passing { check, ..Passing::new(needs, data) })
-}
-
 /// One whose parameter list is looked at.
 const fn judged(opcode: u8, data: Shape, list: Judge) -> Rule {
     row(opcode, Passing { list: Some(list), ..Passing::new(Writing, data) })
@@ -156,22 +151,22 @@ static COMMON: &[Rule] = &[
     pass(0x1c, Reading, take::<3, 2>), // RECEIVE DIAGNOSTIC RESULTS
     row(0x1d, SEND_DIAGNOSTIC),
     pass(PREVENT_ALLOW, Writing, nothing),
-    within(0x3b, Writing, give::<6, 3>, buffer_written), // WRITE BUFFER: microcode is for the whole device
-    within(0x3c, Reading, take::<6, 3>, buffer_read),    // READ BUFFER(10)
-    pass(0x4c, Writing, give::<7, 2>),                   // LOG SELECT
-    pass(0x4d, NoLegacy, take::<7, 2>),                  // LOG SENSE
-    judged(0x55, give::<7, 2>, lists::modes),            // MODE SELECT(10)
-    own(0x56),                                           // RESERVE(10)
-    own(0x57),                                           // RELEASE(10)
-    revised(0x5a, Reading, take::<7, 2>),                // MODE SENSE(10)
-    own(0x5e),                                           // PERSISTENT RESERVE IN
-    own(0x5f),                                           // PERSISTENT RESERVE OUT
+    own(0x3b), // WRITE BUFFER: the device has one echo buffer for all; and microcode is for the whole device
+    own(0x3c), // READ BUFFER(10)
+    pass(0x4c, Writing, give::<7, 2>), // LOG SELECT
+    pass(0x4d, NoLegacy, take::<7, 2>), // LOG SENSE
+    judged(0x55, give::<7, 2>, lists::modes), // MODE SELECT(10)
+    own(0x56), // RESERVE(10)
+    own(0x57), // RELEASE(10)
+    revised(0x5a, Reading, take::<7, 2>), // MODE SENSE(10)
+    own(0x5e), // PERSISTENT RESERVE IN
+    own(0x5f), // PERSISTENT RESERVE OUT
     refuse(0x83), // THIRD-PARTY COPY OUT: reaches what this nexus may not
     refuse(0x84), // THIRD-PARTY COPY IN: likewise tells of it
     refuse(0x85), // ATA PASS-THROUGH(16): commands that nobody has judged
     refuse(0x86), // ACCESS CONTROL IN
     refuse(0x87), // ACCESS CONTROL OUT: may lock this host out
-    own(0xa0),    // REPORT LUNS: ours, not the device's
+    own(0xa0), // REPORT LUNS: ours, not the device's
     refuse(0xa1), // ATA PASS-THROUGH(12)
     refuse(0xa2), // SECURITY PROTOCOL IN
     refuse(0xb5), // SECURITY PROTOCOL OUT: may lock everybody out
@@ -345,8 +340,8 @@ pub(super) fn cdb_len(opcode: u8) -> usize {
 /// Bits 7 to 5 of byte 1 are nothing that may get through: RDPROTECT and the like move more bytes than blocks have, and
 /// to an old device they are the number of another logical unit (SCSI-2). In these commands they mean something else.
 pub(super) fn stays_in_unit(cdb: &Cdb) -> Result<(), Failure> {
-    // FORMAT UNIT, SEND DIAGNOSTIC, WRITE BUFFER, READ BUFFER, SANITIZE
-    let other = [0x04, 0x1d, 0x3b, 0x3c, 0x48].contains(&cdb.opcode());
+    // FORMAT UNIT, SEND DIAGNOSTIC, SANITIZE
+    let other = [0x04, 0x1d, 0x48].contains(&cdb.opcode());
     if other || cdb.u8::<1>() & 0xe0 == 0 { Ok(()) } else { Err(bad_field(1, 7)) }
 }
 
@@ -361,16 +356,6 @@ fn only_this_unit(cdb: &Cdb) -> Result<(), Failure> {
         1 => Err(bad_field(1, 0)),
         _ => Err(bad_field(1, 1)),
     }
-}
-
-/// WRITE BUFFER of data (02h) and for echo (0Ah) only.
-fn buffer_written(cdb: &Cdb) -> Result<(), Failure> {
-    if [0x02, 0x0a].contains(&(cdb.u8::<1>() & 0x1f)) { Ok(()) } else { Err(bad_field(1, 4)) }
-}
-
-/// READ BUFFER of data (02h, 03h) and of what was echoed (0Ah, 0Bh) only: not what others have done (1Ch).
-fn buffer_read(cdb: &Cdb) -> Result<(), Failure> {
-    if [0x02, 0x03, 0x0a, 0x0b].contains(&(cdb.u8::<1>() & 0x1f)) { Ok(()) } else { Err(bad_field(1, 4)) }
 }
 
 /// The big-endian number of `WIDTH` bytes at `AT`.

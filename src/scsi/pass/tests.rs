@@ -47,7 +47,8 @@ fn a_disk_gets_what_it_can_be_asked() {
         "READ(6) of 256 blocks"
     );
     assert_eq!(data(&mut rig, &[0x12, 0, 0, 0xff, 0xff, 0]), PassData::In(known(0xffff)));
-    assert_eq!(data(&mut rig, &[0x3c, 2, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0]), PassData::In(known(WHOLE)));
+    let long = [0xb7, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0, 0];
+    assert_eq!(data(&mut rig, &long), PassData::In(known(WHOLE)));
     assert_eq!(data(&mut rig, &[0x2f, 0, 0, 0, 0, 0, 0, 0, 8, 0]), PassData::Nothing);
     assert_eq!(data(&mut rig, &[0x2f, 2, 0, 0, 0, 0, 0, 0, 8, 0]), PassData::Out(known(4096)));
     assert_eq!(data(&mut rig, &[0x2f, 6, 0, 0, 0, 0, 0, 0, 8, 0]), PassData::Out(known(512)));
@@ -93,8 +94,8 @@ fn no_transfer_is_longer_than_the_way_to_the_device_takes() {
 #[test]
 fn the_device_is_asked_for_no_more_than_can_be_taken() {
     let mut rig = rig(DeviceKind::Disk);
-    let buffer = pass(&mut rig, &[0x3c, 2, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0]);
-    assert_eq!((buffer.data, &buffer.order.cdb[6..9]), (PassData::In(known(WHOLE)), &[4, 0, 0][..]));
+    let blocks = pass(&mut rig, &[0x9e, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0]);
+    assert_eq!((blocks.data, &blocks.order.cdb[10..14]), (PassData::In(known(WHOLE)), &[0, 4, 0, 0][..]));
     let defects = pass(&mut rig, &[0xb7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0]);
     assert_eq!((defects.data, &defects.order.cdb[6..10]), (PassData::In(known(WHOLE)), &[0, 4, 0, 0][..]));
     let short = pass(&mut rig, &[0xb7, 0, 0, 0, 0, 0, 0, 3, 0xff, 0xff, 0, 0]);
@@ -176,6 +177,25 @@ fn whatever_breaks_out_of_the_unit_is_refused() {
     let mut rig = self::rig(DeviceKind::Optical);
     for keys in [0xa3, 0xa4, 0xa1] {
         assert_eq!(opcode(&mut rig, keys), Asc::INVALID_OPCODE);
+    }
+}
+
+/// The device has one echo buffer, and would give one initiator what another has written.
+#[test]
+fn each_initiator_has_a_buffer_of_its_own() {
+    for kind in KINDS {
+        let mut rig = rig(kind);
+        let read = |mode| [0x3c, mode, 0, 0, 0, 0, 0, 0, 4, 0];
+        assert_eq!(rig.send(&[0x3b, 0x0a, 0, 0, 0, 0, 0, 0, 4, 0], b"mine"), Outcome::Good);
+        let other = std::mem::take(&mut rig.echo);
+        assert_eq!(
+            rig.sense(&read(0x0a)).asc,
+            Asc::COMMAND_SEQUENCE_ERROR,
+            "another session has written nothing"
+        );
+        rig.echo = other;
+        assert_eq!(rig.data(&read(0x0a)), b"mine");
+        assert_eq!(rig.data(&read(0x0b)), [1, 0, 0x10, 0], "EBOS, and how much there is of it");
     }
 }
 
