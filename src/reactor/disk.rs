@@ -156,7 +156,7 @@ impl<D: Driver> World<D> {
         };
         let Some(unit) = self.units.get(job.lu.0 as usize) else { return };
         // Whether it may change the medium is asked when it is about to (SPC-5 section 5.14.1).
-        let bar = job.op.changes().and_then(|_| unit.bar(job.client.conn()));
+        let bar = unit.bar(job.client.conn(), &job.op);
         if let Some(failure) = bar {
             let begun = Failure::Check(Sense::aborted(Asc::NONE));
             let failure = if job.has_begun() { begun } else { failure };
@@ -512,12 +512,12 @@ impl<D: Driver> World<D> {
         self.unannounced.push(fence);
     }
 
-    /// What those sessions have begun to write, and is neither ended nor fenced.
-    pub(super) fn jobs_of(&self, lu: LuId, barred: &[(ConnId, Failure)]) -> Vec<JobId> {
-        let is_barred = |j: &Job| {
-            j.client.conn().is_some_and(|conn| barred.binary_search_by_key(&conn, |(b, _)| *b).is_ok())
+    /// What sessions have begun to change that may not any more, and is neither ended nor fenced.
+    pub(super) fn jobs_of_barred(&self, lu: LuId) -> Vec<JobId> {
+        let Some(unit) = self.units.get(lu.0 as usize).filter(|unit| !unit.barred.is_empty()) else {
+            return Vec::new();
         };
-        self.begun(|j| j.lu == lu && j.op.changes().is_some() && j.fence.is_none() && is_barred(j))
+        self.begun(|j| j.lu == lu && j.fence.is_none() && unit.bar(j.client.conn(), &j.op).is_some())
     }
 
     /// What has begun in a range, and has not ended, but for the requests of its own client.

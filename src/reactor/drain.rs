@@ -6,7 +6,7 @@ use super::mail::FenceId;
 use super::world::World;
 use crate::ids::{ConnId, LuId};
 use crate::ring::Driver;
-use crate::scsi::Failure;
+use crate::scsi::Bar;
 
 /// How long a change waits for writes of those from whom it takes rights, nanoseconds. A disk that works is done with
 /// any write by then; the ranges of one that hangs are fenced instead, so that nobody sees the difference, and the
@@ -33,11 +33,11 @@ pub(super) struct Drain {
 
 impl<D: Driver> World<D> {
     /// A change holds here: `barred`, sorted, may not write any more. What they have with the disk is waited for.
-    pub(super) fn drain_barred(&mut self, lu: LuId, barred: Vec<(ConnId, Failure)>, then: Then) {
-        let jobs = if barred.is_empty() { Vec::new() } else { self.jobs_of(lu, &barred) };
+    pub(super) fn drain_barred(&mut self, lu: LuId, barred: Vec<(ConnId, Bar)>, then: Then) {
         if let Some(unit) = self.units.get_mut(lu.0 as usize) {
             unit.barred = barred;
         }
+        let jobs = self.jobs_of_barred(lu);
         let deadline = Some(self.driver.now() + MOST_NS);
         self.drain(Drain { reason: Reason::Change(lu), jobs, deadline, then });
     }

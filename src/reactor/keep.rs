@@ -73,7 +73,7 @@ impl<D: Driver> World<D> {
         };
         next.attempts += 1;
         let cdb: ArrayVec<u8, 16> = next.removal.cdb().into_iter().collect();
-        let order = PassOrder { cdb, reads: false, changes: false, seconds: SECONDS };
+        let order = PassOrder { cdb, reads: false, changes: false, standby: true, seconds: SECONDS };
         let client = Client::Owner { serial: next.serial };
         self.pass(client, lu, PassRequest { order, buf: None, len: 0, inward: false });
     }

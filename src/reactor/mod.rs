@@ -422,8 +422,7 @@ impl<D: Driver> Reactor<D> {
             }
             // Tasks that begin from now on are checked when they do.
             if session.has_tasks() {
-                barred
-                    .extend(change.state.bars_writing(&facts, session.nexus()).map(|failure| (id, failure)));
+                barred.extend(change.state.bars_writing(&facts, session.nexus()).map(|bar| (id, bar)));
             }
             self.mark_dirty(id);
         }

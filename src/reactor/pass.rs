@@ -19,7 +19,8 @@ impl<D: Driver> World<D> {
     /// Takes a command.
     pub(super) fn pass(&mut self, client: Client, lu: LuId, request: PassRequest) {
         let PassRequest { order, buf, len, inward } = request;
-        let op = DiskOp::Pass { buf, len, reads: order.reads, changes: order.changes };
+        let op =
+            DiskOp::Pass { buf, len, reads: order.reads, changes: order.changes, standby: order.standby };
         // By the number that the request is about to get.
         let serial = self.job_serial.wrapping_add(1);
         self.errands.insert(serial, Arc::new(Errand::new(order, inward)));

@@ -8,7 +8,8 @@ use super::enclose::Claim;
 use super::keep::Keeping;
 use super::mail::{Ask, Fence, FenceId};
 use crate::ids::{ConnId, CoreId, LuId};
-use crate::scsi::{Failure, Lu, LuFacts, LuState};
+use crate::scsi::{Bar, Failure, Lu, LuFacts, LuState};
+use crate::session::host::DiskOp;
 use crate::store::Store;
 
 /// A logical unit as this reactor has it.
@@ -17,7 +18,7 @@ pub(super) struct Unit {
     pub(super) lu: Lu,
     pub(super) store: Store,
     /// Sessions that may not write any more, though tasks of theirs began when they might; sorted.
-    pub(super) barred: Vec<(ConnId, Failure)>,
+    pub(super) barred: Vec<(ConnId, Bar)>,
     /// Ranges that ghosts may still write to, or that some client has to itself.
     pub(super) fences: Vec<Fence>,
     /// Requests that nobody wants any more, and whose slots the disk still has.
@@ -103,14 +104,16 @@ impl Unit {
         first_of(&self.fences, range, own).map(|fence| Barrier { range, own, fence })
     }
 
-    /// Why a request of that session may not change the medium any more, if so.
+    /// Why a request of that session may not change any more what it is about to change, if so.
     #[inline]
-    pub(super) fn bar(&self, conn: Option<ConnId>) -> Option<Failure> {
+    pub(super) fn bar(&self, conn: Option<ConnId>, op: &DiskOp) -> Option<Failure> {
         if self.barred.is_empty() {
             return None;
         }
-        let at = self.barred.binary_search_by_key(&conn?, |(barred, _)| *barred);
-        at.ok().map(|at| self.barred[at].1)
+        op.changes()?;
+        let at = self.barred.binary_search_by_key(&conn?, |(barred, _)| *barred).ok()?;
+        let Bar { medium, in_standby } = self.barred[at].1;
+        if let DiskOp::Pass { standby: true, .. } = op { in_standby } else { Some(medium) }
     }
 
     /// Whether nothing waits here, nothing is asked of its owner, and no range is kept from anybody.

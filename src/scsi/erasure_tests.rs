@@ -123,7 +123,7 @@ fn the_owner_refuses_what_was_on_its_way() {
     for op in [select, stop, again, SharedOp::Reserve, SharedOp::ExitFailure] {
         assert_eq!(rig.lu.state.apply(&rig.lu.facts, &op, &nexus(1)).map(drop), refused, "{op:?}");
     }
-    assert_eq!(rig.lu.state.bars_writing(&rig.lu.facts, &nexus(1)).map(Err), Some(refused));
+    assert_eq!(rig.lu.state.bars_writing(&rig.lu.facts, &nexus(1)).map(|bar| Err(bar.medium)), Some(refused));
 }
 
 #[test]

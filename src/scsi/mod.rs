@@ -107,7 +107,7 @@ pub use pass::{Amount, Device, DeviceKind, MAX_DEVICE_SENSE, Pass, PassData, Pas
 pub use provisioning::{Resources, Space, Threshold};
 pub use reserve::{PrAction, PrOut, PrType, Registrant, Reservation, Reservations, TransportId};
 pub use sense::{Asc, Field, MAX_SENSE, Sense, SenseKey, status};
-pub use state::{Effects, LuState, Persistent, SharedOp};
+pub use state::{Bar, Effects, LuState, Persistent, SharedOp};
 
 /// A logical unit as one reactor sees it: the facts, and its replica of the shared state.
 #[derive(Clone, Debug)]

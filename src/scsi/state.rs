@@ -13,8 +13,8 @@ use super::mode::{ModePages, Settings};
 use super::provisioning::{Resources, Space};
 use super::reserve::{Needs, PrOut, Reservations};
 use super::{
-    AccessChange, Accesses, Asc, ChangedBy, Clock, Failure, Groups, ItNexus, Label, Labels, LogBases,
-    LuFacts, Sense, SenseKey, TargetPort,
+    AccessChange, AccessState, Accesses, Asc, ChangedBy, Clock, Failure, Groups, ItNexus, Label, Labels,
+    LogBases, LuFacts, Sense, SenseKey, TargetPort,
 };
 
 /// The state of one logical unit that commands and resets change.
@@ -38,6 +38,15 @@ pub struct LuState {
     pub erasure: Option<Erasure>,
     /// How much space a thin one has.
     pub space: Space,
+}
+
+/// Why commands of a nexus that began when they might must not change anything any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bar {
+    /// What those fail with that change the medium.
+    pub medium: Failure,
+    /// What those fail with that a port in the standby state serves, if they do.
+    pub in_standby: Option<Failure>,
 }
 
 /// The part of the state that outlives a power loss.
@@ -238,14 +247,20 @@ impl LuState {
         !self.mode.current.silent_aborts
     }
 
-    /// Why a command of `nexus` that began when it might must not change the medium any more, if so: it is checked
-    /// again when it is about to (SPC-5 section 5.14.1).
-    pub fn bars_writing(&self, facts: &LuFacts, nexus: &ItNexus) -> Option<Failure> {
+    /// Whether commands of `nexus` that began when they might must not change anything any more: it is checked again
+    /// when they are about to (SPC-5 section 5.14.1).
+    pub fn bars_writing(&self, facts: &LuFacts, nexus: &ItNexus) -> Option<Bar> {
         let erased = self.erasure.as_ref().map(|erasure| erasure.sense(0).into());
         // To a device that is passed through much goes that changes something else, and what writes was refused when it came.
         let protected =
             || (facts.read_only && facts.passed.is_none()).then(|| Sense::write_protected().into());
-        erased.or_else(protected).or_else(|| self.may_change(facts, nexus).err())
+        let before = erased.or_else(protected);
+        let medium = before.or_else(|| self.may_change(facts, nexus).err())?;
+        let in_standby = match self.accesses.at_port(&facts.groups, nexus.relative_port) {
+            AccessState::Standby => before.or_else(|| self.may_change_by(nexus).err()),
+            _ => Some(medium),
+        };
+        Some(Bar { medium, in_standby })
     }
 
     /// Whether a command of `nexus` may change the medium, as far as that is not being erased.
@@ -253,6 +268,11 @@ impl LuState {
         if let Some(asc) = self.accesses.at_port(&facts.groups, nexus.relative_port).barrier() {
             return Err(Sense::not_ready(asc).into());
         }
+        self.may_change_by(nexus)
+    }
+
+    /// The same, whichever port it comes by.
+    fn may_change_by(&self, nexus: &ItNexus) -> Result<(), Failure> {
         self.reservations.check(nexus, Needs::Writing)?;
         self.drive.check(true)?;
         let protected = self.mode.current.write_protect;

@@ -507,6 +507,14 @@ pub(super) fn rows(opcode: u8, facts: &LuFacts) -> impl Iterator<Item = &'static
     from.iter().take_while(move |row| row.opcode == opcode).filter(move |row| row.on(facts))
 }
 
+/// What holds for a command besides its handler, on whatever logical unit; nothing, where no row has it.
+pub(super) fn traits(cdb: &Cdb) -> Traits {
+    let rows = ROWS.get(usize::from(FIRST[usize::from(cdb.opcode())])..).unwrap_or(&[]);
+    let mut same = rows.iter().take_while(|row| row.opcode == cdb.opcode());
+    let row = same.find(|row| row.action.is_none_or(|action| action == cdb.service_action()));
+    row.map_or(Traits::empty(), |row| row.traits)
+}
+
 /// The row of a command, or why it has none: an unknown opcode, or an unknown service action.
 #[inline]
 pub(super) fn find(cdb: &Cdb, facts: &LuFacts) -> Result<&'static Row, Failure> {

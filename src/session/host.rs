@@ -102,6 +102,8 @@ pub enum DiskOp {
         reads: bool,
         /// Whether it changes it, or what others depend on.
         changes: bool,
+        /// Whether a port in the standby state serves it, too.
+        standby: bool,
     },
     /// Slot → medium.
     Write {

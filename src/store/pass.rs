@@ -275,7 +275,8 @@ mod tests {
         let mut memory = crate::mem::Memory::new(region);
         let place = crate::mem::Place::pool(4096, 512);
         memory.get_mut(place).fill(7);
-        let order = PassOrder { cdb: ArrayVec::new(), reads: true, changes: false, seconds: 1 };
+        let order =
+            PassOrder { cdb: ArrayVec::new(), reads: true, changes: false, standby: false, seconds: 1 };
         let recalled = Errand::new(order.clone(), true);
         recalled.recall();
         assert_eq!((medium.run(&recalled, Some(memory.lend(place))), recalled.report()), (0, None));

@@ -260,7 +260,7 @@ fn capacity(passage: &dyn Passage, kind: DeviceKind) -> Result<(u64, u32), Strin
 /// Asks it something, and again when it has something else to tell first. How many bytes came: none when it refuses.
 fn ask(passage: &dyn Passage, cdb: &[u8], into: &mut [u8]) -> Result<usize, String> {
     let cdb: ArrayVec<u8, 16> = cdb.iter().copied().collect();
-    let order = PassOrder { cdb, reads: false, changes: false, seconds: SECONDS };
+    let order = PassOrder { cdb, reads: false, changes: false, standby: true, seconds: SECONDS };
     for _ in 0..ATTEMPTS {
         let run = passage.run(&order, ScsiData::In(into));
         let report = run.map_err(|e| format!("does not take SCSI commands: {e}"))?;

@@ -13,7 +13,7 @@ use super::seeds;
 use crate::ids::{BufId, ConnId, LuId, TaskId};
 use crate::ring::sim::{Faults, Sim};
 use crate::ring::{Done, Driver, Wait};
-use crate::scsi::{Failure, status};
+use crate::scsi::{Bar, Failure, status};
 use crate::session::host::DiskOp;
 
 const LU: LuId = LuId(0);
@@ -193,7 +193,10 @@ fn what_waits_for_a_forgotten_request_and_is_forgotten_with_it_never_begins() {
         // The ring is full when the second write comes; its range is fenced before the third, which meets it.
         world.submit(Who::Task { conn, task, part: 0 }, LU, op);
         if task == first {
-            let waiting = world.jobs_of(LU, &[(conn, Failure::Status(status::BUSY))]);
+            let medium = Failure::Status(status::BUSY);
+            world.units[LU.0 as usize].barred = vec![(conn, Bar { medium, in_standby: None })];
+            let waiting = world.jobs_of_barred(LU);
+            world.units[LU.0 as usize].barred.clear();
             world.fence_off(waiting[1]);
         }
         buf

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::accesses::set_group;
 use super::client::{Client, Event, Manner};
 use super::data::some_clients;
 use super::load::lun;
@@ -13,7 +14,7 @@ use super::reservations::{ready, reserve_6, run, status_of};
 use super::rig::{Plan, Rig, TARGET};
 use super::seeds;
 use crate::ring::sim::Faults;
-use crate::scsi::{Device, DeviceKind, PassOrder, PassReport, status};
+use crate::scsi::{AccessState, Device, DeviceKind, PassOrder, PassReport, status};
 use crate::store::Passage;
 use crate::sys::ScsiData;
 use crate::wire::codes::{TmfFunction, TmfResponse};
@@ -328,6 +329,38 @@ fn a_device_may_refuse_to_keep_its_medium() {
     assert_eq!(ask(&mut rig, &mut clients, 1, &prevent(0), &[], 0).0, 0);
     assert_eq!(told_of_removal(&double), [1, 1, 0], "nobody else prevents it");
     rig.finish(&mut clients);
+}
+
+/// Who writes when its port is put in standby may write no longer, but goes on with what that state serves.
+#[test]
+fn pages_are_set_through_a_port_in_standby_even_by_who_was_writing() {
+    let barred = std::cell::Cell::new(0);
+    seeds(24, |seed| {
+        let faults = Faults::none();
+        let plan = Plan { reactors: 1 + seed as usize % 3, two_ports: true, faults, ..Plan::default() };
+        let (mut rig, mut clients, double) = stage(seed, plan, 1);
+        clients.push(rig.client("host", 1, Manner::default()));
+        clients[1].login(rig.second, TARGET);
+        rig.until(&mut clients, Duration::from_secs(10), "it is in", |_, clients| clients[1].is_full());
+        assert_eq!(run(&mut rig, &mut clients, 1, ready), status::GOOD);
+        for block in 0..8 {
+            clients[1].command(lun(0), &write(block, 1), vec![1; 512], 0);
+        }
+        let itt = set_group(&mut clients[0], AccessState::Standby);
+        assert_eq!(status_of(&mut rig, &mut clients, 0, itt), status::GOOD);
+        barred.set(barred.get() + rig.alive().map(|r| r.world.units[0].barred.len()).sum::<usize>());
+        rig.pass(&mut clients, Duration::from_millis(100));
+        clients[1].events.clear();
+        let select = [0x15, 0x10, 0, 0, 4, 0];
+        let (status, sense, ..) = ask(&mut rig, &mut clients, 1, &select, &[0; 4], 0);
+        assert_eq!((status, sense[2], sense[12], sense[13]), (2, 6, 0x2a, 0x06), "the states have changed");
+        let (status, sense, ..) = ask(&mut rig, &mut clients, 1, &select, &[0; 4], 0);
+        assert_eq!((status, double.count(0x15)), (status::GOOD, 1), "{sense:02x?}");
+        let (status, sense, ..) = ask(&mut rig, &mut clients, 1, &write(0, 1), &[1; 512], 0);
+        assert_eq!((status, sense[2], sense[12], sense[13]), (2, 2, 0x04, 0x0b));
+        rig.finish(&mut clients);
+    });
+    assert!(barred.get() > 0, "somebody was writing");
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub(super) use command::{report, set, set_params};
 pub use state::{AccessChange, Accesses, ChangedBy};
 
 use super::cdb::Cdb;
-use super::table::{Row, Traits};
+use super::table::{self, Row, Traits};
 use super::{Asc, Failure, ItNexus, Lu, Sense, buffer};
 
 /// The name of the group that every logical unit has.
@@ -247,10 +247,19 @@ impl Lu {
 /// Whether the command is served through the port that it came by.
 #[cold]
 pub(super) fn admit(row: &Row, cdb: &Cdb, lu: &Lu, nexus: &ItNexus) -> Result<(), Failure> {
+    let traits = if buffer::needs_more_than_echo(cdb) { Traits::empty() } else { row.traits };
+    serves(traits, lu, nexus)
+}
+
+/// The same of a command for a device that is passed through: each state serves the commands that it serves on others.
+pub(super) fn admit_passed(cdb: &Cdb, lu: &Lu, nexus: &ItNexus) -> Result<(), Failure> {
+    serves(table::traits(cdb), lu, nexus)
+}
+
+fn serves(traits: Traits, lu: &Lu, nexus: &ItNexus) -> Result<(), Failure> {
     let state = lu.access(nexus);
-    let passes = row.traits.contains(state.passed_by()) && !buffer::needs_more_than_echo(cdb);
     match state.barrier() {
-        Some(asc) if !passes => Err(Sense::not_ready(asc).into()),
+        Some(asc) if !traits.contains(state.passed_by()) => Err(Sense::not_ready(asc).into()),
         _ => Ok(()),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::table::ROWS;
 use super::super::testing::{Rig, facts, nexus};
-use super::super::{Attentions, LuFacts, LuState, MAX_PARAMS, Outcome, SenseKey, SharedOp};
+use super::super::{Attentions, Bar, LuFacts, LuState, MAX_PARAMS, Outcome, SenseKey, SharedOp};
 use super::*;
 
 const READ: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0];
@@ -358,9 +358,14 @@ fn a_write_that_began_is_barred_when_its_port_is_not_active_any_more() {
         let nexus = ItNexus { relative_port, ..nexus(1) };
         rig.lu.state.bars_writing(&rig.lu.facts, &nexus)
     };
+    let refused = |qualifier| Failure::from(Sense::not_ready(Asc(4, qualifier)));
     assert_eq!(barred(1), None);
-    assert_eq!(barred(2), Some(Sense::not_ready(Asc(4, 0x0c)).into()));
-    assert_eq!(barred(3), Some(Sense::not_ready(Asc(4, 0x0b)).into()));
+    assert_eq!(barred(2), Some(Bar { medium: refused(0x0c), in_standby: Some(refused(0x0c)) }));
+    assert_eq!(
+        barred(3),
+        Some(Bar { medium: refused(0x0b), in_standby: None }),
+        "but not from what it serves"
+    );
 }
 
 #[test]

@@ -20,7 +20,9 @@ use arrayvec::ArrayVec;
 
 use super::cdb::Cdb;
 use super::check::bad_field;
-use super::{Answered, Asc, Context, Failure, Lu, Outcome, Sense, SenseKey, drive, gate, misc, rsoc, table};
+use super::{
+    Answered, Asc, Context, Failure, Lu, Outcome, Sense, SenseKey, alua, drive, gate, misc, rsoc, table,
+};
 use crate::scsi::reserve::Needs;
 use rules::{Passing, Scale, Verdict};
 
@@ -121,6 +123,8 @@ pub struct PassOrder {
     pub reads: bool,
     /// It changes something that others depend on, be it the medium.
     pub changes: bool,
+    /// A port in the standby state serves it, too.
+    pub standby: bool,
     /// How long it may take, in seconds.
     pub seconds: u32,
 }
@@ -206,12 +210,12 @@ pub(super) fn start(cdb: &Cdb, lu: &Lu, device: Device, cx: &mut Context<'_>, ou
     if matches!(verdict, Ok(Verdict::Own)) {
         return gate::begin(cdb, lu, cx, out);
     }
-    if !cx.attentions.is_empty() {
-        match cdb.opcode() {
-            table::INQUIRY => {}
-            table::REQUEST_SENSE => return misc::request_sense(cdb, lu, cx, out),
-            _ => gate::attention(None, lu, cx)?,
-        }
+    // What the device has to say is not all: something has happened here, or it is out of reach.
+    let is_ours = !cx.attentions.is_empty() || lu.access(cx.nexus).barrier().is_some();
+    match cdb.opcode() {
+        table::INQUIRY => {}
+        table::REQUEST_SENSE if is_ours => return misc::request_sense(cdb, lu, cx, out),
+        _ => gate::attention(None, lu, cx)?,
     }
     let passing = passing(verdict?)?;
     admit(passing, cdb, lu, cx)?;
@@ -263,11 +267,8 @@ fn passing(verdict: &'static Verdict) -> Result<&'static Passing, Failure> {
 }
 
 fn admit(passing: &Passing, cdb: &Cdb, lu: &Lu, cx: &Context<'_>) -> Result<(), Failure> {
-    let needs = passing.needs(cdb);
-    if let Some(asc) = lu.access(cx.nexus).barrier().filter(|_| needs != Needs::Nothing) {
-        return Err(Sense::not_ready(asc).into());
-    }
-    lu.state.reservations.admit(cx.nexus, needs, cdb)?;
+    alua::admit_passed(cdb, lu, cx.nexus)?;
+    lu.state.reservations.admit(cx.nexus, passing.needs(cdb), cdb)?;
     let control = rules::cdb_len(cdb.opcode()) - 1;
     if cdb.get(control) & 0x04 != 0 {
         return Err(bad_field(control as u16, 2));
@@ -306,7 +307,8 @@ fn plan(passing: &Passing, cdb: &Cdb, lu: &Lu, device: Device) -> Answered {
         data = PassData::In(Amount::Known(all.into()));
     }
     let (reads, changes) = (needs == Needs::Reading, needs == Needs::Writing);
-    let order = PassOrder { cdb: bytes, reads, changes, seconds: passing.seconds };
+    let standby = table::traits(cdb).contains(table::Traits::STANDBY);
+    let order = PassOrder { cdb: bytes, reads, changes, standby, seconds: passing.seconds };
     Ok(Outcome::Pass(Box::new(Pass {
         order,
         data,

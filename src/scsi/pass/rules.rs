@@ -181,10 +181,10 @@ static MAINTENANCE: &[Rule] = &[
     own(0xa3).action(0x0d),                          // REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS
     pass(0xa3, NoLegacy, take::<6, 4>).action(0x0f), // REPORT TIMESTAMP
     pass(0xa4, Writing, give::<6, 4>).action(0x06),  // SET IDENTIFYING INFORMATION
-    refuse(0xa4).action(0x0a),                       // SET TARGET PORT GROUPS: of this host's own paths
-    refuse(0xa4).action(0x0b),                       // CHANGE ALIASES: of the whole device
-    refuse(0xa4).action(0x0e),                       // SET PRIORITY: of nexuses that are all this host
-    refuse(0xa4).action(0x0f),                       // SET TIMESTAMP: of the whole device
+    own(0xa4).action(0x0a), // SET TARGET PORT GROUPS: likewise our ports, where their group lets initiators do so
+    refuse(0xa4).action(0x0b), // CHANGE ALIASES: of the whole device
+    refuse(0xa4).action(0x0e), // SET PRIORITY: of nexuses that are all this host
+    refuse(0xa4).action(0x0f), // SET TIMESTAMP: of the whole device
 ];
 
 /// SBC-4.

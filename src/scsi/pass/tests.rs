@@ -1,7 +1,7 @@
 //! Which commands a device gets, what initiators hear of it, and what they are refused.
 
 use super::super::testing::{Rig, facts, nexus};
-use super::super::{LuFacts, WHOLE, check, status};
+use super::super::{AccessState, Group, Groups, LuFacts, WHOLE, check, status};
 use super::*;
 
 const KINDS: [DeviceKind; 5] =
@@ -177,6 +177,44 @@ fn whatever_breaks_out_of_the_unit_is_refused() {
     let mut rig = self::rig(DeviceKind::Optical);
     for keys in [0xa3, 0xa4, 0xa1] {
         assert_eq!(opcode(&mut rig, keys), Asc::INVALID_OPCODE);
+    }
+}
+
+/// What each access state serves is the same as on all other logical units; of the rest it refuses all.
+#[test]
+fn a_port_that_is_not_active_serves_the_commands_of_its_list() {
+    let serves = |rig: &mut Rig, cdb: &[u8], state: AccessState| {
+        rig.start(cdb) != Outcome::Fail(Sense::not_ready(state.barrier().unwrap()).into())
+    };
+    for kind in KINDS {
+        for state in [AccessState::Standby, AccessState::Unavailable, AccessState::Transitioning] {
+            let group = Group { configured: state, explicit: true, ..Group::new(0, "only") };
+            let groups = Groups::new(group, Vec::new(), 0);
+            let facts = LuFacts { passed: Some(Device::whole(kind)), removable: true, groups, ..facts() };
+            let mut rig = Rig::new(facts);
+            let standby = state == AccessState::Standby;
+            for rule in rules::rules(kind).filter(|rule| !matches!(rule.verdict, Verdict::Refuse)) {
+                let buffer = [0x3b, 0x3c].contains(&rule.opcode);
+                let action = rule.action.unwrap_or(if buffer { 0x0a } else { 0 });
+                let cdb = [rule.opcode, action, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+                let always = match (rule.opcode, rule.action) {
+                    // Those of drives tell how to reach the disc.
+                    (0x46 | 0x4a, _) => kind == DeviceKind::Optical,
+                    (0x03 | 0x12 | 0x3b | 0x3c | 0xa0, _) | (0xa3, Some(0x0a)) => true,
+                    _ => false,
+                };
+                let pages = matches!(
+                    (rule.opcode, rule.action),
+                    (0x15 | 0x1a | 0x1c | 0x1d | 0x25 | 0x4c | 0x4d | 0x55 | 0x5a | 0x5e | 0x5f, _)
+                        | (0x9e, Some(0x10))
+                );
+                let sets = (rule.opcode, rule.action) == (0xa4, Some(0x0a));
+                let want = always || standby && pages || state != AccessState::Transitioning && sets;
+                assert_eq!(serves(&mut rig, &cdb, state), want, "{kind:?} {state:?} {cdb:02x?}");
+            }
+            let sense = rig.data(&[3, 0, 0, 0, 18, 0]);
+            assert_eq!((sense[2], Asc(sense[12], sense[13])), (2, state.barrier().unwrap()), "REQUEST SENSE");
+        }
     }
 }
 
