@@ -6,7 +6,8 @@
 #
 # TARGET says who serves: ringtgt (default) or tgt. The second is for judging the tests: what fails
 # against both is more likely the test's fault than ringtgt's.
-# KERNEL_LEVEL, when set, masks what newer kernels have: ringtgt's --kernel-level.
+# KERNEL_LEVEL, when set, masks what newer kernels have: ringtgt's --kernel-level. REACTORS, when set, is how many
+# reactors it has; without, one for each processor.
 
 PATH=$PATH:/usr/sbin:/sbin # not everybody's, but there is what makes and checks file systems
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -109,7 +110,8 @@ serve_ringtgt() {
 	: >"$log"
 	# A configuration says name and address itself.
 	if [ "$2" = --config ]; then set -- "${@:2}"; else set -- --listen 127.0.0.1:0 --iqn "$@"; fi
-	"$RINGTGT" serve --state-dir "$WORK/state" ${KERNEL_LEVEL:+--kernel-level "$KERNEL_LEVEL"} "$@" >"$log" 2>&1 &
+	"$RINGTGT" serve --state-dir "$WORK/state" ${KERNEL_LEVEL:+--kernel-level "$KERNEL_LEVEL"} ${REACTORS:+--reactors "$REACTORS"} \
+		"$@" >"$log" 2>&1 &
 	TARGET_PID=$!
 	wait_line "$log" '^ready$' "$TARGET_PID" 40 || {
 		say "ringtgt did not get ready:"
