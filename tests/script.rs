@@ -115,6 +115,7 @@ rules! {
     data_digest_error_of_a_task_management_request
     data_digest_error_of_a_text_request
     data_for_another_tag_is_dropped
+    data_in_asks_for_no_acknowledgement
     data_in_carries_the_status
     data_in_fits_the_initiator
     data_in_sequences_end_at_max_burst
@@ -308,6 +309,7 @@ rules! {
     reserve_6_beside_registrations
     reserve_6_ends_with_the_session
     restricted_reordering_keeps_the_order
+    retry_plugs_gaps_only
     sanitize_ends_the_tasks_of_all
     sanitize_erases_all_blocks
     sanitize_keeps_all_others_out

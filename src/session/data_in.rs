@@ -306,7 +306,8 @@ impl Session {
         offset.is_multiple_of(self.negotiated.max_burst_length)
     }
 
-    /// Makes a Data-In the one with status (RFC 7143 section 11.7.3); returns its flags.
+    /// Makes a Data-In the one with status (RFC 7143 section 11.7.3); returns its flags. No Data-In has the A bit: that is
+    /// for sessions with an ErrorRecoveryLevel above 0 (section 11.7.2), which asks for a SNACK as its answer.
     fn put_status(&mut self, pdu: &mut DataIn, residual: super::respond::Residual) -> u8 {
         pdu.status = 0;
         pdu.stat_sn = U32::new(self.next_stat_sn());

@@ -62,6 +62,12 @@ impl Task {
     }
 }
 
+/// The status qualifier, which an initiator knows that speaks RFC 7144.
+fn qualifier(status: u8, protocol_level: u8) -> u16 {
+    let passes = [status::BUSY, status::TASK_SET_FULL].contains(&status);
+    if passes && protocol_level >= LEVEL_RFC7144 { RETRY_SOON } else { 0 }
+}
+
 impl Session {
     /// Takes the next StatSN.
     pub(super) fn next_stat_sn(&mut self) -> u32 {
@@ -154,14 +160,11 @@ impl Session {
                 let len = sense.encode(descriptor, &mut bytes);
                 self.answer_status(h, id, status::CHECK_CONDITION, 0, &bytes[..len]);
             }
-            Failure::Status(status) => self.answer_status(h, id, *status, self.qualifier(*status), &[]),
+            Failure::Status(status) => {
+                let qualifier = qualifier(*status, self.negotiated.protocol_level);
+                self.answer_status(h, id, *status, qualifier, &[]);
+            }
         }
-    }
-
-    /// The status qualifier, which an initiator knows that speaks RFC 7144.
-    fn qualifier(&self, status: u8) -> u16 {
-        let passes = [status::BUSY, status::TASK_SET_FULL].contains(&status);
-        if passes && self.negotiated.protocol_level >= LEVEL_RFC7144 { RETRY_SOON } else { 0 }
     }
 
     fn count_failure<H: Host>(&self, h: &H, id: TaskId, sense: &Sense) {
@@ -225,5 +228,19 @@ impl Session {
     /// Closes the connection after an error that ends the session at ErrorRecoveryLevel 0.
     pub(super) fn give_up<T>(&self, why: &'static str) -> Result<T, Close> {
         Err(Close::Protocol(why))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_says_when_to_try_again_to_those_who_know_the_field() {
+        for status in 0..=u8::MAX {
+            let passes = status == status::BUSY || status == status::TASK_SET_FULL;
+            assert_eq!(qualifier(status, LEVEL_RFC7144), u16::from(passes), "{status:#04x}");
+            assert_eq!(qualifier(status, LEVEL_RFC7144 - 1), 0, "{status:#04x}");
+        }
     }
 }
