@@ -529,6 +529,16 @@ impl<D: Driver> World<D> {
         self.begun(|j| j.pass != Some(fence.id) && meets(j))
     }
 
+    /// Those of these requests that cannot be called back. What waits for a thread can: when its turn comes it is judged
+    /// again, and fails.
+    pub(super) fn beyond_recall(&self, mut jobs: Vec<JobId>) -> Vec<JobId> {
+        let is_passed = |id: &JobId| {
+            matches!(self.jobs.get(id.index as usize), Some(Job { op: DiskOp::Pass { .. }, .. }))
+        };
+        jobs.retain(|id| !(is_passed(id) && self.recall_errand(id.serial)));
+        jobs
+    }
+
     fn begun(&self, which: impl Fn(&Job) -> bool) -> Vec<JobId> {
         let begun = |j: &Job| j.state != State::Parked && which(j);
         let id = |(index, j): (usize, &Job)| JobId { index: index as u32, serial: j.serial };

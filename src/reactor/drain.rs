@@ -37,7 +37,7 @@ impl<D: Driver> World<D> {
         if let Some(unit) = self.units.get_mut(lu.0 as usize) {
             unit.barred = barred;
         }
-        let jobs = self.jobs_of_barred(lu);
+        let jobs = self.beyond_recall(self.jobs_of_barred(lu));
         let deadline = Some(self.driver.now() + MOST_NS);
         self.drain(Drain { reason: Reason::Change(lu), jobs, deadline, then });
     }

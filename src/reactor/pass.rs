@@ -3,7 +3,7 @@
 //! They are disk requests like others: what the device has of a command that is forgotten is a ghost, which keeps its
 //! slot. Where such a command may change the medium is not looked at: its fence is around all of it, so later commands
 //! that read or write wait until it has ended, and those that only ask go on. One that is forgotten before a thread has
-//! taken it is never sent.
+//! taken it is never sent; nor is one whose session has lost the right to it meanwhile.
 
 use std::sync::Arc;
 
@@ -30,6 +30,7 @@ impl<D: Driver> World<D> {
     /// Sends it to the device.
     pub(super) fn pass_step(&self, job: &Job) -> Option<Step> {
         let errand = self.errands.get(&job.serial)?;
+        errand.renew();
         let DiskOp::Pass { buf, len, .. } = job.op else { return None };
         let data = buf.filter(|_| len > 0).map(|buf| self.memory.lend(self.pool.place(buf).first(len)));
         let unit = self.units.get(job.lu.0 as usize)?;
@@ -51,11 +52,9 @@ impl<D: Driver> World<D> {
         }
     }
 
-    /// A command is forgotten.
-    pub(super) fn recall_errand(&self, serial: u32) {
-        if let Some(errand) = self.errands.get(&serial) {
-            errand.recall();
-        }
+    /// A command is not to be sent any more. Whether the device never gets it.
+    pub(super) fn recall_errand(&self, serial: u32) -> bool {
+        self.errands.get(&serial).is_some_and(|errand| errand.recall())
     }
 
     /// What the device has answered to a task.

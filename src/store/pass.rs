@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
@@ -47,18 +47,34 @@ pub struct Errand {
     /// Data goes to the initiator, if there is any.
     inward: bool,
     report: OnceLock<PassReport>,
-    recalled: AtomicBool,
+    stage: AtomicU8,
 }
+
+/// Nobody has sent it yet.
+const WAITS: u8 = 0;
+/// The device has it, or has had it.
+const SENT: u8 = 1;
+/// It is not to be sent.
+const RECALLED: u8 = 2;
 
 impl Errand {
     /// A command that nobody has sent yet.
     pub fn new(order: PassOrder, inward: bool) -> Self {
-        Self { order, inward, report: OnceLock::new(), recalled: AtomicBool::new(false) }
+        Self { order, inward, report: OnceLock::new(), stage: AtomicU8::new(WAITS) }
     }
 
-    /// It is not to be sent any more, if it has not been.
-    pub fn recall(&self) {
-        self.recalled.store(true, Ordering::Release);
+    /// It is not to be sent, if it has not been. Whether it never will be.
+    pub fn recall(&self) -> bool {
+        self.move_on(WAITS, RECALLED) || self.stage.load(Ordering::Acquire) == RECALLED
+    }
+
+    /// It is to be sent after all. Only for whoever has recalled it, when no thread has it any more.
+    pub fn renew(&self) {
+        self.move_on(RECALLED, WAITS);
+    }
+
+    fn move_on(&self, from: u8, to: u8) -> bool {
+        self.stage.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// What the device has answered, when it has.
@@ -68,10 +84,10 @@ impl Errand {
 }
 
 impl PassMedium {
-    /// Runs a command: zero when there is a report, or when nobody wants one any more; or a negative errno.
+    /// Runs a command: zero when there is a report, or a negative errno: EAGAIN when it was recalled.
     pub(super) fn run(&self, errand: &Errand, mut data: Option<Lent>) -> i32 {
-        if errand.recalled.load(Ordering::Acquire) {
-            return 0;
+        if !errand.move_on(WAITS, SENT) {
+            return -libc::EAGAIN;
         }
         let data = match data.as_mut().map(Lent::bytes) {
             None => ScsiData::Nothing,
@@ -278,9 +294,13 @@ mod tests {
         let order =
             PassOrder { cdb: ArrayVec::new(), reads: true, changes: false, standby: false, seconds: 1 };
         let recalled = Errand::new(order.clone(), true);
-        recalled.recall();
-        assert_eq!((medium.run(&recalled, Some(memory.lend(place))), recalled.report()), (0, None));
+        assert!(recalled.recall());
+        let ran = medium.run(&recalled, Some(memory.lend(place)));
+        assert_eq!((ran, recalled.report(), recalled.recall()), (-libc::EAGAIN, None, true));
         assert_eq!(memory.get(place), [7; 512]);
+        recalled.renew();
+        assert_eq!(medium.run(&recalled, None), -libc::ECANCELED, "it was sent after all");
+        assert!(!recalled.recall(), "too late");
         let sent = Errand::new(order.clone(), true);
         assert_eq!(medium.run(&sent, Some(memory.lend(place))), 0);
         assert_eq!(sent.report().map(|report| report.moved), Some(1));

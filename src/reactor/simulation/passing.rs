@@ -10,7 +10,7 @@ use super::accesses::set_group;
 use super::client::{Client, Event, Manner};
 use super::data::some_clients;
 use super::load::lun;
-use super::reservations::{ready, reserve_6, run, status_of};
+use super::reservations::{key, ready, reserve_6, reserve_out, run, status_of};
 use super::rig::{Plan, Rig, TARGET};
 use super::seeds;
 use crate::ring::sim::Faults;
@@ -361,6 +361,40 @@ fn pages_are_set_through_a_port_in_standby_even_by_who_was_writing() {
         rig.finish(&mut clients);
     });
     assert!(barred.get() > 0, "somebody was writing");
+}
+
+/// PREEMPT takes the right to write, also to what waits for a thread: the device never gets it, and nobody waits for it.
+#[test]
+fn what_the_device_has_not_got_by_a_preempt_it_never_gets() {
+    seeds(24, |seed| {
+        let plan = Plan { reactors: 1 + seed as usize % 3, faults: Faults::none(), ..Plan::default() };
+        let (mut rig, mut clients, double) = stage(seed, plan, 2);
+        for who in 0..2 {
+            assert_eq!(run(&mut rig, &mut clients, who, |c| reserve_out(c, 0, 0, key(who))), status::GOOD);
+        }
+        assert_eq!(run(&mut rig, &mut clients, 0, |c| reserve_out(c, 1, key(0), 0)), status::GOOD);
+        rig.saving_hangs = true;
+        let late = clients[0].command(lun(0), &write(0, 1), vec![1; 512], 0);
+        let asks = clients[0].command(lun(0), &read(0, 1), Vec::new(), 512);
+        rig.pass(&mut clients, Duration::from_millis(50));
+        let before = rig.below.now();
+        let preempt = reserve_out(&mut clients[1], 4, key(1), key(0));
+        assert_eq!(status_of(&mut rig, &mut clients, 1, preempt), status::GOOD);
+        assert!(rig.below.now() - before < 2_000_000_000, "it does not wait for the device");
+        rig.saving_hangs = false;
+        let mut told = Vec::new();
+        rig.until(&mut clients, Duration::from_secs(10), "the loser is told", |_, clients| {
+            told.extend(clients[0].events.drain(..).filter_map(|event| match event {
+                Event::Answer { itt, status, .. } => Some((itt, status)),
+                _ => None,
+            }));
+            told.len() == 2
+        });
+        told.sort_unstable();
+        assert_eq!(told, [(late, status::RESERVATION_CONFLICT), (asks, status::GOOD)]);
+        assert_eq!(double.count(0x2a), 0);
+        rig.finish(&mut clients);
+    });
 }
 
 #[test]
