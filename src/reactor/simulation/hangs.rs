@@ -130,6 +130,81 @@ fn others_have_slots_although_a_disk_hangs() {
     });
 }
 
+/// Does so many commands on the second disk, one after the other, none of which is refused or waits for long.
+fn works_on_another_disk(rig: &mut Rig, clients: &mut [Client], load: &mut Load, who: usize, commands: u64) {
+    for n in 0..commands {
+        let (at, refused) = ((n * 7 % 48, 16), (load.full, load.failed));
+        let itt = match n % 2 {
+            0 => load.send_write(&mut clients[who], who, 1, at, false),
+            _ => load.send_read(&mut clients[who], who, 1, at),
+        };
+        rig.until(clients, Duration::from_secs(1), "a command for another disk", |_, clients| {
+            load.hear(who, &mut clients[who]);
+            !load.open.contains_key(&(who, itt))
+        });
+        assert_eq!((load.full, load.failed), refused, "client {who}, command {n}");
+    }
+}
+
+/// More is asked of a disk that hangs, by more initiators, than there are slots, and they wait for it.
+#[test]
+fn those_who_fill_the_slots_for_a_disk_that_hangs_hurt_only_themselves() {
+    seeds(12, |seed| {
+        let pool = PoolConfig { data: [16; 4], reserve: [2; 4] };
+        let reactors = 1 + seed as usize % 3;
+        let plan = Plan { reactors, pool, disks: vec![64; 2], faults: Faults::none(), ..Plan::default() };
+        let mut rig = Rig::new(seed, &plan);
+        let mut load = Load::new(2, 64);
+        let mut clients: Vec<Client> = (0..6).map(|n| rig.client("host", n, Manner::default())).collect();
+        load.log_in(&mut rig, &mut clients);
+        for who in 0..clients.len() {
+            run(&mut rig, &mut clients, who, ready);
+            run(&mut rig, &mut clients, who, |c| c.command(lun(1), &[0; 6], Vec::new(), 0));
+        }
+        rig.below.hang(rig.disks[0], true);
+        for who in 0..4 {
+            for n in 0..u64::from(clients[who].credit()) {
+                let at = (n * 5 % 48, 16);
+                match n % 2 {
+                    0 => load.send_write(&mut clients[who], who, 0, at, false),
+                    _ => load.send_read(&mut clients[who], who, 0, at),
+                };
+            }
+        }
+        rig.pass(&mut clients, Duration::from_millis(100));
+        let starved: u64 = rig.alive().map(|r| r.world.counters.starved).sum();
+        assert!(starved > 0, "they want more slots than there are");
+        for who in [4, 5, 4, 5] {
+            works_on_another_disk(&mut rig, &mut clients, &mut load, who, 20);
+        }
+        for who in 0..2 {
+            let itt = clients[who].manage(TmfFunction::ABORT_TASK_SET, lun(0), u32::MAX);
+            let done = Event::Managed { itt, response: TmfResponse::COMPLETE };
+            rig.until(&mut clients, PATIENCE, "the abort", |_, clients| {
+                load.hear(who, &mut clients[who]).contains(&done)
+            });
+            let tags: Vec<u32> = load.open.keys().filter(|(c, _)| *c == who).map(|(_, itt)| *itt).collect();
+            tags.into_iter().for_each(|tag| _ = clients[who].forget(tag));
+            let ghosts = load.lose(who);
+            load.bury(ghosts);
+        }
+        for who in [4, 5] {
+            works_on_another_disk(&mut rig, &mut clients, &mut load, who, 20);
+        }
+        let waiting = load.open.len();
+        assert!(waiting > 0, "the others wait all the while");
+        rig.below.hang(rig.disks[0], false);
+        rig.until(&mut clients, PATIENCE, "all that waited is answered", |_, clients| {
+            (0..clients.len()).for_each(|who| drop(load.hear(who, &mut clients[who])));
+            load.open.is_empty()
+        });
+        assert_eq!(load.failed, 0);
+        load.read_all_tolerant(&mut rig, &mut clients);
+        load.check();
+        rig.finish(&mut clients);
+    });
+}
+
 #[test]
 fn an_abort_is_answered_although_the_disk_hangs() {
     seeds(8, |seed| {
