@@ -358,7 +358,11 @@ impl<D: Driver> World<D> {
                         self.put_stretches(buf, said);
                     }
                 }
-                DiskOp::Pass { .. } => self.keep_report(&job),
+                DiskOp::Pass { .. } => {
+                    if let Some(length) = self.keep_report(&job) {
+                        return self.learn(job.client, job.lu, length);
+                    }
+                }
                 _ => {}
             }
             return self.finished.push_back((job.client, job.lu, result));

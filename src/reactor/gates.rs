@@ -40,6 +40,8 @@ pub(super) enum Then {
     Closed { lu: LuId, fence: FenceId },
     /// A client is told that it has its range to itself.
     Enclosed { client: Client, lu: LuId },
+    /// What the device has told that client is known everywhere: the client hears it, too.
+    Learned { client: Client, lu: LuId },
     /// The tasks of that connection's session are gone, and all know of what the kernel still has.
     Fenced { conn: ConnId },
     /// The session of that connection can do no harm any more.
@@ -131,7 +133,8 @@ impl Gates {
             | Then::Changed { lu, .. }
             | Then::Erased { lu, .. }
             | Then::Closed { lu, .. }
-            | Then::Enclosed { lu, .. } => Some(*lu),
+            | Then::Enclosed { lu, .. }
+            | Then::Learned { lu, .. } => Some(*lu),
             _ => None,
         })
     }

@@ -337,7 +337,9 @@ impl<D: Driver> Reactor<D> {
             Then::Erased { lu, failed } => self.world.erasure_ended(lu, failed, result),
             Then::Drained { to, gate } => self.world.mail.post(to, Letter::Ack(gate)),
             Then::Closed { lu, fence } => self.world.closed(lu, fence),
-            Then::Enclosed { client, lu } => self.disk_ended(client, lu, result),
+            Then::Enclosed { client, lu } | Then::Learned { client, lu } => {
+                self.disk_ended(client, lu, result);
+            }
             Then::Fenced { conn } => self.fenced(conn),
             Then::Harmless { conn } => self.harmless(conn),
             Then::Reinstated { conn } => self.enter_full_feature(conn),
@@ -403,6 +405,9 @@ impl<D: Driver> Reactor<D> {
         unit.lu.state = change.state.clone();
         if let Some(blocks) = change.effects.capacity {
             unit.resize(blocks);
+        }
+        if let Some(length) = change.effects.block_length {
+            unit.reblock(length);
         }
         if let Some(facts) = &change.effects.facts {
             unit.refit(facts);

@@ -8,10 +8,11 @@
 use std::sync::Arc;
 
 use super::disk::{Client, Job};
+use super::gates::Then;
 use super::world::World;
 use crate::ids::{ConnId, LuId, TaskId};
 use crate::ring::Driver;
-use crate::scsi::PassReport;
+use crate::scsi::{ItNexus, PassReport, SharedOp, block_length, status};
 use crate::session::host::{DiskOp, PassRequest};
 use crate::store::{Errand, Step};
 
@@ -37,12 +38,28 @@ impl<D: Driver> World<D> {
         Some(unit.store.pass(errand, data))
     }
 
-    /// A command that is still with its task has ended: what the device has answered is kept for that.
-    pub(super) fn keep_report(&mut self, job: &Job) {
-        let errand = self.errands.remove(&job.serial);
-        if let Some(report) = errand.and_then(|errand| errand.report().cloned()) {
-            self.reports.push((job.client, job.lu, report));
-        }
+    /// A command that is still with its task has ended: what the device has answered is kept for that. If that is another
+    /// length of its blocks than was known: this.
+    pub(super) fn keep_report(&mut self, job: &Job) -> Option<u32> {
+        let errand = self.errands.remove(&job.serial)?;
+        let report = errand.report()?.clone();
+        let told = match job.op {
+            DiskOp::Pass { buf: Some(buf), .. } if report.status == status::GOOD => {
+                let data = self.memory.get(self.pool.place(buf));
+                block_length(&errand.order().cdb, &data[..report.moved as usize])
+            }
+            _ => None,
+        };
+        self.reports.push((job.client, job.lu, report));
+        let known = self.units.get(job.lu.0 as usize).map(|unit| unit.lu.facts.block_size);
+        told.filter(|length| known != Some(*length))
+    }
+
+    /// A medium has blocks of that length, as the device has just told: whoever has asked hears it when every reactor
+    /// measures by it.
+    pub(super) fn learn(&mut self, client: Client, lu: LuId, length: u32) {
+        let gate = self.gates.shut(1, Then::Learned { client, lu });
+        self.ask(lu, SharedOp::BlockLength(length), ItNexus::nobody(), gate);
     }
 
     /// A command has ended, or never begins, and nobody wants to know.

@@ -124,13 +124,21 @@ impl Unit {
         asked && answered && free
     }
 
-    /// The configuration says something else of it. How large it is it knows itself.
+    /// The configuration says something else of it. How large it is it knows itself, and what a device has told.
     pub(super) fn refit(&mut self, facts: &Arc<LuFacts>) {
-        let blocks = self.lu.facts.blocks;
+        let (blocks, length) = (self.lu.facts.blocks, self.lu.facts.block_size);
         self.lu.facts = facts.clone();
         if facts.blocks != blocks {
             Arc::make_mut(&mut self.lu.facts).blocks = blocks;
         }
+        if facts.passed.is_some() && facts.block_size != length {
+            self.reblock(length);
+        }
+    }
+
+    /// The blocks of the device that is passed through are so long: by that the lengths in its commands are measured.
+    pub(super) fn reblock(&mut self, length: u32) {
+        Arc::make_mut(&mut self.lu.facts).block_size = length;
     }
 
     /// The medium has another capacity: commands and requests are judged by it from now on.

@@ -103,7 +103,9 @@ pub use lists::{Stretch, mapped};
 pub use log::LogBases;
 pub use mode::{ModePages, Settings};
 pub use nexus::{ItNexus, Port, TargetPort};
-pub use pass::{Amount, Device, DeviceKind, MAX_DEVICE_SENSE, Pass, PassData, PassOrder, PassReport, revise};
+pub use pass::{
+    Amount, Device, DeviceKind, MAX_DEVICE_SENSE, Pass, PassData, PassOrder, PassReport, block_length, revise,
+};
 pub use provisioning::{Resources, Space, Threshold};
 pub use reserve::{PrAction, PrOut, PrType, Registrant, Reservation, Reservations, TransportId};
 pub use sense::{Asc, Field, MAX_SENSE, Sense, SenseKey, status};

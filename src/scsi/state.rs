@@ -134,6 +134,8 @@ pub enum SharedOp {
     Refit(Arc<LuFacts>),
     /// The device that is passed through has told one nexus so, or obeyed it: all others are to hear of it.
     Told(Asc),
+    /// The device that is passed through has told how long the blocks of its medium are: not a command.
+    BlockLength(u32),
 }
 
 impl SharedOp {
@@ -146,6 +148,7 @@ impl SharedOp {
             | Self::Measured(_)
             | Self::Refit(_)
             | Self::Told(_)
+            | Self::BlockLength(_)
             | Self::AccessFailed => true,
             Self::Access(change) => change.by == ChangedBy::Administrator,
             _ => false,
@@ -190,7 +193,9 @@ pub struct Effects {
     pub removal: Vec<Removal>,
     /// The new capacity in blocks: it changes [`LuFacts`], which every reactor has its own of.
     pub capacity: Option<u64>,
-    /// The new facts, but for the capacity.
+    /// The new length of a block, likewise; of a device that is passed through only.
+    pub block_length: Option<u32>,
+    /// The new facts, but for the capacity, and for the block length where a device tells it.
     pub facts: Option<Arc<LuFacts>>,
 }
 
@@ -328,6 +333,9 @@ impl LuState {
             SharedOp::Resize { blocks } if *blocks != facts.blocks => return Ok(resize(*blocks)),
             SharedOp::Resize { .. } => {}
             SharedOp::Told(asc) => return Ok(Effects::attention_others(*asc)),
+            SharedOp::BlockLength(length) => {
+                return Ok(Effects { block_length: Some(*length), ..Effects::default() });
+            }
             SharedOp::NexusLoss => {
                 self.reservations.nexus_lost(nexus);
                 self.drive.nexus_lost(nexus);

@@ -77,6 +77,11 @@ impl Errand {
         self.stage.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
+    /// The command.
+    pub fn order(&self) -> &PassOrder {
+        &self.order
+    }
+
     /// What the device has answered, when it has.
     pub fn report(&self) -> Option<&PassReport> {
         self.report.get()

@@ -331,6 +331,32 @@ fn a_device_may_refuse_to_keep_its_medium() {
     rig.finish(&mut clients);
 }
 
+/// A drive was empty when it was opened; the medium that is put in has longer blocks than was thought.
+#[test]
+fn lengths_are_measured_by_the_medium_that_is_there() {
+    seeds(12, |seed| {
+        let plan = Plan { reactors: 1 + seed as usize % 3, ..Plan::default() };
+        let (mut rig, mut clients, double) = stage(seed, plan, 3);
+        let capacity = [0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        for block in [2048u32, 1024, 2048] {
+            let told = [&[0, 0, 0, 15][..], &block.to_be_bytes()].concat();
+            double.will(0, &[], &told);
+            let asks = seed as usize % 3;
+            assert_eq!(ask(&mut rig, &mut clients, asks, &capacity, &[], 8).2, told);
+            for who in 0..3 {
+                let data = vec![who as u8; 2 * block as usize];
+                assert_eq!(ask(&mut rig, &mut clients, who, &write(0, 2), &data, 0).0, 0);
+                let (status, _, got, rest) = ask(&mut rig, &mut clients, who, &read(0, 2), &[], 2 * block);
+                assert!(status == 0 && got == data && rest == (0, 0), "{block} by {who}");
+            }
+            double.will(0, &[], &[&[0, 0xb0, 0, 60][..], &[0; 60]].concat());
+            let page = ask(&mut rig, &mut clients, asks, &[0x12, 1, 0xb0, 0, 64, 0], &[], 64).2;
+            assert_eq!(page[8..12], ((256 << 10) / block).to_be_bytes(), "MAXIMUM TRANSFER LENGTH");
+        }
+        rig.finish(&mut clients);
+    });
+}
+
 /// Who writes when its port is put in standby may write no longer, but goes on with what that state serves.
 #[test]
 fn pages_are_set_through_a_port_in_standby_even_by_who_was_writing() {

@@ -189,6 +189,19 @@ impl PassReport {
     }
 }
 
+/// How long the blocks of the medium are, if it was READ CAPACITY that the device has answered with `data`: the medium that
+/// is in a drive now may be another than when it was opened, and then there may have been none.
+pub fn block_length(cdb: &[u8], data: &[u8]) -> Option<u32> {
+    let cdb = Cdb::new(cdb);
+    let at = match (cdb.opcode(), cdb.action()) {
+        (0x25, _) => 4,
+        (0x9e, 0x10) => 8,
+        _ => return None,
+    };
+    let length = data.get(at..)?.first_chunk().map(|b| u32::from_be_bytes(*b))?;
+    (1..=super::WHOLE).contains(&length).then_some(length)
+}
+
 /// VPD pages that are ours, or are changed on their way.
 mod page {
     pub(super) const SUPPORTED: u8 = 0x00;

@@ -578,6 +578,18 @@ fn the_commands_of_the_device_are_told_as_far_as_it_gets_them() {
 }
 
 #[test]
+fn the_capacity_tells_how_long_blocks_are() {
+    let (short, long) = ([0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], [0x9e, 0x10, 0, 0, 0, 0, 0, 0]);
+    let said = |length: u32| [&[0, 0, 0, 9][..], &length.to_be_bytes(), &[0; 8]].concat();
+    assert_eq!(block_length(&short, &said(2048)), Some(2048));
+    assert_eq!(block_length(&long, &[&[0; 4][..], &said(4096)].concat()), Some(4096));
+    assert_eq!(block_length(&[0x9e, 0x12], &[&[0; 4][..], &said(4096)].concat()), None, "GET LBA STATUS");
+    assert_eq!(block_length(&short, &said(2048)[..7]), None, "cut short");
+    assert_eq!([0, WHOLE + 1].map(|length| block_length(&short, &said(length))), [None; 2]);
+    assert_eq!(block_length(&[0x28], &said(2048)), None);
+}
+
+#[test]
 fn a_tape_counts_in_its_own_blocks() {
     let mut rig = rig(DeviceKind::Tape);
     assert_eq!(pass(&mut rig, &[0x08, 1, 0, 0, 9, 0]).data, PassData::In(expected(9)));
