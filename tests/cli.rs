@@ -379,3 +379,36 @@ fn what_cannot_be_imported_is_told_with_its_place() {
     assert_eq!((output.status.code(), &*stdout(&output)), (Some(1), ""), "{output:?}");
     assert!(stderr(&output).contains("wrong.json:2:14: targets[0]: there is no \"wwn\" in it"), "{output:?}");
 }
+
+/// Looks for a daemon at `socket`; what it says, as JSON, and its status.
+fn doctor(socket: &Path) -> (serde_json::Value, Option<i32>) {
+    let output = ringtgt(&["doctor", "--json", "--control-socket", socket.to_str().expect("text")]);
+    (serde_json::from_str(&stdout(&output)).expect("JSON"), output.status.code())
+}
+
+#[test]
+fn the_doctor_looks_at_the_daemon_and_at_the_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("control.sock");
+    let (told, _) = doctor(&socket);
+    assert_eq!((&told["version"], &told["findings"][0]["grade"]), (&1.into(), &"hint".into()), "{told}");
+    assert!(
+        told["findings"][0]["is"].as_str().is_some_and(|is| is.contains("is ringtgt running?")),
+        "{told}"
+    );
+
+    let mut daemon = serving(Command::new(env!("CARGO_BIN_EXE_ringtgt")), dir.path(), Path::new("ram:1M"));
+    let mut said = BufReader::new(daemon.stdout.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap() == "ready"));
+    let (told, status) = doctor(&socket);
+    let about =
+        |what: &str| told["findings"].as_array().unwrap().iter().find(|f| f["about"] == what).cloned();
+    let is = |what: &str| about(what).and_then(|f| Some(f["is"].as_str()?.to_owned())).unwrap_or_default();
+    assert_eq!(is("daemon"), format!("runs as process {} with 2 reactors", daemon.id()));
+    assert!(is("kernel").starts_with("Linux "), "{told}");
+    assert!(about("open files").is_some() && about("locked memory").is_some(), "{told}");
+    let wrong = told["findings"].as_array().unwrap().iter().any(|f| f["grade"] == "wrong");
+    assert_eq!(status, Some(i32::from(wrong)), "{told}");
+    assert!(Command::new("kill").arg(daemon.id().to_string()).status().unwrap().success());
+    assert_eq!(daemon.wait().unwrap().code(), Some(0));
+}

@@ -135,6 +135,13 @@ pub(super) enum Command {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Say what of this machine, of the daemon and of its initiators costs speed or safety, and what to do
+    ///
+    /// Nothing is changed. Exit status: 0, or 1 when something is wrong and not merely slow.
+    Doctor {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
     /// Measure a target: how many I/Os, how fast, at which price
     ///
     /// Exit status: 0 when all was measured, 1 when the target failed or its data was wrong.

@@ -9,6 +9,7 @@ mod args;
 mod bench;
 mod check;
 mod control;
+mod doctor;
 mod generate;
 mod moving;
 mod serve;
@@ -57,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Sessions { daemon } => control::sessions(&daemon),
         Command::Kick { whom, daemon } => control::kick(&whom, &daemon),
         Command::Drain { whom, deadline, daemon } => control::drain(&whom, deadline, &daemon),
+        Command::Doctor { daemon } => doctor::run(&daemon),
         Command::Bench(options) => bench::run(&options),
         Command::Generate { what, command } => generate::run(what, command.as_deref()),
     }

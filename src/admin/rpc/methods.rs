@@ -33,7 +33,9 @@ const DEADLINE: u64 = 10;
 
 pub(super) fn call(live: &Live, method: &str, params: Value) -> Result<Value, Fault> {
     match method {
-        "version" => Ok(json!({ "name": "ringtgt", "version": env!("CARGO_PKG_VERSION"), "api": API })),
+        "version" => Ok(json!({
+            "name": "ringtgt", "version": env!("CARGO_PKG_VERSION"), "api": API, "pid": std::process::id(),
+        })),
         "config.get" => Ok(json!({ "toml": live.text(), "file": live.file().map(whole) })),
         "config.plan" => {
             let Text { toml, name, dir, .. } = read(params)?;

@@ -11,7 +11,7 @@
 //!
 //! | method | parameters | result |
 //! |---|---|---|
-//! | `version` | | `name`, `version`, and `api`: 1, as long as what is here stays as it is |
+//! | `version` | | `name`, `version`, `pid`, and `api`: 1, as long as what is here stays as it is |
 //! | `config.get` | | `toml`: what is served, as text; `file`: where that came from, or null |
 //! | `config.plan` | `toml`, `name`?, `dir`? | the [plan](crate::admin::live::Plan): `changes`, `sessions`, `next_start` |
 //! | `config.apply` | `toml`, `name`?, `dir`?, `plan`? | the same, done, and `warnings` if something has gone wrong when there was no way back. With `plan` only if it still is that one |
