@@ -20,7 +20,7 @@ use super::open::base;
 use super::pass::{Node, PassMedium, Passage};
 use super::queue::{QueueFacts, sysfs_of};
 use super::{OpenError, StoreConfig};
-use crate::scsi::{Device, DeviceKind, PassOrder, PassReport, WHOLE, status};
+use crate::scsi::{Device, DeviceKind, PassOrder, PassReport, Removal, WHOLE, status};
 use crate::sys::{self, ScsiData};
 
 /// CAP_SYS_RAWIO, by its number.
@@ -54,6 +54,9 @@ pub(super) fn open(config: &StoreConfig, path: &Path, patience: Duration) -> Res
     let found = Found::learn(&passage, most).map_err(|what| {
         OpenError::new(path, what, "check that it is there and answers: sg_inq, sg_turs; and see dmesg")
     })?;
+    if found.removable {
+        let_go(&passage);
+    }
     let threads =
         BlockingPool::of_device(DEPTH).map_err(|e| OpenError::from_io(path, "gets no threads", &e))?;
     Ok(found.backing(
@@ -224,6 +227,13 @@ fn warnings(config: &StoreConfig) -> Vec<String> {
     lacking.into_iter().collect()
 }
 
+/// The kernel keeps the medium of a removable disk in for whoever opens it (`sd_open`), which none of our initiators has
+/// asked for. A device that cannot keep it in refuses, and that is as good.
+fn let_go(passage: &dyn Passage) {
+    let allow = Removal { prevent: false, persistent: false, is_new: false };
+    let _ = ask(passage, &allow.cdb(), &mut []);
+}
+
 /// The VPD pages that it has. Some devices fail when they are asked.
 fn pages(passage: &dyn Passage, long: bool) -> Result<Vec<u8>, String> {
     let mut list = [0; 255];
@@ -262,7 +272,8 @@ fn ask(passage: &dyn Passage, cdb: &[u8], into: &mut [u8]) -> Result<usize, Stri
     let cdb: ArrayVec<u8, 16> = cdb.iter().copied().collect();
     let order = PassOrder { cdb, reads: false, changes: false, standby: true, seconds: SECONDS };
     for _ in 0..ATTEMPTS {
-        let run = passage.run(&order, ScsiData::In(into));
+        let data = if into.is_empty() { ScsiData::Nothing } else { ScsiData::In(into) };
+        let run = passage.run(&order, data);
         let report = run.map_err(|e| format!("does not take SCSI commands: {e}"))?;
         match report {
             PassReport { status: status::GOOD, moved, .. } => return Ok(moved as usize),
@@ -343,6 +354,13 @@ mod tests {
         assert_eq!((found.blocks, found.block_size, found.device.long_inquiry), (0, 2048, false));
         let tape = learn(vec![standard(1, 4), good(0x12, &[1, 0, 0, 1, 0])]).unwrap();
         assert_eq!((tape.device.kind, tape.device.peripheral), (DeviceKind::Tape, 1));
+    }
+
+    #[test]
+    fn a_medium_is_let_go_whatever_the_device_has_to_say_first() {
+        let device = Scripted(Mutex::new(vec![check(0x1e, 6, 0x28), good(0x1e, &[])]));
+        let_go(&device);
+        assert!(device.0.lock().unwrap().is_empty(), "it was told again");
     }
 
     #[test]

@@ -31,7 +31,7 @@ BOOT_MODULES="virtio_pci virtio_blk crc32c_generic ext4"
 # Modules the guest can load later; each with all that it depends on.
 GUEST_MODULES="
   virtio_net virtio_rng loop brd null_blk scsi_debug ublk_drv xfs crc32c-intel
-  sd_mod sr_mod isofs sg scsi_transport_iscsi libiscsi libiscsi_tcp iscsi_tcp
+  sd_mod sr_mod isofs sg virtio_scsi scsi_transport_iscsi libiscsi libiscsi_tcp iscsi_tcp
   dm-mod dm-multipath dm-round-robin dm-service-time dm-queue-length scsi_dh_alua dm-flakey dm-delay
   configfs target_core_mod target_core_file target_core_iblock target_core_pscsi target_core_user
   iscsi_target_mod tcm_loop

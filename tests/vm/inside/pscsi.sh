@@ -178,6 +178,68 @@ logout "$iqn" "$V4"
 IFACE=other logout "$iqn" "$V4"
 check "the target ends on SIGTERM with status 0" target_end TERM
 
+# --- an adapter with a limit, and a medium that can be taken out ---
+narrow() { # sets raw and raw_sg
+	local n
+	modprobe virtio_scsi
+	for ((n = 0; n < 100; n++)); do
+		raw=$(grep -l QEMU /sys/block/sd*/device/vendor 2>/dev/null | head -1 | cut -d/ -f4)
+		[ -z "$raw" ] || { raw=/dev/$raw raw_sg=$(generic "$raw") && udevadm settle --timeout=30 && return; }
+		sleep 0.1
+	done
+	return 1
+}
+check "a removable disk behind another adapter" narrow
+takes() { [ "$(cat "/sys/block/${raw#/dev/}/queue/max_hw_sectors_kb")" = 120 ]; }
+check "which takes 120 KiB at a time" takes
+too_long() { ! sg_raw -r 123392 "$raw" 28 0 0 0 0 0 0 0 0xf1 0; }
+check "and the kernel sends it no longer command" too_long
+config "narrow=pscsi:$raw_sg" >/tmp/ringtgt.toml
+target_begin
+check "the target is ready for it" target_ready
+eject() { sg_raw "$1" 1b 0 0 0 2 0; }
+load() { sg_raw "$1" 1b 0 0 0 3 0; }
+taken_out() { eject "$raw_sg" && load "$raw_sg"; }
+check "it does not keep its medium in by itself" taken_out
+check "login" login "$IQN:narrow" "$V4"
+one=$DEV sg=$(generic "$DEV")
+check "no transfer is longer than the adapter takes" says 'Maximum transfer length: 240 blocks' sg_vpd -p bl "$sg"
+heard() { [ "$(cat "/sys/block/${one#/dev/}/queue/max_sectors_kb")" -le 120 ]; }
+check "and the initiator's kernel has heard it" heard
+check "one that long goes through" says 'Writing 122880 bytes' sg_raw -r 122880 -o /dev/null "$sg" 28 0 0 0 0 0 0 0 0xf0 0
+check "a longer one is refused in words" refused "$field" 28 0 0 0 0 0 0 0 0xf1 0
+through() { dd if=/tmp/data of="$one" bs=1M oflag=direct status=none && dd if="$raw" bs=1M count=8 iflag=direct status=none | cmp - /tmp/data; }
+check "long writes are on the device" through
+udevadm settle --timeout=60
+udevadm control --stop-exec-queue # it would open the disk, and the initiator's kernel keep the medium in for that
+back() { # the medium is in again, and everybody has heard of that
+	local n
+	load "$sg" || return
+	for n in 1 2 3; do ! sg_turs "$sg" || return 0; done
+	return 1
+}
+check "nobody keeps its medium in" eject "$sg"
+check "it is out" says 'Medium not present' sg_turs -v "$sg"
+check "and in again" back
+kept_in() { sg_prevent --prevent=1 "$sg" && ! eject "$raw_sg" && ! eject "$sg"; }
+check "an initiator keeps it in, and the device obeys" kept_in
+let_go() { sg_prevent --allow "$sg" && eject "$raw_sg" && back; }
+check "it lets go" let_go
+again() { sg_prevent --prevent=1 "$sg" && ! eject "$raw_sg"; }
+check "it keeps it in again" again
+logout "$IQN:narrow" "$V4"
+gone() { # the target has heard of the end of the session in its own time
+	local n
+	for ((n = 0; n < 100; n++)); do
+		! eject "$raw_sg" || { load "$raw_sg" && return; }
+		sleep 0.1
+	done
+	return 1
+}
+check "and is gone: nobody keeps it in" gone
+udevadm control --start-exec-queue
+check "the target ends on SIGTERM with status 0 here, too" target_end TERM
+
 # --- a device without a block node ---
 unload() { # when udev has looked at it for the last time
 	local n
