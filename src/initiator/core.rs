@@ -358,10 +358,9 @@ impl Core {
         if !exp.precedes_or_is(self.cmd_sn) {
             return broken("ExpCmdSN is beyond what was sent");
         }
-        if max.precedes(self.max_cmd_sn) {
-            return broken("MaxCmdSN went back");
-        }
-        if max != self.max_cmd_sn {
+        // A window that ends before the one that is known is ignored: answers may come in another order than that in which
+        // they were made (RFC 7143 section 4.2.2.1).
+        if self.max_cmd_sn.precedes(max) {
             self.max_cmd_sn = max;
             self.send_waiting();
         }
@@ -601,8 +600,23 @@ mod tests {
         };
         assert_eq!(rule(|pdu| pdu.stat_sn = U32::new(8)), "StatSN does not follow");
         assert_eq!(rule(|pdu| pdu.exp_cmd_sn = U32::new(1)), "ExpCmdSN is beyond what was sent");
-        assert_eq!(rule(|pdu| pdu.max_cmd_sn = U32::new(0)), "MaxCmdSN went back");
         assert_eq!(rule(|pdu| pdu.itt = U32::new(63)), "no such task");
+    }
+
+    #[test]
+    fn a_window_that_goes_back_is_ignored() {
+        let mut core = core(Negotiated::default());
+        let tags: Vec<Tag> = (0..6).map(|_| core.submit(Command::default()).unwrap()).collect();
+        sent(&mut core);
+        for (number, (tag, max)) in (7..).zip([(tags[0], 1), (tags[1], u32::MAX - 9)]) {
+            let pdu = ScsiResponse { max_cmd_sn: U32::new(max), ..response(&core, tag, number) };
+            let heard = hear(&mut core, pdu.as_bhs(), &[]);
+            assert!(matches!(heard, Ok(Some(Event::Done(ref done))) if done.is_good()), "{heard:?}");
+            assert_eq!((sent(&mut core).len(), core.window()), (0, 0));
+        }
+        let pdu = ScsiResponse { max_cmd_sn: U32::new(4), ..response(&core, tags[2], 9) };
+        assert!(hear(&mut core, pdu.as_bhs(), &[]).is_ok());
+        assert_eq!(sent(&mut core).len(), 2);
     }
 
     #[test]
