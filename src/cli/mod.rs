@@ -31,7 +31,11 @@ const UNREADABLE: u8 = 2;
 
 /// Parses the process's arguments and does what they say.
 pub fn main() -> ExitCode {
-    match Cli::parse().command {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return not_understood(&error),
+    };
+    match command {
         Command::Serve(args) => serve::run(&args),
         Command::Shell { config, line } => {
             let mode = if line.is_empty() { shell::Mode::Input } else { shell::Mode::Once(line) };
@@ -62,6 +66,29 @@ pub fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Generate { what, command } => generate::run(what, command.as_deref()),
     }
+}
+
+/// Says what was not understood, or the help that was asked for. clap repeats what it was given: where that is a URL
+/// with a secret it must not.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    let arguments: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+    if arguments.iter().any(|argument| secret_of(argument).is_some()) {
+        complain(&without_secrets(&error.render().to_string(), &arguments));
+    } else {
+        // As with everything printed, a reader may have gone away.
+        let _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(UNREADABLE))
+}
+
+/// What of an argument may be a secret: as it was not understood nobody knows where that ends.
+fn secret_of(argument: &str) -> Option<&str> {
+    argument.split_once('%').map(|(_, secret)| secret).filter(|secret| !secret.is_empty())
+}
+
+fn without_secrets(text: &str, arguments: &[String]) -> String {
+    let secrets = arguments.iter().filter_map(|argument| secret_of(argument));
+    secrets.fold(text.to_owned(), |text, secret| text.replace(&format!("%{secret}"), "%…"))
 }
 
 /// Prints to standard output. A reader who has gone away (`ringtgt check | head`) is no failure.
@@ -95,4 +122,28 @@ fn act_at(verb: &str, act: args::Act) -> ExitCode {
 
 fn manage(words: impl IntoIterator<Item = String>, managed: &args::Managed) -> ExitCode {
     shell::run(&managed.config, shell::Mode::Command(words.into_iter().collect(), managed.json))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_understood_is_repeated_without_its_secret() {
+        for line in [
+            "ringtgt bench http://joe%hunter2@h/iqn.2026-11.a:b/0",
+            "ringtgt bench iscsi://joe%hunter2@h:x/iqn.2026-11.a:b/0",
+            "ringtgt bench iscsi://joe%hunter2@h/iqn.2026-11.a:b",
+            "ringtgt bench iscsi://h/iqn.2026-11.a:b/0 iscsi://joe%hunter2@h/iqn.2026-11.a:b/0",
+            "ringtgt bench --url=iscsi://joe%hunter2@h/iqn.2026-11.a:b/0",
+            "ringtgt bench --qd iscsi://joe%hunter2@h/iqn.2026-11.a:b/0",
+            "ringtgt iscsi://joe%hunter2@h/iqn.2026-11.a:b/0",
+        ] {
+            let arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let error = Cli::try_parse_from(&arguments).unwrap_err();
+            let said = without_secrets(&error.render().to_string(), &arguments);
+            assert!(!said.contains("hunter2") && said.contains("error:"), "{line}: {said}");
+        }
+        assert_eq!(without_secrets("100% of it", &["100%".into()]), "100% of it");
+    }
 }

@@ -32,17 +32,20 @@ impl Url {
     /// What is wrong with it, in words that do not repeat a secret.
     pub(in crate::cli) fn parse(text: &str) -> Result<Self, String> {
         let rest = text.strip_prefix("iscsi://").ok_or("it must begin with iscsi://")?;
-        // A secret may have any of the other separators in it: the host begins behind the last @ before the name.
-        let start = rest.find("/iqn.").or_else(|| rest.find("/eui.")).or_else(|| rest.find("/naa."));
-        let start = start
-            .ok_or("after host:port there must be /TARGET_NAME/LUN, like /iqn.2026-11.org.example:disk/0")?;
-        let (place, path) = rest.split_at(start);
-        let (login, place) =
-            place.rsplit_once('@').map_or((None, place), |(login, host)| (Some(login), host));
+        // A secret may have any separator in it, and no name of a host or a target has an @.
+        let (login, rest) = rest.rsplit_once('@').map_or((None, rest), |(login, rest)| (Some(login), rest));
         let (user, secret) = login.map_or((None, None), who);
+        let (place, path) = rest
+            .split_once('/')
+            .filter(|(_, path)| is_name(path))
+            .ok_or("after host:port there must be /TARGET_NAME/LUN, like /iqn.2026-11.org.example:disk/0")?;
+        // An address has one in its brackets only; a secret without its @ would be taken for the name of a host, and told.
+        if !place.starts_with('[') && place.contains('%') {
+            return Err("what has a % must end with @, before the host".into());
+        }
         let (host, port) = host_and_port(place)?;
         let (target, lun) =
-            path[1..].rsplit_once('/').ok_or("the number of the LUN is missing at the end, like /0")?;
+            path.rsplit_once('/').ok_or("the number of the LUN is missing at the end, like /0")?;
         let target = name::normalise(target).map_err(|error| format!("target name \"{target}\": {error}"))?;
         let lun = lun.parse().ok().filter(|lun| *lun < 1 << 14);
         let lun = lun.ok_or("the LUN at the end must be a number below 16384")?;
@@ -51,6 +54,11 @@ impl Url {
         }
         Ok(Self { user, secret, host, port, target, lun })
     }
+}
+
+/// Whether a target's name begins here (RFC 7143 section 4.2.7.1).
+fn is_name(text: &str) -> bool {
+    ["iqn.", "eui.", "naa."].iter().any(|kind| text.starts_with(kind))
 }
 
 fn who(login: &str) -> (Option<String>, Option<SecretString>) {
@@ -105,6 +113,9 @@ mod tests {
         assert_eq!(url.secret.as_ref().unwrap().expose_secret(), "p@ss%w:rd");
         assert_eq!(url.to_string(), "iscsi://joe@[fe80::1]:860/iqn.2026-11.a:b/7");
         assert!(!format!("{url:?}").contains("p@ss"));
+        let url = Url::parse("iscsi://joe%a/iqn.b/0@c@host/iqn.2026-11.a:b/7").unwrap();
+        assert_eq!(url.secret.as_ref().unwrap().expose_secret(), "a/iqn.b/0@c");
+        assert_eq!((url.host.as_str(), url.target.as_str(), url.lun), ("host", "iqn.2026-11.a:b", 7));
         let url = Url::parse("iscsi://host/IQN.2026-11.a:B/0");
         assert!(url.is_err(), "the name begins in small letters: {url:?}");
         let url = Url::parse("iscsi://host/iqn.2026-11.a:B/0").unwrap();
@@ -125,6 +136,8 @@ mod tests {
             ("iscsi://u%secret@[::1/iqn.2026-11.a:b/0", "]"),
             ("iscsi://u%secret@[::1]x/iqn.2026-11.a:b/0", "port"),
             ("iscsi://@h/iqn.2026-11.a:b/0", "user"),
+            ("iscsi://u%secret/iqn.2026-11.a:b/0", "@"),
+            ("iscsi://u%secret/iqn.2026-11.a:secret@h/0", "TARGET_NAME"),
         ] {
             let error = Url::parse(text).unwrap_err();
             assert!(error.contains(word) && !error.contains("secret"), "{text}: {error}");
