@@ -190,3 +190,59 @@ fn what_cannot_be_is_said() {
     let gone = command(&format!("iscsi://127.0.0.1:1/{TARGET}/0"), &[]).output().unwrap();
     assert!(complaint(&gone).contains("127.0.0.1:1"));
 }
+
+/// Sends a signal by its name.
+fn signal(daemon: &Daemon, name: &str) {
+    let done = Command::new("kill").args([name, &daemon.child.id().to_string()]).status();
+    assert!(done.unwrap().success());
+}
+
+/// Bytes read, written, copied, and copied to and from ramdisks, as a daemon's log has them last.
+fn bytes_moved(log: &std::path::Path) -> Option<[u64; 4]> {
+    let text = std::fs::read_to_string(log).unwrap();
+    let line = text.lines().rfind(|line| line.contains("bytes read"))?;
+    let words: Vec<&str> = line.split_once("bytes read ")?.1.split_whitespace().collect();
+    let number = |at: usize| words.get(at)?.trim_start_matches('(').parse().ok();
+    Some([number(0)?, number(2)?, number(4)?, number(5)?])
+}
+
+#[test]
+fn every_byte_that_is_copied_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringtgt"));
+    command.args(["serve", "--log", "info", "--listen", "127.0.0.1:0", "--iqn", TARGET, "--reactors", "1"]);
+    command.arg("--state-dir").arg(dir.path().join("state")).args(["null:64M", "ram:64M"]);
+    let daemon = Daemon::start({
+        command.stderr(std::fs::File::create(&log).unwrap());
+        command
+    });
+    let mut before = [0; 4];
+    let mut spent = |lun: u16, arguments: &[&str]| {
+        let told = std::fs::read_to_string(&log).unwrap().matches("bytes read").count();
+        json(&bench(&daemon, lun, &[arguments, &["--bs", "64k", "--qd", "4", "--json", "-"]].concat()));
+        signal(&daemon, "-USR1");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while std::fs::read_to_string(&log).unwrap().matches("bytes read").count() == told {
+            assert!(Instant::now() < deadline, "it does not tell");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let now = bytes_moved(&log).expect("the counters");
+        let spent: [u64; 4] = std::array::from_fn(|n| now[n] - before[n]);
+        before = now;
+        spent
+    };
+    let [read, written, copied, of_ram] = spent(0, &["--rw", "read"]);
+    assert!(read > 0 && (written, copied, of_ram) == (0, 0, 0), "a read copies nothing: {read} {copied}");
+    let [_, written, copied, of_ram] = spent(0, &["--rw", "write"]);
+    // A PDU begins in staging of 16 KiB.
+    assert!(written > 0 && copied <= written / 4 && of_ram == 0, "{copied} of {written}");
+    let [_, written, copied, of_ram] = spent(1, &["--rw", "write"]);
+    assert!(of_ram == written && copied - of_ram <= written / 4, "{of_ram} and {copied} of {written}");
+    let [read, _, copied, of_ram] = spent(1, &["--rw", "read"]);
+    assert!(read > 0 && (copied, of_ram) == (0, 0), "memory leaves from where it is: {copied} of {read}");
+    // What a digest covers must not change under it.
+    let [read, _, copied, of_ram] = spent(1, &["--rw", "read", "--digests", "data"]);
+    // What was read beside it is the answer to READ CAPACITY.
+    assert!(copied == of_ram && read > 1024 && read - of_ram < 1024, "{copied} of {read}");
+}

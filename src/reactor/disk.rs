@@ -164,6 +164,10 @@ impl<D: Driver> World<D> {
         }
         job.state = State::Waiting;
         let through = unit.lu.state.mode.current.write_through;
+        let moves = match job.op {
+            DiskOp::Read { len, .. } | DiskOp::Write { len, .. } => u64::from(len - job.moved),
+            _ => 0,
+        };
         let step = match (job.op, &job.span) {
             (DiskOp::Map { offset, len, most, .. }, _) => match &job.mapping {
                 Some(mapping) => unit.store.map(offset, len, most, mapping),
@@ -192,6 +196,11 @@ impl<D: Driver> World<D> {
             },
             (_, None) => unit.store.flush(),
         };
+        // Only memory is read and written at once, and that is copying.
+        if matches!(step, Step::Now(Ok(()))) {
+            self.counters.copied_in += moves;
+            self.counters.copied_ram += moves;
+        }
         self.take_step(id, step);
     }
 

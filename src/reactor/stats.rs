@@ -15,8 +15,10 @@ pub struct Counters {
     pub logins: u64,
     /// Connections closed.
     pub closed: u64,
-    /// Payload bytes that were copied from staging to their slots.
+    /// Payload bytes that were copied: from staging to their slots, and between slots and ramdisks.
     pub copied_in: u64,
+    /// Of these, the ramdisks'.
+    pub copied_ram: u64,
     /// Payload bytes received for the medium.
     pub written: u64,
     /// Payload bytes read from the medium.
@@ -62,6 +64,7 @@ impl fmt::Display for Snapshot {
         write!(f, "{core}: {connections} connections ({} accepted, {} logins)", c.accepted, c.logins)?;
         write!(f, ", {} disk requests ({disk_in_flight} now, {} fenced)", c.disk_ops, c.fenced)?;
         write!(f, ", bytes read {} written {} copied {}", c.read, c.written, c.copied_in)?;
+        write!(f, " ({} to and from ramdisks)", c.copied_ram)?;
         write!(f, ", {} receives, {} sends, {} enters", c.recvs, c.sends, ring.enters)?;
         write!(f, ", {} turns, {} waits", ring.turns, ring.waits)?;
         write!(f, ", polls {} ({} paid)", ring.polls, ring.polls_paid)?;
