@@ -1,7 +1,7 @@
 //! The few system calls that std has no safe door to.
 //!
 //! Owns: block device ioctls, `SG_IO`, `fallocate`, `FIEMAP`, parts of `statx` and `statvfs`, the kernel's announcements, socket options,
-//! the listener that takes both address families, and the open-file limit. Promises: safe
+//! the listener that takes both address families, the open-file limit, and processor time. Promises: safe
 //! functions with `io::Result`s, each one system call, no policy. Refuses to know: io_uring (the
 //! ring has its own), and why anybody asks.
 #![allow(unsafe_code)]
@@ -399,6 +399,25 @@ pub fn effective_uid() -> u32 {
     unsafe { libc::geteuid() }
 }
 
+/// Nanoseconds of processor time that a process has used: all its threads, those that have ended and the kernel's that
+/// work for it (io_uring's) included.
+pub fn process_time(pid: u32) -> io::Result<u64> {
+    let pid = libc::pid_t::try_from(pid).ok().filter(|pid| *pid > 0);
+    let pid = pid.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+    let mut clock = 0;
+    // SAFETY: the number lives until the call returns, which gives its error instead of setting `errno`.
+    match unsafe { libc::clock_getcpuclockid(pid, &mut clock) } {
+        0 => {}
+        error => return Err(io::Error::from_raw_os_error(error)),
+    }
+    let mut time = MaybeUninit::<libc::timespec>::uninit();
+    // SAFETY: the struct lives until the call returns, which fills it when it succeeds.
+    check(unsafe { libc::clock_gettime(clock, time.as_mut_ptr()) })?;
+    // SAFETY: filled.
+    let time = unsafe { time.assume_init() };
+    Ok(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
 /// Raises the soft limit of open files to the hard limit; gives the limit in force.
 pub fn raise_open_files() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -628,6 +647,17 @@ mod tests {
     fn interfaces_have_numbers() {
         assert!(interface("lo").is_some());
         assert_eq!((interface("no-such-interface"), interface("l\0o")), (None, None));
+    }
+
+    #[test]
+    fn the_time_of_threads_that_have_ended_counts() {
+        let pid = std::process::id();
+        let before = process_time(pid).unwrap();
+        let look = |_| _ = std::hint::black_box(std::time::Instant::now());
+        std::thread::spawn(move || (0..1_000_000).for_each(look)).join().unwrap();
+        // A million looks at the clock take some milliseconds, however many others want the processor.
+        assert!(process_time(pid).unwrap() - before > 5_000_000);
+        assert!(process_time(0).is_err() && process_time(u32::MAX).is_err());
     }
 
     #[test]

@@ -16,11 +16,12 @@ use super::lane::{Lane, Shape};
 use super::options::{Digest, Options};
 use super::pattern;
 use super::places::Places;
-use super::tally::{Progress, Tally, cpu_ns};
-use super::worker::{PATIENCE_NS, Pace, Shared, Window, Worker};
+use super::tally::{Progress, Tally};
+use super::worker::{PATIENCE_NS, Pace, Shared, Window, Worker, pattern_memory};
 use crate::initiator::{Initiator, LoginOptions};
 use crate::ring::monotonic_ns;
-use crate::session::keys::DIGEST_DEMANDED;
+use crate::session::keys::{DIGEST_DEMANDED, Negotiated};
+use crate::sys::process_time;
 use crate::target::Credential;
 
 /// What is checked unless told otherwise, bytes: it is all written once more than asked, and remembered.
@@ -281,8 +282,8 @@ fn conduct<'a>(
     }
     let cpu = || -> Result<(Option<u64>, u64)> {
         let server =
-            options.pid.map(|pid| cpu_ns(pid).with_context(|| format!("--pid {pid}"))).transpose()?;
-        Ok((server, cpu_ns(std::process::id())?))
+            options.pid.map(|pid| process_time(pid).with_context(|| format!("--pid {pid}"))).transpose()?;
+        Ok((server, process_time(std::process::id())?))
     };
     watch(window.start, shared);
     let before = cpu();

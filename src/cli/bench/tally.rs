@@ -1,7 +1,5 @@
-//! What one thread has counted, and the processor time of a process.
+//! What one thread has counted.
 
-use std::fs;
-use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hdrhistogram::Histogram;
@@ -78,17 +76,6 @@ impl Progress {
     }
 }
 
-/// Nanoseconds that all threads of a process have run, those of the kernel that work for it included.
-pub(super) fn cpu_ns(pid: u32) -> io::Result<u64> {
-    let mut sum = 0;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread that ends meanwhile takes its time with it; servers keep theirs.
-        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-        sum += text.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
-    }
-    Ok(sum)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,14 +92,15 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_a_process_grows() {
-        let pid = std::process::id();
-        let before = cpu_ns(pid).unwrap();
-        let start = std::time::Instant::now();
-        while start.elapsed().as_millis() < 30 {
-            std::hint::black_box(cpu_ns(pid).unwrap());
-        }
-        assert!(cpu_ns(pid).unwrap() > before);
-        assert!(cpu_ns(u32::MAX).is_err());
+    fn what_never_began_is_spread_over_the_time_it_waited() {
+        let mut side = Side::default();
+        side.record_missed(1_000_000, 1000);
+        assert_eq!((side.ios, side.late, side.latency.len()), (0, 1000, 1000));
+        assert!((998_000..=1_000_999).contains(&side.latency.max()), "{}", side.latency.max());
+        assert!((495_000..=505_000).contains(&side.latency.value_at_quantile(0.5)));
+        // A rate beyond all bounds takes no longer to note, and loses none.
+        let mut side = Side::default();
+        side.record_missed(5_000_000_000, 5_000_000_000);
+        assert_eq!((side.late, side.latency.len()), (5_000_000_000, 5_000_000_000));
     }
 }
