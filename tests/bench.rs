@@ -246,3 +246,17 @@ fn every_byte_that_is_copied_is_counted() {
     // What was read beside it is the answer to READ CAPACITY.
     assert!(copied == of_ram && read > 1024 && read - of_ram < 1024, "{copied} of {read}");
 }
+
+#[test]
+fn what_was_agreed_is_told_and_not_what_was_asked() {
+    let daemon = Daemon::of(&format!(
+        "[[backstore]]\nkind = \"null\"\nname = \"n\"\nsize = \"64M\"\n[[target]]\niqn = \"{TARGET}\"\n\
+         [[target.tpg]]\ntag = 1\nportals = [\"127.0.0.1:0\"]\nany_initiator = true\n\
+         [target.tpg.parameters]\nimmediate_data = false\nmax_burst_length = 65536\nfirst_burst_length = 32768\n\
+         [[target.tpg.lun]]\nlun = 0\nbackstore = \"n\"\n"
+    ));
+    let found = json(&bench(&daemon, 0, &["--rw", "randwrite", "--bs", "128k", "--json", "-"]));
+    assert_eq!(found["immediate_data"], false);
+    assert_eq!((&found["max_burst_bytes"], &found["first_burst_bytes"]), (&65536.into(), &32768.into()));
+    assert!(found["header_digest"] == false && found["max_data_out_bytes"].as_u64() > Some(8191), "{found}");
+}

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::options::{Digest, Options};
+use super::options::Options;
 use super::step::{Measured, Target};
 use super::tally::Side;
 
@@ -33,9 +33,17 @@ pub(super) struct Report {
     luns: u16,
     threads: u32,
     rate_iops: Option<f64>,
+    /// From here to `max_outstanding_r2t`: what the target has agreed to.
     header_digest: bool,
     data_digest: bool,
     immediate_data: bool,
+    initial_r2t: bool,
+    first_burst_bytes: u32,
+    max_burst_bytes: u32,
+    /// The largest data segment that the target sends, and takes.
+    max_data_in_bytes: u32,
+    max_data_out_bytes: u32,
+    max_outstanding_r2t: u16,
     busy: bool,
     verify: bool,
     warm_seconds: f64,
@@ -84,6 +92,7 @@ impl Report {
     pub(super) fn new(options: &Options, target: &Target) -> Self {
         Self {
             format: "ringtgt-bench",
+        let agreed = &target.negotiated;
             version: VERSION,
             program: concat!("ringtgt ", env!("CARGO_PKG_VERSION")),
             url: options.url.to_string(),
@@ -95,9 +104,15 @@ impl Report {
             luns: options.luns,
             threads: options.threads,
             rate_iops: options.rate,
-            header_digest: options.digests.contains(&Digest::Header),
-            data_digest: options.digests.contains(&Digest::Data),
-            immediate_data: !options.no_immediate,
+            header_digest: agreed.header_digest,
+            data_digest: agreed.data_digest,
+            immediate_data: agreed.immediate_data,
+            initial_r2t: agreed.initial_r2t,
+            first_burst_bytes: agreed.first_burst_length,
+            max_burst_bytes: agreed.max_burst_length,
+            max_data_in_bytes: agreed.max_recv_data_segment_length,
+            max_data_out_bytes: agreed.max_xmit_data_segment_length,
+            max_outstanding_r2t: agreed.max_outstanding_r2t,
             busy: options.busy,
             verify: options.verify,
             warm_seconds: options.warm.as_secs_f64(),
@@ -299,6 +314,12 @@ pub(super) mod tests {
                 tally.reads.record(n * 1000);
                 tally.writes.record(n * 2000);
             }
+            initial_r2t: false,
+            first_burst_bytes: 256 << 10,
+            max_burst_bytes: 1 << 20,
+            max_data_in_bytes: 256 << 10,
+            max_data_out_bytes: 256 << 10,
+            max_outstanding_r2t: 8,
             let step = Step { bs, qd, sessions: 4 };
             report.add(&Measured { step, secs: 2.0, tally, server_us: Some(0.5), client_us: 0.25 });
         }

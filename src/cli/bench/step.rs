@@ -48,6 +48,8 @@ pub(super) struct Target {
 
 /// What was measured.
 #[derive(Debug)]
+    /// What it agreed to with these.
+    pub(super) negotiated: Negotiated,
 pub(super) struct Measured {
     pub(super) step: Step,
     pub(super) secs: f64,
@@ -90,7 +92,20 @@ impl Target {
             "LUN {} has {blocks} blocks of {block} bytes",
             url.lun
         );
-        Ok(Self { portal, login, blocks, block })
+        let negotiated = initiator.core().negotiated().clone();
+        let bytes = blocks.checked_mul(block.into());
+        ensure!(bytes.is_some(), "LUN {} says that it has {blocks} blocks of {block} bytes", url.lun);
+        let largest = options.bs.iter().max().copied().unwrap_or(0);
+        let pattern = if options.verify { Vec::new() } else { noise(largest as usize) };
+        Ok(Self {
+            portal,
+            login,
+            negotiated,
+            blocks,
+            block,
+            pattern: pattern.into(),
+            spare: Mutex::default(),
+        })
     }
 }
 
