@@ -174,7 +174,7 @@ fn a_server_that_dies_ends_it_with_the_reason() {
 
 #[test]
 fn what_cannot_be_is_said() {
-    let daemon = Daemon::serve(&["null:64M"]);
+    let daemon = Daemon::serve(&["null:64M", "null:64T"]);
     for (lun, arguments, word) in [
         (5, &[][..], "capacity"),
         (0, &["--bs", "128M"][..], "16M"),
@@ -182,6 +182,8 @@ fn what_cannot_be_is_said() {
         (0, &["--verify", "--span", "64k", "--qd", "32"], "places"),
         (0, &["--pid", "4294967294"], "--pid"),
         (0, &["--cpus", "4095"], "processor"),
+        (1, &["--verify", "--span", "64T"], "memory"),
+        (1, &["--verify", "--bs", "16M", "--qd", "1024", "--sessions", "512", "--span", "64T"], "memory"),
     ] {
         let output = bench(&daemon, lun, arguments);
         let said = String::from_utf8_lossy(&output.stderr);
@@ -259,4 +261,24 @@ fn what_was_agreed_is_told_and_not_what_was_asked() {
     assert_eq!(found["immediate_data"], false);
     assert_eq!((&found["max_burst_bytes"], &found["first_burst_bytes"]), (&65536.into(), &32768.into()));
     assert!(found["header_digest"] == false && found["max_data_out_bytes"].as_u64() > Some(8191), "{found}");
+}
+
+#[test]
+fn a_sweep_needs_no_more_memory_than_its_largest_step() {
+    let daemon = Daemon::serve(&["null:64M"]);
+    let url = format!("iscsi://{}/{TARGET}/0", daemon.portal());
+    let depths = ["1"; 16].join(",");
+    let mut command = command(&url, &["--bs", "16M", "--qd", &depths, "--rw", "write", "--secs", "0.1"]);
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut most = 0;
+    while child.try_wait().unwrap().is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        most = most.max(kib.unwrap_or(0_u64));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(child.wait().unwrap().success());
+    assert!((16 << 10..128 << 10).contains(&most), "{most} KiB for a pattern of 16 MiB");
 }

@@ -120,7 +120,8 @@ impl Places {
     /// A generation for a write that begins.
     pub(super) fn fresh_generation(&mut self) -> u64 {
         let Some(ledger) = &mut self.ledger else { return 0 };
-        ledger.last += 1;
+        // 0 is no generation.
+        ledger.last = ledger.last.wrapping_add(1).max(1);
         ledger.run | u64::from(ledger.last)
     }
 

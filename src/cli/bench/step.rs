@@ -6,7 +6,7 @@
 use std::io::{IsTerminal, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use super::places::Places;
 use super::tally::{Progress, Tally};
 use super::worker::{PATIENCE_NS, Pace, Shared, Window, Worker, pattern_memory};
 use crate::initiator::{Initiator, LoginOptions};
+use crate::mem::Memory;
 use crate::ring::monotonic_ns;
 use crate::session::keys::{DIGEST_DEMANDED, Negotiated};
 use crate::sys::process_time;
@@ -26,6 +27,11 @@ use crate::target::Credential;
 
 /// What is checked unless told otherwise, bytes: it is all written once more than asked, and remembered.
 const VERIFIED_SPAN: u64 = 1 << 30;
+/// The most memory for I/Os and what is known of the disk, bytes.
+const MEMORY_MAX: u64 = 8 << 30;
+/// Memory for an I/O beside its data, and for a place whose content is known.
+const IO: u64 = 512;
+const PLACE: u64 = 5;
 /// How often the progress line changes.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -46,6 +52,11 @@ pub(super) struct Target {
     pub(super) block: u32,
 }
 
+    /// What is written without `--verify`; each I/O has the front of it.
+    pattern: Arc<[u8]>,
+    /// Memory that threads of earlier measurements have left, which holds the pattern. What the kernel was given is
+    /// never unmapped, so that a sweep would need more with each of its steps.
+    spare: Mutex<Vec<Memory>>,
 /// What was measured.
 #[derive(Debug)]
     /// What it agreed to with these.
@@ -142,16 +153,35 @@ fn divide(options: &Options, target: &Target, step: Step) -> Result<(Shape, u64)
         step.bs
     );
     ensure!(each > 0, "the disk, or --span, has room for {places} I/Os of {} bytes: too few", step.bs);
-    let pattern = if options.verify { Vec::new() } else { noise(step.bs as usize) };
+    ensure_room(options, step, each)?;
     let shape = Shape {
         lun: options.url.lun,
         luns: options.luns,
         block,
         blocks: step.bs / block,
         verify: options.verify,
-        pattern: pattern.into(),
+        pattern: target.pattern.clone(),
     };
     Ok((shape, each))
+}
+
+/// Refuses what would need more memory than a load generator should have.
+fn ensure_room(options: &Options, step: Step, each: u64) -> Result<()> {
+    let sessions = u64::from(step.sessions);
+    let ios = sessions * u64::from(step.qd);
+    let (data, known) =
+        if options.verify { (ios * u64::from(step.bs), sessions * each * PLACE) } else { (0, 0) };
+    let needed = (ios * IO).saturating_add(data).saturating_add(known);
+    ensure!(
+        needed <= MEMORY_MAX,
+        "{ios} I/Os of {} bytes in {sessions} sessions, and what is known of {} places, need {} MiB of memory here, \
+         and {} is the most: choose a smaller --qd, --sessions, --bs or --span",
+        step.bs,
+        if options.verify { sessions * each } else { 0 },
+        needed >> 20,
+        MEMORY_MAX >> 20
+    );
+    Ok(())
 }
 
 /// Bytes that do not compress.
@@ -185,7 +215,11 @@ pub(super) fn measure(options: &Options, target: &Target, step: Step) -> Result<
                 drop(ready);
                 let worker = worker?;
                 match window.recv() {
-                    Ok(window) => worker.run(window, &shared, number as usize),
+                    Ok(window) => {
+                        let (tally, memory) = worker.run(window, &shared, number as usize)?;
+                        target.spare.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
+                        Ok(tally)
+                    }
                     Err(_) => Ok(Tally::default()),
                 }
             };
@@ -238,8 +272,11 @@ fn prepare(
     let lanes = mine.map(|session| open(options, target, step, shape, each, session));
     let lanes = lanes.collect::<Result<Vec<_>>>()?;
     let interval = options.rate.map(|rate| 1e9 * f64::from(threads) / rate);
-    let read_back = options.verify && options.rw.reads(options.mix) < 100;
-    Worker::new(lanes, shape, step.qd, Pace { interval, busy: options.busy, read_back })
+    let reads = options.rw.reads(options.mix);
+    let read_back = options.verify && reads < 100;
+    let memory = target.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let memory = memory.map_or_else(|| pattern_memory(&target.pattern), Ok)?;
+    Worker::new(lanes, memory, shape, step.qd, Pace { interval, reads, busy: options.busy, read_back })
 }
 
 /// Logs one session in.

@@ -68,7 +68,6 @@ struct Seat {
 pub(super) struct Worker {
     ring: Ring,
     memory: Memory,
-    pattern: Place,
     seats: Vec<Seat>,
     pace: Pace,
     done: Vec<Done>,
@@ -91,9 +90,8 @@ enum Phase {
 }
 
 impl Worker {
-    /// Makes the ring for this thread, and takes its sessions.
-    pub(super) fn new(lanes: Vec<Lane>, shape: &Shape, qd: u32, pace: Pace) -> Result<Self> {
-        let (memory, pattern) = pattern_memory(&shape.pattern)?;
+    /// Makes the ring for this thread, and takes its sessions. `memory` is [`pattern_memory`].
+    pub(super) fn new(lanes: Vec<Lane>, memory: Memory, shape: &Shape, qd: u32, pace: Pace) -> Result<Self> {
         let config = RingConfig { in_flight: 2 * lanes.len() as u32 + 16, ..RingConfig::default() };
         let bell = Arc::new(Bell::new().context("an eventfd")?);
         let mut ring = Ring::new(&config, &memory, bell).context("io_uring")?;
@@ -110,7 +108,6 @@ impl Worker {
         Ok(Self {
             ring,
             memory,
-            pattern,
             seats,
             pace,
             done: Vec::new(),
@@ -122,13 +119,13 @@ impl Worker {
     }
 
     /// The whole life: load, drain, read back, log out.
-    pub(super) fn run(mut self, window: Window, shared: &Shared, number: usize) -> Result<Tally> {
+    pub(super) fn run(mut self, window: Window, shared: &Shared, number: usize) -> Result<(Tally, Memory)> {
         let result = self.load(window, shared, number);
         if result.is_err() {
             shared.failed.store(true, Ordering::Relaxed);
         }
         self.part(result.is_ok());
-        result.map(|()| self.tally)
+        result.map(|()| (self.tally, self.memory))
     }
 
     fn load(&mut self, window: Window, shared: &Shared, number: usize) -> Result<()> {
@@ -218,7 +215,7 @@ impl Worker {
             if seat.lane.core.outgoing().is_empty() && seat.recv.is_none() {
                 continue;
             }
-            if let Some(op) = seat.sending(self.pattern) {
+            if let Some(op) = seat.sending() {
                 push(&mut self.ring, Op { tag: number as u64, kind: Kind::Send(op) });
             }
             if let Some(op) = seat.receiving() {
@@ -296,7 +293,7 @@ impl Worker {
 
 impl Seat {
     /// The send of all that waits, when the last one is over.
-    fn sending(&mut self, pattern: Place) -> Option<Box<SendOp>> {
+    fn sending(&mut self) -> Option<Box<SendOp>> {
         let core = &mut self.lane.core;
         if core.outgoing().is_empty() || self.closed {
             return None;
@@ -306,7 +303,7 @@ impl Seat {
         let (out, mut done) = (core.outgoing(), 0);
         for splice in core.splices() {
             op.put(&out[done..splice.at]);
-            op.put_place(pattern.part(splice.from, splice.len));
+            op.put_place(Place::pool(splice.from.into(), splice.len));
             done = splice.at;
         }
         op.put(&out[done..]);
@@ -365,12 +362,11 @@ fn io(result: i32) -> std::io::Error {
     std::io::Error::from_raw_os_error(-result)
 }
 
-/// Memory of the ring's that holds the pattern.
-fn pattern_memory(pattern: &[u8]) -> Result<(Memory, Place)> {
+/// Memory for a ring that holds the pattern, at its beginning.
+pub(super) fn pattern_memory(pattern: &[u8]) -> Result<Memory> {
     let region =
         Region::new(pattern.len() as u64, Pages::Transparent).context("memory for what is written")?;
     let mut memory = Memory::new(region);
-    let place = Place::pool(0, pattern.len() as u32);
-    memory.write(place, pattern);
-    Ok((memory, place))
+    memory.write(Place::pool(0, pattern.len() as u32), pattern);
+    Ok(memory)
 }
