@@ -199,6 +199,60 @@ fn signal(daemon: &Daemon, name: &str) {
     assert!(done.unwrap().success());
 }
 
+#[test]
+fn what_a_stopped_server_holds_up_counts_also_beyond_the_end() {
+    let daemon = Daemon::serve(&["null:64M"]);
+    let url = format!("iscsi://{}/{TARGET}/0", daemon.portal());
+    let mut command = command(&url, &["--rate", "500", "--secs", "3", "--qd", "4", "--json", "-"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    signal(&daemon, "-STOP");
+    // It is stopped when the time is over, and for a while after.
+    std::thread::sleep(Duration::from_millis(2500));
+    signal(&daemon, "-CONT");
+    let run = &json(&child.wait_with_output().unwrap())["runs"][0]["read"];
+    let at = |name: &str| run["latency_us"]["percentiles"][name].as_f64().unwrap();
+    let (done, late) = (run["ios"].as_u64().unwrap(), run["late"].as_u64().unwrap());
+    assert!((1450..=1550).contains(&(done + late)) && late > 300, "all that was due is there: {run}");
+    assert!(at("p99") > 1e6 && at("p90") > 5e5, "the last of them waited for more than a second: {run}");
+    // What had begun took until it went on.
+    assert!(run["latency_us"]["max"].as_f64().unwrap() > 2e6, "{run}");
+}
+
+#[test]
+fn a_sweep_needs_no_more_memory_than_its_largest_step() {
+    let daemon = Daemon::serve(&["null:64M"]);
+    let url = format!("iscsi://{}/{TARGET}/0", daemon.portal());
+    let depths = ["1"; 16].join(",");
+    let mut command = command(&url, &["--bs", "16M", "--qd", &depths, "--rw", "write", "--secs", "0.1"]);
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut most = 0;
+    while child.try_wait().unwrap().is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        most = most.max(kib.unwrap_or(0_u64));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(child.wait().unwrap().success());
+    assert!((16 << 10..128 << 10).contains(&most), "{most} KiB for a pattern of 16 MiB");
+}
+
+#[test]
+fn what_was_agreed_is_told_and_not_what_was_asked() {
+    let daemon = Daemon::of(&format!(
+        "[[backstore]]\nkind = \"null\"\nname = \"n\"\nsize = \"64M\"\n[[target]]\niqn = \"{TARGET}\"\n\
+         [[target.tpg]]\ntag = 1\nportals = [\"127.0.0.1:0\"]\nany_initiator = true\n\
+         [target.tpg.parameters]\nimmediate_data = false\nmax_burst_length = 65536\nfirst_burst_length = 32768\n\
+         [[target.tpg.lun]]\nlun = 0\nbackstore = \"n\"\n"
+    ));
+    let found = json(&bench(&daemon, 0, &["--rw", "randwrite", "--bs", "128k", "--json", "-"]));
+    assert_eq!(found["immediate_data"], false);
+    assert_eq!((&found["max_burst_bytes"], &found["first_burst_bytes"]), (&65536.into(), &32768.into()));
+    assert!(found["header_digest"] == false && found["max_data_out_bytes"].as_u64() > Some(8191), "{found}");
+}
+
 /// Bytes read, written, copied, and copied to and from ramdisks, as a daemon's log has them last.
 fn bytes_moved(log: &std::path::Path) -> Option<[u64; 4]> {
     let text = std::fs::read_to_string(log).unwrap();
@@ -247,38 +301,4 @@ fn every_byte_that_is_copied_is_counted() {
     let [read, _, copied, of_ram] = spent(1, &["--rw", "read", "--digests", "data"]);
     // What was read beside it is the answer to READ CAPACITY.
     assert!(copied == of_ram && read > 1024 && read - of_ram < 1024, "{copied} of {read}");
-}
-
-#[test]
-fn what_was_agreed_is_told_and_not_what_was_asked() {
-    let daemon = Daemon::of(&format!(
-        "[[backstore]]\nkind = \"null\"\nname = \"n\"\nsize = \"64M\"\n[[target]]\niqn = \"{TARGET}\"\n\
-         [[target.tpg]]\ntag = 1\nportals = [\"127.0.0.1:0\"]\nany_initiator = true\n\
-         [target.tpg.parameters]\nimmediate_data = false\nmax_burst_length = 65536\nfirst_burst_length = 32768\n\
-         [[target.tpg.lun]]\nlun = 0\nbackstore = \"n\"\n"
-    ));
-    let found = json(&bench(&daemon, 0, &["--rw", "randwrite", "--bs", "128k", "--json", "-"]));
-    assert_eq!(found["immediate_data"], false);
-    assert_eq!((&found["max_burst_bytes"], &found["first_burst_bytes"]), (&65536.into(), &32768.into()));
-    assert!(found["header_digest"] == false && found["max_data_out_bytes"].as_u64() > Some(8191), "{found}");
-}
-
-#[test]
-fn a_sweep_needs_no_more_memory_than_its_largest_step() {
-    let daemon = Daemon::serve(&["null:64M"]);
-    let url = format!("iscsi://{}/{TARGET}/0", daemon.portal());
-    let depths = ["1"; 16].join(",");
-    let mut command = command(&url, &["--bs", "16M", "--qd", &depths, "--rw", "write", "--secs", "0.1"]);
-    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let mut most = 0;
-    while child.try_wait().unwrap().is_none() {
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-        most = most.max(kib.unwrap_or(0_u64));
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    assert!(child.wait().unwrap().success());
-    assert!((16 << 10..128 << 10).contains(&most), "{most} KiB for a pattern of 16 MiB");
 }

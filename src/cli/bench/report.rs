@@ -73,6 +73,8 @@ pub(super) struct Run {
 pub(super) struct Direction {
     ios: u64,
     iops: f64,
+    /// Due while it was measured and not ended when that was over; they count in the latencies.
+    late: u64,
     pub(super) latency_us: Latency,
 }
 
@@ -90,9 +92,9 @@ pub(super) struct Latency {
 
 impl Report {
     pub(super) fn new(options: &Options, target: &Target) -> Self {
+        let agreed = &target.negotiated;
         Self {
             format: "ringtgt-bench",
-        let agreed = &target.negotiated;
             version: VERSION,
             program: concat!("ringtgt ", env!("CARGO_PKG_VERSION")),
             url: options.url.to_string(),
@@ -150,7 +152,9 @@ impl Run {
     fn of(measured: &Measured) -> Self {
         let (step, tally) = (measured.step, &measured.tally);
         let per_second = |ios: u64| if measured.secs > 0.0 { ios as f64 / measured.secs } else { 0.0 };
-        let side = |side: &Side| (side.ios > 0).then(|| Direction::of(side, per_second(side.ios)));
+        let side = |side: &Side| {
+            (!side.latency.is_empty() || side.ios > 0).then(|| Direction::of(side, per_second(side.ios)))
+        };
         let iops = per_second(tally.ios());
         Self {
             bs: step.bs,
@@ -189,11 +193,11 @@ impl Direction {
         // Even steps up to the median, then ever finer ones, for an axis of nines; no finer than there are I/Os.
         let fine = (0..=50).map(|n| 1.0 - 0.5 * 10f64.powf(-f64::from(n) / 10.0));
         let shares = (0..10).map(|n| f64::from(n) / 20.0).chain(fine);
-        let known = 1.0 - 1.0 / (side.ios as f64 + 1.0);
+        let known = 1.0 - 1.0 / (h.len() as f64 + 1.0);
         let curve = shares.filter(|q| *q <= known).map(|q| (q, us(h.value_at_quantile(q)))).collect();
         let latency_us =
             Latency { min: us(h.min()), mean: h.mean() / 1000.0, max: us(h.max()), percentiles, curve };
-        Self { ios: side.ios, iops, latency_us }
+        Self { ios: side.ios, iops, late: side.late, latency_us }
     }
 }
 
@@ -229,7 +233,7 @@ pub(super) fn cells(report: &Report) -> Vec<Vec<String>> {
             line.push(format!("{:.3}", run.client_cpu_us_per_io));
             lines.push(line);
         }
-        if run.ios == 0 {
+        if run.directions().next().is_none() {
             lines.push(vec![size(run.bs), run.qd.to_string(), run.sessions.to_string(), "none".into()]);
         }
     }
@@ -256,6 +260,13 @@ pub(super) fn table(report: &Report) -> String {
     let verified: u64 = report.runs.iter().map(|run| run.blocks_verified).sum();
     if report.verify {
         let _ = writeln!(text, "{verified} blocks compared, all as written");
+    }
+    let late = report.runs.iter().flat_map(Run::directions).map(|(_, d)| d.late).sum::<u64>();
+    if late > 0 && report.rate_iops.is_some() {
+        let _ = writeln!(
+            text,
+            "{late} I/Os were due and had not ended when it was over: the latencies have them"
+        );
     }
     let retries: u64 = report.runs.iter().map(|run| run.retries).sum();
     if retries > 0 {
@@ -303,6 +314,12 @@ pub(super) mod tests {
             header_digest: true,
             data_digest: true,
             immediate_data: true,
+            initial_r2t: false,
+            first_burst_bytes: 256 << 10,
+            max_burst_bytes: 1 << 20,
+            max_data_in_bytes: 256 << 10,
+            max_data_out_bytes: 256 << 10,
+            max_outstanding_r2t: 8,
             busy: false,
             verify: true,
             warm_seconds: 0.5,
@@ -314,12 +331,7 @@ pub(super) mod tests {
                 tally.reads.record(n * 1000);
                 tally.writes.record(n * 2000);
             }
-            initial_r2t: false,
-            first_burst_bytes: 256 << 10,
-            max_burst_bytes: 1 << 20,
-            max_data_in_bytes: 256 << 10,
-            max_data_out_bytes: 256 << 10,
-            max_outstanding_r2t: 8,
+            (tally.reads.ios, tally.writes.ios) = (tally.reads.latency.len(), tally.writes.latency.len());
             let step = Step { bs, qd, sessions: 4 };
             report.add(&Measured { step, secs: 2.0, tally, server_us: Some(0.5), client_us: 0.25 });
         }

@@ -48,19 +48,19 @@ pub(super) struct Step {
 pub(super) struct Target {
     pub(super) portal: SocketAddr,
     pub(super) login: LoginOptions,
+    /// What it agreed to with these.
+    pub(super) negotiated: Negotiated,
     pub(super) blocks: u64,
     pub(super) block: u32,
-}
-
     /// What is written without `--verify`; each I/O has the front of it.
     pattern: Arc<[u8]>,
     /// Memory that threads of earlier measurements have left, which holds the pattern. What the kernel was given is
     /// never unmapped, so that a sweep would need more with each of its steps.
     spare: Mutex<Vec<Memory>>,
+}
+
 /// What was measured.
 #[derive(Debug)]
-    /// What it agreed to with these.
-    pub(super) negotiated: Negotiated,
 pub(super) struct Measured {
     pub(super) step: Step,
     pub(super) secs: f64,
@@ -92,6 +92,7 @@ impl Target {
             (login.wishes.immediate_data, login.wishes.initial_r2t) = (false, true);
         }
         let (portal, mut initiator) = connect(options, &login)?;
+        let negotiated = initiator.core().negotiated().clone();
         initiator.clear_attention(url.lun)?;
         let capacity = initiator.capacity(url.lun);
         let (blocks, block) =
@@ -103,7 +104,6 @@ impl Target {
             "LUN {} has {blocks} blocks of {block} bytes",
             url.lun
         );
-        let negotiated = initiator.core().negotiated().clone();
         let bytes = blocks.checked_mul(block.into());
         ensure!(bytes.is_some(), "LUN {} says that it has {blocks} blocks of {block} bytes", url.lun);
         let largest = options.bs.iter().max().copied().unwrap_or(0);

@@ -30,10 +30,27 @@ const RECEIVE: std::ops::RangeInclusive<usize> = 16 << 10..=256 << 10;
 const PARTS: usize = 64;
 
 /// When I/Os count.
+///
+/// The rate is that of those that end in the window, the latency that of those that should have been served in it: what
+/// was due there counts with all the time it takes, also beyond the end, and what could not even begin with the time
+/// that it had waited by then. So a server that stalls cannot keep what it held up out of the latencies.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
     pub(super) start: u64,
     pub(super) end: u64,
+}
+
+impl Window {
+    fn has(self, at: u64) -> bool {
+        (self.start..self.end).contains(&at)
+    }
+
+    /// Whether the latency of an I/O that was due at `start` and has ended counts. By the clock only those that were due
+    /// in the window do: what piled up before it is another time's. Without, one that was under way when it opened does
+    /// too: a server that hangs over the opening holds up all others meanwhile.
+    fn is_for(self, start: u64, ended: u64, timed: bool) -> bool {
+        start < self.end && (start >= self.start || (!timed && ended >= self.start))
+    }
 }
 
 /// What a thread is told.
@@ -41,6 +58,8 @@ pub(super) struct Window {
 pub(super) struct Pace {
     /// Nanoseconds from one I/O to the next, when they have to keep time.
     pub(super) interval: Option<f64>,
+    /// Of a hundred I/Os, so many are reads.
+    pub(super) reads: u32,
     /// Spin instead of sleeping.
     pub(super) busy: bool,
     /// Read everything back at the end.
@@ -136,6 +155,7 @@ impl Worker {
         loop {
             let now = self.ring.now();
             if phase == Phase::Load && now >= window.end {
+                self.close(window, &mut due)?;
                 phase = Phase::Drain;
             }
             if phase == Phase::Drain && self.seats.iter().all(|seat| seat.lane.is_idle()) {
@@ -180,6 +200,27 @@ impl Worker {
             *due += interval;
         }
         Ok(())
+    }
+
+    /// The window is over. What was due in it begins if it finds room, and is counted as late if not.
+    fn close(&mut self, window: Window, due: &mut f64) -> Result<()> {
+        let Some(interval) = self.pace.interval else { return Ok(()) };
+        self.keep_time(window.end - 1, due, interval)?;
+        // What was due before the window has had its time.
+        let before = ((window.start as f64 - *due) / interval).ceil().max(0.0);
+        let first = *due + before * interval;
+        let left = window.end as f64 - first;
+        if left > 0.0 {
+            self.miss(left as u64, (left / interval).ceil() as u64);
+        }
+        Ok(())
+    }
+
+    /// So many never began; as many of them would have been reads as of all others.
+    fn miss(&mut self, longest: u64, count: u64) {
+        let reads = (count as f64 * f64::from(self.pace.reads) / 100.0).round() as u64;
+        self.tally.reads.record_missed(longest, reads);
+        self.tally.writes.record_missed(longest, count - reads);
     }
 
     fn begin_somewhere(&mut self, start: u64) -> Result<bool> {
@@ -227,9 +268,8 @@ impl Worker {
     fn turn(&mut self, wait: Wait, window: Window) -> Result<()> {
         self.ring.turn(wait, &mut self.memory, &mut self.done);
         let now = self.ring.now();
-        let counts = (window.start..window.end).contains(&now);
         let mut done = std::mem::take(&mut self.done);
-        let outcome = done.drain(..).try_for_each(|done| self.take(done, now, counts));
+        let outcome = done.drain(..).try_for_each(|done| self.take(done, now, window));
         self.done = done;
         outcome?;
         if now - self.last_end > PATIENCE_NS && self.seats.iter().any(|seat| !seat.lane.is_idle()) {
@@ -241,7 +281,8 @@ impl Worker {
         Ok(())
     }
 
-    fn take(&mut self, done: Done, now: u64, counts: bool) -> Result<()> {
+    fn take(&mut self, done: Done, now: u64, window: Window) -> Result<()> {
+        let timed = self.pace.interval.is_some();
         let seat = &mut self.seats[done.op.tag as usize];
         match done.op.kind {
             Kind::Send(op) => seat.sent(op, done.result, &mut self.ring, done.op.tag),
@@ -251,8 +292,10 @@ impl Worker {
                 let ended = &mut self.ended;
                 seat.lane.take(&mut self.tally, |tally, write, start| {
                     *ended += 1;
-                    if counts {
-                        let side = if write { &mut tally.writes } else { &mut tally.reads };
+                    let side = if write { &mut tally.writes } else { &mut tally.reads };
+                    side.ios += u64::from(window.has(now));
+                    if window.is_for(start, now, timed) {
+                        side.late += u64::from(now >= window.end);
                         side.record(now.saturating_sub(start));
                     }
                 })?;
