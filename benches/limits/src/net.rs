@@ -492,7 +492,8 @@ impl<'a> Server<'a> {
     fn fill_resv(&mut self, ci: usize, k: usize) {
         let c = &mut self.v[ci];
         while c.resv.len() < k {
-            let s = c.free.pop_front().expect("write slot");
+            // The one that was used last, which the caches still hold: as slots are reused in ringtgt.
+            let s = c.free.pop_back().expect("write slot");
             c.resv.push_back(s);
         }
     }
@@ -1243,6 +1244,26 @@ pub fn client(c: &Cfg, port: u16, spid: i32, sh: &Shared) -> (Sample, Sample) {
     unsafe {
         let reqsz = if c.mode == Mode::Read { H } else { H + c.payload };
         let rspsz = if c.mode == Mode::Read { H + c.payload } else { H };
+/// Sends `n` bytes of the stream of requests, or fewer, from headers here and the one block there.
+unsafe fn send_apart(e: &CC, pat: *mut u8, block: *mut u8, n: usize, reqsz: usize) -> isize {
+    unsafe {
+        let mut iov: [libc::iovec; 256] = std::mem::zeroed();
+        let (mut at, mut left, mut k) = (e.pos, n, 0);
+        while left > 0 && k < iov.len() {
+            let off = at % reqsz;
+            let (from, len) =
+                if off < H { (pat.add(at), H - off) } else { (block.add(off - H), reqsz - off) };
+            let len = len.min(left);
+            iov[k] = libc::iovec { iov_base: from as _, iov_len: len };
+            (at, left, k) = (at + len, left - len, k + 1);
+        }
+        let mut m: libc::msghdr = std::mem::zeroed();
+        m.msg_iov = iov.as_mut_ptr();
+        m.msg_iovlen = k as _;
+        libc::sendmsg(e.fd, &m, libc::MSG_NOSIGNAL)
+    }
+}
+
         // the request pattern: a memfd so that sendfile can be used
         let npdu = if c.mode == Mode::Read { 4096 } else { ((8 << 20) / reqsz).clamp(16, 4096) };
         let total = npdu * reqsz;
@@ -1266,6 +1287,13 @@ pub fn client(c: &Cfg, port: u16, spid: i32, sh: &Shared) -> (Sample, Sample) {
         let mut v = vec![];
         let mut a: libc::sockaddr_in = std::mem::zeroed();
         a.sin_family = libc::AF_INET as u16;
+        // Who checks or splices sends all from one stretch of memory. Otherwise all writes send one and the same block, like
+        // `ringtgt bench`, so that both loads leave the same caches to the server.
+        let apart = c.mode == Mode::Write && !c.verify && !c.csend;
+        let block = if apart { big(c.payload) } else { std::ptr::null_mut() };
+        if apart {
+            std::ptr::copy_nonoverlapping(pat.add(H), block, c.payload);
+        }
         a.sin_port = port.to_be();
         a.sin_addr.s_addr = u32::from_be_bytes([127, 0, 0, 1]).to_be();
         for i in 0..c.conns {
@@ -1292,6 +1320,8 @@ pub fn client(c: &Cfg, port: u16, spid: i32, sh: &Shared) -> (Sample, Sample) {
                 };
                 if r < 0 {
                     assert!(errno() == libc::EAGAIN, "client send {}", errno());
+                } else if apart {
+                    send_apart(e, pat, block, n, reqsz)
                     if !e.out {
                         e.out = true;
                         let mut x = libc::epoll_event {
