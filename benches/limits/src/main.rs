@@ -319,7 +319,18 @@ fn main() {
     if !a.b("noprio") {
         // own session = own autogroup, at top priority: builds and other programs on this machine hardly count
         unsafe {
-            libc::setsid();
+            // Who leads a group of processes cannot leave its session: a child can. Without that the session of whoever has
+            // started this would be raised, and stay so.
+            if libc::setsid() < 0 {
+                let pid = libc::fork();
+                if pid > 0 {
+                    let mut st = 0;
+                    while libc::waitpid(pid, &mut st, 0) < 0 && ring::errno() == libc::EINTR {}
+                    std::process::exit(if libc::WIFEXITED(st) { libc::WEXITSTATUS(st) } else { 1 });
+                }
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                assert!(pid == 0 && libc::setsid() >= 0, "no session of its own (--noprio goes without)");
+            }
             libc::setpriority(libc::PRIO_PROCESS, 0, -20);
         }
         let _ = std::fs::write("/proc/self/autogroup", "-20");
