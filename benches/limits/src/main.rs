@@ -123,6 +123,19 @@ impl Args {
     }
 }
 
+/// Ends with an error when the server has ended by itself. It is not waited for, so that its clock can still be read.
+pub fn alive(pid: i32) {
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        let r = libc::waitid(libc::P_PID, pid as u32, &mut info, flags);
+        if r != 0 || info.si_pid() == pid {
+            eprintln!("the server {pid} has ended");
+            std::process::exit(1);
+        }
+    }
+}
+
 fn one_run(c: &Cfg) -> (Sample, Sample, [u64; 6]) {
     unsafe {
         let _l = Lock::take(c.lock);
@@ -165,15 +178,17 @@ fn one_run(c: &Cfg) -> (Sample, Sample, [u64; 6]) {
                 break;
             }
             if now_ns() - t > 2_000_000_000 {
-                eprintln!("server {pid} did not end; ending it");
+                eprintln!("server {pid} did not end");
                 libc::kill(pid, libc::SIGKILL);
                 libc::waitpid(pid, &mut st, 0);
                 break;
             }
             libc::usleep(2000);
         }
+        // What was measured of a server that fails at the end is worth nothing.
         if st != 0 {
             eprintln!("server status {st:#x}");
+            std::process::exit(1);
         }
         let x = [
             sh.bad.load(Relaxed),
@@ -311,6 +326,9 @@ fn net_cmd(mode: Mode, a: &Args) {
         print!(" enobufs/skipfail={}", tot[3]);
     }
     println!();
+    if tot[0] > 0 {
+        std::process::exit(1);
+    }
 }
 
 fn main() {

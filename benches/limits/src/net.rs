@@ -149,7 +149,11 @@ pub fn make_ring(kind: &str, entries: u32) -> Result<Ring, i32> {
         "sqpoll1" => (base | SETUP_SQPOLL | SETUP_SQ_AFF | SETUP_SINGLE, 1),
         _ => panic!("ring kind"),
     };
-    Ring::new(entries, entries * 4, f, cpu, 1000)
+    match Ring::new(entries, entries * 4, f, cpu, 1000) {
+        // Before Linux 6.6 there is no ring without that array.
+        Err(libc::EINVAL) => Ring::new(entries, entries * 4, f & !SETUP_NO_SQARRAY, cpu, 1000),
+        other => other,
+    }
 }
 
 struct Conn {
@@ -1240,10 +1244,6 @@ pub struct Sample {
     pub enters: u64,
 }
 
-pub fn client(c: &Cfg, port: u16, spid: i32, sh: &Shared) -> (Sample, Sample) {
-    unsafe {
-        let reqsz = if c.mode == Mode::Read { H } else { H + c.payload };
-        let rspsz = if c.mode == Mode::Read { H + c.payload } else { H };
 /// Sends `n` bytes of the stream of requests, or fewer, from headers here and the one block there.
 unsafe fn send_apart(e: &CC, pat: *mut u8, block: *mut u8, n: usize, reqsz: usize) -> isize {
     unsafe {
@@ -1264,6 +1264,10 @@ unsafe fn send_apart(e: &CC, pat: *mut u8, block: *mut u8, n: usize, reqsz: usiz
     }
 }
 
+pub fn client(c: &Cfg, port: u16, spid: i32, sh: &Shared) -> (Sample, Sample) {
+    unsafe {
+        let reqsz = if c.mode == Mode::Read { H } else { H + c.payload };
+        let rspsz = if c.mode == Mode::Read { H + c.payload } else { H };
         // the request pattern: a memfd so that sendfile can be used
         let npdu = if c.mode == Mode::Read { 4096 } else { ((8 << 20) / reqsz).clamp(16, 4096) };
         let total = npdu * reqsz;
@@ -1283,10 +1287,6 @@ unsafe fn send_apart(e: &CC, pat: *mut u8, block: *mut u8, n: usize, reqsz: usiz
                 (q.add(c.payload - 8) as *mut u64).write_unaligned(!(i as u64));
             }
         }
-        let ep = libc::epoll_create1(0);
-        let mut v = vec![];
-        let mut a: libc::sockaddr_in = std::mem::zeroed();
-        a.sin_family = libc::AF_INET as u16;
         // Who checks or splices sends all from one stretch of memory. Otherwise all writes send one and the same block, like
         // `ringtgt bench`, so that both loads leave the same caches to the server.
         let apart = c.mode == Mode::Write && !c.verify && !c.csend;
@@ -1294,6 +1294,10 @@ unsafe fn send_apart(e: &CC, pat: *mut u8, block: *mut u8, n: usize, reqsz: usiz
         if apart {
             std::ptr::copy_nonoverlapping(pat.add(H), block, c.payload);
         }
+        let ep = libc::epoll_create1(0);
+        let mut v = vec![];
+        let mut a: libc::sockaddr_in = std::mem::zeroed();
+        a.sin_family = libc::AF_INET as u16;
         a.sin_port = port.to_be();
         a.sin_addr.s_addr = u32::from_be_bytes([127, 0, 0, 1]).to_be();
         for i in 0..c.conns {
@@ -1307,7 +1311,8 @@ unsafe fn send_apart(e: &CC, pat: *mut u8, block: *mut u8, n: usize, reqsz: usiz
         }
         // wait until the server has accepted all and is in its loop
         while sh.up.load(std::sync::atomic::Ordering::Acquire) == 0 {
-            std::thread::yield_now();
+            crate::alive(spid);
+            libc::usleep(1000);
         }
         let send = |e: &mut CC, i: usize, ep: i32| {
             while e.want > 0 {
@@ -1315,13 +1320,13 @@ unsafe fn send_apart(e: &CC, pat: *mut u8, block: *mut u8, n: usize, reqsz: usiz
                 let r = if c.csend {
                     let mut o = e.pos as i64;
                     libc::sendfile(e.fd, mfd, &mut o, n)
+                } else if apart {
+                    send_apart(e, pat, block, n, reqsz)
                 } else {
                     libc::send(e.fd, pat.add(e.pos) as _, n, libc::MSG_NOSIGNAL)
                 };
                 if r < 0 {
                     assert!(errno() == libc::EAGAIN, "client send {}", errno());
-                } else if apart {
-                    send_apart(e, pat, block, n, reqsz)
                     if !e.out {
                         e.out = true;
                         let mut x = libc::epoll_event {
@@ -1362,14 +1367,17 @@ unsafe fn send_apart(e: &CC, pat: *mut u8, block: *mut u8, n: usize, reqsz: usiz
         let warm = (c.warm * 1e9) as u64;
         let dur = (c.secs * 1e9) as u64;
         let mut s0: Option<Sample> = None;
-        let mut last = t0;
+        let mut last;
+        let mut heard = t0;
         let s1;
         loop {
             let n = libc::epoll_wait(ep, evs.as_mut_ptr(), 64, if c.cspin { 0 } else { 200 });
-            if n > 0 || !c.cspin {
-                last = now_ns();
-            } else if c.cspin {
-                last = now_ns();
+            last = now_ns();
+            if n > 0 {
+                heard = last;
+            } else if last - heard > 100_000_000 {
+                crate::alive(spid);
+                assert!(last - heard < 20_000_000_000, "no answer for 20 s");
             }
             match s0 {
                 None => {
@@ -1397,6 +1405,7 @@ unsafe fn send_apart(e: &CC, pat: *mut u8, block: *mut u8, n: usize, reqsz: usiz
                         panic!("server closed");
                     }
                     if r < 0 {
+                        assert!(matches!(errno(), libc::EAGAIN | libc::EINTR), "client recv {}", errno());
                         continue;
                     }
                     let r = r as usize;
