@@ -1,28 +1,55 @@
 #!/usr/bin/env bash
-# compare.sh - ringtgt, tgt and the limit of this machine side by side.
+# compare.sh - ringtgt, tgt, istgt and the limit of this machine side by side.
 #
-#   benches/compare.sh [--rounds N] [--secs S] [--out DIR] [--other NAME=URL,PID]...      (3 rounds of 2 s; ./compare)
+#   benches/compare.sh [--rounds N] [--secs S] [--quick] [--out DIR] [--history] [--other NAME=URL,PID]...
+#
+#   --rounds, --secs   so many rounds, with so many seconds for each row (3 and 2)
+#   --quick            3 rounds with rows of a second: all rows in about ten minutes
+#   --out DIR          where the results go (./compare)
+#   --history          appends them to benches/HISTORY.md, and draws them into benches/compare.svg
+#   --other            adds a target that runs already and by itself on processor 0 (SPDK, SCST in user space, another
+#                      ringtgt): its LUN of memory or nothing by URL, and its process, which is stopped (SIGSTOP) while
+#                      others are measured. What serves from inside the kernel, like LIO, has no process whose time could
+#                      be told.
 #
 # Servers are pinned to processor 0, one after the other and in turns (A B C A B C), the load to processor 1. The load
-# never sleeps, so that no server pays for waking it. What is compared is the server's processor time for each I/O: the
-# limit is what a program pays that moves the bytes and does nothing else (benches/limits). Only ratios of one run are
-# worth anything: absolute numbers depend on the machine and its neighbours.
+# never sleeps, so that no server pays for waking it, except where the server's disk needs the load's processor. What is
+# compared is the server's processor time for each I/O: the limit is what a program pays that moves the bytes and does
+# nothing else (benches/limits). Only ratios of one run are worth anything: absolute numbers depend on the machine and its
+# neighbours.
 #
-# Into DIR: compare.md (tables), compare.svg (bars), results.jsonl (every measurement).
+# Into DIR: compare.md (PASS or missed for each target, then tables), compare.svg (bars), results.jsonl (every
+# measurement). The exit status is 1 when a target was missed or a row is missing.
 #
-# ringtgt serves null and ram stores; tgt its null store and, for memory, a file in /dev/shm. tgt is told to keep its heap
-# and to take data unasked, both to its advantage. --other adds a target that runs already and by itself on processor 0
-# (SPDK, istgt, LIO …): its LUN of memory or nothing by URL, and its process, which is stopped (SIGSTOP) while others are
-# measured.
+# ringtgt serves null and ram stores, and a loop device over a file in /dev/shm; tgt its null store and, for memory, a file
+# in /dev/shm; istgt, which has no null store, such a file. tgt is told to keep its heap and to take data unasked, both to
+# its advantage.
 #
-# Needs root, python3, util-linux and the Debian package tgt, which it installs. RINGTGT and LIMITS name other binaries,
-# PROFILE another build.
+# Needs root, python3, util-linux and the Debian packages tgt and istgt, which it installs; their services are stopped then
+# and do not start again. RINGTGT and LIMITS name other binaries, PROFILE another build.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-ROUNDS=3 SECS=2 OUT=compare OTHERS=()
+usage() {
+	sed -n '2,/^set -/s/^# \{0,1\}//p' "$0" | sed '/^set -/d'
+	exit 2
+}
+COMMAND="benches/compare.sh${*:+ $*}"
+ROUNDS=3 SECS=2 OUT=compare OTHERS=() HISTORY=()
 while [ $# -gt 0 ]; do
-	[ $# -gt 1 ] || { sed -n '2,/^set -/s/^# \{0,1\}//p' "$0" | sed '/^set -/d' && exit 2; }
+	case $1 in
+	--quick)
+		ROUNDS=3 SECS=1
+		shift
+		continue
+		;;
+	--history)
+		HISTORY=(--history benches --command "$COMMAND")
+		shift
+		continue
+		;;
+	esac
+	[ $# -gt 1 ] || usage
 	case $1 in
 	--rounds) ROUNDS=$2 ;;
 	--secs) SECS=$2 ;;
@@ -31,17 +58,30 @@ while [ $# -gt 0 ]; do
 		[[ $2 =~ ^[^=]+=iscsi://.*,[0-9]+$ ]] || { echo "--other NAME=URL,PID" >&2 && exit 2; }
 		OTHERS+=("$2")
 		;;
-	*) sed -n '2,/^set -/s/^# \{0,1\}//p' "$0" | sed '/^set -/d' && exit 2 ;;
+	*) usage ;;
 	esac
 	shift 2
 done
+[[ $ROUNDS =~ ^[1-9][0-9]*$ && $SECS =~ ^[1-9][0-9]*$ ]] || { echo "rounds and seconds are whole numbers" >&2 && exit 2; }
 PROFILE=${PROFILE:-release} IQN=iqn.2026-11.org.example:compare SIZE=256M MANY=1024
 PATH=$PATH:/usr/sbin
 [ "$(id -u)" -eq 0 ] || { echo "root is needed: tgtd, congestion control, the shared processor" >&2 && exit 2; }
-if ! command -v tgtd tgtadm >/dev/null; then
-	DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends tgt >/dev/null
-fi
-for command in tgtd tgtadm taskset python3; do
+install() { # install PACKAGE PROGRAM: what the package starts by itself is stopped, and stays so
+	! command -v "$2" >/dev/null || return 0
+	if ! DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$1" >/dev/null; then
+		echo "$1 cannot be installed: its rows will be missing" >&2
+		return 0
+	fi
+	if [ -d /run/systemd/system ]; then
+		systemctl --quiet disable --now "$1" || :
+	else
+		service "$1" stop >/dev/null 2>&1 || :
+		update-rc.d "$1" disable >/dev/null 2>&1 || :
+	fi
+}
+install tgt tgtd
+install istgt istgt
+for command in taskset python3 losetup; do
 	command -v "$command" >/dev/null || { echo "missing: $command" >&2 && exit 2; }
 done
 if [ -z "${RINGTGT:-}" ]; then
@@ -56,7 +96,7 @@ fi
 mkdir -p "$OUT"
 : >"$OUT/results.jsonl"
 WORK=$(mktemp -d /dev/shm/compare.XXXXXX)
-SERVER='' CONGESTION=/proc/sys/net/ipv4/tcp_congestion_control WAS=$(cat /proc/sys/net/ipv4/tcp_congestion_control)
+SERVER='' LOOP='' BESIDE='' CONGESTION=/proc/sys/net/ipv4/tcp_congestion_control WAS=$(cat /proc/sys/net/ipv4/tcp_congestion_control)
 stop() {
 	[ -n "$SERVER" ] || return 0
 	kill -KILL "$SERVER" 2>/dev/null || :
@@ -70,7 +110,9 @@ others() { # others SIGNAL
 # Neither nice values nor other sessions then matter much: all that is compared runs in this one.
 GROUP=/proc/$$/autogroup GROUP_WAS=$(sed -nE 's/.* nice (-?[0-9]+)$/\1/p' "/proc/$$/autogroup" 2>/dev/null || echo 0)
 cleanup() {
+	[ -z "$BESIDE" ] || kill "$BESIDE" 2>/dev/null || :
 	stop
+	[ -z "$LOOP" ] || losetup -d "$LOOP" || :
 	others CONT
 	echo "$GROUP_WAS" 2>/dev/null >"$GROUP" || :
 	echo "$WAS" 2>/dev/null >"$CONGESTION" || :
@@ -80,7 +122,7 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 # Others pace themselves by measured bandwidth, which on loopback costs more than the work itself.
-echo cubic 2>/dev/null >"$CONGESTION" || echo "cannot set cubic: congestion control is $WAS" >&2
+echo cubic 2>/dev/null >"$CONGESTION" || echo "cannot set cubic: all have $WAS" >&2
 
 echo -20 2>/dev/null >"$GROUP" || echo "cannot raise this session's priority: neighbours will show" >&2
 
@@ -95,13 +137,15 @@ wait_for() { # wait_for COMMAND...: until it succeeds, at most 20 s
 	cat "$WORK/log" >&2
 	return 1
 }
-start_ringtgt() { # start_ringtgt STORE...
+start_ringtgt() { # start_ringtgt STORE...; REACTORS and PIN say where
 	# What the last one has said is not this one's.
 	: >"$WORK/log"
-	"$RINGTGT" serve --log info --listen 127.0.0.1:0 --iqn "$IQN" --state-dir "$WORK/state" --reactors 0-0 "$@" >"$WORK/log" 2>&1 &
+	${PIN:-} "$RINGTGT" serve --log info --listen 127.0.0.1:0 --iqn "$IQN" --state-dir "$WORK/state" \
+		--reactors "${REACTORS:-0-0}" "$@" >"$WORK/log" 2>&1 &
 	SERVER=$!
 	wait_for grep -q '^ready$' "$WORK/log"
 	PORTAL=$(sed -nE 's/^ *portal (.*)/\1/p' "$WORK/log" | head -1)
+	URL=iscsi://$PORTAL/$IQN
 }
 tgt() { tgtadm -C "$CONTROL" --lld iscsi "$@"; }
 start_tgt() { # LUNs: 1 null, 2 the file
@@ -124,110 +168,281 @@ start_tgt() { # LUNs: 1 null, 2 the file
 	tgt --mode target --op bind --tid 1 -I ALL
 }
 
-# row WHO WHAT URL PID OPTION...: one measurement into the results.
-row() {
+start_istgt() { # LUN 0: the file. It takes no data unasked but immediate data.
+	local port=$((20000 + RANDOM % 10000))
+	PORTAL=127.0.0.1:$port
+	truncate -s "$SIZE" "$WORK/file"
+	cat >"$WORK/istgt.conf" <<-CONF
+		[Global]
+		  NodeBase "${IQN%%:*}"
+		  PidFile $WORK/istgt.pid
+		  AuthFile $WORK/istgt.auth
+		  LogFacility "local7"
+		  Timeout 30
+		  NopInInterval 20
+		  DiscoveryAuthMethod None
+		  MaxSessions 32
+		  MaxConnections 4
+		  MaxR2T 32
+		  MaxOutstandingR2T 16
+		  FirstBurstLength 262144
+		  MaxBurstLength 1048576
+		  MaxRecvDataSegmentLength 262144
+		  InitialR2T Yes
+		  ImmediateData Yes
+		  DataPDUInOrder Yes
+		  DataSequenceInOrder Yes
+		  ErrorRecoveryLevel 0
+		[UnitControl]
+		  AuthMethod None
+		  Portal UC1 127.0.0.1:$((port + 1))
+		  Netmask 127.0.0.1
+		[PortalGroup1]
+		  Portal DA1 $PORTAL
+		[InitiatorGroup1]
+		  InitiatorName "ALL"
+		  Netmask 127.0.0.1/8
+		[LogicalUnit1]
+		  TargetName ${IQN##*:}
+		  Mapping PortalGroup1 InitiatorGroup1
+		  AuthMethod None
+		  UnitType Disk
+		  QueueDepth 128
+		  LUN0 Storage $WORK/file $SIZE
+	CONF
+	: >"$WORK/istgt.auth"
+	chmod 600 "$WORK/istgt.auth"
+	taskset -c 0 istgt -D -c "$WORK/istgt.conf" >"$WORK/log" 2>&1 &
+	SERVER=$!
+	wait_for "$RINGTGT" bench "iscsi://$PORTAL/$IQN/0" --qd 1 --secs 0.01 --warm 0
+}
+
+# What has died is not measured any further.
+alive() { kill -0 "$1" 2>/dev/null || { echo "server $1 has died:" && tail -5 "$WORK/log" && exit 1; } >&2; }
+# ask WHO WHAT URL PID OPTION...: one measurement into the results.
+ask() {
 	local who=$1 what=$2 url=$3 pid=$4
 	shift 4
-	if "$RINGTGT" bench "$url" --pid "$pid" --busy --cpus 1 --secs "$SECS" --json - "$@" >"$WORK/json" 2>"$WORK/error"; then
+	if timeout $((SECS + 120)) "$RINGTGT" bench "$url" --pid "$pid" --cpus "${CLIENT:-1}" --secs "$SECS" --json - "$@" \
+		>"$WORK/json" 2>"$WORK/error"; then
 		python3 - "$who" "$what" "$ROUND" "$WORK/json" >>"$OUT/results.jsonl" <<-'PY'
 			import json, sys
 			who, what, number, file = sys.argv[1:]
 			run = json.load(open(file))["runs"][-1]
-			side = run["read"] or run["write"]
+			latency = (run["read"] or run["write"])["latency_us"]["percentiles"]
 			print(json.dumps({"who": who, "what": what, "round": int(number), "us": run["server_cpu_us_per_io"],
-			    "iops": run["iops"], "p50": side["latency_us"]["percentiles"]["p50"]}))
+			    "client": run["client_cpu_us_per_io"], "iops": run["iops"], "p50": latency["p50"], "p99": latency["p99"]}))
 		PY
 	else
 		echo "$who, $what: $(cat "$WORK/error")" >&2
+		alive "$pid"
 	fi
 }
+# row WHO WHAT URL PID OPTION...: by a load that never sleeps.
+row() { ask "$@" --busy; }
 # limit WHAT MODE OPTION...
 limit() {
 	local what=$1 mode=$2
 	shift 2
-	"$LIMITS" "$mode" --runs 1 --secs "$SECS" --client-spin --client-copy --noprio --nolock "$@" >"$WORK/limit"
-	sed -nE "s/.*IOPS +([0-9]+) .*srv us\/IO +([0-9.]+) .*lat +([0-9.]+)us.*/{\"who\": \"limit\", \"what\": \"$what\", \"round\": $ROUND, \"us\": \2, \"iops\": \1, \"p50\": \3}/p" \
-		"$WORK/limit" >>"$OUT/results.jsonl"
+	# What the system does by itself is what the others have.
+	if "$LIMITS" "$mode" --runs 1 --secs "$SECS" --cc default --client-copy --noprio --nolock "$@" >"$WORK/limit" 2>"$WORK/error"; then
+		sed -nE "s/.*IOPS +([0-9]+) .*srv us\/IO +([0-9.]+) .*lat +([0-9.]+)us.*/{\"who\": \"limit\", \"what\": \"$what\", \"round\": $ROUND, \"us\": \2, \"iops\": \1, \"p50\": \3}/p" \
+			"$WORK/limit" >>"$OUT/results.jsonl"
+	else
+		echo "limit, $what: $(cat "$WORK/error")" >&2
+	fi
 }
-fact() { echo "{\"who\": \"ringtgt\", \"what\": \"$1\", \"round\": $ROUND, \"value\": $2}" >>"$OUT/results.jsonl"; }
+fact() { [ -z "$2" ] || echo "{\"who\": \"ringtgt\", \"what\": \"$1\", \"round\": $ROUND, \"value\": $2}" >>"$OUT/results.jsonl"; }
 
-# What all targets are asked: usual WHO URL_OF_NULL URL_OF_MEMORY PID
+# What all targets are asked: usual WHO URL_OF_NULL URL_OF_MEMORY PID; either URL may be empty.
 SPAN=(--span "$SIZE")
 usual() {
 	local who=$1 null=$2 ram=$3 pid=$4
-	row "$who" null-4k-read "$null" "$pid" --rw randread --qd 32 --sessions 4 "${SPAN[@]}"
-	row "$who" null-4k-write "$null" "$pid" --rw randwrite --qd 32 --sessions 4 "${SPAN[@]}"
-	row "$who" null-4k-write-r2t "$null" "$pid" --rw randwrite --qd 32 --sessions 4 --no-immediate "${SPAN[@]}"
-	row "$who" null-128k-read "$null" "$pid" --rw read --bs 128k --qd 16 "${SPAN[@]}"
-	row "$who" null-128k-write "$null" "$pid" --rw write --bs 128k --qd 16 "${SPAN[@]}"
-	row "$who" digest-128k-read "$null" "$pid" --rw read --bs 128k --qd 16 --digests header,data "${SPAN[@]}"
-	row "$who" digest-128k-write "$null" "$pid" --rw write --bs 128k --qd 16 --digests header,data "${SPAN[@]}"
-	row "$who" qd1-4k-read "$null" "$pid" --rw randread --qd 1 "${SPAN[@]}"
+	if [ -n "$null" ]; then
+		row "$who" null-4k-read "$null" "$pid" --rw randread --qd 32 --sessions 4 "${SPAN[@]}"
+		row "$who" null-4k-write "$null" "$pid" --rw randwrite --qd 32 --sessions 4 "${SPAN[@]}"
+		row "$who" null-4k-write-r2t "$null" "$pid" --rw randwrite --qd 32 --sessions 4 --no-immediate "${SPAN[@]}"
+		row "$who" null-128k-read "$null" "$pid" --rw read --bs 128k --qd 16 "${SPAN[@]}"
+		row "$who" null-128k-write "$null" "$pid" --rw write --bs 128k --qd 16 "${SPAN[@]}"
+		row "$who" digest-128k-read "$null" "$pid" --rw read --bs 128k --qd 16 --digests header,data "${SPAN[@]}"
+		row "$who" digest-128k-write "$null" "$pid" --rw write --bs 128k --qd 16 --digests header,data "${SPAN[@]}"
+		row "$who" qd1-4k-read "$null" "$pid" --rw randread --qd 1 "${SPAN[@]}"
+	fi
 	[ -n "$ram" ] || return 0
-	# Memory that was never written is not there yet, and making it costs more than writing it.
-	"$RINGTGT" bench "$ram" --rw write --bs 1M --qd 8 --cpus 1 --secs 2 --warm 0 "${SPAN[@]}" >/dev/null
+	# Memory that was never written is not there yet, and making it costs more than writing it. No more than what goes with
+	# its command: istgt counts StatSN wrongly in what it asks for.
+	"$RINGTGT" bench "$ram" --rw write --bs 128k --qd 8 --cpus 1 --secs 2 --warm 0 "${SPAN[@]}" >/dev/null || alive "$pid"
 	row "$who" ram-4k-read "$ram" "$pid" --rw randread --qd 32 --sessions 4 "${SPAN[@]}"
 	row "$who" ram-4k-write "$ram" "$pid" --rw randwrite --qd 32 --sessions 4 "${SPAN[@]}"
 }
+LARGE=(1m:8 16m:2) # bytes, and how many of these are outstanding
 
 play_limit() {
-	limit null-4k-read read --qd 32 --conns 4
-	limit null-4k-write write --qd 32 --conns 4
-	limit null-128k-read read --qd 16 --conns 1 --payload 128k
-	limit null-128k-write write --qd 16 --conns 1 --payload 128k
-	limit qd1-4k-read read --qd 1 --conns 1 --spin inf
+	local large size qd verb
+	limit null-4k-read read --qd 32 --conns 4 --client-spin
+	limit null-4k-write write --qd 32 --conns 4 --client-spin
+	limit null-128k-read read --qd 16 --conns 1 --payload 128k --client-spin
+	limit null-128k-write write --qd 16 --conns 1 --payload 128k --client-spin
+	limit qd1-4k-read read --qd 1 --conns 1 --spin inf --client-spin
+	for large in "${LARGE[@]}"; do
+		size=${large%:*} qd=${large#*:}
+		for verb in read write; do
+			limit "null-$size-$verb" "$verb" --qd "$qd" --conns 1 --payload "$size" --client-spin
+		done
+	done
+	[ -n "$LOOP" ] || return 0
+	# The loop device's own threads need the other processor.
+	limit loop-4k-read read --qd 32 --conns 4 --disk "$LOOP"
+	limit loop-4k-write write --qd 32 --conns 4 --disk "$LOOP"
+}
+# report: what the server's counters are now, in a line of its log; it counts for one reactor.
+report() {
+	local before n
+	before=$(grep -c ' disk requests ' "$WORK/log" || :)
+	alive "$SERVER"
+	kill -USR1 "$SERVER"
+	for ((n = 0; n < 200; n++)); do
+		[ "$(grep -c ' disk requests ' "$WORK/log" || :)" -le "$before" ] || break
+		alive "$SERVER"
+		sleep 0.05
+	done
+	[ "$n" -lt 200 ] || { echo "the server does not tell its counters" >&2 && exit 1; }
+	grep ' disk requests ' "$WORK/log" | tail -1
 }
 # counters: I/Os, enters, bytes moved, bytes copied since the start.
-counters() {
-	local before
-	before=$(grep -c ' disk requests ' "$WORK/log" || :)
-	kill -USR1 "$SERVER"
-	while [ "$(grep -c ' disk requests ' "$WORK/log" || :)" -le "$before" ]; do sleep 0.05; done
-	sed -nE 's/.* ([0-9]+) disk requests .* read ([0-9]+) written ([0-9]+) copied ([0-9]+), .* ([0-9]+) enters.*/\1 \5 \2 \3 \4/p' "$WORK/log" | tail -1
-}
+counters() { report | sed -nE 's/.* ([0-9]+) disk requests .* read ([0-9]+) written ([0-9]+) copied ([0-9]+) .* ([0-9]+) enters.*/\1 \5 \2 \3 \4/p'; }
 # counted WHAT OPTION...: enters for each I/O and bytes copied for each byte moved, of a load of its own.
 counted() {
 	local what=$1 a b
 	shift
 	a=$(counters)
-	"$RINGTGT" bench "iscsi://$PORTAL/$IQN/0" --busy --cpus 1 --secs "$SECS" --warm 0 "${SPAN[@]}" "$@" >/dev/null
+	if ! "$RINGTGT" bench "$URL/0" --busy --cpus 1 --secs "$SECS" --warm 0 "${SPAN[@]}" "$@" >/dev/null; then
+		alive "$SERVER"
+		return 0
+	fi
 	b=$(counters)
 	fact "enters-$what" "$(awk -v a="$a" -v b="$b" 'BEGIN { split(a, x); split(b, y); print (y[2] - x[2]) / (y[1] - x[1]) }')"
 	fact "copied-$what" "$(awk -v a="$a" -v b="$b" 'BEGIN { split(a, x); split(b, y); print (y[5] - x[5]) / (y[3] + y[4] - x[3] - x[4]) }')"
 }
 resident() { awk '/^VmRSS/ { print $2 }' "/proc/$SERVER/status"; }
-play_ringtgt() {
-	local before generator
-	start_ringtgt "null:$SIZE" "ram:$SIZE"
-	usual ringtgt "iscsi://$PORTAL/$IQN/0" "iscsi://$PORTAL/$IQN/1" "$SERVER"
-	counted 4k-read --rw randread --qd 32 --sessions 4
-	counted 4k-write --rw randwrite --qd 32 --sessions 4
-	counted 64k-write --rw write --bs 64k --qd 16
-	counted 256k-write --rw write --bs 256k --qd 16
+# The number of the clock of a process is made of its own (clock_getcpuclockid(3)).
+spent() { python3 -c 'import sys, time; print(time.clock_gettime_ns((~int(sys.argv[1]) << 3) | 2))' "$SERVER"; }
+# What a thousand sessions that do nothing cost: a fresh server has nothing lying about that they could use.
+play_idle() {
+	local before n a b
+	start_ringtgt "null:$SIZE"
+	# A first session has made what is made once.
+	"$RINGTGT" bench "$URL/0" --qd 1 --secs 0.1 --warm 0 >/dev/null
 	before=$(resident)
-	"$RINGTGT" bench "iscsi://$PORTAL/$IQN/0" --sessions 1000 --qd 1 --rate 1 --secs 2 --warm 8 >"$WORK/idle" 2>&1 &
-	generator=$!
-	sleep 8
-	fact idle-1000-mib "$(($(resident) - before >> 10))"
-	wait "$generator" || cat "$WORK/idle" >&2
-	stop
-	mapfile -t stores < <(yes null:64M | head -$MANY)
-	start_ringtgt "${stores[@]}"
-	# Each unit has something to report to each session first, which takes a quarter of a million commands.
-	row ringtgt many "iscsi://$PORTAL/$IQN/0" "$SERVER" --rw randread --qd 32 --sessions 256 --luns $MANY --warm 6
+	"$RINGTGT" bench "$URL/0" --sessions 1000 --qd 1 --rate 0.01 --secs 600 --warm 0 --cpus 1 >"$WORK/idle" 2>&1 &
+	BESIDE=$!
+	for ((n = 0; n < 120; n++)); do
+		if [[ $(report) =~ :\ 100[0-9]\ connections ]]; then break; fi
+		kill -0 "$BESIDE" 2>/dev/null || break
+		sleep 0.5
+	done
+	if [[ $(report) =~ :\ 100[0-9]\ connections ]]; then
+		sleep 2
+		a=$(spent)
+		sleep 5
+		b=$(spent)
+		[[ $(report) =~ :\ 1000\ connections ]] || { echo "there are not 1,000 sessions any more" >&2 && exit 1; }
+		fact idle-1000-mib "$(awk -v a="$before" -v b="$(resident)" 'BEGIN { print (b - a) / 1024 }')"
+		fact idle-1000-percent "$(awk -v a="$a" -v b="$b" 'BEGIN { print (b - a) / 5e9 * 100 }')"
+	else
+		echo "there are no 1,000 sessions: $(cat "$WORK/idle")" >&2
+	fi
+	kill "$BESIDE" 2>/dev/null || :
+	wait "$BESIDE" 2>/dev/null || :
+	BESIDE=''
 	stop
 }
+# What small reads wait for beside large writes of another session, on the same reactor.
+play_fairness() {
+	local small=(--rw randread --qd 4 "${SPAN[@]}")
+	ask ringtgt fair-alone "$URL/0" "$SERVER" "${small[@]}"
+	"$RINGTGT" bench "$URL/0" --rw write --bs 1M --qd 4 --cpus 1 --secs 3600 --warm 0 "${SPAN[@]}" >"$WORK/beside" 2>&1 &
+	BESIDE=$!
+	ask ringtgt fair-beside "$URL/0" "$SERVER" "${small[@]}"
+	kill -0 "$BESIDE" 2>/dev/null || { echo "nothing was beside the reads: $(cat "$WORK/beside")" >&2 && exit 1; }
+	kill "$BESIDE"
+	wait "$BESIDE" 2>/dev/null || :
+	BESIDE=''
+}
+play_ringtgt() {
+	local large size qd verb
+	start_ringtgt "null:$SIZE" "ram:$SIZE"
+	usual ringtgt "$URL/0" "$URL/1" "$SERVER"
+	for large in "${LARGE[@]}"; do
+		size=${large%:*} qd=${large#*:}
+		for verb in read write; do
+			row ringtgt "null-$size-$verb" "$URL/0" "$SERVER" --rw "$verb" --bs "$size" --qd "$qd" "${SPAN[@]}"
+		done
+	done
+	# A load that sleeps tells its own cost.
+	ask ringtgt client-4k-read "$URL/0" "$SERVER" --rw randread --qd 32 "${SPAN[@]}"
+	ask ringtgt client-4k-write "$URL/0" "$SERVER" --rw randwrite --qd 32 "${SPAN[@]}"
+	ask ringtgt client-128k-read "$URL/0" "$SERVER" --rw read --bs 128k --qd 16 "${SPAN[@]}"
+	ask ringtgt client-digest-128k-read "$URL/0" "$SERVER" --rw read --bs 128k --qd 16 --digests header,data "${SPAN[@]}"
+	ask ringtgt client-128k-write "$URL/0" "$SERVER" --rw write --bs 128k --qd 16 "${SPAN[@]}"
+	ask ringtgt client-digest-128k-write "$URL/0" "$SERVER" --rw write --bs 128k --qd 16 --digests header,data "${SPAN[@]}"
+	play_fairness
+	counted 4k-read --rw randread --qd 32 --sessions 4
+	counted 4k-write --rw randwrite --qd 32 --sessions 4
+	counted 64k-read --rw read --bs 64k --qd 16
+	counted 256k-read --rw read --bs 256k --qd 16
+	counted 64k-write --rw write --bs 64k --qd 16
+	counted 256k-write --rw write --bs 256k --qd 16
+	stop
+	if [ -n "$LOOP" ]; then
+		start_ringtgt "$LOOP"
+		ask ringtgt loop-4k-read "$URL/0" "$SERVER" --rw randread --qd 32 --sessions 4
+		ask ringtgt loop-4k-write "$URL/0" "$SERVER" --rw randwrite --qd 32 --sessions 4
+		stop
+	fi
+	# With two processors only both reactors share the first: the load has the other.
+	if [ "$(nproc)" -gt 2 ]; then
+		REACTORS=0-1 start_ringtgt "null:$SIZE"
+		CLIENT=2 row ringtgt two-4k-read "$URL/0" "$SERVER" --rw randread --qd 32 --sessions 4 "${SPAN[@]}"
+		CLIENT=2 row ringtgt two-4k-write "$URL/0" "$SERVER" --rw randwrite --qd 32 --sessions 4 "${SPAN[@]}"
+	else
+		PIN="taskset -c 0" REACTORS=2 start_ringtgt "null:$SIZE"
+		row ringtgt two-4k-read "$URL/0" "$SERVER" --rw randread --qd 32 --sessions 4 "${SPAN[@]}"
+		row ringtgt two-4k-write "$URL/0" "$SERVER" --rw randwrite --qd 32 --sessions 4 "${SPAN[@]}"
+	fi
+	stop
+	# Both rows of one server, with the same depth and span; only the LUNs and the sessions are more.
+	mapfile -t stores < <(yes null:64M | head -$MANY)
+	start_ringtgt "${stores[@]}"
+	row ringtgt few "$URL/0" "$SERVER" --rw randread --qd 32 --sessions 4 --span 64M
+	# Each unit has something to report to each session first, which takes a quarter of a million commands.
+	row ringtgt many "$URL/0" "$SERVER" --rw randread --qd 32 --sessions 256 --luns $MANY --span 64M --warm 6
+	stop
+	[ "$ROUND" -gt 1 ] || play_idle
+}
 play_tgt() {
+	command -v tgtd tgtadm >/dev/null || return 0
 	start_tgt
 	usual tgt "iscsi://$PORTAL/$IQN/1" "iscsi://$PORTAL/$IQN/2" "$SERVER"
 	stop
 }
+play_istgt() {
+	command -v istgt >/dev/null || return 0
+	start_istgt
+	usual istgt "" "iscsi://$PORTAL/$IQN/0" "$SERVER"
+	stop
+}
 
+# Its memory must be there before it is measured.
+dd if=/dev/zero of="$WORK/disk" bs=1M count=256 status=none
+LOOP=$(losetup --find --show --direct-io=on "$WORK/disk" || losetup --find --show "$WORK/disk") ||
+	echo "no loop device: its rows will be missing" >&2
 others STOP
 for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do
 	play_limit
 	play_ringtgt
 	play_tgt
+	play_istgt
 	for other in "${OTHERS[@]}"; do
 		kill -CONT "${other##*,}"
 		place=${other#*=}
@@ -236,5 +451,7 @@ for ((ROUND = 1; ROUND <= ROUNDS; ROUND++)); do
 	done
 	echo "round $ROUND of $ROUNDS done" >&2
 done
-python3 benches/compare.py "$OUT"
+# Missed targets are its exit status, and then this one's.
+python3 benches/compare.py "$OUT" "${HISTORY[@]}" && missed=0 || missed=$?
 cat "$OUT/compare.md"
+[ "$missed" -eq 0 ]
