@@ -393,6 +393,14 @@ fn to_off(n: u64) -> io::Result<libc::off_t> {
     libc::off_t::try_from(n).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))
 }
 
+/// How long this thread has had a processor, nanoseconds.
+pub fn thread_time() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel fills the struct; every thread has this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// The effective user of this process; 0 is root.
 pub fn effective_uid() -> u32 {
     // SAFETY: cannot fail and passes no memory.

@@ -22,4 +22,5 @@ pub mod secret;
 pub mod size;
 pub mod socket;
 pub mod state;
+pub mod stats;
 mod watch;

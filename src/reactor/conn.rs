@@ -1,6 +1,7 @@
 //! A connection: its socket, where it is in its life, and the two directions.
 
 use super::gates::GateId;
+use super::meter::Meter;
 use super::registry::SessionKey;
 use super::tx::Tx;
 use crate::ids::{ConnId, CoreId};
@@ -71,6 +72,8 @@ pub(super) struct Conn {
     pub(super) deadline: u64,
     /// Since when it is in full feature phase.
     pub(super) since: u64,
+    /// What its session has done.
+    pub(super) meter: Option<Box<Meter>>,
     /// When its session is put out, if it has been asked to log out by then.
     pub(super) leaves_by: Option<u64>,
     /// Which session of the registry this is.
@@ -93,6 +96,14 @@ impl Conn {
     /// Operations that the kernel has.
     pub(super) fn in_flight(&self) -> u32 {
         u32::from(self.receiving) + u32::from(self.tx.busy)
+    }
+
+    /// The session, in full feature phase.
+    pub(super) fn session(&self) -> Option<&Session> {
+        match &self.phase {
+            Phase::Full(session) => Some(session),
+            _ => None,
+        }
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -151,6 +162,16 @@ impl Conns {
 
     pub(super) fn ids(&self) -> Vec<ConnId> {
         self.entries.iter().filter_map(|e| e.conn.as_ref().map(|c| c.id)).collect()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Conn> {
+        self.entries.iter().filter_map(|e| e.conn.as_deref())
+    }
+
+    /// Those in places from that one on, with the next place.
+    pub(super) fn iter_from(&self, from: usize) -> impl Iterator<Item = (usize, &Conn)> {
+        let there = self.entries.iter().enumerate().skip(from);
+        there.filter_map(|(at, e)| Some((at + 1, e.conn.as_deref()?)))
     }
 
     pub(super) fn len(&self) -> usize {

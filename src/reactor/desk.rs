@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 use super::conn::Conn;
 use super::disk::Client;
 use super::gates::Then;
+use super::meter::{Leaving, Meter};
 use super::registry::SessionKey;
 use super::tx::Tx;
 use super::world::World;
@@ -14,6 +15,7 @@ use crate::mem::{Holding, Refused, Share};
 use crate::ring::Driver;
 use crate::scsi::{Asc, ItNexus, Lu, PassReport, SharedOp, Tokens};
 use crate::session::host::{After, Body, Claim, DiskOp, Held, Host, Manage, PassRequest};
+use crate::session::watch::{Answered, Direction};
 use crate::target::Catalog;
 
 /// Lends a session what it may use of the reactor.
@@ -31,6 +33,8 @@ pub(super) struct Desk<'a, D> {
     pub(super) recalled: &'a mut u32,
     /// Task management that waits for the answers of these, by token.
     pub(super) after_asks: &'a mut Vec<u32>,
+    /// What the session has done.
+    pub(super) meter: Option<&'a mut Meter>,
     pub(super) conn: ConnId,
 }
 
@@ -219,6 +223,25 @@ impl<D: Driver> Host for Desk<'_, D> {
     }
 
     #[inline]
+    fn answered(&mut self, command: &Answered) {
+        let _inside = Inside;
+        if let Some(unit) = self.world.units.get_mut(command.lu.0 as usize) {
+            unit.meter.answered(command);
+        }
+        if let Some(meter) = &mut self.meter {
+            meter.answered(command);
+        }
+        if command.direction != Direction::Other {
+            self.tx.time(Leaving::new(command, self.world.driver.now()));
+        }
+    }
+
+    #[inline]
+    fn held_up(&self) -> u64 {
+        self.world.held_up
+    }
+
+    #[inline]
     fn disk(&mut self, task: TaskId, part: u8, lu: LuId, op: DiskOp) {
         let _inside = Inside;
         if let DiskOp::Write { len, .. } = op {
@@ -307,7 +330,8 @@ pub(super) fn desk<'a, D: Driver>(
     world: &'a mut World<D>,
     conn: &'a mut Conn,
 ) -> (Desk<'a, D>, &'a mut super::conn::Phase) {
-    let Conn { phase, tx, hungry, slots, on_probation, asks, recalled, after_asks, id, .. } = conn;
+    let Conn { phase, tx, hungry, slots, on_probation, asks, recalled, after_asks, meter, id, .. } = conn;
+    let meter = meter.as_deref_mut();
     let on_probation = *on_probation;
-    (Desk { world, tx, hungry, slots, on_probation, asks, recalled, after_asks, conn: *id }, phase)
+    (Desk { world, tx, hungry, slots, on_probation, asks, recalled, after_asks, meter, conn: *id }, phase)
 }

@@ -70,6 +70,9 @@ pub(super) struct Job {
     /// For [`DiskOp::Map`]: what the store says.
     mapping: Option<Mapping>,
     state: State,
+    /// Since when it is here, and how long it was kept from the medium once it is not any more.
+    since: u64,
+    held_up: Option<u64>,
     pub(super) serial: u32,
     /// Its own range is fenced until it ends.
     fence: Option<FenceId>,
@@ -120,7 +123,21 @@ impl<D: Driver> World<D> {
         let barrier = barrier.or_else(|| self.barrier_at_source(&op));
         let state = if barrier.is_some() { State::Parked } else { State::Waiting };
         let mapping = matches!(op, DiskOp::Map { .. }).then(Mapping::default);
-        let job = Job { client, lu, op, moved: 0, span, mapping, state, serial, fence: None, pass, through };
+        let job = Job {
+            client,
+            lu,
+            op,
+            moved: 0,
+            span,
+            mapping,
+            state,
+            since: self.driver.now(),
+            held_up: None,
+            serial,
+            fence: None,
+            pass,
+            through,
+        };
         let id = JobId { index: self.jobs.insert(job) as u32, serial };
         match barrier {
             Some((lu, at)) => {
@@ -239,8 +256,10 @@ impl<D: Driver> World<D> {
     }
 
     fn set_in_flight(&mut self, id: JobId) {
+        let now = self.driver.now();
         if let Some(job) = self.job(id) {
             job.state = State::InFlight;
+            job.held_up.get_or_insert(now - job.since);
         }
     }
 
@@ -374,6 +393,9 @@ impl<D: Driver> World<D> {
                 }
                 _ => {}
             }
+            if let (Some(long @ 1..), Client::Task { .. }) = (job.held_up, job.client) {
+                self.delays.push((job.client, job.lu, long));
+            }
             return self.finished.push_back((job.client, job.lu, result));
         }
         self.drop_errand(&job);
@@ -381,6 +403,13 @@ impl<D: Driver> World<D> {
             self.pool.free(buf);
             self.count_ghost(job.lu, -1);
         }
+    }
+
+    /// For how long a request was kept from the medium whose client is about to be told; it is asked once.
+    #[cold]
+    pub(super) fn delay_of(&mut self, client: Client) -> u64 {
+        let at = self.delays.iter().position(|(of, _, _)| *of == client);
+        at.map_or(0, |at| self.delays.swap_remove(at).2)
     }
 
     fn count_ghost(&mut self, lu: LuId, more: i32) {
@@ -486,6 +515,7 @@ impl<D: Driver> World<D> {
         }
         self.reports.retain(|(client, lu, _)| !which(*client, *lu));
         self.finished.retain(|(client, lu, _)| !which(*client, *lu));
+        self.delays.retain(|(client, lu, _)| !which(*client, *lu));
         held.sort_unstable();
         held
     }

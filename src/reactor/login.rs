@@ -8,6 +8,7 @@ use super::desk::{desk, guarded};
 use super::gates::Then;
 use super::live::Done as LiveDone;
 use super::mail::{Letter, Moving};
+use super::meter::Meter;
 use super::registry::SessionKey;
 use super::tag::Tag;
 use super::tx::Tx;
@@ -165,6 +166,7 @@ impl<D: Driver> Reactor<D> {
             close_when_sent: false,
             deadline,
             since: 0,
+            meter: None,
             leaves_by: None,
             key: None,
             placed: false,
@@ -328,6 +330,7 @@ impl<D: Driver> Reactor<D> {
         session.begin_full_feature(now);
         conn.phase = Phase::Full(session);
         conn.since = now;
+        conn.meter = Some(Meter::new());
         conn.tx.put(&rendered(&response));
         conn.tx.end(After::Keep, now);
         self.world.counters.logins += 1;

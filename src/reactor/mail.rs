@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use super::disk::JobId;
 use super::gates::GateId;
 use super::live::Live;
+use super::measure::Measure;
 use super::stats::Snapshot;
 use crate::ids::{ConnId, CoreId, LuId};
 use crate::ring::{Bell, Ends};
@@ -115,6 +116,8 @@ pub(super) enum Letter {
     Notice { lu: LuId, op: SharedOp },
     /// Say how you are.
     Report(Sender<Snapshot>),
+    /// From the control thread: say what units or sessions have done.
+    Measure(Measure),
     /// From the control thread: something of what is served changes.
     Live(Box<Live>),
 }

@@ -21,6 +21,8 @@ mod keep;
 mod live;
 mod login;
 mod mail;
+mod measure;
+mod meter;
 mod owner;
 mod pass;
 mod registry;
@@ -39,13 +41,15 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use self::conn::{Conns, Phase};
+use self::conn::{Conn, Conns, Phase};
 use self::desk::{Desk, desk};
 use self::disk::Client;
 use self::gates::Then;
 pub use self::live::{Chosen, SessionReport};
 use self::login::Listener;
 use self::mail::{Change, Letter};
+pub use self::measure::SessionUsage;
+pub use self::meter::{BUCKETS, Distribution, Flow, TIMES, Usage, begin as bucket_begin, time_word};
 use self::registry::Registry;
 pub use self::start::{Control, Limits, Messenger, Setup, Stuck, start};
 pub use self::stats::{Counters, Snapshot};
@@ -56,8 +60,8 @@ use self::world::World;
 use crate::ids::{ConnId, LuId};
 use crate::ring::{Done, Driver, SendOp, Wait};
 use crate::scsi::{Asc, Failure};
-use crate::session;
 use crate::session::tmf::{Aborted, Ending};
+use crate::session::{self, Session};
 
 /// How often the time of connections is looked at, nanoseconds.
 const TICK_NS: u64 = 250_000_000;
@@ -170,12 +174,7 @@ struct Reactor<D> {
 }
 
 /// What a change of a logical unit means for a session here: the tasks that it ends, and what there is to be told.
-fn heed<D: Driver>(
-    session: &mut session::Session,
-    desk: &mut Desk<'_, D>,
-    change: &Change,
-    tas: bool,
-) -> Vec<Ending> {
+fn heed<D: Driver>(session: &mut Session, desk: &mut Desk<'_, D>, change: &Change, tas: bool) -> Vec<Ending> {
     let lu = change.lu;
     let mut endings = Vec::new();
     if change.reset || change.effects.abort.contains(session.nexus()) {
@@ -300,12 +299,14 @@ impl<D: Driver> Reactor<D> {
             Client::Task { conn, task, part } => {
                 #[cfg(test)]
                 self.world.heard.push((client, result));
+                self.world.held_up =
+                    if self.world.delays.is_empty() { 0 } else { self.world.delay_of(client) };
                 self.with_session(conn, |session, desk| session.disk_done(desk, task, part, result));
             }
         }
     }
 
-    fn with_session(&mut self, id: ConnId, call: impl FnOnce(&mut session::Session, &mut Desk<'_, D>)) {
+    fn with_session(&mut self, id: ConnId, call: impl FnOnce(&mut Session, &mut Desk<'_, D>)) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         if let (mut desk, Phase::Full(session)) = desk(&mut self.world, conn) {
             match desk.guarded(|desk| call(session, desk)) {
@@ -391,6 +392,7 @@ impl<D: Driver> Reactor<D> {
                 // Whoever asked may have gone.
                 let _ = to.send(self.snapshot());
             }
+            Letter::Measure(asked) => self.measure(asked),
             Letter::Live(order) => self.take_order(*order),
         }
     }
@@ -546,7 +548,11 @@ impl<D: Driver> Reactor<D> {
         Snapshot {
             core: self.world.mail.core,
             connections: self.conns.len(),
+            commands: self.conns.iter().filter_map(Conn::session).map(Session::open_tasks).sum(),
             disk_in_flight: self.world.jobs.len(),
+            hungry: self.world.hungry.len(),
+            now: self.world.driver.now(),
+            busy: crate::sys::thread_time(),
             counters: self.world.counters,
             ring: self.world.driver.stats(),
             slots: self.world.pool.stats().to_vec(),

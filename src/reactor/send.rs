@@ -4,6 +4,7 @@ use super::conn::{Conn, Phase};
 use super::desk::desk;
 use super::tag::Tag;
 use super::tx::HOLD;
+use super::world::World;
 use super::{Reactor, TICK_NS, Why};
 use crate::ids::ConnId;
 use crate::ring::{Done, Driver, Kind, Op, SendOp};
@@ -95,6 +96,7 @@ impl<D: Driver> Reactor<D> {
             return self.submit_send(id, op);
         }
         let afters = conn.tx.landed(op);
+        self.world.count_left(conn, now);
         if conn.is_closing() || failed {
             conn.tx.keep(afters);
             if failed && !conn.is_closing() {
@@ -158,6 +160,21 @@ impl<D: Driver> Reactor<D> {
         let Some(conn) = self.conns.get_mut(id) else { return };
         if conn.paused.is_some() || matches!(conn.phase, Phase::Login(_)) {
             self.use_staged(id);
+        }
+    }
+}
+
+impl<D> World<D> {
+    /// Answers have left: how long they took is counted.
+    #[inline]
+    fn count_left(&mut self, conn: &mut Conn, now: u64) {
+        for answer in conn.tx.flown.drain(..) {
+            if let Some(unit) = self.units.get_mut(answer.lu.0 as usize) {
+                unit.meter.left(&answer, now);
+            }
+            if let Some(meter) = &mut conn.meter {
+                meter.left(&answer, now);
+            }
         }
     }
 }

@@ -45,7 +45,7 @@ const ORDER_PATIENCE: Duration = Duration::from_secs(30);
 const LIVE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a reactor may take to answer the control thread before it counts as stuck.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Limits of one reactor.
 #[derive(Debug, Clone)]
@@ -316,6 +316,8 @@ impl Seed {
             beside: Beside::default(),
             #[cfg(test)]
             heard: Vec::new(),
+            delays: Vec::new(),
+            held_up: 0,
             counters: Counters::default(),
         };
         world.attach(ZEROES, Some(zeroes));
@@ -382,6 +384,10 @@ impl Control {
         }
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         threads.into_iter().try_for_each(JoinHandle::join)
+    }
+
+    pub(super) fn addresses(&self) -> &[Address] {
+        &self.addresses
     }
 
     /// How many reactors there are.

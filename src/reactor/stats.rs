@@ -48,8 +48,16 @@ pub struct Snapshot {
     pub core: CoreId,
     /// Connections now.
     pub connections: usize,
+    /// Commands now.
+    pub commands: u32,
     /// Disk requests now.
     pub disk_in_flight: usize,
+    /// Connections whose commands wait for slots now.
+    pub hungry: usize,
+    /// The time, nanoseconds of a clock that never goes back.
+    pub now: u64,
+    /// How long its thread has had a processor, nanoseconds.
+    pub busy: u64,
     /// Its own counters.
     pub counters: Counters,
     /// The ring's.
@@ -60,7 +68,7 @@ pub struct Snapshot {
 
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { core, connections, disk_in_flight, counters: c, ring, slots } = self;
+        let Self { core, connections, disk_in_flight, counters: c, ring, slots, .. } = self;
         write!(f, "{core}: {connections} connections ({} accepted, {} logins)", c.accepted, c.logins)?;
         write!(f, ", {} disk requests ({disk_in_flight} now, {} fenced)", c.disk_ops, c.fenced)?;
         write!(f, ", bytes read {} written {} copied {}", c.read, c.written, c.copied_in)?;

@@ -3,6 +3,7 @@
 //! A session writes headers, names payload by its place, and ends PDUs; all of it goes straight into the send
 //! operation that will carry it. While one send is under way the next one fills.
 
+use super::meter::Leaving;
 use crate::mem::Place;
 use crate::ring::SendOp;
 use crate::session::host::After;
@@ -20,6 +21,10 @@ const USUAL_HEADERS: usize = 16 << 10;
 /// send needs only a small part of it, so that steady bursts do not shrink and grow the vectors in turn.
 const MOST_PARTS: usize = SendOp::MOST_PARTS;
 
+/// Answers of one send whose way is timed, at most: a connection has many more only when it does not read. (They are not
+/// counted with what waits: 8 KiB at most, twice.)
+const MOST_TIMED: usize = 256;
+
 /// The sending side of a connection.
 #[derive(Debug)]
 pub(super) struct Tx {
@@ -28,6 +33,8 @@ pub(super) struct Tx {
     filling: Option<Box<SendOp>>,
     /// What is to be done when that has gone.
     afters: Vec<After>,
+    /// Answers in it.
+    timed: Vec<Leaving>,
     /// PDUs in it, and when the first was ready.
     waiting: u32,
     since: u64,
@@ -35,6 +42,8 @@ pub(super) struct Tx {
     spare: Option<Box<SendOp>>,
     /// What is to be done when the send under way has gone.
     flying: Vec<After>,
+    /// Answers in that.
+    pub(super) flown: Vec<Leaving>,
     /// Bytes of memory that both take.
     flying_memory: usize,
     /// Whether a send is under way, and when it last made progress.
@@ -54,10 +63,12 @@ impl Tx {
             fd,
             filling: None,
             afters: Vec::new(),
+            timed: Vec::new(),
             waiting: 0,
             since: 0,
             spare: None,
             flying: Vec::new(),
+            flown: Vec::new(),
             flying_memory: 0,
             busy: false,
             progress: 0,
@@ -91,6 +102,14 @@ impl Tx {
         self.waiting += 1;
         if after != After::Keep {
             self.afters.push(after);
+        }
+    }
+
+    /// The PDUs that were ended last answer a command.
+    #[inline]
+    pub(super) fn time(&mut self, answer: Leaving) {
+        if self.timed.len() < MOST_TIMED {
+            self.timed.push(answer);
         }
     }
 
@@ -148,6 +167,7 @@ impl Tx {
     pub(super) fn take(&mut self, now: u64) -> Option<Box<SendOp>> {
         let op = self.filling.take()?;
         std::mem::swap(&mut self.afters, &mut self.flying);
+        std::mem::swap(&mut self.timed, &mut self.flown);
         self.flying_memory = op.memory() + size_of_val(&self.flying[..]);
         self.waiting = 0;
         self.busy = true;

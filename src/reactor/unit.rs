@@ -7,6 +7,7 @@ use super::disk::JobId;
 use super::enclose::Claim;
 use super::keep::Keeping;
 use super::mail::{Ask, Fence, FenceId};
+use super::meter::Meter;
 use crate::ids::{ConnId, CoreId, LuId};
 use crate::scsi::{Bar, Failure, Lu, LuFacts, LuState};
 use crate::session::host::DiskOp;
@@ -17,6 +18,8 @@ use crate::store::Store;
 pub(super) struct Unit {
     pub(super) lu: Lu,
     pub(super) store: Store,
+    /// What commands have done with it here.
+    pub(super) meter: Box<Meter>,
     /// Sessions that may not write any more, though tasks of theirs began when they might; sorted.
     pub(super) barred: Vec<(ConnId, Bar)>,
     /// Ranges that ghosts may still write to, or that some client has to itself.
@@ -77,6 +80,7 @@ impl Unit {
             told: lu.state.clone(),
             lu,
             store,
+            meter: Meter::new(),
             barred: Vec::new(),
             fences: Vec::new(),
             ghosts: 0,

@@ -58,6 +58,10 @@ pub(super) struct World<D> {
     pub(super) most_disks: usize,
     /// Requests that have ended and whose client is yet to be told.
     pub(super) finished: VecDeque<(Client, LuId, Result<(), Failure>)>,
+    /// Of these the ones that were kept from the medium, and for how long, nanoseconds.
+    pub(super) delays: Vec<(Client, LuId, u64)>,
+    /// How long the request was that its client is being told of.
+    pub(super) held_up: u64,
     /// Commands for devices, by the number of their request.
     pub(super) errands: HashMap<u32, Arc<Errand>>,
     /// What devices have answered, until the tasks hear of it.

@@ -9,6 +9,7 @@ use super::rx::Dest;
 use super::set::Attribute;
 use super::taking::{Unasked, Use};
 use super::task::{MAX_CDB, Task, Work};
+use super::watch::{Direction, Watch};
 use super::{Close, SEGMENT, Session};
 use crate::ids::{BufId, LuId, TaskId};
 use crate::scsi::{self, Amount, Asc, Context, Failure, Io, Outcome, PassData, Sense, SharedOp, status};
@@ -44,7 +45,7 @@ impl Session {
         let Some(cdb) = whole_cdb(pdu, extra) else {
             return Ok(self.refuse(h, bhs, RejectReason::INVALID_PDU_FIELD));
         };
-        let task = self.task_of(pdu, cdb);
+        let task = self.task_of(pdu, cdb, h.now());
         let at_once = self.begins_at_once(h, &task);
         let Some(id) = self.tasks.open(task) else {
             return Ok(self.refuse(h, bhs, RejectReason::TOO_MANY_IMMEDIATE));
@@ -68,7 +69,7 @@ impl Session {
     }
 
     #[inline]
-    fn task_of(&self, pdu: &ScsiCommand, cdb: ArrayVec<u8, MAX_CDB>) -> Task {
+    fn task_of(&self, pdu: &ScsiCommand, cdb: ArrayVec<u8, MAX_CDB>, now: u64) -> Task {
         let map = lun::from_wire(pdu.lun).and_then(|n| self.luns.binary_search_by_key(&n, |l| l.lun).ok());
         Task {
             itt: pdu.itt.get(),
@@ -85,6 +86,7 @@ impl Session {
             doomed: false,
             begun: false,
             background: false,
+            watch: Watch::new(now),
             work: Work::Fresh,
         }
     }
@@ -243,8 +245,11 @@ impl Session {
     }
 
     fn start_io<H: Host>(&mut self, h: &mut H, id: TaskId, io: Io) {
-        if let Some(lu) = self.tasks.get(id).and_then(|task| h.lu(task.lu)) {
-            lu.counters.command(&io);
+        if let Some(task) = self.tasks.get_mut(id) {
+            task.watch.direction = direction(&io);
+            if let Some(lu) = h.lu(task.lu) {
+                lu.counters.command(&io);
+            }
         }
         match io {
             Io::Read { range, .. } => self.start_reading(h, id, range),
@@ -295,6 +300,20 @@ impl Session {
             Ok(()) => self.answer_good(h, id),
             Err(failure) => self.answer_failure(h, id, &failure),
         }
+    }
+}
+
+/// Which way the data of the medium goes.
+#[inline]
+fn direction(io: &Io) -> Direction {
+    match io {
+        Io::Read { .. } => Direction::Read,
+        Io::Write { .. }
+        | Io::WriteVerify { .. }
+        | Io::WriteAtomic { .. }
+        | Io::CompareAndWrite { .. }
+        | Io::Or { .. } => Direction::Write,
+        _ => Direction::Other,
     }
 }
 

@@ -3,6 +3,7 @@
 use super::host::{DiskOp, Host};
 use super::taking::{Segment, Step, Taking, Use};
 use super::task::{Task, Work};
+use super::watch::Phase;
 use super::{SEGMENT, Session};
 use crate::ids::{BufId, TaskId};
 use crate::scsi::{Failure, Range, Sense};
@@ -43,7 +44,8 @@ impl Taking {
 impl Session {
     /// Reads what the medium has where a segment belongs.
     pub(super) fn read_back<H: Host>(&mut self, h: &mut H, id: TaskId, part: usize) {
-        let Some(Task { lu, work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
+        let Some(Task { lu, watch, work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
+        watch.enter(Phase::Disk, h.now());
         let (Some(s), Some(buf)) = (taking.segments[part], taking.extra) else { return };
         taking.segments[part] = Some(Segment { step: Step::ReadingBack, ..s });
         let (offset, len) = taking.place_of(&s);

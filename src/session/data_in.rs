@@ -11,6 +11,7 @@ use zerocopy::big_endian::{U32, U64};
 use super::host::{After, Body, Claim, DiskOp, Host};
 use super::rx::is_backed_up;
 use super::task::{MAX_SLOTS, Task, Work};
+use super::watch::Phase;
 use super::{SEGMENT, Session};
 use crate::ids::{BufId, TaskId};
 use crate::scsi::{Failure, Range};
@@ -140,6 +141,7 @@ impl Session {
         else {
             return false;
         };
+        task.watch.enter(Phase::Disk, h.now());
         if let Some((part, op)) = reading.assign(first) {
             h.disk(id, part, lu, op);
         }
@@ -246,7 +248,10 @@ impl Session {
         let lu = task.lu;
         match &mut task.work {
             Work::Reading(reading) if reading.failed.is_none() => match reading.assign(buf) {
-                Some((part, op)) => h.disk(id, part, lu, op),
+                Some((part, op)) => {
+                    task.watch.enter(Phase::Disk, h.now());
+                    h.disk(id, part, lu, op);
+                }
                 None => h.free(buf),
             },
             _ => h.free(buf),
@@ -287,11 +292,15 @@ impl Session {
     }
 
     fn stretch_sent<H: Host>(&mut self, h: &mut H, s: &Stretch, data_sn: u32) {
-        let Some(Task { work: Work::Reading(reading), .. }) = self.tasks.get_mut(s.task) else { return };
+        let Some(Task { watch, work: Work::Reading(reading), .. }) = self.tasks.get_mut(s.task) else {
+            return;
+        };
         reading.data_sn = data_sn;
         reading.sent = s.start + s.body.len();
         if reading.sent == reading.total {
             self.close_task(h, s.task);
+        } else {
+            watch.enter(Phase::Sending, h.now());
         }
     }
 

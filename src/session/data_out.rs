@@ -10,6 +10,7 @@ use super::host::{After, Claim, DiskOp, Host};
 use super::rx::Dest;
 use super::taking::{Burst, MAX_BURSTS, Step, Taking, Unasked, Use};
 use super::task::{MAX_SLOTS, Task, Work, split_transfer_tag, transfer_tag};
+use super::watch::Phase;
 use super::{Close, SEGMENT, Session};
 use crate::ids::TaskId;
 use crate::scsi::{Asc, Failure, Sense, status};
@@ -50,6 +51,9 @@ impl Session {
         taking.failed = problem;
         task.work = Work::Taking(taking);
         let urgent = unasked.immediate > 0 || unasked.follows;
+        if urgent {
+            task.watch.enter(Phase::Data, h.now());
+        }
         if !self.take_slots(h, id, if urgent { Claim::Urgent } else { Claim::Ordinary }) {
             self.without_slots(h, id, urgent);
         } else {
@@ -239,7 +243,8 @@ impl Session {
 
     fn use_full_segments<H: Host>(&mut self, h: &mut H, id: TaskId) {
         for part in 0..MAX_SLOTS {
-            let Some(Task { lu, doomed, work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else {
+            let Some(Task { lu, doomed, watch, work: Work::Taking(taking), .. }) = self.tasks.get_mut(id)
+            else {
                 return;
             };
             if taking.failed.is_some() || *doomed {
@@ -263,6 +268,7 @@ impl Session {
                     // What is verified is what the medium holds, not a cache of it.
                     let fua = taking.usage != Use::Write { fua: false };
                     s.step = Step::Writing;
+                    watch.enter(Phase::Disk, h.now());
                     h.disk(
                         id,
                         part as u8,
@@ -288,6 +294,7 @@ impl Session {
         loop {
             let Some(task) = self.tasks.get_mut(id) else { return };
             let (itt, lun, doomed) = (task.itt, task.lun, task.doomed);
+            let watch = &mut task.watch;
             let Work::Taking(taking) = &mut task.work else { return };
             let waits = taking.unsolicited.is_some() || taking.failed.is_some() || doomed;
             if waits || taking.bursts.len() >= allowed || taking.asked >= taking.assigned {
@@ -296,6 +303,7 @@ impl Session {
             let start = taking.asked;
             let Some((_, segment)) = taking.segment_at(start) else { return };
             let len = (segment.start + segment.len - start).min(max_burst);
+            watch.enter(Phase::Data, h.now());
             let (number, r2t_sn) = (taking.r2t_sn as u8, taking.r2t_sn);
             taking.r2t_sn = taking.r2t_sn.wrapping_add(1);
             taking.asked = start + len;
@@ -323,7 +331,10 @@ impl Session {
         part: u8,
         result: Result<(), Failure>,
     ) {
-        let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
+        let Some(Task { watch, work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
+        if taking.is_owed() {
+            watch.enter(Phase::Data, h.now());
+        }
         let part = usize::from(part);
         let Some(Some(s)) = taking.segments.get(part).copied() else { return };
         match result {

@@ -10,6 +10,7 @@ use super::Session;
 use super::host::{DiskOp, Host};
 use super::taking::{Segment, Step, Taking, Use};
 use super::task::{Task, Work};
+use super::watch::Phase;
 use crate::ids::{BufId, TaskId};
 use crate::scsi::{Failure, Sense};
 
@@ -52,10 +53,11 @@ impl Taking {
 impl Session {
     /// A segment is there: asks for its range.
     pub(super) fn enclose<H: Host>(&mut self, h: &mut H, id: TaskId, part: usize) {
-        let Some(Task { lu, work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
+        let Some(Task { lu, watch, work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
         let Some(s) = taking.segments[part] else { return };
         let (offset, len) = taking.place_of(&s);
         taking.step(part, Step::Enclosing);
+        watch.enter(Phase::Queued, h.now());
         h.disk(id, part as u8, *lu, DiskOp::Enclose { offset, len: u64::from(len) });
     }
 
@@ -67,7 +69,10 @@ impl Session {
         part: usize,
         result: Result<(), Failure>,
     ) -> bool {
-        let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return false };
+        let Some(Task { watch, work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else {
+            return false;
+        };
+        watch.enter(Phase::Disk, h.now());
         let (Some(s), Some(whole)) = (taking.segments[part], taking.whole()) else { return false };
         if let Err(failure) = result {
             taking.fail(failure);

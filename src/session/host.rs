@@ -4,6 +4,7 @@
 //! calls on a [`Host`]. The host lends memory by slot, sends what it is given in order, does disk
 //! requests and says when they are done. It is the reactor in the daemon and a recorder in tests.
 
+use super::watch::Answered;
 use crate::ids::{BufId, LuId, TaskId};
 use crate::scsi::{Asc, ItNexus, Lu, PassOrder, PassReport, Provisioning, SharedOp, Stretch, Tokens};
 use crate::target::Catalog;
@@ -302,6 +303,13 @@ pub trait Host {
     fn put_body(&mut self, body: Body);
     /// Ends a PDU.
     fn end(&mut self, after: After);
+    /// That command was answered by the PDUs that were ended last. Who wants to know how long commands take hears of each.
+    fn answered(&mut self, _command: &Answered) {}
+    /// How long the request that has just ended was kept from the medium, nanoseconds. Asked for while
+    /// [`Session::disk_done`](super::Session::disk_done) says so.
+    fn held_up(&self) -> u64 {
+        0
+    }
 
     /// Starts a disk request for part `part` of a task; [`Session::disk_done`](super::Session::disk_done) follows,
     /// unless the task is abandoned first.

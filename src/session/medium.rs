@@ -139,6 +139,10 @@ impl Session {
         let Some(task) = self.tasks.get_mut(id) else { return };
         let result = result.map_err(|failure| task.once_begun(failure));
         task.begun |= result.is_ok();
+        let held_up = h.held_up();
+        if held_up > 0 {
+            task.watch.waited(held_up, h.now());
+        }
         match task.work {
             Work::Reading(_) => return self.read_done(h, id, part, result),
             Work::Taking(_) => return self.taking_done(h, id, part, result),

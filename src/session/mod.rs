@@ -40,6 +40,7 @@ mod taking;
 mod task;
 pub mod tmf;
 mod token;
+pub mod watch;
 
 pub use legacy::Legacy;
 pub use revise::{Revision, View};
@@ -368,6 +369,10 @@ impl Session {
 
     /// Takes an answered task out of the table; its slots go back.
     fn close_task<H: Host>(&mut self, h: &mut H, id: TaskId) {
+        if let Some(task) = self.tasks.get(id).filter(|task| !task.background) {
+            let bytes = task.actual.min(u64::from(task.edtl)) as u32;
+            h.answered(&task.watch.stop(task.lu, bytes, h.now()));
+        }
         let Some(slots) = self.take_out(id) else { return };
         slots.into_iter().for_each(|buf| h.free(buf));
         self.advance(h);

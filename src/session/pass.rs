@@ -9,6 +9,7 @@ use super::command::Planned;
 use super::host::{After, Body, Claim, Host, PassRequest};
 use super::taking::Use;
 use super::task::{Task, Work};
+use super::watch::{Direction, Phase};
 use crate::ids::{BufId, TaskId};
 use crate::scsi::{self, Amount, Asc, Failure, Outcome, Pass, PassData, PassReport, Sense, status};
 use crate::wire::bhs::DataIn;
@@ -70,6 +71,7 @@ impl Session {
         if let PassData::Out(_) = pass.data {
             return self.start_taking(h, id, Use::Pass { judged: pass.judged }, 0, len.into());
         }
+        task.watch.direction = Direction::of_code(task.cdb.first().copied().unwrap_or(0));
         task.work = Work::Passing(Passing::new(pass, None, len));
         if !self.retry_passing(h, id) {
             self.park(h, id);
@@ -90,8 +92,11 @@ impl Session {
         true
     }
 
-    fn hand_over<H: Host>(&self, h: &mut H, id: TaskId) {
-        let Some(Task { lu, work: Work::Passing(passing), .. }) = self.tasks.get(id) else { return };
+    fn hand_over<H: Host>(&mut self, h: &mut H, id: TaskId) {
+        let Some(Task { lu, watch, work: Work::Passing(passing), .. }) = self.tasks.get_mut(id) else {
+            return;
+        };
+        watch.enter(Phase::Disk, h.now());
         let order = passing.pass.order.clone();
         let request = PassRequest { order, buf: passing.buf, len: passing.len, inward: passing.is_inward() };
         h.pass(id, *lu, request);
@@ -110,6 +115,7 @@ impl Session {
                 PassData::Out(Amount::Known(takes)) => len.min(takes),
                 _ => len,
             };
+            task.watch.direction = Direction::of_code(task.cdb.first().copied().unwrap_or(0));
             task.work = Work::Passing(Passing::new(pass, buf, len));
             return self.hand_over(h, id);
         }

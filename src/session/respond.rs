@@ -188,7 +188,8 @@ impl Session {
         qualifier: u16,
         sense: &[u8],
     ) {
-        let Some(task) = self.tasks.get(id) else { return };
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        task.watch.failed = ![status::GOOD, status::CONDITION_MET].contains(&status);
         let mut pdu = task.response();
         pdu.status = status;
         pdu.status_qualifier = U16::new(qualifier);

@@ -12,6 +12,7 @@ use super::data_in::Reading;
 use super::pass::Passing;
 use super::set::{Attribute, Dormant};
 use super::taking::Taking;
+use super::watch::Watch;
 use crate::ids::{BufId, LuId, TaskId};
 use crate::scsi::{Asc, Failure, Range, Sense, status};
 
@@ -51,6 +52,7 @@ pub(super) struct Task {
     /// No initiator waits for it, and it is not in the command window: a copy that goes on after its command was
     /// answered.
     pub(super) background: bool,
+    pub(super) watch: Watch,
     pub(super) work: Work,
 }
 
@@ -242,6 +244,7 @@ mod tests {
             attribute: Attribute::Simple,
             immediate: false,
             background: false,
+            watch: Watch::new(0),
             work: Work::Fresh,
         }
     }

@@ -281,7 +281,9 @@ impl Session {
 
     /// Those fences stand. It may have been aborted meanwhile.
     fn tell_failed<H: Host>(&mut self, h: &mut H, id: TaskId, pdu: ScsiResponse, failure: Failure) {
-        if let Some(lu) = self.tasks.get(id).map(|task| task.lu) {
+        if let Some(task) = self.tasks.get_mut(id) {
+            task.watch.failed = true;
+            let lu = task.lu;
             self.put_failure(h, pdu, lu, failure, true);
             self.close_task(h, id);
         }

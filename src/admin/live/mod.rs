@@ -15,7 +15,7 @@ mod numbers;
 pub mod plan;
 pub(super) mod units;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
@@ -265,6 +265,11 @@ impl Live {
     pub fn units<T>(&self, each: impl Fn(&str, &Counters) -> T) -> Vec<T> {
         let running = locked(&self.running);
         running.stores.values().map(|s| each(&s.config.name, &s.unit.lu.counters)).collect()
+    }
+
+    /// The names of the stores, by logical unit.
+    pub fn unit_names(&self) -> HashMap<LuId, String> {
+        locked(&self.running).stores.iter().map(|(lu, s)| (*lu, s.config.name.clone())).collect()
     }
 
     /// The number of the logical unit on the store of that name.

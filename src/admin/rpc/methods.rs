@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 use super::{API, FAILED, Fault, INVALID_CONFIG, INVALID_PARAMS, METHOD_NOT_FOUND, OTHER_PLAN};
 use crate::admin::config::{At, Report, Severity, words};
 use crate::admin::live::{Live, Plan, Refused};
-use crate::reactor::{Chosen, SessionReport, Snapshot};
+use crate::admin::stats::{self, Stats};
+use crate::reactor::{Chosen, SessionReport};
 use crate::scsi::{AccessState, Count, Failure};
 use crate::target::ChapAlgorithm;
 use crate::wire::name::normalise;
 
-const METHODS: [&str; 10] = [
+const METHODS: [&str; 11] = [
     "version",
     "config.get",
     "config.plan",
@@ -26,6 +27,7 @@ const METHODS: [&str; 10] = [
     "sessions.drain",
     "alua.set",
     "counters",
+    "stats.get",
 ];
 
 /// How long sessions get to log out when nothing is said.
@@ -51,6 +53,10 @@ pub(super) fn call(live: &Live, method: &str, params: Value) -> Result<Value, Fa
         "sessions.drain" => put_out(live, read(params)?, true),
         "alua.set" => set_access(live, &read(params)?),
         "counters" => Ok(counters(live)),
+        "stats.get" => {
+            let Detail { buckets } = read(params)?;
+            Ok(Stats::of(live).to_json(buckets))
+        }
         _ => {
             let remedy = words::suggestion(method, METHODS);
             Err(Fault::new(METHOD_NOT_FOUND, format!("there is no method {method}; {remedy}")))
@@ -152,6 +158,13 @@ fn normal(name: Option<String>) -> Result<Option<String>, Fault> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Detail {
+    #[serde(default)]
+    buckets: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Access {
     backstore: String,
     group: String,
@@ -238,37 +251,8 @@ fn counters(live: &Live) -> Value {
             "write_errors": totals.get(Count::WriteErrors),
         })
     });
-    let reactors: Vec<Value> = live.control().report().iter().map(reactor).collect();
+    let reactors: Vec<Value> = live.control().report().iter().map(stats::reactor).collect();
     json!({ "reactors": reactors, "backstores": backstores })
-}
-
-fn reactor(snapshot: &Snapshot) -> Value {
-    let Snapshot { core, connections, disk_in_flight, counters: c, ring, slots } = snapshot;
-    let slots: Vec<Value> =
-        slots.iter().map(|s| json!({ "size": s.size, "free": s.free, "total": s.total })).collect();
-    json!({
-        "reactor": core.0,
-        "connections": connections,
-        "disk_in_flight": disk_in_flight,
-        "accepted": c.accepted,
-        "logins": c.logins,
-        "closed": c.closed,
-        "bytes_read": c.read,
-        "bytes_written": c.written,
-        "bytes_copied": c.copied_in,
-        "disk_ops": c.disk_ops,
-        "fenced": c.fenced,
-        "starved": c.starved,
-        "sends": c.sends,
-        "receives": c.recvs,
-        "stalled": c.stalled,
-        "greedy": c.greedy,
-        "lapsed": c.lapsed,
-        "turns": ring.turns,
-        "enters": ring.enters,
-        "waits": ring.waits,
-        "slots": slots,
-    })
 }
 
 #[cfg(test)]

@@ -21,10 +21,26 @@
 //! | `sessions.drain` | the same, and `deadline`: seconds, 10 by default | `sessions`: how many are asked to log out, and dropped then |
 //! | `alua.set` | `backstore`, `group`, `state` | nothing, when it holds everywhere |
 //! | `counters` | | `reactors` and `backstores` |
+//! | `stats.get` | `buckets`?: whether distributions are told whole | `stats`: 1, `reactors`, `backstores`, `sessions`: see below |
 //!
 //! The text of a configuration is TOML, as in a file, comments and all; its relative paths start at `dir`, by
 //! default where the file is that is served. `name` is what messages call it. What is changed so lasts until the next change, reload or start: whoever
 //! wants it to stay writes the file.
+//!
+//! # What is going on
+//!
+//! `stats.get` tells what has been counted since the start of what it is about; who asks twice has rates. `stats` is another
+//! number when something of it means something else; things are added without that. A backstore is there when it has had a
+//! command, and a session while it is logged in. Both have `read` and `write`, with `ops`, `bytes` and `failed` of the
+//! commands that were answered, and `other` with `ops` and `failed` of those that move no data of the medium.
+//!
+//! `times` has the lengths of time of these commands. A command is `queued` while it waits for its task set, slots, or a fence;
+//! at `data` while it waits for data of the initiator; at the `disk`; and `sending` from its answer until that has left.
+//! `total` is all of it, from its header to the end of its answer: `sum_ns` of it by the time between two answers is
+//! the mean depth of the queue. A phase counts those commands that it has taken a time of which the clock can tell, that
+//! is read once a turn. A distribution has `count`, `sum_ns`, and quantiles (`p50_ns`, `p99_ns`, `p999_ns`: null without any),
+//! right to a tenth; with `buckets` also the pairs [number, count] of buckets that are not empty, which begin where
+//! `bucket_begins_ns` says.
 //!
 //! | error | code | `data` |
 //! |---|---|---|

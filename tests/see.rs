@@ -1,0 +1,72 @@
+//! How the daemon is seen from outside: what it has counted, and how it is told.
+
+#[path = "support/daemon.rs"]
+mod daemon;
+#[allow(dead_code, reason = "these tests change no configuration")]
+#[path = "support/live.rs"]
+mod support;
+
+use ringtgt::initiator::{Direction, Initiator, cdb};
+use serde_json::{Value, json};
+use support::{Server, login, text};
+
+/// The entry of a list of that name.
+fn named<'a>(list: &'a Value, key: &str, name: &str) -> &'a Value {
+    let mut all = list.as_array().expect("a list").iter();
+    all.find(|entry| entry[key] == name).unwrap_or_else(|| panic!("no {name} in {list:#}"))
+}
+
+/// Three writes of 4 KiB, five reads of 8 KiB of which the last is beyond the end, and nothing else that moves data.
+fn known_work(initiator: &mut Initiator) {
+    for n in 0..3 {
+        assert!(initiator.write(0, n * 8, 8, vec![7; 4096]).expect("a write").is_good());
+    }
+    for n in 0..4 {
+        assert!(initiator.read(0, n, 16, 8192).expect("a read").is_good());
+    }
+    let beyond = initiator.read(0, 8 << 11, 16, 8192).expect("an answer");
+    assert_eq!(beyond.sense_code(), Some((5, 0x21, 0)));
+    let ready = initiator.execute(0, cdb::TEST_UNIT_READY, Direction::None, Vec::new());
+    assert!(ready.expect("an answer").is_good());
+}
+
+#[test]
+fn known_work_is_found_with_exact_numbers() {
+    let server = Server::start(&text(&["a", "idle"], &[(0, "a"), (1, "idle")], &[]));
+    let client = server.client();
+    let mut initiator = login(&server, 1);
+    let other = |stats: &Value| named(&stats["backstores"], "name", "a")["other"]["ops"].as_u64();
+    let before = client.call("stats.get", json!({})).expect("stats");
+    assert_eq!(before["stats"], 1);
+    known_work(&mut initiator);
+    let stats = client.call("stats.get", json!({ "buckets": true })).expect("stats");
+    let disk = named(&stats["backstores"], "name", "a");
+    let session = named(&stats["sessions"], "initiator", "iqn.2026-11.org.example:i1");
+    for seen in [disk, session] {
+        assert_eq!(seen["write"]["ops"], 3, "{seen:#}");
+        assert_eq!(seen["write"]["bytes"], 3 * 4096);
+        assert_eq!(seen["read"]["ops"], 4);
+        assert_eq!(seen["read"]["bytes"], 4 * 8192);
+        let total = &seen["read"]["times"]["total"];
+        let counts = total["buckets"].as_array().expect("buckets").iter().map(|pair| pair[1].as_u64());
+        assert_eq!((total["count"].as_u64(), counts.sum()), (Some(4), Some(4)));
+        assert!(total["p50_ns"].as_u64() > Some(0) && total["p999_ns"].as_u64() >= total["p50_ns"].as_u64());
+        let phases =
+            ["queued", "data", "disk", "sending"].map(|phase| &seen["read"]["times"][phase]["sum_ns"]);
+        assert_eq!(phases.iter().map(|sum| sum.as_u64()).sum::<Option<u64>>(), total["sum_ns"].as_u64());
+    }
+    // The one beyond the end, which has never begun to read, and TEST UNIT READY.
+    assert_eq!(other(&stats), other(&before).map(|n| n + 2));
+    assert_eq!(disk["other"]["failed"].as_u64().map(|n| n > 0), Some(true));
+    assert_eq!((&session["commands"], &session["waits"]), (&json!(0), &json!(false)));
+    let idle = stats["backstores"].as_array().expect("a list").iter().filter(|b| b["name"] == "idle");
+    assert!(idle.count() <= 1);
+    let reactors = stats["reactors"].as_array().expect("a list");
+    assert_eq!(reactors.len(), 2);
+    assert!(reactors.iter().all(|r| r["busy_ns"].as_u64() > Some(0)), "{reactors:?}");
+    let begins = stats["bucket_begins_ns"].as_array().expect("a list");
+    assert!(begins.is_sorted_by_key(Value::as_u64) && begins.len() == 96);
+    initiator.logout().expect("a logout");
+    let refused = client.call("stats.get", json!({ "bucket": true }));
+    assert!(refused.is_err(), "a wrong parameter is told");
+}
