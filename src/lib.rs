@@ -41,7 +41,7 @@
 //! | [`store`] | what a logical unit sits on: device, file, memory, nothing; or a SCSI device that gets the commands |
 //! | [`reactor`] | one core's world: the turn, connections, disk requests, changes, fences, erasing of media, mail |
 //! | [`admin`] | ordinary threads: configuration, state directory, start and stop, changes of what is served |
-//! | [`cli`] | the command line |
+//! | [`cli`] | the command line, and the live view |
 //!
 //! # Who may know whom
 //!

@@ -6,6 +6,8 @@ mod daemon;
 #[path = "support/live.rs"]
 mod support;
 
+use std::process::Command;
+
 use ringtgt::initiator::{Direction, Initiator, cdb};
 use serde_json::{Value, json};
 use support::{Server, login, text};
@@ -69,4 +71,51 @@ fn known_work_is_found_with_exact_numbers() {
     initiator.logout().expect("a logout");
     let refused = client.call("stats.get", json!({ "bucket": true }));
     assert!(refused.is_err(), "a wrong parameter is told");
+}
+
+/// Runs a command of ringtgt that asks that daemon; what it prints.
+fn ask(server: &Server, arguments: &[&str]) -> String {
+    let socket = server.client().path().to_owned();
+    let output = Command::new(env!("CARGO_BIN_EXE_ringtgt"))
+        .args(arguments)
+        .arg("--control-socket")
+        .arg(socket)
+        .output()
+        .expect("ringtgt runs");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn top_shows_what_is_going_on_to_programs_and_to_people() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[]));
+    let mut initiator = login(&server, 1);
+    let (stop, done) = std::sync::mpsc::channel::<()>();
+    let busy = std::thread::spawn(move || {
+        while done.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            known_work(&mut initiator);
+        }
+        initiator
+    });
+    let told = ask(&server, &["top", "--once", "--json", "--interval", "0.5"]);
+    let picture: Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!(picture["top"], 1);
+    assert!(picture["seconds"].as_f64().is_some_and(|s| (0.4..30.0).contains(&s)), "{picture:#}");
+    let disk = named(&picture["backstores"], "name", "a");
+    for (direction, bytes) in [("read", 8192.0), ("write", 4096.0)] {
+        let flow = &disk[direction];
+        let iops = flow["iops"].as_f64().expect("a rate");
+        assert!(iops > 0.0 && flow["bytes_per_s"] == iops * bytes, "{flow:#}");
+        assert!(flow["times"]["total"]["p99_ns"].as_u64() > Some(0), "{flow:#}");
+        // One at a time.
+        assert!(flow["depth"].as_f64().is_some_and(|depth| depth > 0.0 && depth <= 1.0), "{flow:#}");
+    }
+    let session = named(&picture["sessions"], "name", "iqn.2026-11.org.example:i1");
+    assert!(session["read"]["iops"].as_f64() > Some(0.0), "{session:#}");
+    let text = ask(&server, &["top", "--once", "--interval", "0.2"]);
+    assert!(text.starts_with("ringtgt  reactors 2  sessions 1  luns 1  over 0."), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("a  ")), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    drop(stop);
+    busy.join().expect("it works on").logout().expect("a logout");
 }

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::TypedValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -142,6 +143,12 @@ pub(super) enum Command {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Show what a running daemon is doing: reactors, LUNs, sessions, and where the time of their commands goes
+    ///
+    /// A command is queued (for its task set, slots or a fence), waits for data of the initiator, is at the disk, or its
+    /// answer is being sent. Times are quantiles of the commands of the last interval, right to a tenth. DEPTH is how many
+    /// commands were under way on average, and of a session how many are open now (* some wait for slots).
+    Top(Top),
     /// Measure a target: how many I/Os, how fast, at which price
     ///
     /// Exit status: 0 when all was measured, 1 when the target failed or its data was wrong.
@@ -223,6 +230,25 @@ pub(super) struct Daemon {
     /// Print JSON, for programs
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Top {
+    /// Look once and print it (with --json: for programs)
+    #[arg(long)]
+    pub(super) once: bool,
+    /// Seconds between two looks
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    pub(super) interval: Duration,
+    #[command(flatten)]
+    pub(super) daemon: Daemon,
+}
+
+/// Seconds, as in 2 or 0.5.
+fn interval(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "write seconds, as in 2 or 0.5".to_owned())?;
+    let in_range = (0.1..=3600.0).contains(&seconds);
+    in_range.then(|| Duration::from_secs_f64(seconds)).ok_or_else(|| "it must be 0.1 to 3600".to_owned())
 }
 
 #[derive(Args, Debug)]

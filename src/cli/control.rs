@@ -73,7 +73,7 @@ pub(super) fn drain(whom: &Whom, deadline: u64, daemon: &Daemon) -> ExitCode {
     finish(put_out("sessions.drain", params, daemon, "asked to log out"))
 }
 
-fn finish(result: anyhow::Result<()>) -> ExitCode {
+pub(super) fn finish(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -92,7 +92,7 @@ fn explain(error: &anyhow::Error) -> String {
     report.map_or_else(|| format!("{error:#}"), |report| format!("{error}\n{}", report.trim_end()))
 }
 
-fn connect(daemon: &Daemon) -> anyhow::Result<Client> {
+pub(super) fn connect(daemon: &Daemon) -> anyhow::Result<Client> {
     let path = daemon.control_socket.clone().unwrap_or_else(default_socket);
     Ok(Client::connect(path)?)
 }

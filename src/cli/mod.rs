@@ -15,6 +15,7 @@ mod moving;
 mod serve;
 mod shell;
 mod store_arg;
+mod top;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -63,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Kick { whom, daemon } => control::kick(&whom, &daemon),
         Command::Drain { whom, deadline, daemon } => control::drain(&whom, deadline, &daemon),
         Command::Doctor { daemon } => doctor::run(&daemon),
+        Command::Top(args) => top::run(&args),
         Command::Bench(options) => bench::run(&options),
         Command::Generate { what, command } => generate::run(what, command.as_deref()),
     }
