@@ -3,6 +3,9 @@
 //! A device with a block node is held by that, exclusively, whichever node was named: so nothing that is mounted from it
 //! or made of it can be harmed by commands that go around the page cache. One without (a tape, a library, an enclosure)
 //! is held by the `flock` of its generic node, which keeps out those who ask for it.
+//!
+//! When the daemon is killed the kernel keeps a thread that waits at a block node until the device has ended the command,
+//! and with it the process and what it holds. At a generic node it lets the thread go, and the command alone.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
