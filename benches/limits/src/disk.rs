@@ -19,8 +19,8 @@ pub fn run(a: &Args) {
         let cp = std::ffi::CString::new(path.clone()).unwrap();
         let fd = libc::open(cp.as_ptr(), libc::O_RDWR | if buffered { 0 } else { libc::O_DIRECT });
         if fd < 0 {
-            println!("{path}: open O_DIRECT: errno {}", errno());
-            return;
+            eprintln!("{path}: open O_DIRECT: errno {}", errno());
+            std::process::exit(1);
         }
         let len = libc::lseek(fd, 0, libc::SEEK_END) as u64;
         let span = a.n("span", len as f64) as u64;
@@ -72,8 +72,8 @@ pub fn run(a: &Args) {
                 r.wait(a.n("spin", 0.0) as u64);
                 while let Some(q) = r.pop() {
                     if q.res != bs as i32 {
-                        println!("{path}: IO result {}", q.res);
-                        return;
+                        eprintln!("{path}: IO result {}", q.res);
+                        std::process::exit(1);
                     }
                     done += 1;
                     issue(&mut r, q.user_data as usize);
