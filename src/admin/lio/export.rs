@@ -306,7 +306,14 @@ impl<'c> Export<'c> {
 
     /// LIO has one userid at each door.
     fn credentials(&mut self, object: &mut Value, prefix: &str, auth: &Auth, at: &str) {
-        let Some(first) = auth.chap.first() else { return };
+        let is_whole = |c: &&Credential| !c.user.is_empty() && !c.secret.expose_secret().is_empty();
+        let whole: Vec<&Credential> = auth.chap.iter().filter(is_whole).collect();
+        if whole.len() < auth.chap.len() {
+            let why =
+                "it is unfinished, so that nobody can log in by it, neither here nor there: it is left out";
+            self.list(format!("{at}: chap"), why);
+        }
+        let Some((first, others)) = whole.split_first() else { return };
         let mut put = |userid: &str, password: &str, credential: &Credential| {
             object[format!("{prefix}{userid}")] = credential.user.clone().into();
             object[format!("{prefix}{password}")] = credential.secret.expose_secret().into();
@@ -315,7 +322,7 @@ impl<'c> Export<'c> {
         if let Some(mutual) = &auth.mutual {
             put("mutual_userid", "mutual_password", mutual);
         }
-        for other in &auth.chap[1..] {
+        for other in others {
             self.list(
                 format!("{at}: chap of {}", other.user),
                 "LIO has one userid at each door: it is left out",

@@ -56,16 +56,21 @@ fn not_json(file: &str, error: &serde_json::Error) -> Problem {
     Problem::error(at..at, what, "so this is not JSON", remedy)
 }
 
-/// The places of all texts that are passwords.
+/// The places of all values that are passwords.
 fn secrets(file: &str) -> Vec<Range<usize>> {
     const KEY: &str = "password\"";
     let after_key = file.match_indices(KEY).map(|(at, _)| at + KEY.len());
     after_key.filter_map(|at| value(file, at)).collect()
 }
 
-/// The text behind a key that ends at `at`.
+/// The value behind a key that ends at `at`. One that is no text was meant as one.
 fn value(file: &str, at: usize) -> Option<Range<usize>> {
-    let text = file[at..].trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
+    let whole = file[at..].trim_start().strip_prefix(':')?.trim_start();
+    let Some(text) = whole.strip_prefix('"') else {
+        let start = file.len() - whole.len();
+        let end = whole.find([',', '}', ']', '\n']).unwrap_or(whole.len());
+        return (end > 0).then(|| start..start + whole[..end].trim_end().len());
+    };
     let start = file.len() - text.len();
     let mut escaped = false;
     let end = text.bytes().position(|b| {

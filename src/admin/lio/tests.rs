@@ -162,10 +162,33 @@ fn a_password_is_never_shown() {
         r#"{"targets": 5, "chap_password": "hunter2hunter2"}"#,
         "{\"chap_password\": \"hunter2hunter2\", \n \"targets\" [}",
         r#"{"targets": [{"chap_password": "hunter2hunter2", "fabric": "iscsi"}]}"#,
+        "{\"fabric_modules\": [{\"name\": \"iscsi\", \"discovery_userid\": \"u\", \"discovery_password\": 8675309hunter2}]}",
+        "{\"fabric_modules\": [{\"name\": \"iscsi\", \"discovery_userid\": \"u\",\n\"discovery_password\": 8675309}]}",
     ] {
         let report = import(source(text)).expect_err("wrong").to_string();
-        assert!(!report.contains("hunter2"), "{report}");
+        assert!(!report.contains("hunter2") && !report.contains("8675309"), "{report}");
     }
+}
+
+#[test]
+fn half_a_credential_lets_nobody_in_there_either() {
+    let toml = there("chap = { user = \"u\", unfinished = true }\n");
+    let moved = export(&checked(&toml), |_| None);
+    let json: serde_json::Value = serde_json::from_str(&moved.text).unwrap();
+    let tpg = &json["targets"][0]["tpgs"][0];
+    assert_eq!(tpg["attributes"]["authentication"], 1);
+    let acl = &tpg["node_acls"][0];
+    assert!(acl["chap_userid"].is_null() && acl["chap_password"].is_null(), "{acl}");
+    assert!(moved.listed.iter().any(|listed| listed.to_string().contains("unfinished")));
+}
+
+/// A target with one ACL that says this.
+fn there(acl: &str) -> String {
+    format!(
+        "[[backstore]]\nkind = \"null\"\nname = \"a\"\nsize = \"1G\"\n[[target]]\niqn = \"iqn.2026-11.org.example:t\"\n\
+         [[target.tpg]]\nportals = [\"192.0.2.1:3260\"]\n[[target.tpg.lun]]\nlun = 0\nbackstore = \"a\"\n\
+         [[target.tpg.acl]]\ninitiator = \"iqn.2026-11.org.example:i\"\n{acl}"
+    )
 }
 
 #[test]
