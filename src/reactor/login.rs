@@ -201,10 +201,22 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
+    /// Whoever administers this may want to let it in.
+    fn remember_refused(&mut self, id: ConnId) {
+        if let Some(Phase::Login(login)) = self.conns.get_mut(id).map(|conn| &conn.phase)
+            && let Some(initiator) = login.initiator()
+        {
+            self.registry.refuse(initiator);
+        }
+    }
+
     fn follow_login(&mut self, id: ConnId, reply: LoginReply) {
         match reply {
             LoginReply::Continue(pdu) => self.answer_login(id, &pdu, After::Keep),
-            LoginReply::Refuse(pdu) => self.refuse_login(id, &pdu),
+            LoginReply::Refuse(pdu) => {
+                self.remember_refused(id);
+                self.refuse_login(id, &pdu);
+            }
             LoginReply::Done(pdu, established) => self.place(id, pdu, established),
         }
     }

@@ -39,10 +39,15 @@ struct Inner {
     next_tsih: u16,
     /// The latest CHAP challenges, oldest first.
     challenges: VecDeque<Vec<u8>>,
+    /// Initiators whose login was refused of late, the latest first, each once.
+    refused: VecDeque<String>,
 }
 
 /// Challenges that are remembered: logins that are under way at once are fewer.
 const MOST_CHALLENGES: usize = 1024;
+
+/// Refused initiators that are remembered: peers that have proved nothing choose the names, and people read them.
+const MOST_REFUSED: usize = 32;
 
 impl Outstanding for Arc<Registry> {
     fn issue(&self, challenge: &[u8]) {
@@ -132,6 +137,19 @@ impl Registry {
         isids.sort_unstable();
         isids.dedup();
         isids
+    }
+
+    /// That initiator was refused.
+    pub(super) fn refuse(&self, initiator: &str) {
+        let mut inner = self.lock();
+        inner.refused.retain(|name| name != initiator);
+        inner.refused.push_front(initiator.to_owned());
+        inner.refused.truncate(MOST_REFUSED);
+    }
+
+    /// Who was refused of late, the latest first.
+    pub(super) fn refused(&self) -> Vec<String> {
+        self.lock().refused.iter().cloned().collect()
     }
 
     /// Whether there is a session of that key.
@@ -275,5 +293,17 @@ mod tests {
         assert_eq!(places, [1, 0, 2, 1, 0, 2]);
         r.unplace(CoreId(2));
         assert_eq!(r.place(CoreId(0)), CoreId(2));
+    }
+
+    #[test]
+    fn the_latest_refused_are_remembered_once_each() {
+        let registry = Registry::default();
+        for number in 0..MOST_REFUSED + 2 {
+            registry.refuse(&format!("iqn.a:{number}"));
+        }
+        registry.refuse("iqn.a:5");
+        let refused = registry.refused();
+        assert_eq!((refused.len(), &*refused[0], &*refused[1]), (MOST_REFUSED, "iqn.a:5", "iqn.a:33"));
+        assert_eq!(refused.iter().filter(|name| *name == "iqn.a:5").count(), 1);
     }
 }

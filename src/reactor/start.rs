@@ -90,6 +90,7 @@ pub struct Control {
     addresses: Vec<Address>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     doors: Mutex<OpenDoors>,
+    registry: Arc<Registry>,
 }
 
 /// The listening sockets, and the reactors that accept on them. Logins are rare: one reactor does for each, and placement
@@ -212,7 +213,7 @@ pub fn start(mut setup: Setup) -> anyhow::Result<Control> {
     for _ in &threads {
         started.recv()??;
     }
-    Ok(Control { addresses, threads: Mutex::new(threads), doors: Mutex::new(open) })
+    Ok(Control { addresses, threads: Mutex::new(threads), doors: Mutex::new(open), registry })
 }
 
 /// A reactor's life. A panic in it ends the process: what it left half done nobody else can finish.
@@ -474,6 +475,11 @@ impl Control {
         }
         let all = self.addresses.iter().map_while(|_| answers.recv_timeout(PATIENCE).ok());
         all.flatten().collect()
+    }
+
+    /// The names of the initiators whose login was refused of late, the latest first.
+    pub fn refused(&self) -> Vec<String> {
+        self.registry.refused()
     }
 
     /// Ends sessions: `within` is how long they get to log out; nothing: they are dropped. How many there were.

@@ -312,7 +312,8 @@ impl Live {
         Ok(self.draft(&running, config)?.plan)
     }
 
-    /// Has the text served instead of what is served now, if the plan is to somebody's liking; what that has changed.
+    /// Has the text served instead of what is served now, if that text and the plan are to somebody's liking; what that
+    /// has changed.
     ///
     /// # Errors
     /// When the text is wrong, the plan is not wanted, or something of it cannot be had. Then nothing has changed.
@@ -321,11 +322,11 @@ impl Live {
         name: &str,
         text: &str,
         dir: Option<&Path>,
-        wanted: impl FnOnce(&Plan) -> bool,
+        wanted: impl FnOnce(&str, &Plan) -> bool,
     ) -> Result<Plan, Refused> {
         let (config, report) = self.parse(name, text, dir)?;
         warn(&report);
-        self.take(config, text, dir, |_, plan| wanted(plan))
+        self.take(config, text, dir, |now, plan| wanted(&now.text, plan))
     }
 
     /// Serves the stores whose devices or files have appeared. Whether there were any.

@@ -80,7 +80,7 @@ impl Stage {
     }
 
     fn apply(&self, text: &str) -> Result<Plan, Refused> {
-        self.live.apply_if("test", text, Some(self.dir.path()), |_| true)
+        self.live.apply_if("test", text, Some(self.dir.path()), |_, _| true)
     }
 
     fn number(&self, name: &str) -> LuId {
@@ -173,7 +173,7 @@ fn what_is_not_carried_out_leaves_nothing_behind() {
            any_initiator = true\n";
     stage.live.plan("test", &more, Some(stage.dir.path())).expect("a plan");
     assert_eq!(stage.ports(), before, "a plan");
-    let refused = stage.live.apply_if("test", &more, Some(stage.dir.path()), |_| false);
+    let refused = stage.live.apply_if("test", &more, Some(stage.dir.path()), |_, _| false);
     assert!(matches!(refused, Err(Refused::Other(_))));
     assert_eq!(stage.ports(), before, "a plan that is not wanted");
     stage.apply(&more).unwrap();

@@ -3,16 +3,22 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{API, Fault};
+use super::{API, BUSY, Fault};
 use crate::admin::config::ServerConfig;
 use crate::admin::state;
 
 /// How long an answer may take: a change may wait for stores and reactors.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long a daemon that has too many connections is left alone, and how often that is borne: nobody keeps his place
+/// for long.
+const PAUSE: Duration = Duration::from_millis(50);
+const MOST_WAITS: usize = 100;
 
 /// A call that came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +78,13 @@ impl Client {
     /// When the daemon cannot be asked, or refuses.
     pub fn call(&self, method: &str, params: Value) -> Result<Value, CallError> {
         let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        let answer = self.exchange(&request).map_err(|error| self.unreachable(error))?;
+        let mut answer = self.exchange(&request).map_err(|error| self.unreachable(error))?;
+        let mut waits = 0;
+        while answer["error"]["code"] == BUSY && waits < MOST_WAITS {
+            waits += 1;
+            thread::sleep(PAUSE);
+            answer = self.exchange(&request).map_err(|error| self.unreachable(error))?;
+        }
         match answer.get("error") {
             Some(error) => {
                 let fault = serde_json::from_value(error.clone());

@@ -47,7 +47,7 @@ pub(super) fn call(live: &Live, method: &str, params: Value) -> Result<Value, Fa
         "config.reload" => told(live.reload()),
         "sessions.list" => {
             let sessions: Vec<Value> = live.control().sessions().iter().map(session).collect();
-            Ok(json!({ "sessions": sessions }))
+            Ok(json!({ "sessions": sessions, "refused": live.control().refused() }))
         }
         "sessions.kick" => put_out(live, read(params)?, false),
         "sessions.drain" => put_out(live, read(params)?, true),
@@ -82,6 +82,7 @@ struct Text {
     name: String,
     dir: Option<PathBuf>,
     plan: Option<Plan>,
+    base: Option<String>,
 }
 
 fn unnamed() -> String {
@@ -89,8 +90,10 @@ fn unnamed() -> String {
 }
 
 fn apply(live: &Live, text: Text) -> Result<Value, Fault> {
-    let Text { toml, name, dir, plan } = text;
-    let done = live.apply_if(&name, &toml, dir.as_deref(), |now| plan.is_none_or(|plan| plan.is_like(now)));
+    let Text { toml, name, dir, plan, base } = text;
+    let done = live.apply_if(&name, &toml, dir.as_deref(), |served, now| {
+        base.is_none_or(|base| base == served) && plan.is_none_or(|plan| plan.is_like(now))
+    });
     if let Err(Refused::Other(now)) = done {
         let what = "what is served has changed meanwhile, and so has the plan; nothing was done";
         return Err(Fault { data: json!(now), ..Fault::new(OTHER_PLAN, what) });

@@ -14,9 +14,9 @@
 //! | `version` | | `name`, `version`, `pid`, and `api`: 1, as long as what is here stays as it is |
 //! | `config.get` | | `toml`: what is served, as text; `file`: where that came from, or null |
 //! | `config.plan` | `toml`, `name`?, `dir`? | the [plan](crate::admin::live::Plan): `changes`, `sessions`, `next_start` |
-//! | `config.apply` | `toml`, `name`?, `dir`?, `plan`? | the same, done, and `warnings` if something has gone wrong when there was no way back. With `plan` only if it still is that one |
+//! | `config.apply` | `toml`, `name`?, `dir`?, `plan`?, `base`? | the same, done, and `warnings` if something has gone wrong when there was no way back. With `plan` only if it still is that one, with `base` only if that still is the text that is served |
 //! | `config.reload` | | the same for the file that is served, as SIGHUP does it |
-//! | `sessions.list` | | `sessions`: who is logged in, and what was agreed on |
+//! | `sessions.list` | | `sessions`: who is logged in, and what was agreed on; `refused`: the names of the last 32 initiators that were refused, the latest first |
 //! | `sessions.kick` | `initiator`?, `target`?, `tsih`?: at least one | `sessions`: how many were dropped at once |
 //! | `sessions.drain` | the same, and `deadline`: seconds, 10 by default | `sessions`: how many are asked to log out, and dropped then |
 //! | `alua.set` | `backstore`, `group`, `state` | nothing, when it holds everywhere |
@@ -47,7 +47,7 @@
 //! | of JSON-RPC | −32700 to −32600 | |
 //! | the configuration is wrong | 1 | `report`: all that is wrong, with `line`, `column`, `what`, `reason`, `remedy`, `severity` of each in `problems` |
 //! | it is right, but cannot be had; nothing has changed | 2 | |
-//! | the plan is another one now | 3 | the plan |
+//! | the plan is another one now, or what is served another text | 3 | the plan |
 //! | too many connections | 4 | |
 
 mod client;
