@@ -512,11 +512,11 @@ impl Document {
             }
             (true, true) => {
                 credential.remove("unfinished");
-                credential.fmt();
+                tidy(credential);
             }
             _ => {
                 put(credential, "unfinished", true.into());
-                credential.fmt();
+                tidy(credential);
             }
         }
         Ok(())
@@ -545,6 +545,23 @@ fn put(table: &mut dyn TableLike, key: &str, mut value: Value) {
         *old = value;
     } else {
         table.insert(key, Item::Value(value));
+    }
+}
+
+/// Puts spaces where they belong in a table in braces. Where there are comments, nothing is touched.
+fn tidy(table: &mut dyn TableLike) {
+    let has_comment = |decor: &Decor| {
+        let parts = [decor.prefix(), decor.suffix()];
+        parts.into_iter().flatten().any(|raw| raw.as_str().is_none_or(|text| text.contains('#')))
+    };
+    let commented = table.iter().any(|(key, item)| {
+        let of_key = table
+            .key(key)
+            .is_some_and(|key| has_comment(key.leaf_decor()) || has_comment(key.dotted_decor()));
+        of_key || item.as_value().is_some_and(|value| has_comment(value.decor()))
+    });
+    if !commented {
+        table.fmt();
     }
 }
 
@@ -585,22 +602,25 @@ fn credential_of(table: &mut dyn TableLike, door: Door) -> Edited<Option<&mut dy
 }
 
 impl Document {
-    /// Takes the backstores and targets out of `other` that are chosen by name and not here yet; returns the names of
-    /// those that are.
+    /// Takes the backstore and the target of these names out of `other`. One that is here already is replaced where it
+    /// stands, or is left as it is; returns the names of those that are left.
     ///
     /// # Errors
-    /// `other` has none of them.
+    /// `other` has not what is named.
     pub fn take_from(
         &mut self,
         other: &Self,
-        store: impl Fn(&str) -> bool,
-        target: impl Fn(&str) -> bool,
+        store: Option<&str>,
+        target: Option<&str>,
+        replace: bool,
     ) -> Edited<Vec<String>> {
         let mut left = Vec::new();
-        let found = self.take_list(other, "backstore", "name", store, &mut left)
-            + self.take_list(other, "target", "iqn", target, &mut left);
-        if found == 0 {
-            return refuse("it has nothing of that name");
+        for (key, name, wanted) in [("backstore", "name", store), ("target", "iqn", target)] {
+            let Some(wanted) = wanted else { continue };
+            let is_it = |called: &str| same_name(Some(called), wanted);
+            if self.take_list(other, key, name, is_it, replace, &mut left) == 0 {
+                return refuse(format!("it has no {key} {wanted}"));
+            }
         }
         Ok(left)
     }
@@ -612,9 +632,9 @@ impl Document {
     /// There is nothing in `other`.
     pub fn take_all(&mut self, other: &Self) -> Edited<Vec<String>> {
         let mut left = Vec::new();
-        let found = self.take_list(other, "backstore", "name", |_| true, &mut left)
-            + self.take_list(other, "target", "iqn", |_| true, &mut left)
-            + self.take_list(other, "portal", "address", |_| true, &mut left);
+        let found = self.take_list(other, "backstore", "name", |_| true, false, &mut left)
+            + self.take_list(other, "target", "iqn", |_| true, false, &mut left)
+            + self.take_list(other, "portal", "address", |_| true, false, &mut left);
         left.extend(self.drop_idle_portals());
         let discovery = other.doc.get("discovery");
         if found == 0 && discovery.is_none() {
@@ -662,6 +682,7 @@ impl Document {
         key: &str,
         name: &str,
         chosen: impl Fn(&str) -> bool,
+        replace: bool,
         left: &mut Vec<String>,
     ) -> usize {
         let theirs: &dyn TableLike = other.doc.as_table();
@@ -678,12 +699,14 @@ impl Document {
                 Some(portal) => written.and_then(address_of) == Some(portal),
                 None => same_name(written, called),
             };
-            if tables::position(root, key, |t, _| same(text_at(t, name))).is_some() {
-                left.push(called.to_owned());
-                continue;
+            match tables::position(root, key, |t, _| same(text_at(t, name))) {
+                Some(n) if replace => tables::replace(root, key, n, copy_of(table)),
+                Some(_) => left.push(called.to_owned()),
+                None => {
+                    let braced = is_braced(root, key);
+                    tables::push(root, key, copy_of(table), braced);
+                }
             }
-            let braced = is_braced(root, key);
-            tables::push(root, key, copy_of(table), braced);
         }
         found
     }

@@ -84,6 +84,24 @@ pub(super) fn push(table: &mut dyn TableLike, key: &str, new: Table, within_brac
     }
 }
 
+/// Puts another in the place of one of them, in the form that its neighbours have.
+pub(super) fn replace(table: &mut dyn TableLike, key: &str, n: usize, new: Table) {
+    match table.get_mut(key) {
+        Some(Item::ArrayOfTables(tables)) => {
+            if let Some(old) = tables.get_mut(n) {
+                let (decor, position) = (old.decor().clone(), old.position());
+                *old = new;
+                *old.decor_mut() = decor;
+                old.set_position(position);
+            }
+        }
+        Some(Item::Value(Value::Array(array))) if n < array.len() => {
+            array.replace(n, braced(new));
+        }
+        _ => {}
+    }
+}
+
 fn braced(table: Table) -> InlineTable {
     let mut table = table.into_inline_table();
     table.fmt();

@@ -172,11 +172,46 @@ fn an_unfinished_credential_must_be_one() {
 fn objects_come_from_another_document() {
     let (mut doc, other) = (Document::default(), whole());
     void(&mut doc, "a");
-    let left = doc.take_from(&other, |_| true, |_| true).unwrap();
+    let left = doc.take_from(&other, Some("a"), Some(IQN), false).unwrap();
     assert_eq!(left, ["a"]);
     assert_eq!(accepted(&doc).targets[0].tpgs[0].acls.len(), 1);
-    assert_eq!(doc.take_from(&other, |_| true, |_| true).unwrap(), ["a", IQN]);
-    assert!(doc.take_from(&other, |name| name == "x", |_| false).is_err());
+    assert_eq!(doc.take_from(&other, Some("a"), Some(IQN), false).unwrap(), ["a", IQN]);
+    assert!(doc.take_from(&other, Some("x"), None, false).is_err());
+    assert!(doc.take_from(&other, Some("a"), Some("iqn.x"), false).is_err(), "both, or nothing");
+}
+
+#[test]
+fn what_comes_in_the_place_of_another_stands_there() {
+    let (mut doc, mut other) = (whole(), whole());
+    void(&mut doc, "b");
+    other.remove_acl(IQN, 1, HOST).unwrap();
+    assert!(doc.take_from(&other, Some("a"), Some(IQN), true).unwrap().is_empty());
+    let config = accepted(&doc);
+    assert!(config.targets[0].tpgs[0].acls.is_empty());
+    assert_eq!(config.stores.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    let listed = "backstore = [{ kind = \"null\", name = \"a\", size = \"9M\" }]\n";
+    let mut doc = Document::parse(listed).unwrap();
+    doc.take_from(&other, Some("a"), None, true).unwrap();
+    assert!(!doc.text().contains("9M") && accepted(&doc).stores.len() == 1, "{}", doc.text());
+}
+
+#[test]
+fn comments_in_a_credential_stay() {
+    let owner = Owner::Acl(IQN.into(), 1, HOST.into());
+    for chap in [
+        "[target.tpg.acl.chap] # whose\nuser = \"u\" # he\n# since May\nsecret = \"correct horse\" # long\n",
+        "chap = { # whose\n user = \"u\", # he\n # since May\n secret = \"correct horse\", # long\n}\n",
+        "chap = { user = \"u\", secret = \"correct horse\" } # whose he since May long\n",
+    ] {
+        let mut doc = Document::parse(&(whole().text() + chap)).unwrap();
+        doc.set_credential(&owner, Door::In, "secret", "battery staple").unwrap();
+        doc.set_credential(&owner, Door::In, "user", "v").unwrap();
+        let text = doc.text();
+        for word in ["whose", "since May", "long", "battery staple"] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+        accepted(&doc);
+    }
 }
 
 #[test]

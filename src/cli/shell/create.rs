@@ -292,7 +292,9 @@ impl Shell {
     /// The LUN of the group that is meant, or the free number and the backstore of one that is to be made.
     fn lun_behind(&self, iqn: &str, tag: u16, said: &str) -> Result<(u16, Option<String>), String> {
         let tail = said.rsplit('/').next().unwrap_or(said);
-        if let Ok(lun) = number_behind(tail, "lun", "lun") {
+        // A backstore may be called by a number: with its kind before it, it is no LUN.
+        let is_store = said.contains('/') && self.store_named(said).is_ok();
+        if !is_store && let Ok(lun) = number_behind(tail, "lun", "lun") {
             return Ok((lun, None));
         }
         let store = self.store_named(said)?;

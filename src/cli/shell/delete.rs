@@ -2,8 +2,10 @@
 
 use super::create::{number_behind, portal_of, spell_out};
 use super::node::{self, Node};
+use super::restore::IDLE;
 use super::verbs::Values;
 use super::{Shell, iqn};
+use crate::admin::edit::{Document, EditError};
 use crate::store::StoreKind;
 
 impl Shell {
@@ -13,8 +15,9 @@ impl Shell {
             Node::Iscsi => self.delete_target(values.must("wwn")),
             Node::Target(iqn) => {
                 let tag = number_behind(values.must("tag"), "tpg", "tag")?;
-                self.edit(|doc| doc.remove_tpg(iqn, tag))?;
+                let idle = self.delete_with_portals(|doc| doc.remove_tpg(iqn, tag))?;
                 self.say(format!("Deleted TPG {tag}."));
+                self.say_listed(IDLE, &idle);
                 Ok(())
             }
             Node::Luns(iqn, tag) => {
@@ -61,9 +64,24 @@ impl Shell {
         if node::target(&self.config, &name).is_none() {
             return Err(self.no_such(&Node::Iscsi, &name));
         }
-        self.edit(|doc| doc.remove_target(&name))?;
+        let idle = self.delete_with_portals(|doc| doc.remove_target(&name))?;
         self.say(format!("Deleted Target {name}."));
+        self.say_listed(IDLE, &idle);
         Ok(())
+    }
+
+    /// Deletes something that has portals, and what is said of those that nobody has any more: which they were.
+    fn delete_with_portals(
+        &mut self,
+        delete: impl FnOnce(&mut Document) -> Result<(), EditError>,
+    ) -> Result<Vec<String>, String> {
+        let mut idle = Vec::new();
+        self.edit(|doc| {
+            delete(doc)?;
+            idle = doc.drop_idle_portals();
+            Ok(())
+        })?;
+        Ok(idle)
     }
 
     fn delete_mapped(&mut self, iqn: &str, tag: u16, initiator: &str, said: &str) -> Result<(), String> {

@@ -4,6 +4,9 @@ use super::Shell;
 use super::verbs::Values;
 use crate::admin::edit::Document;
 
+/// What is said of settings of portals that go with their last group.
+pub(super) const IDLE: &str = "Deleted, because no group has them any more";
+
 impl Shell {
     pub(super) fn restoreconfig(&mut self, values: &Values) -> Result<(), String> {
         let file = values.get("savefile").map_or_else(|| self.backend.file().to_owned(), Into::into);
@@ -36,32 +39,27 @@ impl Shell {
         Ok(())
     }
 
-    /// One target or one backstore. What is beside them stays: who may ask for targets must not become anybody.
+    /// One target, one backstore or both. Everything else stays: who may ask for targets must not become anybody.
     fn restore_some(
         &mut self,
         saved: &Document,
-        clear: bool,
+        replace: bool,
         target: Option<&str>,
         store: Option<&str>,
     ) -> Result<(), String> {
         let (mut left, mut dropped) = (Vec::new(), Vec::new());
         self.edit(|doc| {
-            if clear {
-                doc.clear_objects();
-            }
-            left = doc.take_from(saved, |name| store == Some(name), |iqn| target == Some(iqn))?;
-            if clear {
-                dropped = doc.drop_idle_portals();
-            }
+            left = doc.take_from(saved, store, target, replace)?;
+            dropped = doc.drop_idle_portals();
             Ok(())
         })?;
         self.say_listed("Left as they are, because they are there already", &left);
-        self.say_listed("Deleted, because no group has them any more", &dropped);
+        self.say_listed(IDLE, &dropped);
         self.say_listed("Left out, because only what was named is restored", &saved.beside());
         Ok(())
     }
 
-    fn say_listed(&mut self, what: &str, names: &[String]) {
+    pub(super) fn say_listed(&mut self, what: &str, names: &[String]) {
         if !names.is_empty() {
             self.say(format!("{what}: {}", names.join(", ")));
         }

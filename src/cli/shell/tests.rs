@@ -477,7 +477,7 @@ fn clear_refresh_and_restore() {
     typed(&mut shell, "/backstores/ramdisk create r 1M");
     typed(&mut shell, &format!("{restore} clear_existing=true"));
     assert_eq!(shell.config.stores.len(), 1);
-    assert!(refused(&mut shell, &format!("{restore} target=iqn.none")).contains("nothing of that name"));
+    assert!(refused(&mut shell, &format!("{restore} target=iqn.none")).contains("has no target iqn.none"));
     typed(&mut shell, "saveconfig");
     typed(&mut shell, "clearconfig true");
     typed(&mut shell, "refresh");
@@ -500,14 +500,41 @@ fn who_may_ask_for_targets_is_restored_and_stays() {
     let said = typed(&mut shell, &format!("{restore} clear_existing=1 storage_object=sample-bs"));
     assert_eq!(
         said,
+    // What is named is put in the place of what is there; nothing else is touched.
+    typed(&mut shell, "/backstores/ramdisk create r 1M");
+    typed(&mut shell, "/backstores/block/sample-bs set attribute read_only=1");
+    typed(&mut shell, &format!("{TARGET}/tpg1/acls delete iqn.2023-03.sample.ec2:sample-initiator"));
         format!(
-            "Deleted, because no group has them any more: portal 0.0.0.0\n\
-             Left out, because only what was named is restored: portal 0.0.0.0, [discovery]\n\
+            "Left out, because only what was named is restored: portal 0.0.0.0, [discovery]\n\
              Configuration restored from {}\n",
             file.display()
         )
     );
-    assert!(shell.config.discovery.auth.required() && shell.config.targets.is_empty());
+    assert!(shell.config.discovery.auth.required() && !shell.config.stores[0].read_only);
+    assert_eq!((shell.config.stores.len(), shell.config.targets[0].tpgs[0].acls.len()), (2, 0));
+    typed(&mut shell, &format!("{restore} clear_existing=1 target=iqn.2023-03.sample.ec2:sample"));
+    assert_eq!((shell.config.stores.len(), shell.config.targets[0].tpgs[0].acls.len()), (2, 1));
+    // What is said of a portal goes with the last group that has it.
+    let said = typed(&mut shell, "/iscsi delete iqn.2023-03.sample.ec2:sample");
+    assert!(said.ends_with("\nDeleted, because no group has them any more: portal 0.0.0.0\n"), "{said}");
+    assert!(shell.config.portals.is_empty());
+}
+
+#[test]
+fn a_backstore_that_is_called_by_a_number_is_no_lun() {
+    let mut shell = sample();
+    let acl = format!("{TARGET}/tpg1/acls/iqn.2023-03.sample.ec2:sample-initiator");
+    typed(&mut shell, "/backstores/ramdisk create 0 1M");
+    for (line, seen) in [
+        (format!("{acl} create 7 /backstores/ramdisk/0"), "mapped_lun7 "),
+        (format!("{acl} create 8 lun0"), "[lun0 block/sample-bs (rw)]"),
+        (format!("{acl} create 9 {TARGET}/tpg1/luns/lun1"), "[lun1 ramdisk/0 (rw)]"),
+    ] {
+        typed(&mut shell, &line);
+        assert!(typed(&mut shell, &format!("ls {acl}")).contains(seen), "{line}");
+    }
+    let luns = &shell.config.targets[0].tpgs[0].acls[0].luns;
+    assert_eq!(luns.iter().map(|l| (l.lun, l.lu.0)).collect::<Vec<_>>(), [(0, 0), (7, 1), (8, 0), (9, 1)]);
 }
 
 #[test]

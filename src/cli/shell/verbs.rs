@@ -81,7 +81,7 @@ pub(super) static COMMON: &[Verb] = &[
             may("target", Kind::Text),
             may("storage_object", Kind::Text),
         ],
-        help: "take objects from a saved file; clear_existing deletes all others",
+        help: "take objects from a saved file, all or those that are named; clear_existing puts them in the place of what is there",
     },
     Verb {
         name: "saveconfig",
