@@ -3,6 +3,7 @@
 #[path = "support/daemon.rs"]
 mod daemon;
 #[path = "support/live.rs"]
+#[allow(dead_code, reason = "not every test that includes that file wants all of it")]
 mod support;
 
 use std::fs;

@@ -197,3 +197,48 @@ fn the_verbs_of_the_shell_are_commands_too() {
     assert_eq!((wrong.status.code(), stdout(&wrong)), (Some(1), String::new()));
     assert!(stderr(&wrong).contains("did you mean"), "{wrong:?}");
 }
+
+#[test]
+fn twenty_commands_at_once_lose_nothing_of_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("etc/ringtgt.toml");
+    fs::create_dir(dir.path().join("likes")).unwrap();
+    std::thread::scope(|scope| {
+        for n in 0..20 {
+            let config = &config;
+            scope.spawn(move || {
+                let made = managed(config, &["create", "/backstores/null", &format!("n{n}"), "1G"]);
+                assert_eq!(made.status.code(), Some(0), "{made:?}");
+            });
+        }
+    });
+    let text = fs::read_to_string(&config).unwrap();
+    assert!((0..20).all(|n| text.contains(&format!("name = \"n{n}\""))), "{text}");
+}
+
+#[test]
+fn preferences_that_cannot_be_read_keep_nobody_from_his_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("ringtgt.toml");
+    let likes = dir.path().join("likes/ringtgt");
+    fs::create_dir_all(&likes).unwrap();
+    fs::write(likes.join("shell.toml"), "auto_save_on_exit = 3\n").unwrap();
+    let output =
+        shell(&config, "/backstores/null create n 1G # of nothing\nset global color_mode=false\n", &[]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(
+        stderr(&output).contains("shell.toml: ") && stderr(&output).contains("are not kept"),
+        "{output:?}"
+    );
+    assert!(fs::read_to_string(&config).unwrap().contains("name = \"n\""));
+    assert_eq!(fs::read_to_string(likes.join("shell.toml")).unwrap(), "auto_save_on_exit = 3\n");
+}
+
+#[test]
+fn a_directory_is_no_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("ringtgt.toml");
+    let output = managed(&config, &["create", "/backstores/fileio", "d", dir.path().to_str().unwrap(), "1M"]);
+    assert_eq!((output.status.code(), config.exists()), (Some(1), false), "{output:?}");
+    assert!(stderr(&output).contains("neither a file nor a block device"), "{output:?}");
+}

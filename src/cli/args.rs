@@ -29,13 +29,20 @@ pub(super) enum Command {
     ///
     /// Without a line, lines are read from standard input: on a terminal with completion and history, from a pipe until
     /// the end or the first mistake, after which what was not saved before is not saved. A line that is given here is
-    /// saved at once. A daemon that is running takes what is saved by `systemctl reload ringtgt` (or `kill -HUP`).
+    /// saved at once.
+    ///
+    /// When a daemon serves the file, what is shown and changed is what it serves, and every change takes effect at once
+    /// or is refused with the reason; saving writes the file, for the next start. When no daemon runs, or it serves
+    /// another file, what is changed is the file.
     ///
     /// Exit status: 0 when all was done, 1 when something was refused, 2 when the file cannot be read.
     Shell {
         /// The configuration file
         #[arg(long, value_name = "FILE", default_value = crate::admin::config::DEFAULT_FILE, value_hint = ValueHint::FilePath)]
         config: PathBuf,
+        /// Where the daemon listens that serves it [default: where the file says, or usual]
+        #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+        control_socket: Option<PathBuf>,
         /// A line, like '/iscsi create iqn.2026-11.org.example:disks'
         #[arg(value_name = "LINE", trailing_var_arg = true, allow_hyphen_values = true)]
         line: Vec<String>,
@@ -301,6 +308,9 @@ pub(super) struct Managed {
     /// The configuration file
     #[arg(long, value_name = "FILE", default_value = crate::admin::config::DEFAULT_FILE, value_hint = ValueHint::FilePath)]
     pub(super) config: PathBuf,
+    /// Where the daemon listens that serves it [default: where the file says, or usual]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(super) control_socket: Option<PathBuf>,
     /// Print JSON, for programs
     #[arg(long)]
     pub(super) json: bool,

@@ -112,7 +112,8 @@ fn read(file: &Path) -> Result<String, ExitCode> {
     }
 }
 
-fn params(file: &Path, text: &str) -> anyhow::Result<Value> {
+/// What a daemon is told with a text: what it is called, and where its relative paths start.
+pub(super) fn params(file: &Path, text: &str) -> anyhow::Result<Value> {
     let absolute = std::path::absolute(file).unwrap_or_else(|_| file.into());
     let dir = absolute.parent().unwrap_or_else(|| Path::new("/"));
     let dir = dir.to_str().with_context(|| {

@@ -38,9 +38,9 @@ pub fn main() -> ExitCode {
     };
     match command {
         Command::Serve(args) => serve::run(&args),
-        Command::Shell { config, line } => {
+        Command::Shell { config, control_socket, line } => {
             let mode = if line.is_empty() { shell::Mode::Input } else { shell::Mode::Once(line) };
-            shell::run(&config, mode)
+            shell::run(&config, control_socket.as_deref(), mode)
         }
         Command::Ls { path, depth, managed } => {
             let depth = depth.map(|depth| format!("depth={depth}"));
@@ -123,7 +123,8 @@ fn act_at(verb: &str, act: args::Act) -> ExitCode {
 }
 
 fn manage(words: impl IntoIterator<Item = String>, managed: &args::Managed) -> ExitCode {
-    shell::run(&managed.config, shell::Mode::Command(words.into_iter().collect(), managed.json))
+    let mode = shell::Mode::Command(words.into_iter().collect(), managed.json);
+    shell::run(&managed.config, managed.control_socket.as_deref(), mode)
 }
 
 #[cfg(test)]

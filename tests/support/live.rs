@@ -92,11 +92,26 @@ impl Server {
         Client::connect(path).expect("somebody listens")
     }
 
+    /// Where it is asked.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.client().path().to_owned()
+    }
+
+    /// Where it listens first.
+    pub(crate) fn portal(&self) -> SocketAddr {
+        self.daemon.portal()
+    }
+
     /// A configuration file beside its own.
     pub(crate) fn file(&self, name: &str, text: &str) -> String {
         let path = self.dir.path().join(name);
         fs::write(&path, text.replace(DISKS, &self.dir.path().display().to_string())).expect("a file");
         path.display().to_string()
+    }
+
+    /// Its configuration file.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.dir.path().join("ringtgt.toml")
     }
 
     pub(crate) fn log(&self) -> PathBuf {

@@ -13,6 +13,7 @@ pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("text")
 }
 
+#[allow(dead_code, reason = "not every test that includes this file writes files")]
 pub(crate) fn write(dir: &tempfile::TempDir, name: &str, text: &str, mode: u32) -> PathBuf {
     let path = dir.path().join(name);
     fs::write(&path, text).expect("a file");

@@ -42,6 +42,7 @@ pub use problem::{At, Problem, Report, Severity};
 pub use server::{DEFAULT_BUFFER_MEMORY, Limits, MAX_POLL_US, ServerConfig, parse_buffer_memory};
 pub use source::Source;
 pub use store::check_geometry;
+pub use target::{NO_ACL, NO_PORTAL};
 
 use super::listen::Portal;
 use crate::store::StoreConfig;

@@ -16,6 +16,12 @@ use super::{alua, auth, params, portal, words};
 use crate::ids::LuId;
 use crate::target::{Acl, Lun, Target, Tpg, TpgParams, portal_covers};
 
+/// What is said of a group without portals.
+pub const NO_PORTAL: &str = "this group has no portal";
+
+/// What is said of a group to which nobody may log in.
+pub const NO_ACL: &str = "nobody may log in to this group";
+
 /// The largest LUN of flat addressing (SAM-5 section 4.7.7.3).
 const LUN: Bounds = Bounds { min: 0, max: 16_383, reason: "SAM-5's flat addressing has 14 bits" };
 
@@ -205,11 +211,11 @@ fn check_overlap(
 fn check_doors(group: &Tpg, spans: &[Range<usize>], span: Range<usize>, cx: &mut Resolver<'_>) {
     if group.portals.is_empty() {
         let remedy = "add portals = [\"0.0.0.0:3260\"]";
-        cx.warning(span.clone(), "this group has no portal", "nobody can reach it", remedy);
+        cx.warning(span.clone(), NO_PORTAL, "nobody can reach it", remedy);
     }
     if !group.open && group.acls.is_empty() {
         let remedy = "add a [[target.tpg.acl]] for each initiator, or any_initiator = true";
-        cx.warning(span, "nobody may log in to this group", "no ACL, no access", remedy);
+        cx.warning(span, NO_ACL, "no ACL, no access", remedy);
     }
     if group.open && !group.auth.required() {
         let remedy = "remove any_initiator and add a [[target.tpg.acl]] for each initiator, or give the group \

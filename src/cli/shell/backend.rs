@@ -1,9 +1,30 @@
-//! Where the configuration comes from and goes to.
+//! Where the configuration comes from and goes to: a file, and the daemon that serves it, if one does.
+//!
+//! What is edited is what the daemon serves, and every edit is served before it is answered; the file is written when
+//! somebody saves. Where no daemon runs, or it serves another file, what is edited is the file.
 
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
+use super::daemon::{Daemon, Found};
 use crate::admin::edit;
+
+/// Who serves what is edited.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// A daemon serves another file, or none.
+    Other(String),
+    /// A daemon that listens at `socket`. `differs`: the file means something else than what is served.
+    Live { socket: PathBuf, differs: bool },
+    /// A daemon may, but it cannot be asked; why.
+    Unknown(String),
+}
 
 /// What keeps the configuration that is edited.
 pub(super) trait Backend {
@@ -12,64 +33,167 @@ pub(super) trait Backend {
     /// Its text as it is now.
     fn load(&mut self) -> Result<String, String>;
     /// What was loaded could be read, and is what is edited from now on.
-    fn taken(&mut self, text: &str);
-    /// An edit was made, and checked.
-    fn edited(&mut self, text: &str) -> Result<(), String>;
+    fn taken(&mut self);
+    /// Has an edit that was checked take effect; what is to be told of that.
+    fn edited(&mut self, text: &str) -> Result<Vec<String>, String>;
     /// Keeps it: where [`file`](Self::file) says, or elsewhere.
     fn save(&mut self, text: &str, elsewhere: Option<&Path>) -> Result<PathBuf, String>;
+    /// Who serves it.
+    fn standing(&self) -> Standing {
+        Standing::Nobody
+    }
+    /// Asks the daemon that serves it.
+    fn ask(&self, method: &str, params: Value) -> Result<Value, String> {
+        let _ = (method, params);
+        Err("no daemon serves this configuration".into())
+    }
+    /// Whether the daemon serves something else than what was loaded or edited last.
+    fn is_outrun(&self) -> bool {
+        false
+    }
 }
 
-/// A file, which a daemon reads when it starts, and when it is told to.
-pub(super) struct Offline {
+/// A file, with the daemon that serves it.
+pub(super) struct Kept {
     file: PathBuf,
-    /// What the file said when it was last taken or written.
-    known: String,
+    /// Where the daemon is asked, if somebody has said that.
+    socket: Option<PathBuf>,
+    now: State,
+    /// What was loaded and is not taken yet.
+    next: State,
+    /// Held while what is loaded must stay true until it is saved.
+    lock: Option<File>,
 }
 
-impl Offline {
-    pub(super) fn new(file: PathBuf) -> Self {
-        Self { file, known: String::new() }
+/// What is edited, as it was loaded or written last.
+#[derive(Default)]
+struct State {
+    /// What the file says.
+    saved: String,
+    daemon: Option<Daemon>,
+    standing: Standing,
+}
+
+impl Kept {
+    pub(super) fn new(file: PathBuf, socket: Option<PathBuf>) -> Self {
+        Self { file, socket, now: State::default(), next: State::default(), lock: None }
+    }
+
+    /// Waits until no other shell changes the file, and keeps them from it as long as this one is there.
+    pub(super) fn lock(&mut self) -> Result<(), String> {
+        self.lock = self.locked()?;
+        Ok(())
+    }
+
+    /// The directory, locked: the file itself is another one after every change.
+    fn locked(&self) -> Result<Option<File>, String> {
+        let file = fs::canonicalize(&self.file).or_else(|_| std::path::absolute(&self.file));
+        let file = file.map_err(|e| format!("{}: {e}", self.file.display()))?;
+        let Some(dir) = file.parent() else { return Ok(None) };
+        let lock = fs::create_dir_all(dir).and_then(|()| File::open(dir));
+        let lock = lock.and_then(|dir| dir.lock().map(|()| dir));
+        lock.map(Some).map_err(|e| format!("{}: cannot be locked: {e}", dir.display()))
     }
 
     fn read(&self) -> Result<String, String> {
-        match std::fs::read_to_string(&self.file) {
+        match fs::read_to_string(&self.file) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(String::new()),
             read => read.map_err(|e| format!("{}: cannot be read: {e}", self.file.display())),
         }
     }
-}
 
-impl Backend for Offline {
-    fn file(&self) -> &Path {
-        &self.file
-    }
-
-    fn load(&mut self) -> Result<String, String> {
-        self.read()
-    }
-
-    fn taken(&mut self, text: &str) {
-        text.clone_into(&mut self.known);
-    }
-
-    fn edited(&mut self, _text: &str) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn save(&mut self, text: &str, elsewhere: Option<&Path>) -> Result<PathBuf, String> {
-        let file = elsewhere.unwrap_or(&self.file);
-        if elsewhere.is_none() && self.read()? != self.known {
-            let file = file.display();
+    /// The file is written as long as nobody else has.
+    fn replace(&mut self, text: &str) -> Result<(), String> {
+        let file = self.file.display();
+        if self.read()? != self.now.saved {
             return Err(format!(
                 "{file} was changed by somebody else since it was read, and is left as it is; \
                  `saveconfig OTHER_FILE` keeps what was done here, `refresh` forgets it"
             ));
         }
-        edit::save(file, text).map_err(|e| format!("{}: cannot be saved: {e}", file.display()))?;
-        let saved = file.to_owned();
-        if elsewhere.is_none() {
-            text.clone_into(&mut self.known);
+        edit::save(&self.file, text).map_err(|e| format!("{file}: cannot be saved: {e}"))?;
+        text.clone_into(&mut self.now.saved);
+        if let Standing::Live { differs, .. } = &mut self.now.standing {
+            *differs = false;
         }
-        Ok(saved)
+        Ok(())
+    }
+}
+
+impl Backend for Kept {
+    fn file(&self) -> &Path {
+        &self.file
+    }
+
+    fn load(&mut self) -> Result<String, String> {
+        let saved = self.read()?;
+        let found = Daemon::find(&self.file, &saved, self.socket.as_deref())?;
+        let (daemon, standing) = match found {
+            Found::Serving(daemon) => {
+                let (socket, differs) = (daemon.socket().to_owned(), daemon.differs(&saved));
+                (Some(daemon), Standing::Live { socket, differs })
+            }
+            Found::Not(standing) => (None, standing),
+        };
+        let text = match (&daemon, &standing) {
+            // It means the same, and has the comments of whoever has written it last.
+            (Some(daemon), Standing::Live { differs: true, .. }) => daemon.text().to_owned(),
+            _ => saved.clone(),
+        };
+        self.next = State { saved, daemon, standing };
+        Ok(text)
+    }
+
+    fn taken(&mut self) {
+        self.now = std::mem::take(&mut self.next);
+    }
+
+    fn edited(&mut self, text: &str) -> Result<Vec<String>, String> {
+        self.now.daemon.as_mut().map_or(Ok(Vec::new()), |daemon| daemon.serve(text))
+    }
+
+    fn save(&mut self, text: &str, elsewhere: Option<&Path>) -> Result<PathBuf, String> {
+        let Some(other) = elsewhere else {
+            let _lock = if self.lock.is_none() { self.locked()? } else { None };
+            return self.replace(text).map(|()| self.file.clone());
+        };
+        edit::save(other, text).map_err(|e| format!("{}: cannot be saved: {e}", other.display()))?;
+        Ok(other.to_owned())
+    }
+
+    fn standing(&self) -> Standing {
+        self.now.standing.clone()
+    }
+
+    fn ask(&self, method: &str, params: Value) -> Result<Value, String> {
+        let none = || "no daemon serves this configuration".to_owned();
+        self.now.daemon.as_ref().ok_or_else(none)?.ask(method, params)
+    }
+
+    fn is_outrun(&self) -> bool {
+        self.now.daemon.as_ref().is_some_and(Daemon::is_outrun)
+    }
+}
+
+impl Standing {
+    /// What whoever begins to edit `file` must know.
+    pub(super) fn tell(&self, file: &Path) -> String {
+        let file = file.display();
+        match self {
+            Self::Nobody => "No daemon is running: what is changed here is served when it starts.".into(),
+            Self::Other(what) => format!("{what}: what is changed here changes {file} only."),
+            Self::Unknown(why) => format!("{why}\nWhat is changed here changes {file} only."),
+            Self::Live { socket, differs: false } => {
+                format!("{file} is served ({}): every change takes effect at once.", socket.display())
+            }
+            Self::Live { differs: true, .. } => format!(
+                "What is served differs from {file}: `ringtgt diff {file}` tells how. What is changed here is what is \
+                 served; `saveconfig` replaces the file, a reload serves it."
+            ),
+        }
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self, Self::Live { .. })
     }
 }

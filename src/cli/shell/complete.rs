@@ -86,10 +86,11 @@ fn values(shell: &Shell, node: &Node, param: &Param, partial: &str) -> Vec<Strin
         }
         Kind::Initiator => {
             let tpgs = shell.config.targets.iter().flat_map(|t| &t.tpgs);
-            tpgs.flat_map(|g| &g.acls).map(|a| a.initiator.clone()).collect()
+            let known = tpgs.flat_map(|g| &g.acls).map(|a| a.initiator.clone());
+            known.chain(shell.refused()).collect()
         }
         Kind::Address => vec!["0.0.0.0".into(), "::0".into()],
-        Kind::Text if param.name == "action" => ["add", "del", "go", "show"].map(String::from).into(),
+        Kind::Word(words) => words.iter().map(|word| (*word).to_owned()).collect(),
         Kind::Text if param.name == "bookmark" => shell.prefs.bookmarks.keys().cloned().collect(),
         Kind::Text => Vec::new(),
     }

@@ -91,6 +91,11 @@ impl Shell {
     fn file(&self, values: &Values, settings: &mut Vec<(&str, Scalar)>) -> Result<String, String> {
         let path = absolute(values.must("file_or_dev"));
         let seen = (self.host.look)(Path::new(&path));
+        if seen == Seen::Other {
+            return Err(format!(
+                "{path} is neither a file nor a block device; name a file in it, or another"
+            ));
+        }
         let size = match (values.get("size"), seen) {
             (Some(given), _) => given.to_owned(),
             (None, Seen::File { size }) => size.to_string(),
@@ -176,7 +181,7 @@ impl Shell {
         let add = values.flag("add_mapped_luns")?.unwrap_or(self.prefs.auto_add_mapped_luns);
         let maps = self.maps(iqn, tag);
         let mut mapped = Vec::new();
-        let warnings = self.edit(|doc| {
+        self.edit(|doc| {
             if !add {
                 for (initiator, luns) in &maps {
                     spell_out(doc, iqn, tag, initiator, luns)?;
@@ -196,7 +201,6 @@ impl Shell {
         for (number, initiator) in mapped {
             self.say(format!("Created LUN {lun}->{number} mapping in node ACL {initiator}"));
         }
-        self.warn(&warnings);
         Ok(format!("lun{lun}"))
     }
 
@@ -317,11 +321,6 @@ impl Shell {
         told.iter().for_each(|line| self.say(line));
         self.say(format!("Created network portal {portal}."));
         Ok(portal.to_string())
-    }
-
-    pub(super) fn warn(&mut self, warnings: &[String]) {
-        let unfinished = |w: &String| w.starts_with(config::UNFINISHED);
-        warnings.iter().filter(|w| !unfinished(w)).for_each(|w| self.say(format!("Warning: {w}")));
     }
 }
 

@@ -10,12 +10,9 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Reads a line. A comment is an empty one.
+    /// Reads a line.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut line = Self::default();
-        if text.trim_start().starts_with('#') {
-            return Ok(line);
-        }
         for word in words(text)? {
             line.take(word);
         }
@@ -41,7 +38,7 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// The words of a text. A quote keeps what is in it together, and goes.
+/// The words of a text. A quote keeps what is in it together, and goes. A word that begins with # begins a comment.
 pub(super) fn words(text: &str) -> Result<Vec<String>, String> {
     let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
     for c in text.chars() {
@@ -52,6 +49,7 @@ pub(super) fn words(text: &str) -> Result<Vec<String>, String> {
                 word.get_or_insert_default();
             }
             (None, c) if c.is_whitespace() => words.extend(word.take()),
+            (None, '#') if word.is_none() => break,
             _ => word.get_or_insert_default().push(c),
         }
     }
@@ -71,7 +69,10 @@ mod tests {
         let line = Line::parse("create 'a b' dev=/dev/sda x=\"1 2\" /dev/disk/by-id/a=b ''").unwrap();
         assert_eq!(line.words, ["create", "a b", "/dev/disk/by-id/a=b", ""]);
         assert_eq!(line.named, [("dev".into(), "/dev/sda".into()), ("x".into(), "1 2".into())]);
-        assert_eq!(Line::parse("  # create").unwrap(), Line::default());
+        assert_eq!(Line::parse("  # create 'a").unwrap(), Line::default());
+        let line = Line::parse("set auth password=#a#b '#c' # d").unwrap();
+        assert_eq!(line.words, ["set", "auth", "#c"]);
+        assert_eq!(line.named, [("password".into(), "#a#b".into())]);
         assert!(Line::parse("create 'a").unwrap_err().contains("not closed"));
     }
 }

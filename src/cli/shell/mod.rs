@@ -7,6 +7,7 @@
 mod backend;
 mod complete;
 mod create;
+mod daemon;
 mod delete;
 mod device;
 mod json;
@@ -15,6 +16,7 @@ mod node;
 mod prefs;
 mod restore;
 mod run;
+mod sessions;
 mod set;
 mod settings;
 mod tree;
@@ -25,7 +27,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use backend::Backend;
+use backend::{Backend, Standing};
 use device::Seen;
 use line::Line;
 use node::Node;
@@ -37,6 +39,9 @@ use crate::admin::config::{self, Config, words};
 use crate::admin::edit::{Document, EditError};
 
 pub(super) use run::{Mode, run};
+
+/// What is said of objects that are made line by line, and not whole yet.
+const STEPS: [&str; 3] = [config::UNFINISHED, config::NO_PORTAL, config::NO_ACL];
 
 /// What a line has led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +65,8 @@ struct Shell {
     doc: Document,
     config: Config,
     warnings: Vec<String>,
+    /// What is to be told of the edits of a line, behind what the line itself says.
+    told: Vec<String>,
     /// Edits were made that are not saved.
     dirty: bool,
     here: Node,
@@ -81,6 +88,7 @@ impl Shell {
             doc: Document::default(),
             config: Config::default(),
             warnings: Vec::new(),
+            told: Vec::new(),
             dirty: false,
             here: Node::Root,
             trail: Vec::new(),
@@ -102,10 +110,25 @@ impl Shell {
             EditError::Invalid(report) => report.to_string(),
             refused => refused.to_string(),
         })?;
-        self.backend.taken(&text);
-        (self.doc, self.config, self.warnings, self.dirty) = (doc, config, warnings, false);
+        self.backend.taken();
+        (self.doc, self.config, self.warnings) = (doc, config, warnings);
+        // What is served and was not saved is still there.
+        self.dirty &= self.differs();
         self.settle();
         Ok(())
+    }
+
+    /// Whether something is served that the file does not say.
+    fn differs(&self) -> bool {
+        matches!(self.backend.standing(), Standing::Live { differs: true, .. })
+    }
+
+    /// Takes what is served by now, when that has become something else without this shell.
+    fn follow(&mut self) {
+        let lost = self.dirty && !self.backend.standing().is_live();
+        if !lost && self.backend.is_outrun() && self.load().is_ok() {
+            self.say("What is served was changed by somebody else; from here on it is what it is now.");
+        }
     }
 
     fn check(&self, doc: &Document) -> Result<(Config, Vec<String>), EditError> {
@@ -124,19 +147,19 @@ impl Shell {
         }
     }
 
-    /// Makes an edit, if the checker takes it; returns the warnings that are new.
-    fn edit(
-        &mut self,
-        change: impl FnOnce(&mut Document) -> Result<(), EditError>,
-    ) -> Result<Vec<String>, String> {
+    /// Makes an edit, if the checker takes it, and the daemon that serves this, if one does.
+    fn edit(&mut self, change: impl FnOnce(&mut Document) -> Result<(), EditError>) -> Result<(), String> {
         let mut doc = self.doc.clone();
         change(&mut doc).map_err(|e| e.to_string())?;
         let (config, warnings) = self.check(&doc).map_err(|e| e.to_string())?;
-        self.backend.edited(&doc.text())?;
-        let new = warnings.iter().filter(|w| !self.warnings.contains(w)).cloned().collect();
+        let told = self.backend.edited(&doc.text())?;
+        // What is missing is no mistake while it is to be typed yet.
+        let is_step = |w: &str| STEPS.iter().any(|step| w.starts_with(step));
+        let new = warnings.iter().filter(|w| !is_step(w) && !self.warnings.contains(w));
+        self.told.extend(new.map(|w| format!("Warning: {w}")).chain(told));
         (self.doc, self.config, self.warnings, self.dirty) = (doc, config, warnings, true);
         self.settle();
-        Ok(new)
+        Ok(())
     }
 
     fn say(&mut self, text: impl AsRef<str>) {
@@ -196,7 +219,13 @@ impl Shell {
         self.run(Line::parse(text)?)
     }
 
-    fn run(&mut self, mut line: Line) -> Result<Next, String> {
+    fn run(&mut self, line: Line) -> Result<Next, String> {
+        let done = self.perform(line);
+        std::mem::take(&mut self.told).iter().for_each(|told| self.say(told));
+        done
+    }
+
+    fn perform(&mut self, mut line: Line) -> Result<Next, String> {
         let path = verbs::split_path(&mut line, |word| self.here.child(word, &self.config).is_some());
         let (trail, node) = match &path {
             Some(path) => self.resolve(path)?,
@@ -230,6 +259,7 @@ impl Shell {
             "help" => self.help(node, values.get("topic"))?,
             "bookmarks" => self.bookmarks(values)?,
             "refresh" => self.load()?,
+            "sessions" => self.sessions(node, values)?,
             "saveconfig" => self.saveconfig(values.get("savefile"))?,
             "restoreconfig" => self.restoreconfig(values)?,
             "clearconfig" => self.clearconfig(values)?,
@@ -272,6 +302,9 @@ impl Shell {
         let summary = tree::summary(node, self.view()).text;
         self.say(format!("path: /{}", trail.join("/")));
         self.say(format!("summary: {summary}"));
+        if *node == Node::Root {
+            self.say(self.standing());
+        }
         let settings = settings::of(node).iter().filter(|s| s.form != settings::Form::Credential);
         for setting in settings {
             let value = self.value(node, setting);
@@ -279,6 +312,11 @@ impl Shell {
                 self.say(format!("{}: {value}", setting.name));
             }
         }
+    }
+
+    /// Who serves what is edited here, as a sentence.
+    fn standing(&self) -> String {
+        self.backend.standing().tell(self.backend.file())
     }
 
     fn help(&mut self, node: &Node, topic: Option<&str>) -> Result<(), String> {
@@ -292,8 +330,8 @@ impl Shell {
         }
         if topic.is_none() {
             self.say("");
-            self.say("/PATH COMMAND … does it there; NAME=VALUE names a parameter; # begins a comment.");
-            self.say("A daemon that is running takes what is saved by: systemctl reload ringtgt");
+            self.say("/PATH COMMAND … does it there; NAME=VALUE names a parameter; a word that begins with # begins a comment.");
+            self.say(self.standing());
         } else if ["set", "get"].contains(&topic.unwrap_or_default()) {
             self.list_settings(node);
         }
@@ -324,7 +362,7 @@ impl Shell {
             ("go", Some(name)) => self.cd(&format!("@{name}")),
             ("add" | "del" | "go", None) => Err("bookmark is missing: which one?".into()),
             (other, _) => {
-                let hint = words::suggestion(other, ["add", "del", "go", "show"]);
+                let hint = words::suggestion(other, verbs::BOOKMARK_ACTIONS.iter().copied());
                 Err(format!("nothing can be done with a bookmark by {other}; {hint}"))
             }
         }
@@ -342,14 +380,26 @@ impl Shell {
         if elsewhere.is_none() {
             self.dirty = false;
         }
+        self.unfinished();
         self.say(format!("Configuration saved to {}", saved.display()));
         Ok(())
+    }
+
+    /// Who cannot log in because of what is being saved.
+    fn unfinished(&mut self) {
+        let half = self.warnings.iter().filter(|w| w.starts_with(config::UNFINISHED));
+        let half: Vec<String> = half.map(|w| format!("Warning: {w}")).collect();
+        half.iter().for_each(|warning| self.say(warning));
     }
 
     /// The end of a session: saves what was changed, if that is liked.
     fn finish(&mut self) -> Result<(), String> {
         if self.prefs.auto_save_on_exit {
             self.say("Global pref auto_save_on_exit=true");
+            if !self.dirty && self.differs() {
+                self.say(self.standing());
+                return Ok(());
+            }
             if !self.dirty && self.doc.text().is_empty() {
                 return Ok(());
             }
@@ -357,6 +407,7 @@ impl Shell {
                 true => self.backend.save(&self.doc.text(), None)?,
                 false => self.backend.file().to_owned(),
             };
+            self.unfinished();
             let dir = crate::admin::edit::backup_dir(&saved);
             let kept = crate::admin::edit::BACKUPS;
             self.say(format!("Last {kept} configs saved in {}/.", dir.display()));
@@ -364,6 +415,9 @@ impl Shell {
             self.dirty = false;
         } else if self.dirty {
             self.say("What was changed is not saved: auto_save_on_exit is false.");
+            if self.backend.standing().is_live() {
+                self.say("It is served until the daemon ends or reloads its file.");
+            }
         }
         Ok(())
     }

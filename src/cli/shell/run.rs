@@ -10,16 +10,19 @@ use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{CompletionType, Editor, Helper, Highlighter, Hinter, Validator};
 
-use super::backend::Offline;
+use super::backend::Kept;
 use super::complete::complete;
 use super::line::Line;
 use super::prefs::{self, Prefs};
 use super::tree::Style;
-use super::{Host, Next, Shell, device, settings};
+use super::{Host, Next, Shell, device, settings, verbs};
 use crate::cli::{FAILED, UNREADABLE, complain, say};
 
 /// Columns of a line where nobody says how many there are.
 const COLUMNS: usize = 80;
+
+/// Lines that are remembered.
+const MOST_HISTORY: usize = 1000;
 
 /// Where lines come from.
 #[derive(Debug)]
@@ -32,9 +35,21 @@ pub(in crate::cli) enum Mode {
     Command(Vec<String>, bool),
 }
 
-/// Runs a shell over a configuration file.
-pub(in crate::cli) fn run(config: &Path, mode: Mode) -> ExitCode {
-    let shell = match open(config) {
+impl Mode {
+    /// Whether what is loaded must stay true until the end: there is one change, and it is saved at once.
+    fn is_one_change(&self) -> bool {
+        match self {
+            Self::Input => false,
+            Self::Once(words) | Self::Command(words, _) => {
+                words.iter().flat_map(|word| word.split_whitespace()).any(verbs::is_change)
+            }
+        }
+    }
+}
+
+/// Runs a shell over a configuration file, and the daemon that serves it, which is asked at `socket` if that is said.
+pub(in crate::cli) fn run(config: &Path, socket: Option<&Path>, mode: Mode) -> ExitCode {
+    let shell = match open(config, socket, mode.is_one_change()) {
         Ok(shell) => shell,
         Err(error) => {
             complain(&format!("{}\n", error.trim_end()));
@@ -60,17 +75,36 @@ pub(in crate::cli) fn run(config: &Path, mode: Mode) -> ExitCode {
     }
 }
 
-fn open(config: &Path) -> Result<Shell, String> {
+fn open(config: &Path, socket: Option<&Path>, alone: bool) -> Result<Shell, String> {
     let file = prefs::dir().map(|dir| dir.join("shell.toml"));
-    let prefs = file.as_deref().map_or_else(|| Ok(Prefs::default()), Prefs::load)?;
+    let (prefs, file) = liked(file);
     let host = Host {
         look: device::look,
         block_devices: device::block_devices,
         name: || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default(),
     };
-    let mut shell = Shell::open(Box::new(Offline::new(config.to_owned())), host, prefs, style())?;
+    let mut kept = Kept::new(config.to_owned(), socket.map(Path::to_owned));
+    if alone {
+        kept.lock()?;
+    }
+    let mut shell = Shell::open(Box::new(kept), host, prefs, style())?;
     shell.prefs_file = file;
     Ok(shell)
+}
+
+/// What this user likes, and where that is kept. A file that cannot be read is left as it is, and keeps nobody from his
+/// work.
+fn liked(file: Option<PathBuf>) -> (Prefs, Option<PathBuf>) {
+    match file.as_deref().map(Prefs::load) {
+        Some(Ok(prefs)) => (prefs, file),
+        Some(Err(error)) => {
+            complain(&format!(
+                "Warning: {error}; the usual preferences count, and changes of them are not kept\n"
+            ));
+            (Prefs::default(), None)
+        }
+        None => (Prefs::default(), None),
+    }
 }
 
 fn style() -> Style {
@@ -90,10 +124,29 @@ impl Shell {
     fn flush(&mut self) {
         say(&std::mem::take(&mut self.said));
     }
+
+    /// What a script must know of what it sees and changes.
+    fn note(&self) {
+        if self.differs() {
+            complain(&format!("{}\n", self.standing()));
+        }
+    }
+
+    /// What somebody at a terminal is told first.
+    fn greet(&mut self) {
+        self.say(format!("ringtgt shell {}; `help` lists the commands.", env!("CARGO_PKG_VERSION")));
+        self.say(self.standing());
+        self.flush();
+    }
 }
 
 /// One line, saved at once: there is no other chance.
 fn once(mut shell: Shell, line: Line, json: bool) -> Result<(), String> {
+    shell.note();
+    let changes = line.words.iter().any(|w| verbs::is_change(w) && w != "saveconfig");
+    if changes && shell.differs() {
+        return Err(shell.standing());
+    }
     let done = if json {
         shell.json(line).map(|answer| shell.said = format!("{answer:#}\n"))
     } else {
@@ -110,6 +163,7 @@ fn once(mut shell: Shell, line: Line, json: bool) -> Result<(), String> {
 
 /// Lines until the end or the first mistake, after which nothing is saved that was not before.
 fn obey(mut shell: Shell, input: impl BufRead) -> Result<(), String> {
+    shell.note();
     for (number, line) in input.lines().enumerate() {
         let done = line.map_err(|e| e.to_string()).and_then(|line| shell.line(&line));
         shell.flush();
@@ -117,7 +171,11 @@ fn obey(mut shell: Shell, input: impl BufRead) -> Result<(), String> {
             Ok(Next::Go) => {}
             Ok(Next::Exit) => break,
             Err(error) => {
-                let kept = if shell.dirty { "\nwhat was changed before it is not saved" } else { "" };
+                let kept = match (shell.dirty, shell.backend.standing().is_live()) {
+                    (false, _) => "",
+                    (true, false) => "\nwhat was changed before it is not saved",
+                    (true, true) => "\nwhat was changed before it is served, but not saved",
+                };
                 return Err(format!("line {}: {error}{kept}", number + 1));
             }
         }
@@ -147,7 +205,8 @@ impl rustyline::completion::Completer for Completer {
 fn talk(shell: Shell) -> Result<(), String> {
     let history = prefs::dir().map(|dir| dir.join("history"));
     let shell = Rc::new(RefCell::new(shell));
-    let config = rustyline::Config::builder().completion_type(CompletionType::List).build();
+    let config = rustyline::Config::builder().completion_type(CompletionType::List);
+    let config = config.max_history_size(MOST_HISTORY).map_err(|e| e.to_string())?.build();
     let mut editor = Editor::<Completer, FileHistory>::with_config(config).map_err(|e| e.to_string())?;
     editor.set_helper(Some(Completer(Rc::clone(&shell))));
     if let Some(file) = &history {
@@ -162,6 +221,7 @@ fn talk(shell: Shell) -> Result<(), String> {
 }
 
 fn converse(shell: &Rc<RefCell<Shell>>, editor: &mut Editor<Completer, FileHistory>) -> Result<(), String> {
+    shell.borrow_mut().greet();
     loop {
         let prompt = format!("{}> ", shell.borrow().path());
         let line = match editor.readline(&prompt) {
@@ -174,6 +234,7 @@ fn converse(shell: &Rc<RefCell<Shell>>, editor: &mut Editor<Completer, FileHisto
             let _ = editor.add_history_entry(line.trim());
         }
         let mut shell = shell.borrow_mut();
+        shell.follow();
         let next = shell.line(&line);
         let next = match next {
             // What cannot be saved keeps one here: it would be lost.
@@ -197,9 +258,10 @@ fn has_secret(line: &str) -> bool {
     sets || ["password", "secret"].iter().any(|word| line.contains(word))
 }
 
+/// Adds the lines of this shell to those of others.
 fn keep_history(editor: &mut Editor<Completer, FileHistory>, file: &PathBuf) {
     let made = file.parent().map_or(Ok(()), std::fs::create_dir_all);
-    if let Err(error) = made.map_err(ReadlineError::from).and_then(|()| editor.save_history(file)) {
+    if let Err(error) = made.map_err(ReadlineError::from).and_then(|()| editor.append_history(file)) {
         complain(&format!("{}: the history cannot be kept: {error}\n", file.display()));
     }
 }

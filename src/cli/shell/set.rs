@@ -139,7 +139,7 @@ impl Shell {
         }
         changes.retain(|(setting, value)| !self.is_so_already(node, setting, value));
         let map = if changes.is_empty() { None } else { self.map_of(node) };
-        let warnings = self.edit(|doc| {
+        self.edit(|doc| {
             if let Some((iqn, tag, initiator, luns)) = &map {
                 spell_out(doc, iqn, *tag, initiator, luns)?;
             }
@@ -154,7 +154,6 @@ impl Shell {
             };
             self.say(format!("Parameter {} is now {told}", setting.name));
         }
-        self.warn(&warnings);
         Ok(())
     }
 

@@ -21,10 +21,10 @@ impl Backend for Memory {
         Ok(self.text.clone())
     }
 
-    fn taken(&mut self, _text: &str) {}
+    fn taken(&mut self) {}
 
-    fn edited(&mut self, _text: &str) -> Result<(), String> {
-        Ok(())
+    fn edited(&mut self, _text: &str) -> Result<Vec<String>, String> {
+        Ok(Vec::new())
     }
 
     fn save(&mut self, text: &str, elsewhere: Option<&Path>) -> Result<PathBuf, String> {
@@ -409,6 +409,9 @@ fn mistakes_are_explained() {
         ("/backstores/block create b /dev/nvme1n1", "backstore \"sample-bs\" uses /dev/nvme1n1 already"),
         ("/backstores/block create a/b /dev/sdb", "cannot be part of a name"),
         ("/backstores/fileio create a /srv/none", "say its size"),
+        ("/backstores/fileio create a /dev/sg1 1G", "neither a file nor a block device"),
+        ("/iscsi sessions", "no daemon serves this configuration"),
+        ("/backstores sessions", "there are no sessions here"),
         ("/backstores/ramdisk create a 1GB", "ambiguous"),
         ("/backstores/ramdisk create a 1G nullio=1", "/backstores/null create"),
         ("/backstores/ramdisk delete sample-bs", "there is no backstore ramdisk/sample-bs"),
@@ -497,13 +500,13 @@ fn who_may_ask_for_targets_is_restored_and_stays() {
     let said = typed(&mut shell, &restore);
     assert_eq!(said, format!("Configuration restored from {}\n", file.display()));
     assert!(shell.config.discovery.auth.required() && shell.config.portals.len() == 1);
-    let said = typed(&mut shell, &format!("{restore} clear_existing=1 storage_object=sample-bs"));
-    assert_eq!(
-        said,
     // What is named is put in the place of what is there; nothing else is touched.
     typed(&mut shell, "/backstores/ramdisk create r 1M");
     typed(&mut shell, "/backstores/block/sample-bs set attribute read_only=1");
     typed(&mut shell, &format!("{TARGET}/tpg1/acls delete iqn.2023-03.sample.ec2:sample-initiator"));
+    let said = typed(&mut shell, &format!("{restore} clear_existing=1 storage_object=sample-bs"));
+    assert_eq!(
+        said,
         format!(
             "Left out, because only what was named is restored: portal 0.0.0.0, [discovery]\n\
              Configuration restored from {}\n",
@@ -554,7 +557,7 @@ fn over(file: &Path, text: &str) -> Shell {
     std::fs::write(file, text).unwrap();
     let host = Host { look, block_devices: Vec::new, name: String::new };
     let style = Style { width: 80, colour: false };
-    Shell::open(Box::new(backend::Offline::new(file.into())), host, Prefs::default(), style).unwrap()
+    Shell::open(Box::new(backend::Kept::new(file.into(), None)), host, Prefs::default(), style).unwrap()
 }
 
 #[test]
@@ -631,6 +634,7 @@ fn everything_is_completed() {
         ("set global auto_c", vec!["auto_cd_after_create="]),
         ("help saveconfi", vec!["saveconfig"]),
         ("bookmarks a", vec!["action=", "add"]),
+        ("/iscsi sessions d", vec!["detail", "drain"]),
         ("nonsense ", vec![]),
         ("ls\u{3000}/ba", vec!["/backstores/"]),
         ("ls\u{a0}", vec!["backstores/", "depth=", "iscsi/", "loopback ", "path="]),

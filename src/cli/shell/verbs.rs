@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::line::Line;
 use super::node::Node;
+use super::sessions::ACTIONS;
 use crate::admin::config::words;
 use crate::store::StoreKind;
 
@@ -19,6 +20,8 @@ pub(super) enum Kind {
     Child,
     Initiator,
     Address,
+    /// One of these.
+    Word(&'static [&'static str]),
 }
 
 /// A parameter of a verb.
@@ -45,11 +48,14 @@ const fn may(name: &'static str, kind: Kind) -> Param {
     Param { name, required: false, kind }
 }
 
+/// What can be done with bookmarks.
+pub(super) const BOOKMARK_ACTIONS: &[&str] = &["add", "del", "go", "show"];
+
 /// What can be done everywhere.
 pub(super) static COMMON: &[Verb] = &[
     Verb {
         name: "bookmarks",
-        params: &[may("action", Kind::Text), may("bookmark", Kind::Text)],
+        params: &[may("action", Kind::Word(BOOKMARK_ACTIONS)), may("bookmark", Kind::Text)],
         help: "add NAME, go NAME, del NAME or show: names for paths; @NAME is a path too",
     },
     Verb { name: "cd", params: &[may("path", Kind::Path)], help: "go to a path; `cd -` goes back" },
@@ -72,7 +78,11 @@ pub(super) static COMMON: &[Verb] = &[
         help: "show the tree from here or from a path, so many levels deep",
     },
     Verb { name: "pwd", params: &[], help: "show the path of this place" },
-    Verb { name: "refresh", params: &[], help: "read the configuration again; what is not saved is lost" },
+    Verb {
+        name: "refresh",
+        params: &[],
+        help: "read the configuration again: what is served, or the file when nobody serves it",
+    },
     Verb {
         name: "restoreconfig",
         params: &[
@@ -101,6 +111,10 @@ macro_rules! verb {
     };
 }
 
+const SESSIONS: Verb = verb!("sessions" [may("action", Kind::Word(ACTIONS)), may("sid", Kind::Text)]
+    "list those who are logged in here, in detail if so asked; kick drops them, drain asks them to log out first");
+
+static SESSIONS_ONLY: &[Verb] = &[SESSIONS];
 static BLOCK: &[Verb] = &[
     verb!("create" [must("name", Kind::Text), must("dev", Kind::Device), may("readonly", Kind::Flag),
         may("wwn", Kind::Text)] "make a backstore of a block device"),
@@ -129,10 +143,12 @@ static NULL: &[Verb] = &[
 static ISCSI: &[Verb] = &[
     verb!("create" [may("wwn", Kind::Text)] "make a target with a group; without a name it gets one"),
     verb!("delete" [must("wwn", Kind::Child)] "delete a target with everything in it"),
+    SESSIONS,
 ];
 static TARGET: &[Verb] = &[
     verb!("create" [may("tag", Kind::Text)] "make a target portal group"),
     verb!("delete" [must("tag", Kind::Child)] "delete a target portal group"),
+    SESSIONS,
 ];
 static LUNS: &[Verb] = &[
     verb!("create" [must("storage_object", Kind::StorePath), may("lun", Kind::Text),
@@ -147,6 +163,7 @@ static ACL: &[Verb] = &[
     verb!("create" [must("mapped_lun", Kind::Text), must("tpg_lun_or_backstore", Kind::StorePath),
         may("write_protect", Kind::Flag)] "show this initiator a LUN of the group"),
     verb!("delete" [must("mapped_lun", Kind::Child)] "show this initiator a LUN no longer"),
+    SESSIONS,
 ];
 static PORTALS: &[Verb] = &[
     verb!("create" [may("ip_address", Kind::Address), may("ip_port", Kind::Text)] "listen at an address"),
@@ -156,6 +173,7 @@ static PORTALS: &[Verb] = &[
 /// What can be done at a node beside what can be done everywhere.
 pub(super) fn own(node: &Node) -> &'static [Verb] {
     match node {
+        Node::Root | Node::Tpg(..) => SESSIONS_ONLY,
         Node::Kind(StoreKind::Block) => BLOCK,
         Node::Kind(StoreKind::Fileio) => FILEIO,
         Node::Kind(StoreKind::Pscsi) => PSCSI,
@@ -178,9 +196,14 @@ pub(super) fn all(node: &Node) -> Vec<Verb> {
     all
 }
 
+/// Whether a line with such a word may change the configuration.
+pub(super) fn is_change(word: &str) -> bool {
+    ["create", "delete", "set", "restoreconfig", "clearconfig", "saveconfig"].contains(&word)
+}
+
 /// Whether there is such a verb anywhere.
 pub(super) fn is_verb(word: &str) -> bool {
-    COMMON.iter().any(|v| v.name == word) || ["create", "delete"].contains(&word)
+    COMMON.iter().any(|v| v.name == word) || ["create", "delete", "sessions"].contains(&word)
 }
 
 /// The verb of that name.
@@ -188,6 +211,9 @@ pub(super) fn find(node: &Node, word: &str) -> Result<Verb, String> {
     let all = all(node);
     all.iter().find(|v| v.name == word).copied().ok_or_else(|| {
         let hint = words::suggestion(word, all.iter().map(|v| v.name));
+        if word == "sessions" {
+            return "there are no sessions here; there are at /, /iscsi, a target, a group and an ACL".into();
+        }
         if is_verb(word) {
             return format!("nothing can be {word}d here; `help` lists what can be done");
         }

@@ -1,0 +1,146 @@
+//! The daemon that serves a configuration file, as far as a shell asks it.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::backend::Standing;
+use crate::admin::config::{self, Source};
+use crate::admin::live::Plan;
+use crate::admin::rpc::{CallError, Client, OTHER_PLAN, default_socket};
+use crate::cli::{control, is_same_file};
+
+/// A daemon that serves the file, and what it serves as far as is known here.
+pub(super) struct Daemon {
+    client: Client,
+    file: PathBuf,
+    text: String,
+    /// What waits for the next start, and was told.
+    told: HashSet<String>,
+}
+
+/// What there is to be found.
+pub(super) enum Found {
+    /// A daemon that serves the file.
+    Serving(Daemon),
+    /// None; what there is instead.
+    Not(Standing),
+}
+
+impl Daemon {
+    /// The daemon that serves `file`, which says `saved`: where `socket` says, or else where the file does, or where
+    /// daemons usually are.
+    pub(super) fn find(file: &Path, saved: &str, socket: Option<&Path>) -> Result<Found, String> {
+        if let Some(socket) = socket {
+            let client = Client::connect(socket).map_err(|error| explain(&error))?;
+            return Self::of(client, file);
+        }
+        let mut found = Found::Not(Standing::Nobody);
+        for socket in sockets(file, saved) {
+            let here = match Client::connect(&socket) {
+                Ok(client) => Self::of(client, file)?,
+                Err(error) if is_absence(&error) => continue,
+                Err(error) => Found::Not(Standing::Unknown(explain(&error))),
+            };
+            if matches!(here, Found::Serving(_)) {
+                return Ok(here);
+            }
+            found = here;
+        }
+        Ok(found)
+    }
+
+    fn of(client: Client, file: &Path) -> Result<Found, String> {
+        let got = client.call("config.get", json!({})).map_err(|error| explain(&error))?;
+        let served = got["file"].as_str();
+        if !served.is_some_and(|served| is_same_file(file, Path::new(served))) {
+            let what = served.map_or_else(|| "no file".to_owned(), ToOwned::to_owned);
+            let what = format!("The daemon that is running ({}) serves {what}", client.path().display());
+            return Ok(Found::Not(Standing::Other(what)));
+        }
+        let text = got["toml"].as_str().unwrap_or_default().to_owned();
+        Ok(Found::Serving(Self { client, file: file.to_owned(), text, told: HashSet::new() }))
+    }
+
+    pub(super) fn socket(&self) -> &Path {
+        self.client.path()
+    }
+
+    /// What it serves.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether `saved` means something else than what it serves.
+    pub(super) fn differs(&self, saved: &str) -> bool {
+        let plan = || self.call("config.plan", saved, None).ok();
+        saved != self.text && !plan().is_some_and(|plan| plan.is_empty() && plan.next_start.is_empty())
+    }
+
+    /// Has it serve `text`, in the place of what was served when it was asked last; what is to be told of that.
+    pub(super) fn serve(&mut self, text: &str) -> Result<Vec<String>, String> {
+        let plan = self.call("config.apply", text, Some(&self.text))?;
+        text.clone_into(&mut self.text);
+        let later = plan.next_start.into_iter().filter(|what| self.told.insert(what.clone()));
+        Ok(later.map(|what| format!("At the next start: {what}")).chain(plan.warnings).collect())
+    }
+
+    pub(super) fn is_outrun(&self) -> bool {
+        let got = self.client.call("config.get", json!({}));
+        got.is_ok_and(|got| got["toml"].as_str().is_some_and(|text| text != self.text))
+    }
+
+    pub(super) fn ask(&self, method: &str, params: Value) -> Result<Value, String> {
+        self.client.call(method, params).map_err(|error| explain(&error))
+    }
+
+    fn call(&self, method: &str, text: &str, base: Option<&str>) -> Result<Plan, String> {
+        let mut params = control::params(&self.file, text).map_err(|error| error.to_string())?;
+        if let Some(base) = base {
+            params["base"] = base.into();
+        }
+        let plan = self.client.call(method, params).map_err(|error| explain(&error))?;
+        serde_json::from_value(plan).map_err(|error| format!("the plan cannot be understood: {error}"))
+    }
+}
+
+/// Where a daemon that serves the file may listen.
+fn sockets(file: &Path, saved: &str) -> Vec<PathBuf> {
+    let said = config::parse(Source::new(file.display().to_string(), saved), Path::new("/"), None);
+    let said = said.ok().map(|(config, _)| config.server.control_socket());
+    let mut sockets: Vec<PathBuf> = said.into_iter().chain([default_socket()]).collect();
+    sockets.dedup();
+    sockets
+}
+
+fn is_absence(error: &CallError) -> bool {
+    let kinds = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+    matches!(error, CallError::Unreachable { error, .. } if kinds.contains(&error.kind()))
+}
+
+/// Why it has not done what was asked, as a shell says it.
+fn explain(error: &CallError) -> String {
+    match error {
+        CallError::Fault(fault) if fault.code == OTHER_PLAN => {
+            "what is served was changed by somebody else since it was read, and nothing was done; `refresh` shows it"
+                .into()
+        }
+        CallError::Fault(fault) => match fault.data["problems"].as_array() {
+            Some(problems) => {
+                let errors = problems.iter().filter(|problem| problem["severity"] == "error");
+                errors.map(problem).collect::<Vec<_>>().join("\n")
+            }
+            None => fault.message.clone(),
+        },
+        error @ CallError::Unreachable { .. } => error.to_string(),
+    }
+}
+
+/// What is wrong, without its place in a text that nobody has seen.
+fn problem(problem: &Value) -> String {
+    let said = ["what", "reason", "remedy"].map(|key| problem[key].as_str().unwrap_or_default());
+    let said: Vec<&str> = said.into_iter().filter(|text| !text.is_empty()).collect();
+    said.join("; ")
+}

@@ -1,0 +1,255 @@
+//! The shell, and its verbs as commands, over a daemon that serves what they change.
+
+#[path = "support/daemon.rs"]
+mod daemon;
+#[path = "support/program.rs"]
+mod program;
+#[path = "support/live.rs"]
+#[allow(dead_code, reason = "a shell changes the configuration")]
+mod support;
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use ringtgt::initiator::{Direction, Initiator, LoginOptions, cdb};
+use ringtgt::target::Credential;
+use serde_json::json;
+
+use daemon::TARGET;
+use program::{stderr, stdout};
+use support::{Server, login, text};
+
+/// `ringtgt` with these words over the file that the daemon serves, and with these lines on its standard input.
+fn ringtgt(server: &Server, words: &[&str], lines: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringtgt"));
+    let (first, rest) = words.split_first().expect("a command");
+    command.arg(first).arg("--config").arg(server.config()).arg("--control-socket").arg(server.socket());
+    command.args(rest).env("XDG_CONFIG_HOME", server.config().with_file_name("likes")).env("COLUMNS", "94");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary runs");
+    // One that refuses what it finds ends without listening.
+    let _ = child.stdin.take().expect("a pipe").write_all(lines.as_bytes());
+    child.wait_with_output().expect("it ends")
+}
+
+fn done(output: &Output) -> String {
+    assert_eq!((output.status.code(), stderr(output).as_str()), (Some(0), ""), "{output:?}");
+    stdout(output)
+}
+
+fn refused(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    stderr(output)
+}
+
+fn luns(initiator: &mut Initiator) -> Vec<u16> {
+    let done = initiator.execute(0, cdb::report_luns(4096), Direction::In, vec![0; 4096]).expect("an answer");
+    let len = u32::from_be_bytes(*done.buffer.first_chunk().expect("a length")) as usize;
+    done.buffer[8..8 + len].chunks(8).map(|lun| u16::from_be_bytes([lun[0] & 0x3f, lun[1]])).collect()
+}
+
+fn served(server: &Server) -> String {
+    let got = server.client().call("config.get", json!({})).expect("the configuration");
+    got["toml"].as_str().expect("text").to_owned()
+}
+
+fn saved(server: &Server) -> String {
+    fs::read_to_string(server.config()).expect("the file")
+}
+
+/// Where the one group of the target is in the tree.
+fn tpg() -> String {
+    format!("/iscsi/{TARGET}/tpg1")
+}
+
+#[test]
+fn what_is_typed_is_served_at_once_and_saved_when_that_is_said() {
+    let server = Server::start(&format!("# by hand\n\n{}", text(&["a"], &[(0, "a")], &[1, 2])));
+    let (mut one, mut two) = (login(&server, 1), login(&server, 2));
+    let before = saved(&server);
+    let store = format!("/backstores/fileio create b {} 8M\n", server.disk("b"));
+    let lines = format!(
+        "set global auto_save_on_exit=false\n{store}{0}/luns create b\n\
+         {0}/acls/iqn.2026-11.org.example:i2 delete mapped_lun1\n",
+        tpg()
+    );
+    let said = done(&ringtgt(&server, &["shell"], &lines));
+    assert!(said.contains("Created LUN 1.\n") && said.contains("served until the daemon ends"), "{said}");
+    assert_eq!((luns(&mut one), luns(&mut two)), (vec![0, 1], vec![0]), "it is served");
+    assert_eq!(saved(&server), before, "and not saved");
+    // Another shell sees what is served, and what it says is not the file's is told.
+    let seen = ringtgt(&server, &["shell"], &format!("ls {}/luns\nsaveconfig\n", tpg()));
+    assert!(stdout(&seen).contains("[LUNs: 2]"), "{seen:?}");
+    assert!(stderr(&seen).contains("What is served differs from"), "{seen:?}");
+    assert_eq!(saved(&server), served(&server));
+    assert!(saved(&server).starts_with("# by hand\n"), "{}", saved(&server));
+    // It goes again; who sees nothing of it has seen nothing.
+    done(&ringtgt(&server, &["shell"], &format!("{}/luns delete 1\n/backstores/fileio delete b\n", tpg())));
+    assert_eq!(luns(&mut one), [0]);
+    assert!(server.is_free("b"));
+}
+
+#[test]
+fn what_the_daemon_refuses_is_not_done() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
+    let (file, before) = (saved(&server), served(&server));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("its address").port();
+    let held = fs::File::create(server.disk("held")).expect("a file");
+    held.lock().expect("nobody else has it");
+    for (line, why) in [
+        (format!("/backstores/fileio create x {} 1M", server.disk("held")), "held.img"),
+        (format!("{}/portals create 127.0.0.1 {port}", tpg()), "ss -ltnp"),
+    ] {
+        let said = refused(&ringtgt(&server, &["shell"], &format!("{line}\n")));
+        assert!(said.starts_with("line 1: ") && said.contains(why), "{line}: {said}");
+        let words: Vec<&str> = ["shell"].into_iter().chain(line.split(' ')).collect();
+        let said = refused(&ringtgt(&server, &words, ""));
+        assert!(said.contains(why), "{line}: {said}");
+        assert_eq!((saved(&server), served(&server)), (file.clone(), before.clone()), "{line}");
+    }
+    // What went before the mistake is served.
+    let lines = "/backstores/null create n 1G\n/backstores/null create n 1G\n";
+    let said = refused(&ringtgt(&server, &["shell"], lines));
+    assert!(said.ends_with("what was changed before it is served, but not saved\n"), "{said}");
+    assert!(served(&server).contains("name = \"n\"") && saved(&server) == file);
+}
+
+#[test]
+fn a_secret_is_demanded_from_its_first_half_on() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
+    let acl = format!("{}/acls/iqn.2026-11.org.example:i1", tpg());
+    let login = |secret: Option<&str>| {
+        let mut options = LoginOptions::new("iqn.2026-11.org.example:i1", Some(TARGET));
+        options.chap = secret.map(|s| Credential { user: "u".into(), secret: s.to_owned().into() });
+        Initiator::login(server.portal(), options, Duration::from_secs(60)).is_ok()
+    };
+    assert!(login(None));
+    let said = done(&ringtgt(&server, &["shell"], &format!("{acl} set auth userid=u\n")));
+    assert!(said.contains("Warning: nobody can log in by this credential"), "{said}");
+    assert!(!login(None) && !login(Some("")), "half a secret is no open door");
+    let said = done(&ringtgt(&server, &["shell"], &format!("{acl} set auth password=correcthorsebattery\n")));
+    assert!(!said.contains("Warning") && !said.contains("horse"), "{said}");
+    assert!(login(Some("correcthorsebattery")) && !login(None) && !login(Some("wronghorsebattery")));
+}
+
+#[test]
+fn commands_are_served_and_saved() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
+    let mut initiator = login(&server, 1);
+    done(&ringtgt(&server, &["create", "/backstores/null", "n", "1G"], ""));
+    let said = done(&ringtgt(&server, &["create", &format!("{}/luns", tpg()), "n", "--json"], ""));
+    let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(said["lines"][0], "Created LUN 1.");
+    assert_eq!(luns(&mut initiator), [0, 1]);
+    assert_eq!(saved(&server), served(&server));
+    assert!(done(&ringtgt(&server, &["info", "/"], "")).contains("every change takes effect at once"));
+    // Somebody has edited the file, and not had it served: neither is lost.
+    let mine =
+        format!("{}# mine\n[[backstore]]\nkind = \"null\"\nname = \"m\"\nsize = \"1G\"\n", saved(&server));
+    fs::write(server.config(), &mine).expect("an edit");
+    let before = served(&server);
+    let said = refused(&ringtgt(&server, &["delete", "/backstores/null", "n"], ""));
+    assert!(said.contains("What is served differs from"), "{said}");
+    assert_eq!((saved(&server), served(&server)), (mine, before.clone()));
+    let kept = ringtgt(&server, &["save"], "");
+    assert_eq!(kept.status.code(), Some(0), "{kept:?}");
+    assert_eq!(saved(&server), before);
+    // A comment is no difference, and stays.
+    fs::write(server.config(), format!("# a comment\n\n{before}")).expect("an edit");
+    done(&ringtgt(&server, &["create", "/backstores/null", "o", "1G"], ""));
+    assert!(saved(&server).starts_with("# a comment\n") && saved(&server) == served(&server));
+}
+
+#[test]
+fn twenty_at_once_lose_nothing_of_each_other() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
+    std::thread::scope(|scope| {
+        for n in 0..20 {
+            let server = &server;
+            scope.spawn(move || {
+                done(&ringtgt(server, &["create", "/backstores/null", &format!("n{n}"), "1G"], ""))
+            });
+        }
+    });
+    let text = saved(&server);
+    assert!((0..20).all(|n| text.contains(&format!("name = \"n{n}\""))), "{text}");
+    assert_eq!(served(&server), text);
+}
+
+#[test]
+fn a_change_that_starts_from_what_is_not_served_any_more_is_refused() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
+    let (client, base) = (server.client(), served(&server));
+    let more =
+        |name: &str| format!("{base}\n[[backstore]]\nkind = \"null\"\nname = \"{name}\"\nsize = \"1G\"\n");
+    let apply = |toml: String| client.call("config.apply", json!({ "toml": toml, "base": base }));
+    apply(more("n")).expect("the first is served");
+    let said = apply(more("m")).expect_err("the second is not").to_string();
+    assert!(said.contains("has changed meanwhile"), "{said}");
+    assert_eq!(served(&server), more("n"));
+}
+
+#[test]
+fn another_file_is_only_edited() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
+    let (other, before) = (server.file("other.toml", ""), served(&server));
+    let run = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringtgt"));
+        command.args(words).args(["--config", &other, "--control-socket"]).arg(server.socket());
+        done(
+            &command
+                .env("XDG_CONFIG_HOME", server.config().with_file_name("likes"))
+                .output()
+                .expect("it runs"),
+        )
+    };
+    run(&["create", "/backstores/null", "n", "1G"]);
+    assert!(fs::read_to_string(&other).expect("the file").contains("name = \"n\""));
+    assert_eq!(served(&server), before);
+    let said = run(&["info", "/"]);
+    assert!(
+        said.contains("ringtgt.toml: what is changed here changes ") && said.contains("other.toml only."),
+        "{said}"
+    );
+}
+
+#[test]
+fn who_is_logged_in_is_told_where_one_stands_and_put_out() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1, 2]));
+    let (mut one, _two) = (login(&server, 1), login(&server, 2));
+    let acl = |n: u8| format!("{}/acls/iqn.2026-11.org.example:i{n}", tpg());
+    let said = |line: &str| done(&ringtgt(&server, &["shell", line], ""));
+    assert_eq!(said("sessions").lines().count(), 2);
+    let told = said(&format!("{} sessions detail", acl(1)));
+    let sid =
+        told.split("sid: ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a number").to_owned();
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(lines[0].ends_with(&format!("\tsid: {sid} type: Normal session-state: LOGGED_IN")), "{told}");
+    assert_eq!(
+        lines[1..4],
+        [
+            "    name: iqn.2026-11.org.example:i1 (NOT AUTHENTICATED)",
+            &format!("    target: {TARGET}/tpg1"),
+            "    mapped-lun: 0 backstore: fileio/a mode: rw",
+        ]
+    );
+    assert!(lines[4].starts_with("    address: 127.0.0.1:"), "{told}");
+    assert!(refused(&ringtgt(&server, &["shell", "sessions list 9999"], "")).contains("no session 9999"));
+    assert!(refused(&ringtgt(&server, &["shell", "sessions lst"], "")).contains("did you mean \"list\"?"));
+    let gone = said(&format!("{} sessions kick", acl(1)));
+    assert_eq!(gone, format!("Dropped session {sid} of iqn.2026-11.org.example:i1.\n"));
+    assert!(one.execute(0, cdb::TEST_UNIT_READY, Direction::None, Vec::new()).is_err());
+    assert_eq!(said(&format!("{} sessions", acl(1))), "(no open sessions)\n");
+    assert_eq!(said("sessions").lines().count(), 1);
+}
+
+#[test]
+fn who_was_refused_is_remembered() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
+    assert!(server.try_login(7).is_err() && server.try_login(8).is_err() && server.try_login(7).is_err());
+    let told = server.client().call("sessions.list", json!({})).expect("an answer");
+    assert_eq!(told["refused"], json!(["iqn.2026-11.org.example:i7", "iqn.2026-11.org.example:i8"]));
+}
