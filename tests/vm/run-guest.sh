@@ -70,6 +70,7 @@ guest_cleanup() {
 		kill "$qemu" 2>/dev/null || :
 		wait "$qemu" 2>/dev/null || :
 	fi
+	[ "$(type -t verbs_end)" != function ] || verbs_end
 	[ -z "$tap" ] || ip link del "$tap" 2>/dev/null || :
 	rm -rf "$work"
 }

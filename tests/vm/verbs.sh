@@ -38,3 +38,19 @@ verb_live_apply() {
 verb_cut() { ip -6 addr del "$1/64" dev "$(tap_device)"; }
 verb_mend() { ip -6 addr add "$1/64" dev "$(tap_device)" nodad; }
 tap_device() { ip -o link | grep -oE 'lab[0-9]+' | head -1; }
+# The walkthrough's target part (see administrator.sh).
+# shellcheck source=tests/vm/administrator.sh
+. "$ROOT/tests/vm/administrator.sh"
+verb_administrator_start() {
+	administrator_serve && { [ -n "${ADMIN_DISK-}" ] || administrator_disk; }
+}
+verb_administrator_types() { administrator_types; }
+verb_administrator_sessions() { "$RINGTGT" shell --config "$WORK/admin/ringtgt.toml" sessions detail; }
+verb_administrator_adds() {
+	"$RINGTGT" create /backstores/ramdisk more 64M --config "$WORK/admin/ringtgt.toml" &&
+		"$RINGTGT" create "$ADMIN_TARGET/tpg1/luns" more 5 --config "$WORK/admin/ringtgt.toml"
+}
+verb_administrator_takes() { "$RINGTGT" delete /backstores/ramdisk more --config "$WORK/admin/ringtgt.toml"; }
+verb_administrator_end() { administrator_end; }
+# What outlives the namespaces, whatever becomes of the scenarios.
+verbs_end() { administrator_end; }

@@ -1,0 +1,70 @@
+//! What every command says, word for word: help, tables, JSON and errors.
+//!
+//! A file of `tests/said` is a conversation: lines that begin with `$ ` are commands, each followed by what it prints on
+//! both ways, and by its status when that is not 0. All of a file are run in one directory, which is called `[DIR]`.
+//! `SAID=write cargo test --test said` writes down what is said now.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// What the commands of a conversation say.
+fn played(text: &str) -> String {
+    let dir = tempfile::tempdir().expect("a directory");
+    let commands = text.lines().filter(|line| line.starts_with("$ "));
+    commands.map(|line| format!("{line}\n{}\n", said(&line[2..], dir.path()))).collect()
+}
+
+/// What a line for the shell prints, and how it ends.
+fn said(line: &str, dir: &Path) -> String {
+    let program = Path::new(env!("CARGO_BIN_EXE_ringtgt")).parent().expect("it lies in a directory");
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap_or_default());
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("exec 2>&1; {line}")]).current_dir(dir).stdin(Stdio::null());
+    command.env("PATH", path).env("XDG_CONFIG_HOME", dir.join("likes")).env("COLUMNS", "80");
+    let output = command.output().expect("sh runs");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let text =
+        text.replace(&dir.display().to_string(), "[DIR]").replace(env!("CARGO_PKG_VERSION"), "[VERSION]");
+    let status = output.status.code().filter(|code| *code != 0);
+    text + &status.map(|code| format!("status {code}\n")).unwrap_or_default()
+}
+
+fn check(name: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/said").join(name);
+    let text = fs::read_to_string(&file).expect("a conversation");
+    let now = played(&text);
+    assert!(!now.is_empty(), "{name}: no command");
+    if std::env::var_os("SAID").is_some_and(|word| word == "write") {
+        return fs::write(&file, now).expect("it is written");
+    }
+    for (n, (now, then)) in now.lines().zip(text.lines()).enumerate() {
+        assert_eq!(now, then, "{name}:{}", n + 1);
+    }
+    assert_eq!(now, text, "{name}");
+}
+
+#[test]
+fn help() {
+    check("help.txt");
+}
+
+#[test]
+fn the_shell() {
+    check("shell.txt");
+}
+
+#[test]
+fn the_verbs_of_the_shell() {
+    check("verbs.txt");
+}
+
+#[test]
+fn files() {
+    check("files.txt");
+}
+
+#[test]
+fn without_a_daemon() {
+    check("daemon.txt");
+}
