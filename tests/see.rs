@@ -6,9 +6,15 @@ mod daemon;
 #[path = "support/live.rs"]
 mod support;
 
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use ringtgt::initiator::{Direction, Initiator, cdb};
+use daemon::TARGET;
+use ringtgt::initiator::{Direction, Initiator, LoginOptions, cdb};
 use serde_json::{Value, json};
 use support::{Server, login, text};
 
@@ -105,7 +111,8 @@ fn top_shows_what_is_going_on_to_programs_and_to_people() {
     for (direction, bytes) in [("read", 8192.0), ("write", 4096.0)] {
         let flow = &disk[direction];
         let iops = flow["iops"].as_f64().expect("a rate");
-        assert!(iops > 0.0 && flow["bytes_per_s"] == iops * bytes, "{flow:#}");
+        let each = flow["bytes_per_s"].as_f64().expect("a rate") / iops;
+        assert!(iops > 0.0 && (each - bytes).abs() < 1e-3, "{flow:#}");
         assert!(flow["times"]["total"]["p99_ns"].as_u64() > Some(0), "{flow:#}");
         // One at a time.
         assert!(flow["depth"].as_f64().is_some_and(|depth| depth > 0.0 && depth <= 1.0), "{flow:#}");
@@ -118,4 +125,199 @@ fn top_shows_what_is_going_on_to_programs_and_to_people() {
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     drop(stop);
     busy.join().expect("it works on").logout().expect("a logout");
+}
+
+/// A configuration in which metrics are served at any free port.
+fn with_metrics(stores: &[&str], luns: &[(u16, &str)], initiators: &[u8]) -> String {
+    format!("[server]\nmetrics = \"127.0.0.1:0\"\n{}", text(stores, luns, initiators))
+}
+
+/// What the daemon has logged.
+fn log(server: &Server) -> String {
+    std::fs::read_to_string(server.log()).expect("a log")
+}
+
+/// Waits until the log has a line with all of these; the line.
+fn said(server: &Server, words: &[&str]) -> String {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let log = log(server);
+        if let Some(line) = log.lines().find(|line| words.iter().all(|word| line.contains(word))) {
+            return line.to_owned();
+        }
+        assert!(Instant::now() < deadline, "no line with {words:?} in {log}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The head and the body of the answer to a request.
+fn http(address: &str, request: &[u8]) -> (String, String) {
+    let mut stream = TcpStream::connect(address).expect("somebody listens");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a limit");
+    stream.write_all(request).expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    (head.to_owned(), body.to_owned())
+}
+
+#[test]
+fn metrics_are_served_and_nothing_else() {
+    let server = Server::start(&with_metrics(&["a"], &[(0, "a")], &[]));
+    let line = said(&server, &["metrics and the live view"]);
+    let address = line.split("address=").nth(1).expect("an address").trim().to_owned();
+    let mut initiator = login(&server, 1);
+    known_work(&mut initiator);
+    let (head, page) = http(&address, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.0 200 OK\r\n") && head.contains("text/plain; version=0.0.4"), "{head}");
+    for line in [
+        "ringtgt_lun_commands_total{backstore=\"a\",direction=\"read\"} 4",
+        "ringtgt_lun_commands_total{backstore=\"a\",direction=\"write\"} 3",
+        "ringtgt_lun_bytes_total{backstore=\"a\",direction=\"read\"} 32768",
+        "ringtgt_lun_latency_seconds_count{backstore=\"a\",direction=\"write\"} 3",
+        "ringtgt_sessions 1",
+    ] {
+        assert!(page.lines().any(|l| l == line), "{line} is not in {page}");
+    }
+    let (head, body) = http(&address, b"GET /healthz HTTP/1.0\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.0 200 ") && body == "ok\n", "{head}");
+    let (head, body) = http(&address, b"GET / HTTP/1.0\r\n\r\n");
+    assert!(head.contains("text/html") && body.contains("</html>"), "{head}");
+    let (_, body) = http(&address, b"GET /stats.json HTTP/1.0\r\n\r\n");
+    let stats: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(named(&stats["backstores"], "name", "a")["write"]["ops"], 3);
+    for (request, status) in [
+        (&b"GET /ringtgt.toml HTTP/1.0\r\n\r\n"[..], "404"),
+        (b"POST /metrics HTTP/1.0\r\n\r\n", "405"),
+        (b"\x16\x03\x01\x02\n\n", "400"),
+        (&[b'a'; 9000], "431"),
+    ] {
+        let (head, _) = http(&address, request);
+        assert!(head.starts_with(&format!("HTTP/1.0 {status} ")), "{head}");
+    }
+    // Silent ones keep nobody out for long: one too many is closed at once, and those that are there run out of time.
+    let silent: Vec<TcpStream> =
+        (0..40).map(|_| TcpStream::connect(&address).expect("a connection")).collect();
+    std::thread::sleep(Duration::from_secs(7));
+    let (head, _) = http(&address, b"GET /healthz HTTP/1.0\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.0 200 "), "{head}");
+    drop(silent);
+    initiator.logout().expect("a logout");
+}
+
+#[test]
+fn every_event_of_a_sessions_life_is_one_line() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1, 2]));
+    let who = "initiator=\"iqn.2026-11.org.example:i1\"";
+    let target = format!("target=\"{TARGET}\"");
+    login(&server, 1).logout().expect("a logout");
+    said(&server, &[" login ", who, &target, "peer=127.0.0.1:"]);
+    said(&server, &["session ends", who, &target, "peer=127.0.0.1:", "reason=logged out"]);
+    drop(login(&server, 1));
+    said(&server, &["session ends", who, &target, "reason=closed by the initiator"]);
+    let _there = login(&server, 1);
+    ask(&server, &["kick", "--initiator", "iqn.2026-11.org.example:i1"]);
+    said(&server, &["session ends", who, &target, "reason=put out by an administrator"]);
+    assert!(server.try_login(9).is_err());
+    let stranger = "initiator=\"iqn.2026-11.org.example:i9\"";
+    said(&server, &["login refused", stranger, &target, "peer=127.0.0.1:", "answer=", "reason="]);
+    let lines = |word: &str| log(&server).lines().filter(|line| line.contains(word)).count();
+    assert_eq!(
+        (lines(" login initiator="), lines("session ends"), lines("login refused")),
+        (3, 3, 1),
+        "{}",
+        log(&server)
+    );
+    // A flood of them is not a flood of lines, and does not hide what good ones do.
+    for _ in 0..300 {
+        assert!(server.try_login(9).is_err());
+    }
+    login(&server, 2).logout().expect("a logout");
+    said(&server, &["session ends", "example:i2"]);
+    let said_of_flood = lines("login refused");
+    assert!(said_of_flood < 301, "{said_of_flood}");
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(server.try_login(9).is_err());
+    said(&server, &["login refused", "others="]);
+}
+
+#[test]
+fn the_journal_is_told_how_grave_a_line_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("journal");
+    let file = File::create(&path).expect("a file");
+    let meta = file.metadata().expect("its number");
+    let serve = |stream: String, file: File| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringtgt"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--iqn", TARGET, "--reactors", "1", "--state-dir"]);
+        command.arg(dir.path().join("state")).arg("ram:1M").env("JOURNAL_STREAM", stream).stderr(file);
+        let daemon = daemon::Daemon::start(command);
+        let mut options =
+            LoginOptions::new("iqn.2026-11.org.example:i", Some("iqn.2026-11.org.example:nowhere"));
+        options.isid[5] = 1;
+        assert!(Initiator::login(daemon.portal(), options, Duration::from_secs(30)).is_err());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let log = std::fs::read_to_string(&path).expect("text");
+            if let Some(line) = log.lines().find(|line| line.contains("login refused")) {
+                return line.to_owned();
+            }
+            assert!(Instant::now() < deadline, "{log}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let line = serve(format!("{}:{}", meta.dev(), meta.ino()), file);
+    assert!(line.starts_with("<6>") && line.contains("INFO"), "{line}");
+    // Standard error has been sent elsewhere: it is for people.
+    let line = serve("1:2".into(), File::create(&path).expect("a file"));
+    assert!(!line.starts_with('<'), "{line}");
+}
+
+/// Where packets begin in a pcap file, and how long they are.
+fn packets(pcap: &[u8]) -> Vec<&[u8]> {
+    let (mut rest, mut all) = (&pcap[24..], Vec::new());
+    while !rest.is_empty() {
+        let len = u32::from_le_bytes(*rest[8..].first_chunk().expect("a length")) as usize;
+        all.push(&rest[16..16 + len]);
+        rest = &rest[16 + len..];
+    }
+    all
+}
+
+#[test]
+fn the_last_pdus_are_recorded_and_kept_after_an_error() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[]));
+    let mut initiator = login(&server, 1);
+    known_work(&mut initiator);
+    let file = server.file("out.pcap", "");
+    let told = ask(&server, &["record", "--out", &file]);
+    let pcap = std::fs::read(&file).expect("a file");
+    let all = packets(&pcap);
+    assert!(told.starts_with(&format!("{} PDUs in ", all.len())), "{told}");
+    // IPv4, TCP, and the header of a PDU, whose opcode is its first byte.
+    assert!(all.iter().all(|p| p.len() == 88 && p[0] == 0x45), "{all:?}");
+    let of = |opcode: u8| all.iter().filter(|p| p[40] & 0x3f == opcode).count();
+    assert!(of(0x03) >= 1 && of(0x23) == of(0x03), "every Login Request and its response");
+    let reads = all.iter().filter(|p| p[40] & 0x3f == 0x01 && [0x28, 0x88].contains(&p[40 + 32]));
+    assert_eq!(reads.count(), 5);
+    assert!(of(0x25) >= 4, "Data-In");
+    let portal = initiator.stream().peer_addr().expect("the portal");
+    let port = portal.port().to_be_bytes();
+    assert!(all.iter().all(|p| [&p[20..22], &p[22..24]].contains(&&port[..])), "the portal's port");
+    let mut stream = TcpStream::connect(portal).expect("a connection");
+    stream.write_all(&[0; 48]).expect("a PDU that is no login");
+    drop(stream);
+    assert!(!log(&server).contains("were kept"), "a stranger makes no files");
+    let mut options = LoginOptions::new("iqn.2026-11.org.example:i2", Some(TARGET));
+    options.isid[5] = 2;
+    let breaker = Initiator::login(portal, options, Duration::from_secs(30)).expect("a login");
+    // A second login on the same connection breaks the protocol: what went before is kept.
+    let mut again = [0; 48];
+    again[0] = 0x43;
+    breaker.stream().write_all(&again).expect("it is sent");
+    let line = said(&server, &["were kept", "reason="]);
+    let kept = line.split("file=").nth(1).and_then(|rest| rest.split(' ').next()).expect("a file");
+    let kept = std::fs::read(kept).expect("it is there");
+    assert!(!packets(&kept).is_empty());
+    initiator.logout().expect("a logout");
 }

@@ -1,8 +1,14 @@
 //! Where the daemon's own words go: standard error, at one level or as a filter says.
 
+use std::fmt;
 use std::io::IsTerminal;
+use std::os::unix::fs::MetadataExt;
 
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 /// The level when nothing is said.
 pub const DEFAULT: &str = "info";
@@ -15,13 +21,46 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// Fails when `filter` cannot be read, and when logging was started before.
 pub fn init(filter: &str) -> anyhow::Result<()> {
     let filter = parse(filter)?;
-    let journal = std::env::var_os("JOURNAL_STREAM").is_some();
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(!journal && std::io::stderr().is_terminal());
-    let started = if journal { builder.without_time().try_init() } else { builder.try_init() };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = if goes_to_journal() {
+        let line = tracing_subscriber::fmt::format().without_time().with_ansi(false);
+        builder.with_ansi(false).event_format(WithPriority(line)).try_init()
+    } else {
+        builder.with_ansi(std::io::stderr().is_terminal()).try_init()
+    };
     started.map_err(|e| anyhow::anyhow!("cannot start logging: {e}"))
+}
+
+/// Whether standard error is the stream of the journal that the service manager has connected it to; it may have been
+/// sent elsewhere since (systemd.exec(5), JOURNAL_STREAM).
+fn goes_to_journal() -> bool {
+    let Some(stream) = std::env::var_os("JOURNAL_STREAM") else { return false };
+    let stderr = std::fs::metadata("/proc/self/fd/2");
+    stderr.is_ok_and(|stderr| stream == *format!("{}:{}", stderr.dev(), stderr.ino()))
+}
+
+/// Lines that begin with the priority that the journal is to give them (sd-daemon(3)).
+struct WithPriority<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for WithPriority<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, cx: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        out.write_str(priority(*event.metadata().level()))?;
+        self.0.format_event(cx, out, event)
+    }
+}
+
+fn priority(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "<3>",
+        Level::WARN => "<4>",
+        Level::INFO => "<6>",
+        _ => "<7>",
+    }
 }
 
 /// A lone word is a level: the filter's own language would take a misspelt one for the name of a module, and

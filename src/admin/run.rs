@@ -4,6 +4,7 @@
 //! everything serves; at the end initiators are asked to go, and what they wrote is flushed before the process ends.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,8 +24,9 @@ use super::notify::Notify;
 use super::rpc;
 use super::state::StateDir;
 use super::watch::Watcher;
+use super::{http, recording};
 use crate::ids::LuId;
-use crate::reactor::{Control, Limits, Setup, UnitSeed, start};
+use crate::reactor::{Control, Limits, RecorderSetup, Setup, UnitSeed, start};
 use crate::store::{Backing, Medium, PATIENCE, StoreConfig};
 use crate::sys;
 use crate::target::{Catalog, TpgParams};
@@ -59,7 +61,9 @@ pub fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
     let sockets = bound.iter().map(|b| (b.plan.clone(), b.got, b.listener.as_raw_fd())).collect();
     let serials = Serials::default();
     (0..).zip(&units).for_each(|(n, unit)| serials.enter(LuId(n), unit));
+    let (sink, recordings) = bounded(1);
     let setup = Setup {
+        recorder: RecorderSetup { pdus: config.server.recorder as usize, sink: Some(sink) },
         limits: limits(&config.server, reactors, login_timeout(&catalog)),
         cores,
         catalog: catalog.clone(),
@@ -70,6 +74,8 @@ pub fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
     };
     let control = Arc::new(start(setup)?);
     let socket = config.server.control_socket();
+    let metrics = config.server.metrics;
+    recording::keep(config.server.state_dir.join("recordings"), recordings)?;
     let watcher = Watcher::start(&units, control.messenger()).context("cannot watch the stores")?;
     let lines = banner::render(&catalog, &config.stores, &opened(&config.stores, &units));
     let status = format!("serving {} logical units", units.len());
@@ -87,6 +93,7 @@ pub fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
     let reload = reloader(live.clone())?;
     wait_for_stores(live.clone())?;
     let _socket = control_socket(&live, &socket);
+    serve_metrics(&live, metrics);
     announce(&lines);
     Notify.ready(&status);
     attend(&live, &signals, &reload);
@@ -260,6 +267,15 @@ fn attend(live: &Live, signals: &Receiver<i32>, reload: &Sender<()>) {
 /// Listens to those who control the daemon. It serves without, too.
 fn control_socket(live: &Arc<Live>, path: &Path) -> Option<impl Sized + use<>> {
     rpc::serve(path, live.clone()).inspect_err(|error| tracing::warn!("no control socket: {error:#}")).ok()
+}
+
+/// Serves metrics, if that is wanted. It serves disks without, too.
+fn serve_metrics(live: &Arc<Live>, address: Option<SocketAddr>) {
+    let Some(address) = address else { return };
+    match http::serve(address, live.clone()) {
+        Ok(address) => tracing::info!(%address, "metrics and the live view are at /metrics and /"),
+        Err(error) => tracing::warn!(%address, %error, "no metrics: that address cannot be listened at"),
+    }
 }
 
 /// A thread that reads the configuration again when it is told to: a store that others hold may take a while.

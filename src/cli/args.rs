@@ -150,6 +150,18 @@ pub(super) enum Command {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Write the last PDUs that a running daemon has seen to a file that Wireshark opens
+    ///
+    /// Only their headers, with the CDBs of commands: neither data nor secrets. How many each reactor remembers says
+    /// server.recorder. After an error of the protocol the daemon keeps such a file by itself, in the directory recordings
+    /// of its state, at most one a minute of each reactor and eight in all.
+    Record {
+        /// The file
+        #[arg(long, value_name = "FILE.pcap", value_hint = ValueHint::FilePath)]
+        out: PathBuf,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
     /// Show what a running daemon is doing: reactors, LUNs, sessions, and where the time of their commands goes
     ///
     /// A command is queued (for its task set, slots or a fence), waits for data of the initiator, is at the disk, or its

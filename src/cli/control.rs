@@ -1,11 +1,15 @@
 //! The commands that ask a running daemon: `apply`, `diff`, `sessions`, `kick`, `drain`.
 
 use std::fmt::Write;
-use std::io::{BufRead, IsTerminal, stdin};
+use std::fs::OpenOptions;
+use std::io::{self, BufRead, IsTerminal, stdin};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::args::{Apply, Daemon, Whom};
@@ -71,6 +75,26 @@ pub(super) fn drain(whom: &Whom, deadline: u64, daemon: &Daemon) -> ExitCode {
     let mut params = whom.params();
     params["deadline"] = deadline.into();
     finish(put_out("sessions.drain", params, daemon, "asked to log out"))
+}
+
+/// `ringtgt record`.
+pub(super) fn record(out: &Path, daemon: &Daemon) -> ExitCode {
+    finish(try_record(out, daemon))
+}
+
+fn try_record(out: &Path, daemon: &Daemon) -> anyhow::Result<()> {
+    let answer = connect(daemon)?.call("recorder.dump", json!({}))?;
+    let pcap = STANDARD.decode(answer["pcap"].as_str().context("the daemon has sent no file")?)?;
+    let mut options = OpenOptions::new();
+    // Commands tell what is on disks: for their owner only.
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(out);
+    file.and_then(|mut file| io::Write::write_all(&mut file, &pcap))
+        .with_context(|| format!("cannot write {}", out.display()))?;
+    match daemon.json {
+        true => say(&format!("{:#}\n", json!({ "file": out.display().to_string(), "pdus": answer["pdus"] }))),
+        false => say(&format!("{} PDUs in {}\n", answer["pdus"], out.display())),
+    }
+    Ok(())
 }
 
 pub(super) fn finish(result: anyhow::Result<()>) -> ExitCode {

@@ -64,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Kick { whom, daemon } => control::kick(&whom, &daemon),
         Command::Drain { whom, deadline, daemon } => control::drain(&whom, deadline, &daemon),
         Command::Doctor { daemon } => doctor::run(&daemon),
+        Command::Record { out, daemon } => control::record(&out, &daemon),
         Command::Top(args) => top::run(&args),
         Command::Bench(options) => bench::run(&options),
         Command::Generate { what, command } => generate::run(what, command.as_deref()),

@@ -8,8 +8,16 @@ use super::{Reactor, Why};
 use crate::ids::{ConnId, CoreId, LuId};
 use crate::ring::Driver;
 use crate::scsi::SharedOp;
-use crate::session::Legacy;
 use crate::session::host::{After, Host};
+use crate::session::{self, Legacy, Session};
+
+/// One line for the end of a session: whose, with what, from where, and why.
+fn log_end(session: &Session, conn: &Conn, why: Why, others: Option<u64>) {
+    let established = session.established();
+    let target = established.target.as_ref().map_or("discovery", |t| t.iqn.as_str());
+    let (initiator, peer) = (&established.initiator, conn.ends.peer);
+    tracing::info!(initiator, target, %peer, reason = %why, others, "session ends");
+}
 
 impl<D: Driver> Reactor<D> {
     /// Begins the end of a connection. Once begun, nothing changes its course.
@@ -19,12 +27,36 @@ impl<D: Driver> Reactor<D> {
             return;
         }
         let phase = std::mem::replace(&mut conn.phase, Phase::Closing);
+        let now = self.world.driver.now();
+        // What the session has had to say tells more than that it has been said.
+        let why = match (why, &phase) {
+            (Why::Said, Phase::Full(session)) => session.closing().map_or(why, Why::Session),
+            _ => why,
+        };
+        let why = match why {
+            Why::Session(session::Close::Dropped) if self.draining.is_some() => Why::Stopping,
+            Why::Session(session::Close::Dropped) => Why::PutOut,
+            why => why,
+        };
         match &phase {
             Phase::Full(session) => {
-                let name = &session.established().initiator;
-                tracing::info!(initiator = name, peer = %conn.ends.peer, reason = %why, "session ends");
+                if let Some(others) = self.talk.one_more(now) {
+                    log_end(session, conn, why, others);
+                }
             }
-            _ => tracing::debug!(peer = %conn.ends.peer, reason = %why, "connection ends"),
+            // A refused login has had its line.
+            _ if matches!(why, Why::Said | Why::PeerClosed | Why::Socket(_) | Why::Stopping) => {
+                tracing::debug!(peer = %conn.ends.peer, reason = %why, "connection ends");
+            }
+            _ => {
+                if let Some(others) = self.refusals.one_more(now) {
+                    tracing::info!(peer = %conn.ends.peer, reason = %why, others, "connection ends before its login");
+                }
+            }
+        }
+        if why.is_an_error() {
+            let (core, peer) = (self.world.mail.core, conn.ends.peer);
+            self.world.recorder.keep(core, now, || format!("{peer}: {why}"));
         }
         let waits = matches!(phase, Phase::Reinstating(_));
         match phase {

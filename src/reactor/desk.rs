@@ -17,6 +17,7 @@ use crate::scsi::{Asc, ItNexus, Lu, PassReport, SharedOp, Tokens};
 use crate::session::host::{After, Body, Claim, DiskOp, Held, Host, Manage, PassRequest};
 use crate::session::watch::{Answered, Direction};
 use crate::target::Catalog;
+use crate::wire::bhs::BHS_LEN;
 
 /// Lends a session what it may use of the reactor.
 pub(super) struct Desk<'a, D> {
@@ -220,6 +221,11 @@ impl<D: Driver> Host for Desk<'_, D> {
     #[inline]
     fn end(&mut self, after: After) {
         self.tx.end(after, self.world.driver.now());
+    }
+
+    #[inline]
+    fn seen(&mut self, outward: bool, bhs: &[u8; BHS_LEN]) {
+        self.world.recorder.note(self.world.driver.now(), self.conn, outward, bhs);
     }
 
     #[inline]

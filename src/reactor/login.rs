@@ -142,7 +142,7 @@ impl<D: Driver> Reactor<D> {
     }
 
     fn enter_conn(&mut self, fd: RawFd, ends: Ends, phase: Phase, deadline: u64) -> ConnId {
-        self.conns.insert(|id| Conn {
+        let id = self.conns.insert(|id| Conn {
             id,
             fd,
             ends,
@@ -175,7 +175,9 @@ impl<D: Driver> Reactor<D> {
             fenced: false,
             harmless: false,
             remains: None,
-        })
+        });
+        self.world.recorder.meet(id, ends);
+        id
     }
 
     /// Takes one Login Request at a time from staging.
@@ -193,6 +195,7 @@ impl<D: Driver> Reactor<D> {
         let bhs = LoginRequest::from_bhs(&request.bhs);
         let data = &recv.staging[request.data.clone()];
         let Phase::Login(login) = &mut conn.phase else { return };
+        self.world.recorder.note(self.world.driver.now(), id, false, &request.bhs);
         let reply = guarded(|| login.request(bhs, data, &mut self.world.entropy));
         recv.consume(request.whole);
         match reply {
@@ -222,8 +225,9 @@ impl<D: Driver> Reactor<D> {
     }
 
     fn refuse_login(&mut self, id: ConnId, pdu: &Pdu) {
-        if let Some(conn) = self.conns.get_mut(id) {
-            log_refusal(conn, refusal(pdu));
+        let others = self.refusals.one_more(self.world.driver.now());
+        if let (Some(conn), Some(others)) = (self.conns.get_mut(id), others) {
+            log_refusal(conn, refusal(pdu), others);
         }
         self.answer_login(id, pdu, After::Close);
     }
@@ -231,6 +235,7 @@ impl<D: Driver> Reactor<D> {
     fn answer_login(&mut self, id: ConnId, pdu: &Pdu, after: After) {
         let now = self.world.driver.now();
         let Some(conn) = self.conns.get_mut(id) else { return };
+        self.world.recorder.note(now, id, true, &pdu.bhs);
         conn.tx.put(&rendered(pdu));
         conn.tx.end(after, now);
         self.mark_dirty(id);
@@ -335,7 +340,10 @@ impl<D: Driver> Reactor<D> {
         }
         let established = session.established();
         let target = established.target.as_ref().map_or("discovery", |t| t.iqn.as_str());
-        tracing::info!(initiator = established.initiator, target, peer = %conn.ends.peer, reactor = self.world.mail.core.0, "login");
+        if let Some(others) = self.talk.one_more(now) {
+            let (initiator, peer, reactor) = (&established.initiator, conn.ends.peer, self.world.mail.core.0);
+            tracing::info!(initiator, target, %peer, reactor, others, "login");
+        }
         warn_of_md5(established);
         let (exp_cmd_sn, max_cmd_sn) = session.window();
         response.set_window(exp_cmd_sn, max_cmd_sn);
@@ -343,6 +351,7 @@ impl<D: Driver> Reactor<D> {
         conn.phase = Phase::Full(session);
         conn.since = now;
         conn.meter = Some(Meter::new());
+        self.world.recorder.note(now, id, true, &response.bhs);
         conn.tx.put(&rendered(&response));
         conn.tx.end(After::Keep, now);
         self.world.counters.logins += 1;
@@ -420,14 +429,16 @@ fn rendered(pdu: &Pdu) -> Vec<u8> {
 }
 
 /// The status says little on purpose; whoever reads the log is told who was refused, and why.
-fn log_refusal(conn: &Conn, answer: LoginStatus) {
+fn log_refusal(conn: &Conn, answer: LoginStatus, others: Option<u64>) {
     let Phase::Login(login) = &conn.phase else { return };
     let initiator = login.initiator().unwrap_or("unknown");
+    let target = login.target().unwrap_or("unknown");
+    let peer = conn.ends.peer;
     match login.fault() {
         Some(fault) => {
-            tracing::info!(initiator, peer = %conn.ends.peer, %answer, reason = %fault, "login refused");
+            tracing::info!(initiator, target, %peer, %answer, reason = %fault, others, "login refused");
         }
-        None => tracing::info!(initiator, peer = %conn.ends.peer, %answer, "login refused"),
+        None => tracing::info!(initiator, target, %peer, %answer, others, "login refused"),
     }
 }
 

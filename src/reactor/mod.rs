@@ -25,6 +25,7 @@ mod measure;
 mod meter;
 mod owner;
 mod pass;
+mod recorder;
 mod registry;
 mod rx;
 mod send;
@@ -33,6 +34,7 @@ mod simulation;
 mod start;
 mod stats;
 mod tag;
+mod talk;
 mod tx;
 mod unit;
 mod world;
@@ -50,10 +52,12 @@ use self::login::Listener;
 use self::mail::{Change, Letter};
 pub use self::measure::SessionUsage;
 pub use self::meter::{BUCKETS, Distribution, Flow, TIMES, Usage, begin as bucket_begin, time_word};
+pub use self::recorder::{Passed, Recording, Setup as RecorderSetup};
 use self::registry::Registry;
 pub use self::start::{Control, Limits, Messenger, Setup, Stuck, start};
 pub use self::stats::{Counters, Snapshot};
 use self::tag::Tag;
+use self::talk::Talk;
 pub use self::unit::UnitSeed;
 pub use self::world::Saver;
 use self::world::World;
@@ -108,6 +112,14 @@ enum Why {
     Stopping,
     /// The protocol core failed on what came: our mistake, and the end of this connection only.
     Broken,
+}
+
+impl Why {
+    /// Whether somebody has broken the protocol: the peer, or we.
+    fn is_an_error(self) -> bool {
+        use session::Close::{HeaderDigest, Protocol};
+        matches!(self, Self::Broken | Self::Session(Protocol(_) | HeaderDigest))
+    }
 }
 
 impl fmt::Display for Why {
@@ -167,6 +179,9 @@ struct Reactor<D> {
     /// Some mailbox was full.
     undelivered: bool,
     next_tick: u64,
+    /// What is logged of sessions, and of those who do not get one.
+    talk: Talk,
+    refusals: Talk,
     /// When it is looked next whether anything is left of what goes.
     next_look: u64,
     /// When the daemon stops at the latest, once it does.
@@ -393,6 +408,11 @@ impl<D: Driver> Reactor<D> {
                 let _ = to.send(self.snapshot());
             }
             Letter::Measure(asked) => self.measure(asked),
+            Letter::Record(to) => {
+                let (core, now) = (self.world.mail.core, self.world.driver.now());
+                // Whoever asked may have gone.
+                let _ = to.send(self.world.recorder.copy(core, now, String::new()));
+            }
             Letter::Live(order) => self.take_order(*order),
         }
     }

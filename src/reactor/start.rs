@@ -20,8 +20,10 @@ use super::gates::Gates;
 use super::live::{Chosen, Done, Doors, Entering, Live, PutOut, SessionReport, Switch};
 use super::login::Listener;
 use super::mail::{Address, Letter, Mail, mailboxes};
+use super::recorder::{self, Recorder, Recording};
 use super::registry::Registry;
 use super::stats::{Counters, Snapshot};
+use super::talk::Talk;
 use super::unit::{UnitSeed, owner_of};
 use super::world::{Saver, World};
 use super::{Reactor, TICK_NS};
@@ -80,6 +82,8 @@ pub struct Setup {
     pub limits: Limits,
     /// Saves what must outlive a power loss.
     pub saver: Saver,
+    /// The flight recorder of each reactor.
+    pub recorder: recorder::Setup,
     /// Fills with random bytes that nobody can foretell.
     pub entropy: fn(&mut [u8]),
 }
@@ -317,6 +321,7 @@ impl Seed {
             beside: Beside::default(),
             #[cfg(test)]
             heard: Vec::new(),
+            recorder: Recorder::new(setup.recorder.clone()),
             delays: Vec::new(),
             held_up: 0,
             counters: Counters::default(),
@@ -351,6 +356,8 @@ impl Seed {
             held: false,
             undelivered: false,
             next_tick: now + TICK_NS,
+            talk: Talk::default(),
+            refusals: Talk::default(),
             next_look: 0,
             draining: None,
         }
@@ -521,6 +528,15 @@ impl Control {
         let (to, answers) = bounded(self.addresses.len());
         for address in &self.addresses {
             address.post_blocking(Letter::Report(to.clone()));
+        }
+        self.addresses.iter().map_while(|_| answers.recv_timeout(PATIENCE).ok()).collect()
+    }
+
+    /// What the flight recorders of all reactors have that answer in time.
+    pub fn record(&self) -> Vec<Recording> {
+        let (to, answers) = bounded(self.addresses.len());
+        for address in &self.addresses {
+            address.post_blocking(Letter::Record(to.clone()));
         }
         self.addresses.iter().map_while(|_| answers.recv_timeout(PATIENCE).ok()).collect()
     }

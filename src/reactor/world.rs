@@ -14,6 +14,7 @@ use super::fair::Shortage;
 use super::gates::{GateId, Gates, Then};
 use super::live::Retiring;
 use super::mail::{Fence, Letter, Mail};
+use super::recorder::Recorder;
 use super::registry::Registry;
 use super::stats::Counters;
 use super::unit::Unit;
@@ -94,6 +95,7 @@ pub(super) struct World<D> {
     #[cfg(test)]
     pub(super) heard: Vec<(Client, Result<(), Failure>)>,
     pub(super) counters: Counters,
+    pub(super) recorder: Recorder,
 }
 
 impl<D: Driver> World<D> {

@@ -8,6 +8,7 @@ use super::watch::Answered;
 use crate::ids::{BufId, LuId, TaskId};
 use crate::scsi::{Asc, ItNexus, Lu, PassOrder, PassReport, Provisioning, SharedOp, Stretch, Tokens};
 use crate::target::Catalog;
+use crate::wire::bhs::BHS_LEN;
 
 /// Bytes that a Data-In carries: where they lie, not what they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -303,6 +304,8 @@ pub trait Host {
     fn put_body(&mut self, body: Body);
     /// Ends a PDU.
     fn end(&mut self, after: After);
+    /// The header of a PDU that has come, or goes now, for those who keep the last ones.
+    fn seen(&mut self, _outward: bool, _bhs: &[u8; BHS_LEN]) {}
     /// That command was answered by the PDUs that were ended last. Who wants to know how long commands take hears of each.
     fn answered(&mut self, _command: &Answered) {}
     /// How long the request that has just ended was kept from the medium, nanoseconds. Asked for while

@@ -73,6 +73,8 @@ pub struct Login {
     ready: bool,
     talk: Option<Talk>,
     initiator: Option<String>,
+    /// The target that it wants, as it has said it.
+    wanted: Option<String>,
     over: bool,
     fault: Option<Fault>,
 }
@@ -92,6 +94,9 @@ struct Talk {
     security: Security,
     negotiation: Negotiation,
 }
+
+/// The longest iSCSI name, bytes (RFC 7143 section 4.2.7.2): more of one that is wrong is not kept.
+const MOST_NAME: usize = 223;
 
 /// The T and C bits of a request, checked.
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +137,7 @@ impl Login {
             ready: false,
             talk: None,
             initiator: None,
+            wanted: None,
             over: false,
             fault: None,
         }
@@ -161,6 +167,11 @@ impl Login {
     /// The initiator's name once it is known, also after a refusal: for the log.
     pub fn initiator(&self) -> Option<&str> {
         self.initiator.as_deref()
+    }
+
+    /// The target that it wants, as it has said it, also after a refusal: for the log.
+    pub fn target(&self) -> Option<&str> {
+        self.wanted.as_deref()
     }
 
     /// One whole Login Request: header and data segment (digests never apply in login).
@@ -300,6 +311,7 @@ impl Login {
     fn introduce(&mut self, said: &Statements<'_>, out: &mut TextWriter) -> Result<Talk, Fault> {
         let initiator = initiator_name(said)?;
         self.initiator = Some(initiator.clone());
+        self.wanted = said.target_name.map(|name| name.chars().take(MOST_NAME).collect());
         let party = Party::enter(initiator, said, &self.catalog, self.local)?;
         if self.stage != Stage::SECURITY && party.auth(&self.catalog)?.required() {
             return Err(Fault::NotAuthenticated);

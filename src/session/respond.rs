@@ -128,6 +128,7 @@ impl Session {
     }
 
     fn emit_header<H: Host>(&self, h: &mut H, bhs: &[u8; BHS_LEN]) {
+        h.seen(true, bhs);
         h.put(bhs);
         if self.negotiated.header_digest {
             h.put(&digest::to_wire(digest::crc32c(bhs)));

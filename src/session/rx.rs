@@ -237,6 +237,7 @@ impl Session {
         if bytes.len() < whole {
             return Ok(None);
         }
+        h.seen(false, raw);
         if self.negotiated.header_digest {
             check_header_digest(&bytes[..protected], &bytes[protected..whole])?;
         }

@@ -61,6 +61,8 @@ sections! {
         buffer_memory: leaf<Word>,
         poll_us: leaf<u32>,
         control_socket: leaf<String>,
+        metrics: leaf<String>,
+        recorder: leaf<u32>,
         state_dir: leaf<String>,
         drain_timeout: leaf<Word>,
         limits: table<FileLimits>,

@@ -1,5 +1,6 @@
 //! `[server]`: the daemon itself.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +22,10 @@ pub struct ServerConfig {
     pub poll: Duration,
     /// Where the control socket is; `None`: see [`ServerConfig::control_socket`].
     pub control_socket: Option<PathBuf>,
+    /// Where metrics are served; none: nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// PDUs whose headers each reactor remembers; none: it has no flight recorder.
+    pub recorder: u32,
     /// Where identities and reservations are kept.
     pub state_dir: PathBuf,
     /// How long initiators get to log out when the daemon stops.
@@ -66,6 +71,8 @@ impl Default for ServerConfig {
             buffer_memory: None,
             poll: Duration::from_micros(50),
             control_socket: None,
+            metrics: None,
+            recorder: 4096,
             state_dir: state::service_dir(),
             drain_timeout: Duration::from_secs(10),
             limits: Limits::default(),
@@ -125,6 +132,9 @@ const DRAIN: Bounds = Bounds {
 const CONNECTIONS: Bounds =
     Bounds { min: 1, max: 1 << 20, reason: "every connection takes a file descriptor and memory" };
 
+const RECORDER: Bounds =
+    Bounds { min: 0, max: 1 << 20, reason: "each reactor has 72 bytes for each PDU, always" };
+
 const PENDING_LOGINS: Bounds = Bounds {
     min: 1,
     max: 1 << 16,
@@ -135,11 +145,14 @@ pub(super) fn resolve(file: Option<FileServer>, cx: &mut Resolver<'_>) -> Server
     let default = ServerConfig::default();
     let Some(file) = file else { return default };
     let reactors = reactors(&file, cx);
+    let metrics = metrics(&file, cx);
     ServerConfig {
         buffer_memory: buffer_memory(&file, reactors.count() as u64, cx),
         reactors,
         poll: cx.number(&file.poll_us, &POLL).map_or(default.poll, |us| Duration::from_micros(us.into())),
         control_socket: file.control_socket.map(|p| cx.path(p.get_ref())),
+        metrics,
+        recorder: cx.number(&file.recorder, &RECORDER).unwrap_or(default.recorder),
         state_dir: file.state_dir.map_or(default.state_dir, |p| cx.path(p.get_ref())),
         drain_timeout: cx.period(&file.drain_timeout, &DRAIN).unwrap_or(default.drain_timeout),
         limits: file.limits.map_or(default.limits, |l| limits(&l, cx)),
@@ -167,6 +180,17 @@ fn reactors(file: &FileServer, cx: &mut Resolver<'_>) -> Reactors {
         cx.error(text, error.to_string(), "", remedy);
         Reactors::Auto
     })
+}
+
+/// An address and port; no name, which could become another one.
+fn metrics(file: &FileServer, cx: &mut Resolver<'_>) -> Option<SocketAddr> {
+    let text = file.metrics.as_ref()?;
+    let address = text.get_ref().parse().ok();
+    if address.is_none() {
+        let what = format!("\"{}\" is no address and port", text.get_ref());
+        cx.error(text, what, "", "write it like \"127.0.0.1:9260\" or \"[::1]:9260\"");
+    }
+    address
 }
 
 fn limits(file: &FileLimits, cx: &mut Resolver<'_>) -> Limits {

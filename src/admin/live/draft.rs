@@ -126,6 +126,8 @@ fn server(old: &ServerConfig, new: &ServerConfig, plan: &mut Plan) {
         (old.limits != new.limits, "server.limits", "each ring was made with them"),
         (old.state_dir != new.state_dir, "server.state_dir", "what is saved now is in the old one"),
         (old.control_socket() != new.control_socket(), "server.control_socket", "the old one is listened on"),
+        (old.metrics != new.metrics, "server.metrics", "the old address is listened on"),
+        (old.recorder != new.recorder, "server.recorder", "its memory is there from the start"),
     ];
     for (_, key, why) in later.iter().filter(|(changed, ..)| *changed) {
         plan.next_start.push(format!("{key}: at the next start, because {why}"));

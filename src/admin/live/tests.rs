@@ -119,6 +119,7 @@ fn setup(
             true => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
             false => save(lu, next),
         }),
+        recorder: Default::default(),
         entropy: |bytes| bytes.fill(7),
     }
 }

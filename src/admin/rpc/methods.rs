@@ -1,8 +1,10 @@
 //! What can be asked, one function each.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -10,13 +12,14 @@ use serde_json::{Value, json};
 use super::{API, FAILED, Fault, INVALID_CONFIG, INVALID_PARAMS, METHOD_NOT_FOUND, OTHER_PLAN};
 use crate::admin::config::{At, Report, Severity, words};
 use crate::admin::live::{Live, Plan, Refused};
+use crate::admin::recording;
 use crate::admin::stats::{self, Stats};
 use crate::reactor::{Chosen, SessionReport};
 use crate::scsi::{AccessState, Count, Failure};
 use crate::target::ChapAlgorithm;
 use crate::wire::name::normalise;
 
-const METHODS: [&str; 11] = [
+const METHODS: [&str; 12] = [
     "version",
     "config.get",
     "config.plan",
@@ -28,6 +31,7 @@ const METHODS: [&str; 11] = [
     "alua.set",
     "counters",
     "stats.get",
+    "recorder.dump",
 ];
 
 /// How long sessions get to log out when nothing is said.
@@ -53,6 +57,12 @@ pub(super) fn call(live: &Live, method: &str, params: Value) -> Result<Value, Fa
         "sessions.drain" => put_out(live, read(params)?, true),
         "alua.set" => set_access(live, &read(params)?),
         "counters" => Ok(counters(live)),
+        "recorder.dump" => {
+            let recordings = live.control().record();
+            let pdus: usize = recordings.iter().map(|r| r.passed.len()).sum();
+            let pcap = STANDARD.encode(recording::pcap(&recordings, SystemTime::now()));
+            Ok(json!({ "pcap": pcap, "pdus": pdus }))
+        }
         "stats.get" => {
             let Detail { buckets } = read(params)?;
             Ok(Stats::of(live).to_json(buckets))

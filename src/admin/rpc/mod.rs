@@ -21,6 +21,7 @@
 //! | `sessions.drain` | the same, and `deadline`: seconds, 10 by default | `sessions`: how many are asked to log out, and dropped then |
 //! | `alua.set` | `backstore`, `group`, `state` | nothing, when it holds everywhere |
 //! | `counters` | | `reactors` and `backstores` |
+//! | `recorder.dump` | | `pcap`: the headers of the last PDUs of all reactors as a file for Wireshark, in base64; `pdus`: how many |
 //! | `stats.get` | `buckets`?: whether distributions are told whole | `stats`: 1, `reactors`, `backstores`, `sessions`: see below |
 //!
 //! The text of a configuration is TOML, as in a file, comments and all; its relative paths start at `dir`, by

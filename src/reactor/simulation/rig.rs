@@ -263,6 +263,7 @@ fn setup(catalog: Arc<Catalog>, plan: &Plan, saved: &Saved) -> Arc<Setup> {
             login_timeout: Duration::from_secs(15),
         },
         saver,
+        recorder: crate::reactor::RecorderSetup { pdus: 64, sink: None },
         entropy: |bytes| bytes.fill(7),
     })
 }
