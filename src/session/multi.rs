@@ -120,7 +120,7 @@ impl Session {
             (TmfFunction::TARGET_WARM_RESET, _) => (self.target_reset(false), reset(false)),
             (TmfFunction::TARGET_COLD_RESET, _) => (self.target_reset(true), reset(true)),
             (function, _) => {
-                self.abort_those(h, |t| t.doomed && pending.ends(t));
+                self.end_those(h, |t| t.doomed && pending.ends(t));
                 let what =
                     if function == TmfFunction::I_T_NEXUS_RESET { self.lose_nexus() } else { Manage::Fence };
                 (what, Answer::complete(itt))

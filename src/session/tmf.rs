@@ -245,11 +245,10 @@ impl Session {
         self.tasks.iter().filter(is_ended).map(|(_, t)| t.itt).collect()
     }
 
-    /// Somebody else's doing ends tasks. One that has failed keeps its answer, which tells of others that it has ended.
+    /// Tasks are ended, but for those that have failed: their answer tells of others that they have ended, and nothing else
+    /// does. It still comes, before that of a function which would have ended them.
     pub(super) fn end_those<H: Host>(&mut self, h: &mut H, which: impl Fn(&Task) -> bool) {
-        let ended = |(id, t): &(TaskId, &Task)| {
-            t.map.is_some() && which(t) && (t.doomed || self.failing(*id).is_none())
-        };
+        let ended = |(id, t): &(TaskId, &Task)| t.map.is_some() && which(t) && self.failing(*id).is_none();
         let ids: Vec<TaskId> = self.tasks.iter().filter(ended).map(|(id, _)| id).collect();
         self.abort_tasks(h, &ids);
     }
@@ -287,6 +286,14 @@ impl Session {
             self.put_failure(h, pdu, lu, failure, true);
             self.close_task(h, id);
         }
+    }
+
+    /// A function is about to be answered, whose fences are theirs too.
+    fn tell_doomed_failures<H: Host>(&mut self, h: &mut H) {
+        let tasks = &self.tasks;
+        let is_due = |(_, answer): &mut (u32, Answer)| matches!(answer, Answer::Failed { id, .. } if tasks.get(*id).is_some_and(|t| t.doomed));
+        let due: Vec<_> = self.managing.waiting.extract_if(.., is_due).collect();
+        due.into_iter().for_each(|(_, answer)| self.give(h, answer));
     }
 
     /// The fences of one [`Session::abort_for_another`] stand: its tasks are answered.
@@ -375,6 +382,7 @@ impl Session {
     fn give<H: Host>(&mut self, h: &mut H, answer: Answer) {
         match answer {
             Answer::Tmf { itt, response, then_close, .. } => {
+                self.tell_doomed_failures(h);
                 let after = if then_close { After::Close } else { After::Keep };
                 self.answer_tmf(h, itt, response, after);
             }

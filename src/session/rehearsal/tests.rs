@@ -241,3 +241,15 @@ fn who_is_ended_by_another_after_it_has_ended_others_tells_of_them() {
     assert_eq!(world.session.abort_for_another(&mut world.stage, LuId(0), true), Aborted::Nothing);
     answers_of_a_failure(&mut world, None);
 }
+
+#[test]
+fn who_is_reset_after_it_has_ended_others_tells_of_them() {
+    let mut world = a_failure_behind_fences();
+    let mut pdu = TaskMgmtRequest { itt: U32::new(12), ..Default::default() };
+    pdu.opcode |= flags::IMMEDIATE;
+    pdu.flags |= TmfFunction::LOGICAL_UNIT_RESET.0;
+    world.session.input(&mut world.stage, pdu.as_bhs()).expect("a legal function");
+    // The fences of the reset, which are also those of the failure, are told of first.
+    world.stage.managing.reverse();
+    answers_of_a_failure(&mut world, Some(12));
+}
