@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::cdb::Cdb;
 use super::table::{FORMAT_UNIT, Row, SANITIZE, Traits};
 use super::{Asc, Effects, Failure, ItNexus, LuFacts, LuState, Sense, SenseKey, SharedOp};
 
@@ -87,17 +88,18 @@ impl Erasure {
         Sense::new(SenseKey::MEDIUM_ERROR, asc).into()
     }
 
-    /// Whether a command cannot be served. While it is under way only INQUIRY, REPORT LUNS and REQUEST SENSE can, and
-    /// after a failed sanitize operation another SANITIZE; after a failed format operation all that needs no medium.
-    pub(super) fn refuses(&self, row: &Row) -> bool {
-        let anew = match self.cause {
-            Cause::Sanitize { .. } => row.opcode == SANITIZE,
+    /// Whether a command cannot be served. While it is under way only INQUIRY, REPORT LUNS and REQUEST SENSE can (SBC-4
+    /// section 4.33), beside a sanitize operation, be it under way or failed, some that inform (section 4.11), and after
+    /// that another SANITIZE; after a failed format operation all that needs no medium.
+    pub(super) fn refuses(&self, row: &Row, cdb: &Cdb) -> bool {
+        let served = match self.cause {
+            Cause::Sanitize { .. } => informs(cdb) || (self.failed && row.opcode == SANITIZE),
             Cause::Format => {
-                [SANITIZE, FORMAT_UNIT].contains(&row.opcode) || !row.traits.contains(Traits::MEDIUM)
+                let anew = [SANITIZE, FORMAT_UNIT].contains(&row.opcode);
+                self.failed && (anew || !row.traits.contains(Traits::MEDIUM))
             }
         };
-        let served = row.traits.contains(Traits::PASSES_ATTENTION) || (self.failed && anew);
-        !served
+        !(served || row.traits.contains(Traits::PASSES_ATTENTION))
     }
 
     /// Whether a failed one may be followed by another for that cause. Restricted completion mode ends by success only.
@@ -109,6 +111,20 @@ impl Erasure {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// READ CAPACITY(10) and (16), REPORT SUPPORTED OPERATION CODES and TASK MANAGEMENT FUNCTIONS, MODE SENSE of the pages
+/// Caching, Control and Informational Exceptions, LOG SENSE of the Temperature page.
+fn informs(cdb: &Cdb) -> bool {
+    let (action, page) = (cdb.get(1) & 0x1f, cdb.get(2) & 0x3f);
+    match cdb.opcode() {
+        0x25 => true,
+        0x9e => action == 0x10,
+        0xa3 => [0x0c, 0x0d].contains(&action),
+        0x1a | 0x5a => [0x08, 0x0a, 0x1c].contains(&page) && cdb.get(3) == 0,
+        0x4d => page == 0x0d && cdb.get(3) == 0,
+        _ => false,
     }
 }
 

@@ -39,7 +39,7 @@ fn code(sense: Sense) -> (u8, Asc) {
 }
 
 #[test]
-fn while_it_is_under_way_three_commands_are_served() {
+fn while_it_is_under_way_few_commands_are_served() {
     for (cdb, asc) in [(&BLOCK_ERASE[..], Asc(0x04, 0x1b)), (&FORMAT, Asc(0x04, 0x04))] {
         let mut rig = Rig::new(LuFacts { removable: true, ..facts() });
         begin(&mut rig, cdb);
@@ -55,15 +55,41 @@ fn while_it_is_under_way_three_commands_are_served() {
             if row.opcode == table::REPORT_LUNS {
                 cdb[9] = 16;
             }
-            let served = [table::INQUIRY, table::REPORT_LUNS, table::REQUEST_SENSE].contains(&row.opcode);
+            // READ CAPACITY(10) and (16), REPORT SUPPORTED OPERATION CODES and TASK MANAGEMENT FUNCTIONS.
+            let tells = [(0x25, None), (0x9e, Some(0x10)), (0xa3, Some(0x0c)), (0xa3, Some(0x0d))];
+            let served = [table::INQUIRY, table::REPORT_LUNS, table::REQUEST_SENSE].contains(&row.opcode)
+                || (asc == Asc(0x04, 0x1b) && tells.contains(&(row.opcode, row.action)));
             match rig.start(&cdb) {
                 Outcome::Data(_) => assert!(served, "{cdb:02x?}"),
+                // Nothing was asked for.
+                Outcome::Fail(Failure::Check(sense)) if served => assert_eq!(sense, Sense::cdb_field(6, 7)),
                 Outcome::Fail(Failure::Check(sense)) if !served => {
                     assert_eq!(code(sense), (2, asc), "{cdb:02x?}");
                 }
                 other => panic!("{cdb:02x?} gave {other:?}"),
             }
         }
+    }
+}
+
+#[test]
+fn beside_a_sanitize_operation_some_pages_are_told() {
+    let pages = [
+        ([0x1a, 8, 0x08, 0, 64, 0, 0, 0, 0, 0], true),
+        ([0x1a, 8, 0x0a, 0, 64, 0, 0, 0, 0, 0], true),
+        ([0x5a, 8, 0x1c, 0, 0, 0, 0, 0, 64, 0], true),
+        ([0x4d, 0, 0x4d, 0, 0, 0, 0, 0, 64, 0], true),
+        ([0x1a, 8, 0x1a, 0, 64, 0, 0, 0, 0, 0], false),
+        ([0x1a, 8, 0x0a, 1, 64, 0, 0, 0, 0, 0], false),
+        ([0x4d, 0, 0x42, 0, 0, 0, 0, 0, 64, 0], false),
+    ];
+    for (cdb, begun, served) in
+        pages.iter().flat_map(|(cdb, s)| [(cdb, &BLOCK_ERASE[..], *s), (cdb, &FORMAT, false)])
+    {
+        let mut rig = Rig::new(facts());
+        begin(&mut rig, begun);
+        let len = if cdb[0] == 0x1a { 6 } else { 10 };
+        assert_eq!(matches!(rig.start(&cdb[..len]), Outcome::Data(_)), served, "{cdb:02x?}");
     }
 }
 

@@ -87,7 +87,7 @@ fn admit(row: &Row, cdb: &Cdb, lu: &Lu, cx: &Context<'_>) -> Result<(), Failure>
     }
     lu.state.reservations.admit(cx.nexus, row.needs, cdb)?;
     if !lu.state.is_ready() {
-        accessible(row, lu)?;
+        accessible(row, cdb, lu)?;
     }
     // NACA asks for ACA, which the standard INQUIRY data says is not there (SAM-6 section 5.2).
     if cdb.get(usize::from(row.control)) & 0x04 != 0 {
@@ -98,8 +98,8 @@ fn admit(row: &Row, cdb: &Cdb, lu: &Lu, cx: &Context<'_>) -> Result<(), Failure>
 
 /// Whether the drive and the medium are as ready as the command needs them.
 #[cold]
-fn accessible(row: &Row, lu: &Lu) -> Result<(), Failure> {
-    if let Some(erasure) = lu.state.erasure.as_ref().filter(|erasure| erasure.refuses(row)) {
+fn accessible(row: &Row, cdb: &Cdb, lu: &Lu) -> Result<(), Failure> {
+    if let Some(erasure) = lu.state.erasure.as_ref().filter(|erasure| erasure.refuses(row, cdb)) {
         return Err(erasure.sense(lu.counters.progress()).into());
     }
     if !row.traits.intersects(table::Traits::MEDIUM | table::Traits::LOADED) {

@@ -197,6 +197,13 @@ pub(super) fn select(cdb: &Cdb, lu: &Lu, _: &mut Context<'_>, _: &mut [u8]) -> A
         return Err(bad_field(7, 7));
     }
     let (code, subpage) = (cdb.u8::<2>() & 0x3f, cdb.u8::<3>());
+    // A list names its pages itself.
+    if length != 0 && code != 0 {
+        return Err(bad_field(2, 5));
+    }
+    if length != 0 && subpage != 0 {
+        return Err(bad_field(3, 7));
+    }
     let all = code == 0 && subpage == 0;
     let bases = if all { 0..4 } else { find(cdb, &lu.facts)?.base.map_or(0..0, |base| base..base + 1) };
     if length != 0 {
@@ -222,7 +229,7 @@ pub(super) fn select_params(_: &Cdb, lu: &Lu, _: &mut Context<'_>, data: &[u8], 
         return Err(Sense::parameter_field(0, 5).into());
     }
     match usize::from(u16::from_be_bytes([*high, *low])) {
-        length if data.len() < 4 + length => Err(bad_length()),
+        length if data.len() < 4 + length => Err(Sense::parameter_field(2, 7).into()),
         0 if data.len() == 4 => Ok(Outcome::Good),
         _ => Err(Sense::parameter_field(4, 7).into()),
     }
@@ -374,6 +381,12 @@ mod tests {
         assert_eq!(rig.send(&select(0, 4), &[0x02, 0, 0, 0]), Outcome::Good);
         let short = Outcome::Fail(Sense::illegal(Asc::PARAMETER_LIST_LENGTH).into());
         assert_eq!(rig.send(&select(0, 3), &[0; 3]), short);
-        assert_eq!(rig.send(&select(0, 4), &[0x02, 0, 0, 1]), short);
+        assert_eq!(rig.send(&select(0, 4), &[0x02, 0, 0, 1]), at(2, 7));
+        assert_eq!(
+            rig.sense(&[0x4c, 0, 0x42, 0, 0, 0, 0, 0, 4, 0]),
+            Sense::cdb_field(2, 5),
+            "a page and a list"
+        );
+        assert_eq!(rig.sense(&[0x4c, 0, 0x40, 1, 0, 0, 0, 0, 4, 0]), Sense::cdb_field(3, 7));
     }
 }

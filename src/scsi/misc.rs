@@ -66,9 +66,6 @@ pub(super) fn report_luns(cdb: &Cdb, _: &Lu, cx: &mut Context<'_>, out: &mut [u8
 pub(super) fn luns(cdb: &Cdb, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
     let Some((plain, well_known)) = selected(cdb.u8::<2>()) else { return Err(bad_field(2, 7)) };
     let allocation = cdb.u32::<6>() as usize;
-    if allocation < 16 {
-        return Err(bad_field(6, 7));
-    }
     cx.attentions.withdraw(Asc::REPORTED_LUNS_CHANGED);
     let mut answer = Answer::new(out, allocation);
     answer.zeroes(8);
@@ -154,6 +151,6 @@ mod tests {
             assert_eq!(rig.data(&report(none, 64)), [0; 8]);
         }
         assert_eq!(rig.sense(&report(3, 16)), Sense::cdb_field(2, 7));
-        assert_eq!(rig.sense(&report(0, 15)), Sense::cdb_field(6, 7));
+        assert_eq!(rig.data(&report(0, 15)), rig.data(&report(0, 16))[..15]);
     }
 }

@@ -94,7 +94,7 @@ mod tests {
         let mut rig = Rig::new(known());
         let want = [
             &[0xdc, 2, 0, 28, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..],
-            &[0x02, 1, 0, 0, 0, 0, 0, 0],
+            &[0x00, 1, 0, 0, 0, 0, 0, 0],
             &[0x01, 2, 0, 0, 0, 0, 0, 0],
         ];
         assert_eq!(page(&mut rig, 0), want.concat());
@@ -113,7 +113,7 @@ mod tests {
         let mut rig = Rig::new(known());
         assert_eq!(told(&mut rig, 5, 5), None, "none is watched");
         let mut wanted = page(&mut rig, 0);
-        wanted[16] = 0x82;
+        wanted[16] = 0x80;
         wanted[23] = 10;
         let effects = select(&mut rig, &wanted).unwrap();
         assert_eq!(effects.attention_all, Some(Asc(0x38, 0x07)), "it is reached already");
@@ -128,7 +128,7 @@ mod tests {
     fn both_thresholds_stand_for_themselves() {
         let mut rig = Rig::new(known());
         let mut wanted = page(&mut rig, 0);
-        (wanted[16], wanted[23], wanted[24], wanted[31]) = (0x82, 10, 0x81, 100);
+        (wanted[16], wanted[23], wanted[24], wanted[31]) = (0x80, 10, 0x81, 100);
         select(&mut rig, &wanted).unwrap();
         assert_eq!(told(&mut rig, 50, 99), None);
         assert_eq!(told(&mut rig, 50, 100), Some(Asc::SOFT_THRESHOLD_REACHED));
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn what_cannot_be_changed_in_a_threshold_is_refused() {
         let mut rig = Rig::new(known());
-        for (at, wrong) in [(4, 1), (16, 0x01), (16, 0x0a), (17, 2), (24, 0x02), (25, 1)] {
+        for (at, wrong) in [(4, 1), (16, 0x01), (16, 0x0a), (16, 0x02), (17, 2), (24, 0x02), (25, 1)] {
             let mut wanted = page(&mut rig, 0);
             wanted[at] = wrong;
             let refused = Failure::Check(Sense::parameter_field(8 + at as u16, 7));
@@ -155,7 +155,7 @@ mod tests {
     fn lbpere_silences_thresholds() {
         let mut rig = Rig::new(known());
         let mut wanted = page(&mut rig, 0);
-        (wanted[16], wanted[23]) = (0x82, 10);
+        (wanted[16], wanted[23]) = (0x80, 10);
         select(&mut rig, &wanted).unwrap();
         let mut recovery = rig.data(&[0x5a, 8, 1, 0, 0, 0, 0, 0, 255, 0])[8..].to_vec();
         assert_eq!(recovery[7], 0x80, "LBPERE");
@@ -171,16 +171,16 @@ mod tests {
         let thin = Thin { threshold: 7, ..known().thin.unwrap() };
         let mut rig = Rig::new(LuFacts { thin: Some(thin), ..facts() });
         for control in [0, 2, 3] {
-            assert_eq!(page(&mut rig, control)[16..24], [0x82, 1, 0, 0, 0, 0, 0, 7], "PC {control}");
+            assert_eq!(page(&mut rig, control)[16..24], [0x80, 1, 0, 0, 0, 0, 0, 7], "PC {control}");
         }
         assert_eq!(told(&mut rig, 8, 0), None);
         assert_eq!(told(&mut rig, 7, 0), Some(Asc::SOFT_THRESHOLD_REACHED));
         let mut off = page(&mut rig, 0);
-        off[16] = 0x02;
+        off[16] = 0x00;
         select(&mut rig, &off).unwrap();
         assert_eq!(told(&mut rig, 9, 0), None);
         assert_eq!(told(&mut rig, 1, 0), None);
-        assert_eq!(page(&mut rig, 2)[16], 0x82, "the default stays");
+        assert_eq!(page(&mut rig, 2)[16], 0x80, "the default stays");
     }
 
     #[test]

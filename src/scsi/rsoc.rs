@@ -7,8 +7,18 @@ use super::check::bad_field;
 use super::table::{self, ROWS, Row};
 use super::{Answered, Context, Failure, Lu, Outcome};
 
-/// Recommended command timeout in seconds: beyond it the initiator may take the path for dead.
-const TIMEOUT_SECONDS: u32 = 30;
+/// Recommended command timeout in seconds: beyond it the initiator may take the path for dead. None (0) for what takes
+/// as long as the medium is large, and more for what may work on much of it.
+fn seconds(row: &Row) -> u32 {
+    match row.opcode {
+        table::FORMAT_UNIT | table::SANITIZE | EXTENDED_COPY => 0,
+        0x2f | 0x35 | 0x41 | 0x42 | 0x8f | 0x91 | 0x93 | 0xaf => 300,
+        _ => 30,
+    }
+}
+
+/// Third-party copies, and the commands that work on tokens.
+const EXTENDED_COPY: u8 = 0x83;
 
 pub(super) fn opcodes(cdb: &Cdb, lu: &Lu, _: &mut Context<'_>, out: &mut [u8]) -> Answered {
     let timeouts = cdb.bit::<2>(7);
@@ -28,7 +38,7 @@ fn all(answer: &mut Answer<'_>, lu: &Lu, timeouts: bool) {
         let flags = u8::from(timeouts) << 1 | u8::from(row.action.is_some());
         let [high, low] = row.action.unwrap_or(0).to_be_bytes();
         answer.put(&[row.opcode, 0, high, low, 0, flags, 0, row.usage.len() as u8]);
-        put_timeouts(answer, timeouts);
+        put_timeouts(answer, timeouts, row);
     }
     answer.close_u32(0, 4);
 }
@@ -55,7 +65,7 @@ fn one(answer: &mut Answer<'_>, row: Option<&Row>, timeouts: bool) {
     };
     answer.put(&[0, u8::from(timeouts) << 7 | 0x03, 0, row.usage.len() as u8]);
     answer.put(row.usage);
-    put_timeouts(answer, timeouts);
+    put_timeouts(answer, timeouts, row);
 }
 
 /// What is said of one command that a logical unit lacks.
@@ -66,11 +76,11 @@ pub(super) fn unsupported(cdb: &Cdb, out: &mut [u8]) -> Outcome {
 }
 
 /// A command timeouts descriptor.
-fn put_timeouts(answer: &mut Answer<'_>, wanted: bool) {
+fn put_timeouts(answer: &mut Answer<'_>, wanted: bool, row: &Row) {
     if wanted {
         answer.put(&[0, 0x0a, 0, 0]);
         answer.put(&0u32.to_be_bytes());
-        answer.put(&TIMEOUT_SECONDS.to_be_bytes());
+        answer.put(&seconds(row).to_be_bytes());
     }
 }
 

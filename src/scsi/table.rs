@@ -239,9 +239,9 @@ pub(super) static ROWS: &[Row] = &[
     row(&[0x55, 0x13, 0, 0, 0, 0, 0, 0xff, 0xff, 4], Writing, STANDBY, mode::select)
         .params(mode::select_params),
     // RESERVE(10)
-    row(&[0x56, 0x12, 0, 0, 0, 0, 0, 0, 0, 4], NoLegacy, NONE, reserve::reserve10),
+    row(&[0x56, 0x13, 0, 0, 0, 0, 0, 0, 0, 4], NoLegacy, NONE, reserve::reserve10),
     // RELEASE(10)
-    row(&[0x57, 0x12, 0, 0, 0, 0, 0, 0, 0, 4], Nothing, NONE, reserve::release10),
+    row(&[0x57, 0x13, 0, 0, 0, 0, 0, 0, 0, 4], Nothing, NONE, reserve::release10),
     // MODE SENSE(10)
     row(&[0x5a, 0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 4], Reading, STANDBY, mode::sense10),
     // PERSISTENT RESERVE IN: READ KEYS, READ RESERVATION, REPORT CAPABILITIES, READ FULL STATUS

@@ -173,12 +173,12 @@ fn limits(lu: &Lu, _: &Context<'_>, answer: &mut Answer<'_>) {
 /// B1h: Block Device Characteristics.
 fn characteristics(lu: &Lu, _: &Context<'_>, answer: &mut Answer<'_>) {
     // Rotation rate: 1 is "does not rotate", 0 is "not reported". FUAB: SYNCHRONIZE CACHE and FUA
-    // mean the same.
+    // mean the same. VBULS: VERIFY compares unmapped blocks, too, as what they read as.
     let rate = u16::from(!lu.facts.rotational);
     answer.put(&rate.to_be_bytes());
     // WABEREQ 01b: after BLOCK ERASE blocks can be read before they are written. There is no CRYPTOGRAPHIC ERASE.
     let erases = u8::from(lu.facts.thin.is_some()) << 6;
-    answer.put(&[0, erases, 0x02]);
+    answer.put(&[0, erases, 0x03]);
     answer.zeroes(55);
 }
 
@@ -296,9 +296,9 @@ mod tests {
     #[test]
     fn characteristics_and_provisioning() {
         let got = page(facts(), 0xb1);
-        assert_eq!((got.len(), &got[4..9]), (64, &[0, 1, 0, 0x40, 2][..]));
+        assert_eq!((got.len(), &got[4..9]), (64, &[0, 1, 0, 0x40, 3][..]));
         let thick = LuFacts { thin: None, ..facts() };
-        assert_eq!(page(thick, 0xb1)[4..9], [0, 1, 0, 0, 2]);
+        assert_eq!(page(thick, 0xb1)[4..9], [0, 1, 0, 0, 3]);
         assert_eq!(page(facts(), 0xb2)[4..], [0, 0xe4, 2, 0]);
     }
 

@@ -142,6 +142,11 @@ impl Copying {
         self.lanes.iter().all(Option::is_none)
     }
 
+    /// What is told of it: the segment under way counts as processed.
+    fn told(&self) -> CopyRecord {
+        CopyRecord { segments: self.record.segments + u16::from(self.extent.is_some()), ..self.record }
+    }
+
     /// The number of the segment under way.
     fn segment(&self) -> usize {
         self.record.segments.into()
@@ -481,7 +486,7 @@ impl Session {
     pub(super) fn record_copy(&mut self, id: TaskId, end: CopyEnd) {
         let Some(Task { lu, work: Work::Copying(copying), .. }) = self.tasks.get(id) else { return };
         if let Some(list) = copying.order.list.filter(|_| copying.order.hold) {
-            self.copies.keep(*lu, list, CopyRecord { end, ..copying.record }, None);
+            self.copies.keep(*lu, list, CopyRecord { end, ..copying.told() }, None);
         }
     }
 
@@ -497,7 +502,7 @@ impl Session {
 
     fn tell_of_copy<H: Host>(&mut self, h: &mut H, id: TaskId, report: &CopyReport) {
         let Some(lu) = self.tasks.get(id).map(|t| t.lu) else { return };
-        let running = self.copy_of(lu, report.list).map(|(_, copying)| copying.record);
+        let running = self.copy_of(lu, report.list).map(|(_, copying)| copying.told());
         let ended = self.copies.get(lu, report.list);
         let record = running.or_else(|| ended.map(|e| e.record));
         let token = ended.and_then(|e| e.token.as_deref()).filter(|_| running.is_none());

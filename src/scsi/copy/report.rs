@@ -71,9 +71,14 @@ impl CopyRecord {
 }
 
 impl CopyReport {
-    /// Whether answering it uses the record up: failure details are told once.
+    /// Whether answering it uses the record up (SPC-5 sections 6.21 and 6.25): failure details are told once, and so is
+    /// that all has gone well, which has no details.
     pub fn is_last(&self, record: &CopyRecord) -> bool {
-        self.told == Told::FailureLid1 && !matches!(record.end, CopyEnd::Running { .. })
+        match self.told {
+            Told::FailureLid1 => !matches!(record.end, CopyEnd::Running { .. }),
+            Told::StatusLid1 => record.end == CopyEnd::Done,
+            Told::HeldData | Told::StatusLid4 | Told::Token => false,
+        }
     }
 
     /// Writes the answer; `None` if there can be none yet (details of a copy that has not ended).
@@ -144,7 +149,7 @@ fn status_lid4(record: &CopyRecord, descriptor: bool, answer: &mut Answer<'_>) {
     answer.put(&[record.action, operation]);
     answer.put(&(record.operations as u16).to_be_bytes());
     // When to ask again: a running copy changes by the millisecond, an ended one never.
-    let delay = if matches!(record.end, CopyEnd::Running { .. }) { 1000 } else { u32::MAX };
+    let delay = if matches!(record.end, CopyEnd::Running { .. }) { 1000 } else { ENDED };
     answer.put(&delay.to_be_bytes());
     let by_token = record.is_by_token();
     let (units, count) = if by_token {
@@ -152,12 +157,16 @@ fn status_lid4(record: &CopyRecord, descriptor: bool, answer: &mut Answer<'_>) {
     } else {
         (IN_BYTES, record.bytes)
     };
-    answer.put(&[completion, length as u8, length as u8, units]);
+    answer.put(&[completion, length.next_multiple_of(4) as u8, length as u8, units]);
     answer.put(&count.to_be_bytes());
     answer.put(&if by_token { [0; 2] } else { record.segments.to_be_bytes() });
     answer.zeroes(6);
     answer.put(&bytes[..length]);
+    answer.zeroes(length.next_multiple_of(4) - length);
 }
+
+/// ESTIMATED STATUS UPDATE DELAY of a copy that has ended.
+const ENDED: u32 = u32::MAX - 1;
 
 /// TRANSFER COUNT UNITS.
 const IN_BYTES: u8 = 0x00;

@@ -411,11 +411,12 @@ fn status_by_a_long_identifier() {
     assert_eq!((&got[..26], got.len()), (&want[..], 32));
     let states = [CopyEnd::Running { background: false }, CopyEnd::Done, CopyEnd::Aborted].map(|end| {
         let got = told(5, &record(end)).unwrap();
+        assert_eq!(got[8..12] == [0xff, 0xff, 0xff, 0xfe], end != CopyEnd::Running { background: false });
         (got[5], got[12])
     });
     assert_eq!(states, [(0x11, 0), (0x01, 0), (0x60, 0x40)]);
     let got = told(5, &record(CopyEnd::Failed(aborted(GONE, 4)))).unwrap();
-    assert_eq!((got[3], got[5], got[12], got[13], got[14], got.len()), (46, 2, 2, 18, 18, 50));
+    assert_eq!((got[3], got[5], got[12], got[13], got[14], got.len()), (48, 2, 2, 20, 18, 52));
     assert_eq!((got[34], got[44], got[45]), (SenseKey::COPY_ABORTED.0, 0x0d, 2));
 }
 

@@ -355,9 +355,9 @@ fn what_is_told_of_a_token() {
     assert_eq!(out[12..32], [0, 0, 0, 0xf1, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!((&out[32..38], &out[38..550]), (&[0, 0, 2, 2, 0, 0][..], &token[..]));
     let failed = CopyRecord { end: CopyEnd::Failed(refused()), action: 0x11, segments: 3, ..record };
-    assert_eq!(report.write(&failed, None, false, &mut out), Some(Outcome::Data(54)));
-    assert_eq!((&out[..6], &out[12..16]), (&[0, 0, 0, 50, 0x11, 2][..], &[2, 18, 18, 0xf1][..]));
-    assert_eq!((out[34], &out[50..54]), (0x0a, &[0; 4][..]));
+    assert_eq!(report.write(&failed, None, false, &mut out), Some(Outcome::Data(56)));
+    assert_eq!((&out[..6], &out[12..16]), (&[0, 0, 0, 52, 0x11, 2][..], &[2, 20, 18, 0xf1][..]));
+    assert_eq!((out[34], &out[50..56]), (0x0a, &[0; 6][..]));
 }
 
 #[test]

@@ -210,11 +210,14 @@ const CONTROL: Page = Page {
 };
 
 /// 0Ah/01h, Control Extension (SPC-5 section 7.5.14). TCMOS: the clock is set when the target starts; SCSIP: what
-/// SET TIMESTAMP says counts more.
-const CONTROL_EXTENSION: Page = of_disks(&[
-    0x4a, 0x01, 0, 0x1c, 0x06, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    0,
-]);
+/// SET TIMESTAMP says counts more. IALUAE: target port groups may change by themselves.
+const CONTROL_EXTENSION: Page = Page {
+    fill: |lu, page| page[4] |= u8::from(lu.facts.groups.iter().any(|group| group.implicit)),
+    ..of_disks(&[
+        0x4a, 0x01, 0, 0x1c, 0x06, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0,
+    ])
+};
 
 /// 0Ah/05h, IO Advice Hints Grouping (SBC-4 section 6.5.9): a descriptor for each group number.
 const HINTS: Page = of_disks(&NO_HINTS);
@@ -250,7 +253,7 @@ const NO_THRESHOLDS: Page = Page {
     ..page(&[0x5c, 0x02, 0, 0x0c, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
 };
 
-/// The same page with two soft thresholds. Available resources (01h), armed decreasing (010b); used resources (02h),
+/// The same page with two soft thresholds. Available resources (01h), armed decreasing (000b); used resources (02h),
 /// armed increasing (001b). SITUA zero: every nexus is told.
 const THRESHOLDS: Page = Page {
     on: counts_space,
@@ -268,7 +271,7 @@ const THRESHOLDS: Page = Page {
     ],
     ..page(&[
         0x5c, 0x02, 0, 0x1c, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // the header and SITUA
-        0x02, 0x01, 0, 0, 0, 0, 0, 0, // available
+        0x00, 0x01, 0, 0, 0, 0, 0, 0, // available
         0x01, 0x02, 0, 0, 0, 0, 0, 0, // used
     ])
 };

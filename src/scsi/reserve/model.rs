@@ -87,7 +87,7 @@ impl Model {
         match op.action {
             PrAction::Register => self.register(op),
             PrAction::RegisterIgnore => self.register_ignore(op),
-            PrAction::ReplaceLost if self.keys.contains_key(&op.from) => Said::Check(Asc::INVALID_RELEASE),
+            PrAction::ReplaceLost => Said::Check(Asc::INVALID_RELEASE),
             // Section 5.14.7, last rule but three: whoever is not registered, or errs in its key.
             _ if self.keys.get(&op.from) != Some(&op.key) => Said::Conflict,
             PrAction::Reserve => self.reserve(op),
@@ -95,7 +95,6 @@ impl Model {
             PrAction::Clear => self.clear(op),
             PrAction::Preempt | PrAction::PreemptAndAbort => self.preempt(op),
             PrAction::RegisterAndMove => self.move_to(op),
-            PrAction::ReplaceLost => Said::Conflict,
         }
     }
 

@@ -110,9 +110,7 @@ impl Reservations {
     /// REPLACE LOST RESERVATION: whoever comes first begins anew. No key is asked for, as all are lost.
     pub(super) fn replace_lost(&mut self, out: &PrOut, nexus: &ItNexus) -> Result<Effects, Failure> {
         if !self.lost {
-            let stranger = self.key_of(nexus).is_none();
-            let needless = Sense::illegal(Asc::INVALID_RELEASE).into();
-            return Err(if stranger { conflict() } else { needless });
+            return Err(Sense::illegal(Asc::INVALID_RELEASE).into());
         }
         for (key, at, wanted) in [(out.key, 0, false), (out.action_key, 8, true)] {
             if (key != 0) != wanted {
@@ -415,6 +413,6 @@ mod tests {
         assert_eq!((state.generation, state.lost, state.through_power_loss), (0, false, true));
         let needless = Err(Sense::illegal(Asc::INVALID_RELEASE).into());
         assert_eq!(state.persistent_out(&replace(0, A), &nexus(1)), needless);
-        assert_eq!(state.persistent_out(&replace(0, B), &nexus(2)), Err(conflict()));
+        assert_eq!(state.persistent_out(&replace(0, B), &nexus(2)), needless);
     }
 }
