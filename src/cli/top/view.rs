@@ -1,5 +1,7 @@
 //! The live view, on a terminal of 80 columns and 24 lines or more.
 
+use std::ops::Add;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
@@ -101,8 +103,9 @@ impl Paper<'_> {
     }
 
     fn title(&mut self, picture: &Picture, state: &State) {
-        let sum = |of: fn(&ReactorRow) -> f64| picture.reactors.iter().map(of).sum::<f64>();
-        let flow = |of: fn(&Row) -> f64| picture.units.iter().map(of).sum::<f64>();
+        // The sum of no floats would be -0.
+        let sum = |of: fn(&ReactorRow) -> f64| picture.reactors.iter().map(of).fold(0.0, Add::add);
+        let flow = |of: fn(&Row) -> f64| picture.units.iter().map(of).fold(0.0, Add::add);
         let order = match state.order {
             Order::Iops => "IOPS",
             Order::Bytes => "bytes",
