@@ -253,3 +253,25 @@ fn who_was_refused_is_remembered() {
     let told = server.client().call("sessions.list", json!({})).expect("an answer");
     assert_eq!(told["refused"], json!(["iqn.2026-11.org.example:i7", "iqn.2026-11.org.example:i8"]));
 }
+
+#[test]
+fn what_was_applied_from_elsewhere_is_not_taken_for_other_disks() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
+    let dir = server.config().with_file_name("elsewhere");
+    fs::create_dir(&dir).expect("a directory");
+    let more = "[[backstore]]\nkind = \"fileio\"\nname = \"c\"\npath = \"c.img\"\nsize = \"8M\"\n";
+    let toml = format!("{}{more}", saved(&server));
+    let apply = json!({ "toml": toml, "dir": dir });
+    server.client().call("config.apply", apply).expect("a disk in that directory");
+    for words in [&["shell"][..], &["shell", "/backstores/null create n 1G"]] {
+        let output = ringtgt(&server, words, "/backstores/null create n 1G\n");
+        let said = stderr(&output);
+        assert!(said.contains(&format!("applied from {}", dir.display())), "{said}");
+        assert_eq!(output.status.code(), Some(2), "{said}");
+    }
+    assert_eq!(served(&server), toml);
+    assert!(!server.config().with_file_name("c.img").exists());
+    server.client().call("config.reload", json!({})).expect("the file");
+    done(&ringtgt(&server, &["shell", "/backstores/null create n 1G"], ""));
+    assert!(saved(&server).contains("name = \"n\""));
+}

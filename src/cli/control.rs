@@ -1,9 +1,9 @@
 //! The commands that ask a running daemon: `apply`, `diff`, `sessions`, `kick`, `drain`.
 
 use std::fmt::Write;
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
 use std::io::{self, BufRead, IsTerminal, stdin};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -88,8 +88,11 @@ fn try_record(out: &Path, daemon: &Daemon) -> anyhow::Result<()> {
     let mut options = OpenOptions::new();
     // Commands tell what is on disks: for their owner only.
     let file = options.write(true).create(true).truncate(true).mode(0o600).open(out);
-    file.and_then(|mut file| io::Write::write_all(&mut file, &pcap))
-        .with_context(|| format!("cannot write {}", out.display()))?;
+    file.and_then(|mut file| {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        io::Write::write_all(&mut file, &pcap)
+    })
+    .with_context(|| format!("cannot write {}", out.display()))?;
     match daemon.json {
         true => say(&format!("{:#}\n", json!({ "file": out.display().to_string(), "pdus": answer["pdus"] }))),
         false => say(&format!("{} PDUs in {}\n", answer["pdus"], out.display())),

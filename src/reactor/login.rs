@@ -18,6 +18,7 @@ use crate::mem::Holding;
 use crate::ring::{Done, Driver, Ends, Key, Kind, Op, RecvOp};
 use crate::session::Session;
 use crate::session::host::After;
+use crate::session::login::fault::Fault;
 use crate::session::login::{Established, Login, LoginReply, Pdu};
 use crate::session::pace::Pace;
 use crate::target::ChapAlgorithm;
@@ -208,6 +209,7 @@ impl<D: Driver> Reactor<D> {
     fn remember_refused(&mut self, id: ConnId) {
         if let Some(Phase::Login(login)) = self.conns.get_mut(id).map(|conn| &conn.phase)
             && let Some(initiator) = login.initiator()
+            && !matches!(login.fault(), Some(Fault::Moved(_)))
         {
             self.registry.refuse(initiator);
         }

@@ -242,8 +242,15 @@ impl Live {
     }
 
     /// The configuration that is served, as text.
-    pub fn text(&self) -> String {
+    #[cfg(test)]
+    fn text(&self) -> String {
         locked(&self.running).text.clone()
+    }
+
+    /// What is served, as text, and where its relative paths start if that is not where the file is.
+    pub fn served(&self) -> (String, Option<PathBuf>) {
+        let running = locked(&self.running);
+        (running.text.clone(), running.dir.clone())
     }
 
     /// The configuration file that is served, if one is.

@@ -97,9 +97,11 @@ impl Client {
     fn exchange(&self, request: &Value) -> io::Result<Value> {
         let mut stream = UnixStream::connect(&self.path)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(format!("{request}\n").as_bytes())?;
+        // Whoever has no time says so without listening to the end.
+        let sent = stream.write_all(format!("{request}\n").as_bytes());
         let mut line = String::new();
         if BufReader::new(stream).read_line(&mut line)? == 0 {
+            sent?;
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(serde_json::from_str(&line)?)

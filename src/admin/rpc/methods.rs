@@ -42,7 +42,10 @@ pub(super) fn call(live: &Live, method: &str, params: Value) -> Result<Value, Fa
         "version" => Ok(json!({
             "name": "ringtgt", "version": env!("CARGO_PKG_VERSION"), "api": API, "pid": std::process::id(),
         })),
-        "config.get" => Ok(json!({ "toml": live.text(), "file": live.file().map(whole) })),
+        "config.get" => {
+            let (toml, dir) = live.served();
+            Ok(json!({ "toml": toml, "dir": dir.as_deref().map(whole), "file": live.file().map(whole) }))
+        }
         "config.plan" => {
             let Text { toml, name, dir, .. } = read(params)?;
             told(live.plan(&name, &toml, dir.as_deref()))

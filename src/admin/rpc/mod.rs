@@ -12,7 +12,7 @@
 //! | method | parameters | result |
 //! |---|---|---|
 //! | `version` | | `name`, `version`, `pid`, and `api`: 1, as long as what is here stays as it is |
-//! | `config.get` | | `toml`: what is served, as text; `file`: where that came from, or null |
+//! | `config.get` | | `toml`: what is served, as text; `file`: the file that is served, or null; `dir`: where relative paths in it start, or null if that is where the file is |
 //! | `config.plan` | `toml`, `name`?, `dir`? | the [plan](crate::admin::live::Plan): `changes`, `sessions`, `next_start` |
 //! | `config.apply` | `toml`, `name`?, `dir`?, `plan`?, `base`? | the same, done, and `warnings` if something has gone wrong when there was no way back. With `plan` only if it still is that one, with `base` only if that still is the text that is served |
 //! | `config.reload` | | the same for the file that is served, as SIGHUP does it |

@@ -1,6 +1,6 @@
 //! What the daemon tells of itself.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -81,9 +81,9 @@ fn buffers(reactor: &Value) -> u64 {
 
 /// The backstores of the configuration that is served.
 fn stores(answer: &Value) -> Vec<StoreConfig> {
-    let file = answer["file"].as_str().map(PathBuf::from);
-    let dir = file.as_deref().and_then(Path::parent).unwrap_or_else(|| Path::new("/")).to_owned();
+    let file = answer["file"].as_str().map(Path::new);
+    let dir =
+        answer["dir"].as_str().map(Path::new).or_else(|| file?.parent()).unwrap_or_else(|| Path::new("/"));
     let text = answer["toml"].as_str().unwrap_or_default();
-    config::parse(Source::new("served", text), &dir, None)
-        .map_or_else(|_| vec![], |(config, _)| config.stores)
+    config::parse(Source::new("served", text), dir, None).map_or_else(|_| vec![], |(config, _)| config.stores)
 }

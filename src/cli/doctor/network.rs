@@ -54,7 +54,7 @@ fn congestion(host: &Host) -> Option<Finding> {
             setting,
             value,
             why,
-            "on a LAN: sysctl net.ipv4.tcp_congestion_control=cubic, or congestion_control of a portal",
+            "on a LAN: sysctl net.ipv4.tcp_congestion_control=cubic, or congestion of a portal",
         )
     } else {
         Finding::good(setting, value)
@@ -142,7 +142,7 @@ fn queues(host: &Host, card: &str, reactors: usize) -> Option<Finding> {
             card,
             is,
             why,
-            format!("ethtool -L {card} combined {reactors}, then tuning/nic-affinity apply"),
+            format!("ethtool -L {card} combined {reactors}, then tuning/nic-affinity apply {card} CPUS"),
         )
     })
 }

@@ -118,7 +118,7 @@ fn balancer(host: &Host) -> Option<Finding> {
             "irqbalance",
             "runs",
             "it moves a card's interrupts away from the reactors that they are for",
-            "systemctl disable --now irqbalance, then tuning/nic-affinity apply",
+            "systemctl disable --now irqbalance, then tuning/nic-affinity apply INTERFACE CPUS",
         )
     })
 }

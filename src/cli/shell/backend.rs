@@ -105,7 +105,7 @@ impl Kept {
     /// The file is written as long as nobody else has.
     fn replace(&mut self, text: &str) -> Result<(), String> {
         let file = self.file.display();
-        if self.read()? != self.now.saved {
+        if ![self.now.saved.as_str(), text].contains(&self.read()?.as_str()) {
             return Err(format!(
                 "{file} was changed by somebody else since it was read, and is left as it is; \
                  `saveconfig OTHER_FILE` keeps what was done here, `refresh` forgets it"
@@ -149,7 +149,12 @@ impl Backend for Kept {
     }
 
     fn edited(&mut self, text: &str) -> Result<Vec<String>, String> {
-        self.now.daemon.as_mut().map_or(Ok(Vec::new()), |daemon| daemon.serve(text))
+        match &mut self.now {
+            State { daemon: Some(daemon), .. } => daemon.serve(text),
+            // It may serve this very file, and would not know.
+            State { standing: Standing::Unknown(why), .. } => Err(why.clone()),
+            _ => Ok(Vec::new()),
+        }
     }
 
     fn save(&mut self, text: &str, elsewhere: Option<&Path>) -> Result<PathBuf, String> {
@@ -182,7 +187,7 @@ impl Standing {
         match self {
             Self::Nobody => "No daemon is running: what is changed here is served when it starts.".into(),
             Self::Other(what) => format!("{what}: what is changed here changes {file} only."),
-            Self::Unknown(why) => format!("{why}\nWhat is changed here changes {file} only."),
+            Self::Unknown(why) => format!("{why}\nUntil the daemon can be asked, {file} is only shown."),
             Self::Live { socket, differs: false } => {
                 format!("{file} is served ({}): every change takes effect at once.", socket.display())
             }

@@ -42,6 +42,7 @@ impl Daemon {
             let here = match Client::connect(&socket) {
                 Ok(client) => Self::of(client, file)?,
                 Err(error) if is_absence(&error) => continue,
+                Err(error) if is_forbidden(&error) => Found::Not(Standing::Other(explain(&error))),
                 Err(error) => Found::Not(Standing::Unknown(explain(&error))),
             };
             if matches!(here, Found::Serving(_)) {
@@ -61,7 +62,21 @@ impl Daemon {
             return Ok(Found::Not(Standing::Other(what)));
         }
         let text = got["toml"].as_str().unwrap_or_default().to_owned();
-        Ok(Found::Serving(Self { client, file: file.to_owned(), text, told: HashSet::new() }))
+        let daemon = Self { client, file: file.to_owned(), text, told: HashSet::new() };
+        match got["dir"].as_str() {
+            Some(dir) if daemon.means_another(&daemon.text) => Err(format!(
+                "what is served was applied from {dir}, where its relative paths start, and they mean other disks where {} \
+                 is; serve that again (`systemctl reload ringtgt`, or kill -HUP), or apply what has absolute paths",
+                file.display()
+            )),
+            _ => Ok(Found::Serving(daemon)),
+        }
+    }
+
+    /// Whether `text`, if it stood in the file, meant something else than what is served.
+    fn means_another(&self, text: &str) -> bool {
+        let plan = self.call("config.plan", text, None).ok();
+        !plan.is_some_and(|plan| plan.is_empty() && plan.next_start.is_empty())
     }
 
     pub(super) fn socket(&self) -> &Path {
@@ -75,8 +90,7 @@ impl Daemon {
 
     /// Whether `saved` means something else than what it serves.
     pub(super) fn differs(&self, saved: &str) -> bool {
-        let plan = || self.call("config.plan", saved, None).ok();
-        saved != self.text && !plan().is_some_and(|plan| plan.is_empty() && plan.next_start.is_empty())
+        saved != self.text && self.means_another(saved)
     }
 
     /// Has it serve `text`, in the place of what was served when it was asked last; what is to be told of that.
@@ -118,6 +132,10 @@ fn sockets(file: &Path, saved: &str) -> Vec<PathBuf> {
 fn is_absence(error: &CallError) -> bool {
     let kinds = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
     matches!(error, CallError::Unreachable { error, .. } if kinds.contains(&error.kind()))
+}
+
+fn is_forbidden(error: &CallError) -> bool {
+    matches!(error, CallError::Unreachable { error, .. } if error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// Why it has not done what was asked, as a shell says it.

@@ -158,7 +158,10 @@ fn once(mut shell: Shell, line: Line, json: bool) -> Result<(), String> {
         (false, _) => Ok(()),
     });
     shell.flush();
-    done
+    let served = shell.dirty && shell.backend.standing().is_live();
+    done.map_err(
+        |error| if served { format!("{error}\nwhat was changed is served, but not saved") } else { error },
+    )
 }
 
 /// Lines until the end or the first mistake, after which nothing is saved that was not before.

@@ -103,7 +103,8 @@ fn is_at(session: &Value, node: &Node) -> bool {
 }
 
 fn heading(session: &Value) -> String {
-    let alias = session["alias"].as_str().unwrap_or("-");
+    // It says what it likes of itself.
+    let alias = session["alias"].as_str().unwrap_or("-").escape_debug();
     let kind = if session["target"].is_null() { "Discovery" } else { "Normal" };
     format!("alias: {alias}\tsid: {} type: {kind} session-state: LOGGED_IN", session["tsih"])
 }
