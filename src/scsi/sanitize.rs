@@ -1,7 +1,8 @@
 //! SANITIZE (SBC-4): all that was ever written becomes unreadable, by overwriting or by erasing blocks.
 //!
 //! CRYPTOGRAPHIC ERASE is not offered, for nothing is encrypted: its service action is one that there is not. A unit has
-//! no zones, so that ZNR is ignored (section 5.30.1).
+//! no zones. ZNR, which SBC-4 has ignored there (section 5.30.1), was reserved before: whoever sets it is refused, because a
+//! command that destroys everything is not guessed at.
 
 use super::cdb::Cdb;
 use super::check::{bad_field, bad_length};
@@ -81,6 +82,9 @@ fn cause(cdb: &Cdb) -> Cause {
 
 /// A command that destroys everything is not guessed at: what is not defined must be zero.
 fn reserved(cdb: &Cdb) -> Result<(), Failure> {
+    if cdb.bit::<1>(6) {
+        return Err(bad_field(1, 6));
+    }
     match (2..7).find(|at| cdb.get(*at) != 0) {
         Some(at) => Err(bad_field(at as u16, 7)),
         None => Ok(()),
