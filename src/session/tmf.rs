@@ -288,12 +288,10 @@ impl Session {
         }
     }
 
-    /// A function is about to be answered, whose fences are theirs too.
-    fn tell_doomed_failures<H: Host>(&mut self, h: &mut H) {
-        let tasks = &self.tasks;
-        let is_due = |(_, answer): &mut (u32, Answer)| matches!(answer, Answer::Failed { id, .. } if tasks.get(*id).is_some_and(|t| t.doomed));
-        let due: Vec<_> = self.managing.waiting.extract_if(.., is_due).collect();
-        due.into_iter().for_each(|(_, answer)| self.give(h, answer));
+    /// What a failure waits for that a function of this session would have ended.
+    fn doomed_failure(&self) -> Option<u32> {
+        let is_doomed = |(_, answer): &&(u32, Answer)| matches!(answer, Answer::Failed { id, .. } if self.tasks.get(*id).is_some_and(|t| t.doomed));
+        self.managing.waiting.iter().find(is_doomed).map(|(token, _)| *token)
     }
 
     /// The fences of one [`Session::abort_for_another`] stand: its tasks are answered.
@@ -381,11 +379,14 @@ impl Session {
 
     fn give<H: Host>(&mut self, h: &mut H, answer: Answer) {
         match answer {
-            Answer::Tmf { itt, response, then_close, .. } => {
-                self.tell_doomed_failures(h);
-                let after = if then_close { After::Close } else { After::Keep };
-                self.answer_tmf(h, itt, response, after);
-            }
+            Answer::Tmf { itt, response, then_close, .. } => match self.doomed_failure() {
+                // It is still told of, when its own fences stand, and before the function that would have ended it.
+                Some(token) => self.managing.waiting.push((token, answer)),
+                None => {
+                    let after = if then_close { After::Close } else { After::Keep };
+                    self.answer_tmf(h, itt, response, after);
+                }
+            },
             Answer::Failed { id, pdu, failure } => self.tell_failed(h, id, pdu, failure),
             Answer::CopyAborted { copy, by } => self.copy_aborted(h, copy, by),
             Answer::Logout { itt } => self.answer_logout(h, itt, LogoutResponseCode::SUCCESS, After::Close),

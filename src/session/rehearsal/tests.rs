@@ -249,7 +249,9 @@ fn who_is_reset_after_it_has_ended_others_tells_of_them() {
     pdu.opcode |= flags::IMMEDIATE;
     pdu.flags |= TmfFunction::LOGICAL_UNIT_RESET.0;
     world.session.input(&mut world.stage, pdu.as_bhs()).expect("a legal function");
-    // The fences of the reset, which are also those of the failure, are told of first.
+    // The reset is done first: it waits for what the failure waits for.
     world.stage.managing.reverse();
+    world.answer_management();
+    assert!(world.stage.send().is_none(), "the failure's own fences do not stand yet");
     answers_of_a_failure(&mut world, Some(12));
 }
