@@ -151,7 +151,8 @@ fn six(address: IpAddr) -> [u8; 16] {
 /// Of a header of IP (RFC 791 section 3.1).
 fn checksum(header: &[u8]) -> u16 {
     let sum: u32 = header.as_chunks::<2>().0.iter().map(|pair| u32::from(u16::from_be_bytes(*pair))).sum();
-    !((sum & 0xffff) + (sum >> 16)) as u16
+    let folded = (sum & 0xffff) + (sum >> 16);
+    !(folded + (folded >> 16)) as u16
 }
 
 /// A thread that keeps recordings that reactors make by themselves, in that directory.

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
@@ -157,6 +158,13 @@ pub(super) struct Address {
 impl Address {
     pub(super) fn bell(&self) -> &Arc<Bell> {
         &self.bell
+    }
+
+    /// Posts a question from a thread that is no reactor. A reactor that leaves its mailbox full for so long does not
+    /// answer: the question is dropped, and who waits for an answer hears that nobody will give one.
+    pub(super) fn ask(&self, letter: Letter, patience: Duration) {
+        let _ = self.sender.send_timeout(letter, patience);
+        self.bell.ring();
     }
 
     /// Posts from a thread that is no reactor: waits while the mailbox is full.

@@ -148,7 +148,7 @@ impl Control {
             let mut next = Some(0);
             while let Some(from) = next.take() {
                 let (to, answer) = bounded(1);
-                address.post_blocking(Letter::Measure(ask(from, to)));
+                address.ask(Letter::Measure(ask(from, to)), PATIENCE);
                 let Ok(page) = answer.recv_timeout(PATIENCE) else { break };
                 next = page.next;
                 page.found.into_iter().for_each(|found| each(core, found));

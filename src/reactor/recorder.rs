@@ -111,7 +111,7 @@ impl Recorder {
     /// Something has gone wrong: it is kept what went before, if that was not just done.
     #[cold]
     pub(super) fn keep(&mut self, core: CoreId, now: u64, reason: impl FnOnce() -> String) {
-        if self.ring.is_empty() || now < self.due || self.sink.is_none() {
+        if self.ring.is_empty() || now < self.due || self.sink.as_ref().is_none_or(Sender::is_full) {
             return;
         }
         self.due = now + PAUSE_NS;

@@ -96,14 +96,16 @@ impl<D: Driver> Reactor<D> {
             return self.submit_send(id, op);
         }
         let afters = conn.tx.landed(op);
-        self.world.count_left(conn, now);
         if conn.is_closing() || failed {
+            // Nobody knows what of it has arrived.
+            conn.tx.flown.clear();
             conn.tx.keep(afters);
             if failed && !conn.is_closing() {
                 return self.close(id, Why::Socket(-done.result));
             }
             return self.closing.push(id);
         }
+        self.world.count_left(conn, now);
         self.after_send(id, afters);
     }
 

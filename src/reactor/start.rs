@@ -478,7 +478,7 @@ impl Control {
     pub fn sessions(&self) -> Vec<SessionReport> {
         let (to, answers) = bounded(self.addresses.len());
         for address in &self.addresses {
-            address.post_blocking(Letter::Live(Box::new(Live::Sessions(to.clone()))));
+            address.ask(Letter::Live(Box::new(Live::Sessions(to.clone()))), PATIENCE);
         }
         let all = self.addresses.iter().map_while(|_| answers.recv_timeout(PATIENCE).ok());
         all.flatten().collect()
@@ -527,7 +527,7 @@ impl Control {
     pub fn report(&self) -> Vec<Snapshot> {
         let (to, answers) = bounded(self.addresses.len());
         for address in &self.addresses {
-            address.post_blocking(Letter::Report(to.clone()));
+            address.ask(Letter::Report(to.clone()), PATIENCE);
         }
         self.addresses.iter().map_while(|_| answers.recv_timeout(PATIENCE).ok()).collect()
     }
@@ -536,7 +536,7 @@ impl Control {
     pub fn record(&self) -> Vec<Recording> {
         let (to, answers) = bounded(self.addresses.len());
         for address in &self.addresses {
-            address.post_blocking(Letter::Record(to.clone()));
+            address.ask(Letter::Record(to.clone()), PATIENCE);
         }
         self.addresses.iter().map_while(|_| answers.recv_timeout(PATIENCE).ok()).collect()
     }

@@ -132,8 +132,11 @@ const DRAIN: Bounds = Bounds {
 const CONNECTIONS: Bounds =
     Bounds { min: 1, max: 1 << 20, reason: "every connection takes a file descriptor and memory" };
 
-const RECORDER: Bounds =
-    Bounds { min: 0, max: 1 << 20, reason: "each reactor has 72 bytes for each PDU, always" };
+const RECORDER: Bounds = Bounds {
+    min: 0,
+    max: 1 << 16,
+    reason: "each reactor has 72 bytes for each PDU, and stands still while it hands them out",
+};
 
 const PENDING_LOGINS: Bounds = Bounds {
     min: 1,

@@ -38,6 +38,7 @@ const PAGES: &str = "there are /, /metrics, /healthz and /stats.json\n";
 struct Source {
     live: Arc<Live>,
     last: Mutex<Option<(Instant, Arc<Stats>)>>,
+    health: Mutex<Option<(Instant, bool)>>,
 }
 
 impl Source {
@@ -52,6 +53,17 @@ impl Source {
         *last = Some((Instant::now(), stats.clone()));
         stats
     }
+
+    /// Whether all reactors answer.
+    fn is_alive(&self) -> bool {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = health.filter(|(when, _)| when.elapsed() < FRESH).map(|(_, alive)| alive);
+        let alive = told.unwrap_or_else(|| self.live.control().is_alive());
+        if told.is_none() {
+            *health = Some((Instant::now(), alive));
+        }
+        alive
+    }
 }
 
 /// Listens at `address` from now on; where that is.
@@ -61,7 +73,10 @@ impl Source {
 pub(super) fn serve(address: SocketAddr, live: Arc<Live>) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind(address)?;
     let bound = listener.local_addr()?;
-    let (source, count) = (Arc::new(Source { live, last: Mutex::default() }), Arc::new(AtomicUsize::new(0)));
+    let (source, count) = (
+        Arc::new(Source { live, last: Mutex::default(), health: Mutex::default() }),
+        Arc::new(AtomicUsize::new(0)),
+    );
     thread::Builder::new().name("http".into()).spawn(move || {
         for stream in listener.incoming() {
             match stream {
@@ -163,7 +178,7 @@ impl Page {
                 kind: format.content_type(),
                 body: metrics::render(&source.stats(), format),
             },
-            Self::Health if source.live.control().is_alive() => Answer::plain(200, "ok\n".into()),
+            Self::Health if source.is_alive() => Answer::plain(200, "ok\n".into()),
             Self::Health => Answer::plain(503, "a reactor does not answer\n".into()),
             Self::Live => Answer { status: 200, kind: "text/html; charset=utf-8", body: page::HTML.into() },
             Self::Stats => {
