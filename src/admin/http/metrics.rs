@@ -211,29 +211,30 @@ fn busiest<T>(all: &[T], of: impl Fn(&T) -> u64) -> Vec<&T> {
     order.into_iter().map(|(_, one)| one).collect()
 }
 
+type OfFlow = fn(&Flow) -> u64;
+type OfUsage = fn(&Usage) -> u64;
+
 fn units(page: &mut Writer, all: &[UnitStats]) {
-    let (name, help) = ("ringtgt_lun_commands", "Commands that were answered.");
-    page.counter(name, help);
-    for unit in all {
-        for (direction, flow) in flows(&unit.usage) {
-            page.total(name, &[("backstore", &unit.name), ("direction", direction)], flow.ops);
+    let counts: [(&str, &str, OfFlow, Option<OfUsage>); 3] = [
+        ("ringtgt_lun_commands", "Commands that were answered.", |flow| flow.ops, Some(|usage| usage.others)),
+        ("ringtgt_lun_bytes", "Bytes that commands have moved.", |flow| flow.bytes, None),
+        (
+            "ringtgt_lun_failed",
+            "Commands that were not done.",
+            |flow| flow.failed,
+            Some(|usage| usage.others_failed),
+        ),
+    ];
+    for (name, help, of, others) in counts {
+        page.counter(name, help);
+        for unit in all {
+            for (direction, flow) in flows(&unit.usage) {
+                page.total(name, &[("backstore", &unit.name), ("direction", direction)], of(flow));
+            }
+            if let Some(others) = others {
+                page.total(name, &[("backstore", &unit.name), ("direction", "other")], others(&unit.usage));
+            }
         }
-        page.total(name, &[("backstore", &unit.name), ("direction", "other")], unit.usage.others);
-    }
-    let (name, help) = ("ringtgt_lun_bytes", "Bytes that commands have moved.");
-    page.counter(name, help);
-    for unit in all {
-        for (direction, flow) in flows(&unit.usage) {
-            page.total(name, &[("backstore", &unit.name), ("direction", direction)], flow.bytes);
-        }
-    }
-    let (name, help) = ("ringtgt_lun_failed", "Commands that were not done.");
-    page.counter(name, help);
-    for unit in all {
-        for (direction, flow) in flows(&unit.usage) {
-            page.total(name, &[("backstore", &unit.name), ("direction", direction)], flow.failed);
-        }
-        page.total(name, &[("backstore", &unit.name), ("direction", "other")], unit.usage.others_failed);
     }
     let name = "ringtgt_lun_latency_seconds";
     page.family(name, "histogram", "Time from the header of a command to the end of its answer.");

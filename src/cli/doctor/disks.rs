@@ -56,26 +56,23 @@ fn scheduler(host: &Host, disk: &str) -> Option<Finding> {
 }
 
 fn affinity(host: &Host, disk: &str) -> Option<Finding> {
-    let value = host.number(&queue(disk, "rq_affinity"))?;
-    let is = format!("rq_affinity {value}");
-    Some(if value == 2 {
-        Finding::good(disk, is)
-    } else {
-        let why = "a request may end on another processor than the reactor's that waits for it";
-        Finding::hint(disk, is, why, apply(disk))
-    })
+    is_two(
+        host,
+        disk,
+        "rq_affinity",
+        "a request may end on another processor than the reactor's that waits for it",
+    )
 }
 
 fn merges(host: &Host, disk: &str) -> Option<Finding> {
-    let value = host.number(&queue(disk, "nomerges"))?;
-    let is = format!("nomerges {value}");
-    Some(if value == 2 {
-        Finding::good(disk, is)
-    } else {
-        let why =
-            "each request looks for neighbours to be merged with, and reactors send large pieces already";
-        Finding::hint(disk, is, why, apply(disk))
-    })
+    let why = "each request looks for neighbours to be merged with, and reactors send large pieces already";
+    is_two(host, disk, "nomerges", why)
+}
+
+fn is_two(host: &Host, disk: &str, setting: &str, why: &str) -> Option<Finding> {
+    let value = host.number(&queue(disk, setting))?;
+    let is = format!("{setting} {value}");
+    Some(if value == 2 { Finding::good(disk, is) } else { Finding::hint(disk, is, why, apply(disk)) })
 }
 
 /// Whether a write is safe when the device says that it is done.
