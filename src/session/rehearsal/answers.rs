@@ -100,6 +100,7 @@ impl Initiator {
         match pdu.status {
             GOOD => {
                 assert!(sense.is_empty());
+                assert!(command.doomed || !command.overtaken, "{command:?} was overtaken, and is answered");
                 command.is_good(pdu.flags, pdu.residual_count.get());
                 command.is_written(written);
             }
@@ -142,16 +143,19 @@ impl Initiator {
         if status {
             assert_eq!(pdu.status, GOOD);
             command.is_good(pdu.flags, pdu.residual_count.get());
+            assert!(command.doomed || !command.overtaken, "{command:?} was overtaken, and is answered");
             if let Some(command) = self.commands.remove(&itt) {
                 self.is_its_turn(&command);
             }
         }
     }
 
-    /// A command is answered: nothing that it had to wait for is open.
-    fn is_its_turn(&self, command: &Command) {
-        if let Some(older) = self.commands.values().find(|older| command.overtakes(older)) {
-            panic!("{command:?} is answered before {older:?}");
+    /// A command is answered: nothing that it had to wait for is open. With QERR an error may have ended what seems
+    /// open, and is told only when its fences stand: what was overtaken then must not be answered as if it had gone on.
+    fn is_its_turn(&mut self, command: &Command) {
+        for older in self.commands.values_mut().filter(|older| command.overtakes(older)) {
+            assert!(self.errors_end, "{command:?} is answered before {older:?}");
+            older.overtaken = true;
         }
     }
 

@@ -65,6 +65,8 @@ pub(super) struct Command {
     number: Option<Sn>,
     /// Another nexus may have ended it: it is told when the fences stand.
     pub(super) told_late: bool,
+    /// One that had to wait for it was answered before it: then an error has ended it, which is yet to be told.
+    pub(super) overtaken: bool,
 }
 
 impl Initiator {
@@ -135,6 +137,7 @@ impl Initiator {
             attribute: 0,
             number: None,
             told_late: false,
+            overtaken: false,
         };
         self.errors_end |= command.ends_others_on_error(&cdb);
         let mut wire_lun = lun::to_wire(number);
