@@ -376,6 +376,10 @@ impl Session {
         let Some(slots) = self.take_out(id) else { return };
         slots.into_iter().for_each(|buf| h.free(buf));
         self.advance(h);
+        if !self.managing.pending.is_empty() {
+            // A function may have waited for the data of this one, which does not come any more.
+            self.act_when_ready(h);
+        }
     }
 
     /// Takes a task out of the table and out of its task set. The slots that it leaves, but for the one that payload is on

@@ -255,3 +255,19 @@ fn who_is_reset_after_it_has_ended_others_tells_of_them() {
     assert!(world.stage.send().is_none(), "the failure's own fences do not stand yet");
     answers_of_a_failure(&mut world, Some(12));
 }
+
+#[test]
+fn a_function_goes_on_when_the_transfer_that_it_waits_for_is_given_up() {
+    let mut world = scene(8192);
+    write(&mut world, 10, 0, 8);
+    let mut pdu = TaskMgmtRequest { itt: U32::new(12), ..Default::default() };
+    pdu.opcode |= flags::IMMEDIATE;
+    pdu.flags |= TmfFunction::ABORT_TASK_SET.0;
+    world.session.input(&mut world.stage, pdu.as_bhs()).expect("a legal function");
+    assert!(world.stage.managing.is_empty(), "it waits for the data");
+    while world.session.open_tasks() > 0 {
+        world.stage.now += crate::session::pace::INTERVAL_NS;
+        world.session.hurry(&mut world.stage).expect("others are not to blame for it");
+    }
+    assert_eq!(world.stage.managing.len(), 1, "it acts");
+}
