@@ -14,7 +14,7 @@ for scenario in "$@"; do
 	kernel_mark
 	t=$SECONDS
 	# shellcheck disable=SC2016 # expanded by the inner shell
-	if within 240 bash -euo pipefail -c '. /lab/job/initiator.sh; . "/lab/job/scenarios/$SCENARIO.sh"'; then
+	if within 480 bash -euo pipefail -c '. /lab/job/initiator.sh; . "/lab/job/scenarios/$SCENARIO.sh"'; then
 		echo "END $scenario"
 	else
 		fail "ended with status $?"

@@ -22,7 +22,7 @@ for scenario in "$@"; do
 	kernel_mark
 	t=$SECONDS
 	# shellcheck disable=SC2016 # expanded by the inner shell
-	if within 300 bash -euo pipefail -c '. /lab/job/inside/target.sh; . "/lab/job/inside/$SCENARIO.sh"'; then
+	if within 600 bash -euo pipefail -c '. /lab/job/inside/target.sh; . "/lab/job/inside/$SCENARIO.sh"'; then
 		echo "END $scenario"
 	else
 		fail "ended with status $?"
