@@ -45,11 +45,10 @@ impl Session {
         let Some(cdb) = whole_cdb(pdu, extra) else {
             return Ok(self.refuse(h, bhs, RejectReason::INVALID_PDU_FIELD));
         };
-        let task = self.task_of(pdu, cdb, h.now());
-        let at_once = self.begins_at_once(h, &task);
-        let Some(id) = self.tasks.open(task) else {
+        let Some(id) = self.task_for(pdu, cdb, h.now()) else {
             return Ok(self.refuse(h, bhs, RejectReason::TOO_MANY_IMMEDIATE));
         };
+        let at_once = self.begins_at_once(h, id);
         self.unproven = self.negotiated.data_digest && pdu.data_len() > 0;
         if !self.unproven {
             self.take_number(bhs);
@@ -68,27 +67,25 @@ impl Session {
         Dest::Rejected
     }
 
+    /// A task of its own for a command, if there is room.
     #[inline]
-    fn task_of(&self, pdu: &ScsiCommand, cdb: ArrayVec<u8, MAX_CDB>, now: u64) -> Task {
+    fn task_for(&mut self, pdu: &ScsiCommand, cdb: ArrayVec<u8, MAX_CDB>, now: u64) -> Option<TaskId> {
         let map = lun::from_wire(pdu.lun).and_then(|n| self.luns.binary_search_by_key(&n, |l| l.lun).ok());
-        Task {
-            itt: pdu.itt.get(),
-            lun: pdu.lun.get(),
-            map: map.map(|m| m as u16),
-            lu: map.map_or(LuId(u32::MAX), |m| self.luns[m].lu),
-            edtl: pdu.expected_data_transfer_length.get(),
-            actual: 0,
-            reads: pdu.flags & flags::READ != 0,
-            writes: pdu.flags & flags::WRITE != 0,
-            cdb,
-            attribute: Attribute::of(pdu.flags),
-            immediate: pdu.opcode & flags::IMMEDIATE != 0,
-            doomed: false,
-            begun: false,
-            background: false,
-            watch: Watch::new(now),
-            work: Work::Fresh,
-        }
+        let (id, task) = self.tasks.open(false)?;
+        task.itt = pdu.itt.get();
+        task.lun = pdu.lun.get();
+        task.map = map.map(|m| m as u16);
+        task.lu = map.map_or(LuId(u32::MAX), |m| self.luns[m].lu);
+        task.edtl = pdu.expected_data_transfer_length.get();
+        task.actual = 0;
+        task.reads = pdu.flags & flags::READ != 0;
+        task.writes = pdu.flags & flags::WRITE != 0;
+        task.cdb = cdb;
+        task.attribute = Attribute::of(pdu.flags);
+        task.immediate = pdu.opcode & flags::IMMEDIATE != 0;
+        (task.doomed, task.begun) = (false, false);
+        task.watch = Watch::new(now);
+        Some(id)
     }
 
     /// A command begins.

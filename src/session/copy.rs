@@ -278,12 +278,13 @@ impl Session {
         let task = self.tasks.get(id)?;
         let background =
             Task { itt: TAG_NONE, background: true, cdb: task.cdb.clone(), work: Work::Fresh, ..*task };
-        let Some(background) = self.tasks.open(background) else {
+        let Some((in_background, new)) = self.tasks.open(true) else {
             self.answer_failure(h, id, &Failure::Check(TOO_MANY_COPIES));
             return None;
         };
+        *new = background;
         self.answer_good(h, id);
-        Some(background)
+        Some(in_background)
     }
 
     /// The logical units that a copy of this session can reach.

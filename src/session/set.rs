@@ -215,8 +215,9 @@ impl Tasks {
 impl Session {
     /// Whether a command begins when it comes, because it is as SIMPLE as all the others.
     #[inline]
-    pub(super) fn begins_at_once<H: Host>(&self, h: &H, task: &Task) -> bool {
-        task.attribute == Attribute::Simple && self.sets.are_plain() && !is_restricted(h, task.lu)
+    pub(super) fn begins_at_once<H: Host>(&self, h: &H, id: TaskId) -> bool {
+        self.sets.are_plain()
+            && self.tasks.get(id).is_some_and(|t| t.attribute == Attribute::Simple && !is_restricted(h, t.lu))
     }
 
     /// A command that was just opened takes its place in its task set: it begins, or it waits. Where its immediate data

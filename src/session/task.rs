@@ -25,7 +25,7 @@ pub(super) const MAX_CDB: usize = 32;
 /// The largest task table: transfer tags have twelve bits for the index.
 pub(super) const MAX_TASKS: u32 = 1 << 12;
 
-/// One SCSI command.
+/// One SCSI command. It stays where it is from its first to its last moment: it is large, and every command has one.
 #[derive(Debug)]
 pub(super) struct Task {
     pub(super) itt: u32,
@@ -57,6 +57,27 @@ pub(super) struct Task {
 }
 
 impl Task {
+    fn blank() -> Self {
+        Self {
+            itt: 0,
+            lun: 0,
+            map: None,
+            lu: LuId(0),
+            edtl: 0,
+            actual: 0,
+            reads: false,
+            writes: false,
+            cdb: ArrayVec::new(),
+            attribute: Attribute::Simple,
+            immediate: false,
+            doomed: false,
+            begun: false,
+            background: false,
+            watch: Watch::new(0),
+            work: Work::Fresh,
+        }
+    }
+
     /// A command that has used the medium is not terminated with RESERVATION CONFLICT any more (SPC-5 section 5.14.1).
     pub(super) fn once_begun(&self, failure: Failure) -> Failure {
         let conflict = failure == Failure::Status(status::RESERVATION_CONFLICT);
@@ -137,7 +158,14 @@ impl Work {
 #[derive(Debug)]
 struct Entry {
     generation: u32,
-    task: Option<Task>,
+    is_open: bool,
+    task: Task,
+}
+
+impl Entry {
+    fn new() -> Self {
+        Self { generation: 0, is_open: false, task: Task::blank() }
+    }
 }
 
 /// The task table of a session.
@@ -159,28 +187,30 @@ impl Tasks {
         self.entries.len() == self.free.len()
     }
 
-    /// Opens a task; `None` when the table is full.
+    /// Opens a task, which is to be filled in but for what it is at; `None` when the table is full.
     #[inline]
-    pub(super) fn open(&mut self, task: Task) -> Option<TaskId> {
+    pub(super) fn open(&mut self, background: bool) -> Option<(TaskId, &mut Task)> {
         let index = match self.free.pop() {
             Some(index) => index,
             None if (self.entries.len() as u32) < MAX_TASKS => {
-                self.entries.push(Entry { generation: 0, task: None });
+                self.entries.push(Entry::new());
                 self.entries.len() as u32 - 1
             }
             None => return None,
         };
         let entry = &mut self.entries[index as usize];
-        self.live += u32::from(!task.background);
-        entry.task = Some(task);
-        Some(TaskId { index, generation: entry.generation })
+        self.live += u32::from(!background);
+        (entry.is_open, entry.task.background) = (true, background);
+        Some((TaskId { index, generation: entry.generation }, &mut entry.task))
     }
 
-    /// Closes a task; whether there was one. It is not handed back: it is large, and every command comes by here.
+    /// Closes a task; whether there was one.
     pub(super) fn close(&mut self, id: TaskId) -> bool {
-        let Some(background) = self.get(id).map(|task| task.background) else { return false };
+        let Some(task) = self.get_mut(id) else { return false };
+        task.work = Work::Fresh;
+        let background = task.background;
         let entry = &mut self.entries[id.index as usize];
-        entry.task = None;
+        entry.is_open = false;
         // Transfer tags carry twelve bits of the generation; 0xfff stays out, so that no tag is the reserved one.
         entry.generation = (entry.generation + 1) % 0xfff;
         self.free.push(id.index);
@@ -190,22 +220,21 @@ impl Tasks {
 
     pub(super) fn get(&self, id: TaskId) -> Option<&Task> {
         let entry = self.entries.get(id.index as usize)?;
-        entry.task.as_ref().filter(|_| entry.generation == id.generation)
+        (entry.is_open && entry.generation == id.generation).then_some(&entry.task)
     }
 
     pub(super) fn get_mut(&mut self, id: TaskId) -> Option<&mut Task> {
         let entry = self.entries.get_mut(id.index as usize)?;
-        entry.task.as_mut().filter(|_| entry.generation == id.generation)
+        (entry.is_open && entry.generation == id.generation).then_some(&mut entry.task)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (TaskId, &Task)> {
-        self.entries.iter().enumerate().filter_map(|(index, e)| {
-            e.task.as_ref().map(|t| (TaskId { index: index as u32, generation: e.generation }, t))
-        })
+        let open = self.entries.iter().enumerate().filter(|(_, e)| e.is_open);
+        open.map(|(index, e)| (TaskId { index: index as u32, generation: e.generation }, &e.task))
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Task> {
-        self.entries.iter_mut().filter_map(|e| e.task.as_mut())
+        self.entries.iter_mut().filter(|e| e.is_open).map(|e| &mut e.task)
     }
 
     /// The task with that initiator task tag. Slow: for task management and unsolicited data.
@@ -228,32 +257,17 @@ pub(super) fn split_transfer_tag(tag: u32) -> (TaskId, u8) {
 mod tests {
     use super::*;
 
-    fn task(itt: u32) -> Task {
-        Task {
-            itt,
-            lun: 0,
-            map: None,
-            lu: LuId(0),
-            edtl: 0,
-            actual: 0,
-            reads: false,
-            writes: false,
-            cdb: ArrayVec::new(),
-            doomed: false,
-            begun: false,
-            attribute: Attribute::Simple,
-            immediate: false,
-            background: false,
-            watch: Watch::new(0),
-            work: Work::Fresh,
-        }
+    fn open(tasks: &mut Tasks, itt: u32, background: bool) -> Option<TaskId> {
+        let (id, task) = tasks.open(background)?;
+        task.itt = itt;
+        Some(id)
     }
 
     #[test]
     fn what_goes_on_in_the_background_is_no_command() {
         let mut tasks = Tasks::default();
-        let quiet = tasks.open(Task { background: true, ..task(7) }).unwrap();
-        let command = tasks.open(task(8)).unwrap();
+        let quiet = open(&mut tasks, 7, true).unwrap();
+        let command = open(&mut tasks, 8, false).unwrap();
         assert_eq!((tasks.len(), tasks.by_itt(7), tasks.by_itt(8)), (1, None, Some(command)));
         assert!(tasks.close(command));
         assert_eq!((tasks.len(), tasks.is_empty()), (0, false), "but it is a task");
@@ -263,9 +277,9 @@ mod tests {
     #[test]
     fn a_stale_id_finds_nothing() {
         let mut tasks = Tasks::default();
-        let old = tasks.open(task(1)).unwrap();
+        let old = open(&mut tasks, 1, false).unwrap();
         assert!(tasks.close(old));
-        let new = tasks.open(task(2)).unwrap();
+        let new = open(&mut tasks, 2, false).unwrap();
         assert_eq!(old.index, new.index);
         assert!(tasks.get(old).is_none() && !tasks.close(old));
         assert_eq!(tasks.by_itt(2), Some(new));
@@ -286,9 +300,9 @@ mod tests {
     fn the_table_is_bounded() {
         let mut tasks = Tasks::default();
         for i in 0..MAX_TASKS {
-            assert!(tasks.open(task(i)).is_some());
+            assert!(open(&mut tasks, i, false).is_some());
         }
-        assert!(tasks.open(task(0)).is_none());
+        assert!(open(&mut tasks, 0, false).is_none());
         assert_eq!(tasks.len(), MAX_TASKS);
     }
 }
