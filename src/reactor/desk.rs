@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use super::conn::Conn;
 use super::disk::Client;
 use super::gates::Then;
-use super::meter::{Leaving, Meter};
+use super::meter::{Counted, Leaving, Meter};
 use super::registry::SessionKey;
 use super::tx::Tx;
 use super::world::World;
@@ -231,11 +231,12 @@ impl<D: Driver> Host for Desk<'_, D> {
     #[inline]
     fn answered(&mut self, command: &Answered) {
         let _inside = Inside;
+        let counted = Counted::new(command);
         if let Some(unit) = self.world.units.get_mut(command.lu.0 as usize) {
-            unit.meter.answered(command);
+            unit.meter.answered(&counted);
         }
         if let Some(meter) = &mut self.meter {
-            meter.answered(command);
+            meter.answered(&counted);
         }
         if command.direction != Direction::Other {
             self.tx.time(Leaving::new(command, self.world.driver.now()));

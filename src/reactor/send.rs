@@ -2,6 +2,7 @@
 
 use super::conn::{Conn, Phase};
 use super::desk::desk;
+use super::meter::Left;
 use super::tag::Tag;
 use super::tx::HOLD;
 use super::world::World;
@@ -171,11 +172,12 @@ impl<D> World<D> {
     #[inline]
     fn count_left(&mut self, conn: &mut Conn, now: u64) {
         for answer in conn.tx.flown.drain(..) {
+            let left = Left::new(&answer, now);
             if let Some(unit) = self.units.get_mut(answer.lu.0 as usize) {
-                unit.meter.left(&answer, now);
+                unit.meter.left(&left);
             }
             if let Some(meter) = &mut conn.meter {
-                meter.left(&answer, now);
+                meter.left(&left);
             }
         }
     }
