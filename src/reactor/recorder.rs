@@ -1,7 +1,7 @@
 //! The flight recorder: the headers of the last PDUs of a reactor, for the moment when somebody asks what went before.
 //!
 //! Headers only: neither data nor what a login says about secrets is in them, but CDBs are. The memory is there from the
-//! start, 72 bytes for each PDU, and one is written with a few moves.
+//! start, 64 bytes for each PDU: one is written into a line of the cache of its own.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -41,6 +41,25 @@ pub struct Passed {
     pub bhs: [u8; BHS_LEN],
 }
 
+/// The bit of [`Entry::time`] that says it went to the initiator. (The clock reaches it in 292 years.)
+const OUTWARD: u64 = 1 << 63;
+
+/// One PDU, as it is kept.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Entry {
+    time: u64,
+    conn: ConnId,
+    bhs: [u8; BHS_LEN],
+}
+
+impl Entry {
+    fn passed(&self) -> Passed {
+        let Self { time, conn, bhs } = *self;
+        Passed { time: time & !OUTWARD, conn, outward: time & OUTWARD != 0, bhs }
+    }
+}
+
 /// What a reactor has recorded.
 #[derive(Debug, Clone)]
 pub struct Recording {
@@ -59,7 +78,7 @@ pub struct Recording {
 /// See the module page.
 #[derive(Debug)]
 pub(super) struct Recorder {
-    ring: Box<[Passed]>,
+    ring: Box<[Entry]>,
     next: usize,
     /// All of the ring has been used.
     full: bool,
@@ -72,7 +91,7 @@ pub(super) struct Recorder {
 impl Recorder {
     pub(super) fn new(Setup { pdus, sink }: Setup) -> Self {
         let conn = ConnId { index: 0, generation: 0 };
-        let blank = Passed { time: 0, conn, outward: false, bhs: [0; BHS_LEN] };
+        let blank = Entry { time: 0, conn, bhs: [0; BHS_LEN] };
         let ring = vec![blank; pdus].into();
         Self { ring, next: 0, full: false, faces: VecDeque::new(), sink, due: 0 }
     }
@@ -92,7 +111,7 @@ impl Recorder {
     #[inline]
     pub(super) fn note(&mut self, time: u64, conn: ConnId, outward: bool, bhs: &[u8; BHS_LEN]) {
         if let Some(place) = self.ring.get_mut(self.next) {
-            *place = Passed { time, conn, outward, bhs: *bhs };
+            *place = Entry { time: time | if outward { OUTWARD } else { 0 }, conn, bhs: *bhs };
             self.next += 1;
             if self.next == self.ring.len() {
                 (self.next, self.full) = (0, true);
@@ -104,8 +123,9 @@ impl Recorder {
     pub(super) fn copy(&self, core: CoreId, now: u64, reason: String) -> Recording {
         let (newer, older) = self.ring.split_at(self.next);
         let older = if self.full { older } else { &[] };
+        let passed = older.iter().chain(newer).map(Entry::passed).collect();
         let ends = self.faces.iter().map(|(conn, ends)| (*conn, ends.local, ends.peer)).collect();
-        Recording { core, now, passed: [older, newer].concat(), ends, reason }
+        Recording { core, now, passed, ends, reason }
     }
 
     /// Something has gone wrong: it is kept what went before, if that was not just done.
@@ -142,6 +162,17 @@ mod tests {
                 recorder.copy(CORE, 9, String::new()).passed.iter().map(|p| p.time).collect();
             assert_eq!(times, (n.saturating_sub(2)..=n).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn a_pdu_takes_a_line_of_the_cache_and_keeps_its_way() {
+        let mut recorder = Recorder::new(Setup { pdus: 2, sink: None });
+        recorder.note(5, conn(7), false, &[1; BHS_LEN]);
+        recorder.note(6, conn(8), true, &[2; BHS_LEN]);
+        let passed = recorder.copy(CORE, 9, String::new()).passed;
+        let told: Vec<_> = passed.iter().map(|p| (p.time, p.conn, p.outward, p.bhs[0])).collect();
+        assert_eq!(told, [(5, conn(7), false, 1), (6, conn(8), true, 2)]);
+        assert_eq!(size_of::<Entry>(), 64);
     }
 
     #[test]

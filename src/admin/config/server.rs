@@ -72,7 +72,7 @@ impl Default for ServerConfig {
             poll: Duration::from_micros(50),
             control_socket: None,
             metrics: None,
-            recorder: 4096,
+            recorder: 1024,
             state_dir: state::service_dir(),
             drain_timeout: Duration::from_secs(10),
             limits: Limits::default(),
@@ -135,7 +135,7 @@ const CONNECTIONS: Bounds =
 const RECORDER: Bounds = Bounds {
     min: 0,
     max: 1 << 16,
-    reason: "each reactor has 72 bytes for each PDU, and stands still while it hands them out",
+    reason: "each reactor has 64 bytes for each PDU, and stands still while it hands them out",
 };
 
 const PENDING_LOGINS: Bounds = Bounds {
