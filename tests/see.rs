@@ -195,6 +195,14 @@ fn metrics_are_served_and_nothing_else() {
         let (head, _) = http(&address, request);
         assert!(head.starts_with(&format!("HTTP/1.0 {status} ")), "{head}");
     }
+    // Those who take long keep nobody from asking whether it is alive.
+    let silent: Vec<TcpStream> =
+        (0..16).map(|_| TcpStream::connect(&address).expect("a connection")).collect();
+    let (head, body) = http(&address, b"GET /healthz HTTP/1.0\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.0 200 ") && body == "ok\n", "{head}");
+    let (head, _) = http(&address, b"GET /metrics HTTP/1.0\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.0 503 "), "{head}");
+    drop(silent);
     // Silent ones keep nobody out for long: one too many is closed at once, and those that are there run out of time.
     let silent: Vec<TcpStream> =
         (0..40).map(|_| TcpStream::connect(&address).expect("a connection")).collect();

@@ -6,6 +6,7 @@
 //! Refuses to know: rings, buffers, and the inside of a session.
 
 pub mod banner;
+mod callers;
 pub mod config;
 pub mod cpulist;
 pub mod edit;
@@ -14,6 +15,7 @@ pub mod lio;
 pub mod listen;
 pub mod live;
 pub mod log;
+mod lookout;
 pub mod notify;
 pub mod period;
 mod ports;

@@ -20,6 +20,7 @@ use super::config::{Config, ServerConfig};
 use super::listen::{self, Bound};
 use super::live::units::{Keeper, Reached, Serials, is_stand_in};
 use super::live::{Live, Origin, Start};
+use super::lookout::Lookout;
 use super::notify::Notify;
 use super::rpc;
 use super::state::StateDir;
@@ -92,8 +93,9 @@ pub fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
     }));
     let reload = reloader(live.clone())?;
     wait_for_stores(live.clone())?;
-    let _socket = control_socket(&live, &socket);
-    serve_metrics(&live, metrics);
+    let lookout = Arc::new(Lookout::new(live.clone()));
+    let _socket = control_socket(&lookout, &socket);
+    serve_metrics(&lookout, metrics);
     announce(&lines);
     Notify.ready(&status);
     attend(&live, &signals, &reload);
@@ -265,14 +267,14 @@ fn attend(live: &Live, signals: &Receiver<i32>, reload: &Sender<()>) {
 }
 
 /// Listens to those who control the daemon. It serves without, too.
-fn control_socket(live: &Arc<Live>, path: &Path) -> Option<impl Sized + use<>> {
-    rpc::serve(path, live.clone()).inspect_err(|error| tracing::warn!("no control socket: {error:#}")).ok()
+fn control_socket(lookout: &Arc<Lookout>, path: &Path) -> Option<impl Sized + use<>> {
+    rpc::serve(path, lookout.clone()).inspect_err(|error| tracing::warn!("no control socket: {error:#}")).ok()
 }
 
 /// Serves metrics, if that is wanted. It serves disks without, too.
-fn serve_metrics(live: &Arc<Live>, address: Option<SocketAddr>) {
+fn serve_metrics(lookout: &Arc<Lookout>, address: Option<SocketAddr>) {
     let Some(address) = address else { return };
-    match http::serve(address, live.clone()) {
+    match http::serve(address, lookout.clone()) {
         Ok(address) => tracing::info!(%address, "metrics and the live view are at /metrics and /"),
         Err(error) => tracing::warn!(%address, %error, "no metrics: that address cannot be listened at"),
     }

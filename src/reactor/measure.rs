@@ -1,12 +1,16 @@
 //! What logical units and sessions have done, for those who ask: page by page, so that no turn of a reactor is long,
 //! however many there are.
 
-use crossbeam_channel::{Sender, bounded};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::Reactor;
 use super::mail::Letter;
 use super::meter::{Meter, Usage};
 use super::start::{Control, PATIENCE};
+use super::stats::Snapshot;
 use crate::ids::{ConnId, CoreId, LuId};
 use crate::ring::Driver;
 
@@ -24,6 +28,12 @@ pub(super) enum Measure {
     /// Those of sessions, from that place on.
     Sessions { from: usize, to: Sender<Page<SessionMeter>> },
 }
+
+/// A reactor has not answered in time. What the others have counted is less than there is: it is no picture of anything,
+/// and whoever took it for one would see counters fall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} has not answered for {PATIENCE:?}")]
+pub struct Late(CoreId);
 
 /// Some meters.
 #[derive(Debug)]
@@ -117,42 +127,72 @@ impl<D: Driver> Reactor<D> {
 }
 
 impl Control {
-    /// What the logical units have done that have done anything, by their numbers.
-    pub fn unit_usage(&self) -> std::collections::BTreeMap<LuId, Usage> {
-        let mut all = std::collections::BTreeMap::<LuId, Usage>::new();
-        self.pages(
-            |from, to| Measure::Units { from, to },
-            |_, (lu, meter)| all.entry(lu).or_default().add(&meter),
-        );
-        all
+    /// What the logical units have done that have done anything, one after the other by their numbers.
+    ///
+    /// # Errors
+    /// When a reactor is late; `each` has then heard of some of them.
+    pub fn unit_usage(&self, mut each: impl FnMut(LuId, &Usage)) -> Result<(), Late> {
+        let mut from = Some(0);
+        while let Some(begin) = from {
+            let pages = self.ask_all(|to| Letter::Measure(Measure::Units { from: begin, to }))?;
+            from = pages.iter().filter_map(|page| page.next).min();
+            // What stands behind the end of the shortest page comes again with the next.
+            let end = from.unwrap_or(usize::MAX);
+            let found = pages.into_iter().flat_map(|page| page.found);
+            let mut all = BTreeMap::<LuId, Box<Usage>>::new();
+            for (lu, meter) in found.filter(|(lu, _)| (lu.0 as usize) < end) {
+                all.entry(lu).or_default().add(&meter);
+            }
+            all.iter().for_each(|(lu, usage)| each(*lu, usage));
+        }
+        Ok(())
     }
 
-    /// What the sessions have done that there are.
-    pub fn session_usage(&self) -> Vec<SessionUsage> {
-        let mut all = Vec::new();
-        self.pages(
-            |from, to| Measure::Sessions { from, to },
-            |core, found: SessionMeter| {
-                let SessionMeter { conn, tsih, initiator, target, peer, commands, waits, meter } = found;
-                let mut usage = Usage::default();
-                usage.add(&meter);
-                all.push(SessionUsage { core, conn, tsih, initiator, target, peer, commands, waits, usage });
-            },
-        );
-        all
-    }
-
-    /// Asks every reactor for all of its pages. One that does not answer in time has no more.
-    fn pages<T>(&self, ask: impl Fn(usize, Sender<Page<T>>) -> Measure, mut each: impl FnMut(CoreId, T)) {
+    /// What the sessions have done that there are, one after the other.
+    ///
+    /// # Errors
+    /// When a reactor is late; `each` has then heard of some of them.
+    pub fn session_usage(&self, mut each: impl FnMut(SessionUsage)) -> Result<(), Late> {
         for (core, address) in (0..).map(CoreId).zip(self.addresses()) {
             let mut next = Some(0);
-            while let Some(from) = next.take() {
+            while let Some(from) = next {
                 let (to, answer) = bounded(1);
-                address.ask(Letter::Measure(ask(from, to)), PATIENCE);
-                let Ok(page) = answer.recv_timeout(PATIENCE) else { break };
+                address.ask(Letter::Measure(Measure::Sessions { from, to }), PATIENCE);
+                let page = answer.recv_timeout(PATIENCE).map_err(|_| Late(core))?;
                 next = page.next;
-                page.found.into_iter().for_each(|found| each(core, found));
+                page.found.into_iter().for_each(|found| each(found.told_by(core)));
             }
         }
+        Ok(())
+    }
+
+    /// The counters of every reactor, by number.
+    ///
+    /// # Errors
+    /// When a reactor is late.
+    pub fn report_all(&self) -> Result<Vec<Snapshot>, Late> {
+        self.ask_all(Letter::Report)
+    }
+
+    /// Asks all reactors the same at the same time; their answers, by number.
+    fn ask_all<T>(&self, ask: impl Fn(Sender<T>) -> Letter) -> Result<Vec<T>, Late> {
+        let asked = self.addresses().iter().map(|address| {
+            let (to, answer) = bounded(1);
+            address.ask(ask(to), PATIENCE);
+            answer
+        });
+        let asked: Vec<Receiver<T>> = asked.collect();
+        let deadline = Instant::now() + PATIENCE;
+        let answers = (0..).map(CoreId).zip(asked);
+        answers.map(|(core, answer)| answer.recv_deadline(deadline).map_err(|_| Late(core))).collect()
+    }
+}
+
+impl SessionMeter {
+    fn told_by(self, core: CoreId) -> SessionUsage {
+        let Self { conn, tsih, initiator, target, peer, commands, waits, meter } = self;
+        let mut usage = Usage::default();
+        usage.add(&meter);
+        SessionUsage { core, conn, tsih, initiator, target, peer, commands, waits, usage }
     }
 }

@@ -318,6 +318,14 @@ impl Usage {
         self.others += others;
         self.others_failed += others_failed;
     }
+
+    /// Adds another one.
+    pub fn merge(&mut self, other: &Self) {
+        self.read.merge(&other.read);
+        self.write.merge(&other.write);
+        self.others += other.others;
+        self.others_failed += other.others_failed;
+    }
 }
 
 #[cfg(test)]

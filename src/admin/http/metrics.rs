@@ -1,17 +1,13 @@
 //! The numbers as Prometheus reads them: OpenMetrics 1.0, or its own text format for those who do not ask for that.
 //!
-//! Counters of all logical units are told; distributions and sessions only of the `MOST_DETAILED` that have done most, so
-//! that 10,000 of them are no more than a scrape can carry. What the phases take is told for all of them together.
+//! Counters of all logical units are told; distributions and sessions only of the
+//! [`MOST_DETAILED`](crate::admin::stats::MOST_DETAILED) that have lately done most, so that 10,000 of them are no more
+//! than a scrape can carry. What the phases take is told for all of them together.
 
 use std::fmt::Write;
 
-use crate::admin::stats::{Stats, UnitStats};
-use crate::reactor::{
-    BUCKETS, Distribution, Flow, SessionUsage, Snapshot, TIMES, Usage, bucket_begin, time_word,
-};
-
-/// Logical units whose distributions, and sessions whose counters are told.
-const MOST_DETAILED: usize = 128;
+use crate::admin::stats::{Done, FlowInBrief, SessionStats, Stats, UnitStats};
+use crate::reactor::{BUCKETS, Distribution, Flow, Snapshot, TIMES, Usage, bucket_begin, time_word};
 
 /// Every so many buckets there is a bound: at powers of four.
 const COARSE: usize = 8;
@@ -46,7 +42,7 @@ pub fn render(stats: &Stats, format: Format) -> String {
     page.value("ringtgt_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     reactors(&mut page, &stats.reactors);
     units(&mut page, &stats.units);
-    phases(&mut page, &stats.units);
+    phases(&mut page, &stats.sum);
     sessions(&mut page, &stats.sessions);
     if format == Format::Open {
         page.out += "# EOF\n";
@@ -194,77 +190,64 @@ fn slots(page: &mut Writer, all: &[Snapshot], name: &str, help: &str, of: fn(&cr
 }
 
 /// Both directions by their names.
-fn flows(usage: &Usage) -> [(&'static str, &Flow); 2] {
+fn flows(done: &Done) -> [(&'static str, &FlowInBrief); 2] {
+    [("read", &done.read), ("write", &done.write)]
+}
+
+/// As before, with all that is known of them.
+fn whole_flows(usage: &Usage) -> [(&'static str, &Flow); 2] {
     [("read", &usage.read), ("write", &usage.write)]
 }
 
-fn ops(usage: &Usage) -> u64 {
-    usage.read.ops + usage.write.ops
-}
-
-/// Those that have done most, in their own order.
-fn busiest<T>(all: &[T], of: impl Fn(&T) -> u64) -> Vec<&T> {
-    let mut order: Vec<(usize, &T)> = all.iter().enumerate().collect();
-    order.sort_by_key(|(_, one)| std::cmp::Reverse(of(one)));
-    order.truncate(MOST_DETAILED);
-    order.sort_by_key(|(at, _)| *at);
-    order.into_iter().map(|(_, one)| one).collect()
-}
-
-type OfFlow = fn(&Flow) -> u64;
-type OfUsage = fn(&Usage) -> u64;
+type OfFlow = fn(&FlowInBrief) -> u64;
+type OfDone = fn(&Done) -> u64;
 
 fn units(page: &mut Writer, all: &[UnitStats]) {
-    let counts: [(&str, &str, OfFlow, Option<OfUsage>); 3] = [
-        ("ringtgt_lun_commands", "Commands that were answered.", |flow| flow.ops, Some(|usage| usage.others)),
+    let counts: [(&str, &str, OfFlow, Option<OfDone>); 3] = [
+        ("ringtgt_lun_commands", "Commands that were answered.", |flow| flow.ops, Some(|done| done.others)),
         ("ringtgt_lun_bytes", "Bytes that commands have moved.", |flow| flow.bytes, None),
         (
             "ringtgt_lun_failed",
             "Commands that were not done.",
             |flow| flow.failed,
-            Some(|usage| usage.others_failed),
+            Some(|done| done.others_failed),
         ),
     ];
     for (name, help, of, others) in counts {
         page.counter(name, help);
         for unit in all {
-            for (direction, flow) in flows(&unit.usage) {
+            for (direction, flow) in flows(&unit.done) {
                 page.total(name, &[("backstore", &unit.name), ("direction", direction)], of(flow));
             }
             if let Some(others) = others {
-                page.total(name, &[("backstore", &unit.name), ("direction", "other")], others(&unit.usage));
+                page.total(name, &[("backstore", &unit.name), ("direction", "other")], others(&unit.done));
             }
         }
     }
     let name = "ringtgt_lun_latency_seconds";
     page.family(name, "histogram", "Time from the header of a command to the end of its answer.");
-    for unit in busiest(all, |unit| ops(&unit.usage)) {
-        for (direction, flow) in flows(&unit.usage) {
+    for (unit, whole) in all.iter().filter_map(|unit| Some((unit, unit.done.whole.as_deref()?))) {
+        for (direction, flow) in whole_flows(whole) {
             let labels = [("backstore", &*unit.name), ("direction", direction)];
             page.histogram(name, &labels, &flow.times[TIMES - 1]);
         }
     }
 }
 
-fn phases(page: &mut Writer, all: &[UnitStats]) {
-    let mut sum = Usage::default();
-    for unit in all {
-        sum.read.merge(&unit.usage.read);
-        sum.write.merge(&unit.usage.write);
-    }
+fn phases(page: &mut Writer, sum: &Usage) {
     let name = "ringtgt_phase_seconds";
     page.family(name, "histogram", "Time that commands were in each phase, of all logical units.");
-    for (direction, flow) in flows(&sum) {
+    for (direction, flow) in whole_flows(sum) {
         for (at, times) in flow.times.iter().enumerate().take(TIMES - 1) {
             page.histogram(name, &[("direction", direction), ("phase", time_word(at))], times);
         }
     }
 }
 
-fn sessions(page: &mut Writer, all: &[SessionUsage]) {
+fn sessions(page: &mut Writer, all: &[SessionStats]) {
     page.gauge("ringtgt_sessions", "Sessions.");
     page.value("ringtgt_sessions", &[], all.len() as f64);
-    let told = busiest(all, |session| ops(&session.usage));
+    let told: Vec<_> = all.iter().filter(|session| session.done.whole.is_some()).collect();
     let (name, help) = ("ringtgt_session_commands", "Commands that were answered.");
     page.counter(name, help);
     for session in &told {
@@ -282,15 +265,15 @@ fn sessions(page: &mut Writer, all: &[SessionUsage]) {
     }
 }
 
-fn session_totals(page: &mut Writer, name: &str, session: &SessionUsage, of: fn(&Flow) -> u64) {
-    for (direction, flow) in flows(&session.usage) {
+fn session_totals(page: &mut Writer, name: &str, session: &SessionStats, of: OfFlow) {
+    for (direction, flow) in flows(&session.done) {
         with_labels(session, |labels| {
             page.total(name, &[labels, &[("direction", direction)]].concat(), of(flow));
         });
     }
 }
 
-fn with_labels(session: &SessionUsage, call: impl FnOnce(&Labels<'_>)) {
+fn with_labels(session: &SessionStats, call: impl FnOnce(&Labels<'_>)) {
     let tsih = session.tsih.to_string();
     let target = session.target.as_deref().unwrap_or("");
     call(&[("initiator", &session.initiator), ("target", target), ("tsih", &tsih)]);
@@ -299,49 +282,12 @@ fn with_labels(session: &SessionUsage, call: impl FnOnce(&Labels<'_>)) {
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet, HashSet};
-    use std::net::SocketAddr;
 
     use super::*;
-    use crate::ids::{ConnId, CoreId};
-    use crate::reactor::Counters;
-    use crate::ring;
-
-    fn flow(ops: u64) -> Flow {
-        let mut flow = Flow { ops, bytes: ops * 4096, failed: 1, ..Flow::default() };
-        for times in &mut flow.times {
-            (times.counts[0], times.counts[40], times.sum) = (1, ops - 1, ops * 1_000_000);
-        }
-        flow
-    }
+    use crate::admin::stats::{MOST_DETAILED, Mark, tests::stats as drawn};
 
     fn stats(units: u64) -> Stats {
-        let usage = |n: u64| Usage { read: flow(n + 2), write: flow(n + 1), others: 3, others_failed: 0 };
-        let unit = |n: u64| UnitStats { name: format!("disk \"{n}\"\\\n"), usage: usage(n) };
-        let reactor = |n: u16| Snapshot {
-            core: CoreId(n),
-            connections: 1,
-            commands: 2,
-            disk_in_flight: 3,
-            hungry: 0,
-            now: 1,
-            busy: 1_500_000_000,
-            counters: Counters::default(),
-            ring: ring::Stats::default(),
-            slots: vec![crate::mem::SlotStats { size: 4096, free: 5, total: 9, fewest: 0 }],
-        };
-        let session = SessionUsage {
-            core: CoreId(0),
-            conn: ConnId { index: 0, generation: 0 },
-            tsih: 7,
-            initiator: "iqn.i".into(),
-            target: None,
-            peer: SocketAddr::from(([127, 0, 0, 1], 4711)),
-            commands: 2,
-            waits: false,
-            usage: usage(5),
-        };
-        let units = (0..units).map(unit).collect();
-        Stats { reactors: vec![reactor(0), reactor(1)], units, sessions: vec![session] }
+        drawn(units, &Mark::default())
     }
 
     /// A name, its labels as written, and the value of a sample.

@@ -2,141 +2,74 @@
 //!
 //! A few lines of HTTP/1.0 instead of a server: GET and HEAD, one request a connection, nothing of it changes anything. Only
 //! what is in `PAGES` is there. Who may ask is decided by the address (`server.metrics`): there is no password, so that
-//! it belongs on the loopback address or into a network of those who watch. Bounds: `MOST_CONNECTIONS` at a time, a head of
-//! `MOST_HEAD` bytes, `PATIENCE` for all of it; and the reactors are asked at most every `FRESH`.
+//! it belongs on the loopback address or into a network of those who watch. Bounds: `MOST_CONNECTIONS` at a time, and a
+//! `RESERVE` for those who ask whether it is alive; a head of `MOST_HEAD` bytes, `PATIENCE` for all of it and `TO_READ` for
+//! all of the answer; and one picture for all who look (see `lookout`).
 
 pub mod metrics;
 mod page;
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::metrics::Format;
-use super::live::Live;
-use super::stats::Stats;
+use super::callers::{self, Serve};
+use super::lookout::{Lookout, Text};
 
-/// Connections at a time: each is a thread for as long as it takes.
+/// Connections at a time that may ask for anything: each is a thread for as long as it takes.
 const MOST_CONNECTIONS: usize = 16;
+
+/// And so many more that may only ask for `/healthz`, so that those who take long keep nobody from asking that.
+const RESERVE: usize = 4;
 
 /// Bytes of a request: who sends more is no browser.
 const MOST_HEAD: usize = 8 << 10;
 
-/// How long a connection may take for its request, and again for reading the answer.
+/// How long a connection may take for its request; in the reserve.
 const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE_IN_RESERVE: Duration = Duration::from_secs(1);
 
-/// How old a picture may be that is told again.
-const FRESH: Duration = Duration::from_millis(200);
+/// How long it may take for reading the answer, all of it.
+const TO_READ: Duration = Duration::from_secs(10);
 
 /// What there is.
 const PAGES: &str = "there are /, /metrics, /healthz and /stats.json\n";
-
-/// What is asked of the daemon.
-struct Source {
-    live: Arc<Live>,
-    last: Mutex<Option<(Instant, Arc<Stats>)>>,
-    health: Mutex<Option<(Instant, bool)>>,
-}
-
-impl Source {
-    fn stats(&self) -> Arc<Stats> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((when, stats)) = last.as_ref()
-            && when.elapsed() < FRESH
-        {
-            return stats.clone();
-        }
-        let stats = Arc::new(Stats::of(&self.live));
-        *last = Some((Instant::now(), stats.clone()));
-        stats
-    }
-
-    /// Whether all reactors answer.
-    fn is_alive(&self) -> bool {
-        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = health.filter(|(when, _)| when.elapsed() < FRESH).map(|(_, alive)| alive);
-        let alive = told.unwrap_or_else(|| self.live.control().is_alive());
-        if told.is_none() {
-            *health = Some((Instant::now(), alive));
-        }
-        alive
-    }
-}
 
 /// Listens at `address` from now on; where that is.
 ///
 /// # Errors
 /// When the address cannot be had.
-pub(super) fn serve(address: SocketAddr, live: Arc<Live>) -> io::Result<SocketAddr> {
+pub(super) fn serve(address: SocketAddr, lookout: Arc<Lookout>) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind(address)?;
     let bound = listener.local_addr()?;
-    let (source, count) = (
-        Arc::new(Source { live, last: Mutex::default(), health: Mutex::default() }),
-        Arc::new(AtomicUsize::new(0)),
-    );
-    thread::Builder::new().name("http".into()).spawn(move || {
-        for stream in listener.incoming() {
-            match stream {
-                Ok(stream) => admit(stream, &source, &count),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept on the address for metrics");
-                    thread::sleep(Duration::from_secs(1));
-                }
-            }
-        }
-    })?;
+    callers::attend(Pages(lookout), move || listener.accept().map(|(stream, _)| stream))?;
     Ok(bound)
 }
 
-/// One connection fewer, when it is dropped.
-struct Leaves(Arc<AtomicUsize>);
+struct Pages(Arc<Lookout>);
 
-impl Drop for Leaves {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
+/// Nothing is said to one too many: whoever waits for answers would keep others from theirs.
+impl Serve for Pages {
+    type Stream = TcpStream;
+    const WHAT: &'static str = "metrics";
+    const MOST: usize = MOST_CONNECTIONS + RESERVE;
 
-fn admit(stream: TcpStream, source: &Arc<Source>, count: &Arc<AtomicUsize>) {
-    let leaves = Leaves(count.clone());
-    // Nothing is said to one too many: whoever waits for answers would keep others from theirs.
-    if count.fetch_add(1, Ordering::Relaxed) >= MOST_CONNECTIONS {
-        return;
+    fn converse(&self, stream: &TcpStream, before: usize) -> io::Result<()> {
+        let in_reserve = before >= MOST_CONNECTIONS;
+        let patience = if in_reserve { PATIENCE_IN_RESERVE } else { PATIENCE };
+        let answer = match read_head(stream, patience)? {
+            Some(head) => answer(&head, |page| page.made_of(&self.0, in_reserve)),
+            None => Answer::plain(431, format!("a request has at most {MOST_HEAD} bytes\n")).whole(),
+        };
+        callers::tell(stream, &[&answer.head, answer.body()], TO_READ)
     }
-    let source = source.clone();
-    let spawned = thread::Builder::new().name("page".into()).spawn(move || {
-        let _leaves = leaves;
-        if let Err(error) = converse(&stream, &source) {
-            tracing::debug!(%error, "a connection for metrics ends");
-        }
-    });
-    if let Err(error) = spawned {
-        tracing::warn!(%error, "no thread for metrics");
-    }
-}
-
-fn converse(mut stream: &TcpStream, source: &Source) -> io::Result<()> {
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let answer = match read_head(stream)? {
-        Some(head) => answer(&head, |page| page.made_of(source)),
-        None => Answer::plain(431, format!("a request has at most {MOST_HEAD} bytes\n")).whole(true),
-    };
-    let deadline = Instant::now() + PATIENCE;
-    for part in answer.chunks(64 << 10) {
-        if Instant::now() >= deadline {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        stream.write_all(part)?;
-    }
-    Ok(())
 }
 
 /// The head of a request; nothing, if it is too long.
-fn read_head(mut stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
-    let (mut head, deadline) = (Vec::new(), Instant::now() + PATIENCE);
+fn read_head(mut stream: &TcpStream, patience: Duration) -> io::Result<Option<Vec<u8>>> {
+    let (mut head, deadline) = (Vec::new(), Instant::now() + patience);
     let mut some = [0; 1024];
     while !is_whole(&head) {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -171,20 +104,22 @@ enum Page {
 }
 
 impl Page {
-    fn made_of(self, source: &Source) -> Answer {
+    /// In the reserve there is nothing but what is soon said.
+    fn made_of(self, lookout: &Lookout, in_reserve: bool) -> Answer {
         match self {
-            Self::Metrics(format) => Answer {
-                status: 200,
-                kind: format.content_type(),
-                body: metrics::render(&source.stats(), format),
-            },
-            Self::Health if source.is_alive() => Answer::plain(200, "ok\n".into()),
+            Self::Health if lookout.is_alive() => Answer::plain(200, "ok\n".into()),
             Self::Health => Answer::plain(503, "a reactor does not answer\n".into()),
-            Self::Live => Answer { status: 200, kind: "text/html; charset=utf-8", body: page::HTML.into() },
-            Self::Stats => {
-                let body = source.stats().to_json(true).to_string();
-                Answer { status: 200, kind: "application/json", body }
-            }
+            _ if in_reserve => Answer::plain(503, "too many ask at the same time; try again\n".into()),
+            Self::Live => Answer::new("text/html; charset=utf-8", Arc::new(page::HTML.into())),
+            Self::Metrics(format) => Self::written(lookout, Text::Metrics(format), format.content_type()),
+            Self::Stats => Self::written(lookout, Text::Whole, "application/json"),
+        }
+    }
+
+    fn written(lookout: &Lookout, text: Text, kind: &'static str) -> Answer {
+        match lookout.picture() {
+            Ok(picture) => Answer::new(kind, picture.text(text)),
+            Err(late) => Answer::plain(503, format!("{late}\n")),
         }
     }
 }
@@ -194,15 +129,32 @@ impl Page {
 struct Answer {
     status: u16,
     kind: &'static str,
-    body: String,
+    body: Arc<String>,
+}
+
+/// As it is sent: many may have the same body.
+#[derive(Debug)]
+struct Whole {
+    head: Vec<u8>,
+    body: Option<Arc<String>>,
+}
+
+impl Whole {
+    fn body(&self) -> &[u8] {
+        self.body.as_deref().map_or(&[], |body| body.as_bytes())
+    }
 }
 
 impl Answer {
-    fn plain(status: u16, body: String) -> Self {
-        Self { status, kind: "text/plain; charset=utf-8", body }
+    fn new(kind: &'static str, body: Arc<String>) -> Self {
+        Self { status: 200, kind, body }
     }
 
-    fn whole(&self, with_body: bool) -> Vec<u8> {
+    fn plain(status: u16, body: String) -> Self {
+        Self { status, kind: "text/plain; charset=utf-8", body: body.into() }
+    }
+
+    fn whole(self) -> Whole {
         let reason = match self.status {
             200 => "OK",
             400 => "Bad Request",
@@ -214,34 +166,30 @@ impl Answer {
         let Self { status, kind, body } = self;
         let len = body.len();
         // The page has its script and style in itself, and asks nobody but us.
-        let mut out = format!(
+        let head = format!(
             "HTTP/1.0 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {len}\r\n\
              Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\
              Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; \
              script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'\r\n\
              Connection: close\r\n\r\n"
-        )
-        .into_bytes();
-        if with_body {
-            out.extend_from_slice(body.as_bytes());
-        }
-        out
+        );
+        Whole { head: head.into_bytes(), body: Some(body) }
     }
 }
 
 /// The answer to a request, whole.
-fn answer(head: &[u8], make: impl FnOnce(Page) -> Answer) -> Vec<u8> {
+fn answer(head: &[u8], make: impl FnOnce(Page) -> Answer) -> Whole {
     let head = String::from_utf8_lossy(head);
     let mut lines = head.lines();
     let words: Vec<&str> = lines.next().unwrap_or_default().split(' ').collect();
     let &[method, target, version] = words.as_slice() else {
-        return Answer::plain(400, "this is no HTTP request\n".into()).whole(true);
+        return Answer::plain(400, "this is no HTTP request\n".into()).whole();
     };
     if !version.starts_with("HTTP/1.") {
-        return Answer::plain(400, "HTTP/1.0 and 1.1 are spoken here\n".into()).whole(true);
+        return Answer::plain(400, "HTTP/1.0 and 1.1 are spoken here\n".into()).whole();
     }
     if !["GET", "HEAD"].contains(&method) {
-        return Answer::plain(405, "GET and HEAD are answered\n".into()).whole(true);
+        return Answer::plain(405, "GET and HEAD are answered\n".into()).whole();
     }
     let path = target.split(['?', '#']).next().unwrap_or_default();
     let page = match path {
@@ -251,7 +199,8 @@ fn answer(head: &[u8], make: impl FnOnce(Page) -> Answer) -> Vec<u8> {
         "/stats.json" => Some(Page::Stats),
         _ => None,
     };
-    page.map_or_else(|| Answer::plain(404, PAGES.into()), make).whole(method == "GET")
+    let answer = page.map_or_else(|| Answer::plain(404, PAGES.into()), make).whole();
+    Whole { body: answer.body.filter(|_| method == "GET"), ..answer }
 }
 
 /// What the header says that whoever asks can read.
@@ -269,9 +218,13 @@ mod tests {
 
     use super::*;
 
+    fn sent(answer: &Whole) -> Vec<u8> {
+        [&answer.head, answer.body()].concat()
+    }
+
     fn ask(request: &str) -> String {
         let made = |page| Answer::plain(200, format!("{page:?}"));
-        String::from_utf8(answer(request.as_bytes(), made)).unwrap()
+        String::from_utf8(sent(&answer(request.as_bytes(), made))).unwrap()
     }
 
     #[test]
@@ -303,14 +256,15 @@ mod tests {
         #[test]
         fn garbage_is_answered_by_a_refusal(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
             let made = |_| Answer::plain(200, "found".into());
-            let out = answer(&bytes, made);
+            let out = sent(&answer(&bytes, made));
             let refused = ["HTTP/1.0 400 ", "HTTP/1.0 404 ", "HTTP/1.0 405 "];
             prop_assert!(refused.iter().any(|status| out.starts_with(status.as_bytes())));
         }
 
         #[test]
         fn what_stands_behind_the_path_changes_nothing(more in "[ -~\r\n]{0,300}") {
-            let out = answer(format!("GET /metrics HTTP/1.1\r\n{more}").as_bytes(), |_| Answer::plain(200, "found".into()));
+            let request = format!("GET /metrics HTTP/1.1\r\n{more}");
+            let out = sent(&answer(request.as_bytes(), |_| Answer::plain(200, "found".into())));
             prop_assert!(out.starts_with(b"HTTP/1.0 200 OK\r\n") && out.ends_with(b"\r\n\r\nfound"));
         }
     }

@@ -1,6 +1,7 @@
 //! What can be asked, one function each.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
@@ -12,8 +13,8 @@ use serde_json::{Value, json};
 use super::{API, FAILED, Fault, INVALID_CONFIG, INVALID_PARAMS, METHOD_NOT_FOUND, OTHER_PLAN};
 use crate::admin::config::{At, Report, Severity, words};
 use crate::admin::live::{Live, Plan, Refused};
-use crate::admin::recording;
-use crate::admin::stats::{self, Stats};
+use crate::admin::lookout::{Lookout, Text as Written};
+use crate::admin::{recording, stats};
 use crate::reactor::{Chosen, SessionReport};
 use crate::scsi::{AccessState, Count, Failure};
 use crate::target::ChapAlgorithm;
@@ -37,7 +38,23 @@ const METHODS: [&str; 12] = [
 /// How long sessions get to log out when nothing is said.
 const DEADLINE: u64 = 10;
 
-pub(super) fn call(live: &Live, method: &str, params: Value) -> Result<Value, Fault> {
+/// What a method has to tell.
+pub(super) enum Told {
+    Value(Value),
+    /// JSON that is written already.
+    Text(Arc<String>),
+}
+
+pub(super) fn call(lookout: &Lookout, method: &str, params: Value) -> Result<Told, Fault> {
+    if method == "stats.get" {
+        let Detail { buckets } = read(params)?;
+        let picture = lookout.picture().map_err(|late| Fault::new(FAILED, late.to_string()))?;
+        return Ok(Told::Text(picture.text(if buckets { Written::Whole } else { Written::Brief })));
+    }
+    call_live(lookout.live(), method, params).map(Told::Value)
+}
+
+fn call_live(live: &Live, method: &str, params: Value) -> Result<Value, Fault> {
     match method {
         "version" => Ok(json!({
             "name": "ringtgt", "version": env!("CARGO_PKG_VERSION"), "api": API, "pid": std::process::id(),
@@ -59,16 +76,12 @@ pub(super) fn call(live: &Live, method: &str, params: Value) -> Result<Value, Fa
         "sessions.kick" => put_out(live, read(params)?, false),
         "sessions.drain" => put_out(live, read(params)?, true),
         "alua.set" => set_access(live, &read(params)?),
-        "counters" => Ok(counters(live)),
+        "counters" => counters(live),
         "recorder.dump" => {
             let recordings = live.control().record();
             let pdus: usize = recordings.iter().map(|r| r.passed.len()).sum();
             let pcap = STANDARD.encode(recording::pcap(&recordings, SystemTime::now()));
             Ok(json!({ "pcap": pcap, "pdus": pdus }))
-        }
-        "stats.get" => {
-            let Detail { buckets } = read(params)?;
-            Ok(Stats::of(live).to_json(buckets))
         }
         _ => {
             let remedy = words::suggestion(method, METHODS);
@@ -254,7 +267,7 @@ fn session(s: &SessionReport) -> Value {
     })
 }
 
-fn counters(live: &Live) -> Value {
+fn counters(live: &Live) -> Result<Value, Fault> {
     let backstores: Vec<Value> = live.units(|name, counters| {
         let totals = counters.totals();
         json!({
@@ -267,8 +280,9 @@ fn counters(live: &Live) -> Value {
             "write_errors": totals.get(Count::WriteErrors),
         })
     });
-    let reactors: Vec<Value> = live.control().report().iter().map(stats::reactor).collect();
-    json!({ "reactors": reactors, "backstores": backstores })
+    let reported = live.control().report_all().map_err(|late| Fault::new(FAILED, late.to_string()))?;
+    let reactors: Vec<Value> = reported.iter().map(stats::reactor).collect();
+    Ok(json!({ "reactors": reactors, "backstores": backstores }))
 }
 
 #[cfg(test)]

@@ -41,7 +41,11 @@
 //! the mean depth of the queue. A phase counts those commands that it has taken a time of which the clock can tell, that
 //! is read once a turn. A distribution has `count`, `sum_ns`, and quantiles (`p50_ns`, `p99_ns`, `p999_ns`: null without any),
 //! right to a tenth; with `buckets` also the pairs [number, count] of buckets that are not empty, which begin where
-//! `bucket_begins_ns` says.
+//! `bucket_begins_ns` says. Buckets are told of the 128 backstores and of the 128 sessions that have done most in the last
+//! ten to twenty seconds, and of `all`: what has been done with all backstores together.
+//!
+//! When a reactor does not answer in time there is no answer but an error: figures without its share would be less than
+//! they were before.
 //!
 //! | error | code | `data` |
 //! |---|---|---|

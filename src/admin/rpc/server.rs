@@ -1,21 +1,21 @@
 //! The listening side: who may ask, how much, and for how long.
 
 use std::fs::{self, DirBuilder, Permissions};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::{BUSY, Fault, INVALID_REQUEST, MOST_REQUEST, PARSE_ERROR, methods};
-use crate::admin::live::Live;
+use super::methods::{self, Told};
+use super::{BUSY, Fault, INVALID_REQUEST, MOST_REQUEST, PARSE_ERROR};
+use crate::admin::callers::{self, Serve};
+use crate::admin::lookout::Lookout;
 use crate::sys;
 
 /// The name of the socket in a directory of state.
@@ -24,7 +24,7 @@ pub(in crate::admin) const SOCKET: &str = "control.sock";
 /// Connections at a time. Each is a thread, and its request may be as long as a configuration.
 const MOST_CONNECTIONS: usize = 16;
 
-/// How long a connection may say nothing, or take for a part of a request, or not read its answer.
+/// How long a connection may say nothing, or take for a part of a request, or for reading an answer, all of it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A socket that goes with the daemon.
@@ -47,21 +47,10 @@ impl Drop for ControlSocket {
 ///
 /// # Errors
 /// When another daemon does, or the socket cannot be made.
-pub(in crate::admin) fn serve(path: &Path, live: Arc<Live>) -> anyhow::Result<ControlSocket> {
+pub(in crate::admin) fn serve(path: &Path, lookout: Arc<Lookout>) -> anyhow::Result<ControlSocket> {
     let listener = listen(path).with_context(|| format!("{}: cannot be listened at", path.display()))?;
     let inode = fs::symlink_metadata(path)?.ino();
-    let count = Arc::new(AtomicUsize::new(0));
-    thread::Builder::new().name("control".into()).spawn(move || {
-        for stream in listener.incoming() {
-            match stream {
-                Ok(stream) => admit(stream, &live, &count),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept on the control socket");
-                    thread::sleep(Duration::from_secs(1));
-                }
-            }
-        }
-    })?;
+    callers::attend(Desk(lookout), move || listener.accept().map(|(stream, _)| stream))?;
     Ok(ControlSocket { path: path.into(), inode })
 }
 
@@ -96,43 +85,37 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     named.map(|()| listener)
 }
 
-/// Serves a connection on a thread of its own, if it may ask.
-fn admit(stream: UnixStream, live: &Arc<Live>, count: &Arc<AtomicUsize>) {
-    match peer(&stream) {
-        Ok(uid) if uid == 0 || uid == sys::effective_uid() => {}
-        // Nothing is said to them.
-        Ok(uid) => return tracing::warn!(uid, "somebody else wanted to use the control socket"),
-        Err(error) => return tracing::warn!(%error, "who uses the control socket cannot be known"),
-    }
-    let limits =
-        stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
-    if limits.is_err() {
-        return;
-    }
-    if count.fetch_add(1, Ordering::Relaxed) >= MOST_CONNECTIONS {
-        let busy = Fault::new(BUSY, format!("there are {MOST_CONNECTIONS} connections already; try again"));
-        let _ = answer(&stream, Value::Null, Err(busy));
-        count.fetch_sub(1, Ordering::Relaxed);
-        return;
-    }
-    let (live, leaves) = (live.clone(), Leaves(count.clone()));
-    let spawned = thread::Builder::new().name("request".into()).spawn(move || {
-        let _leaves = leaves;
-        if let Err(error) = converse(&stream, &live) {
-            tracing::debug!(%error, "a connection of the control socket ends");
+/// Where those come who may ask.
+struct Desk(Arc<Lookout>);
+
+impl Serve for Desk {
+    type Stream = UnixStream;
+    const WHAT: &'static str = "control";
+    const MOST: usize = MOST_CONNECTIONS;
+
+    fn welcomes(&self, stream: &UnixStream) -> bool {
+        match peer(stream) {
+            Ok(uid) if uid == 0 || uid == sys::effective_uid() => {
+                stream.set_read_timeout(Some(PATIENCE)).is_ok()
+            }
+            Ok(uid) => {
+                tracing::warn!(uid, "somebody else wanted to use the control socket");
+                false
+            }
+            Err(error) => {
+                tracing::warn!(%error, "who uses the control socket cannot be known");
+                false
+            }
         }
-    });
-    if let Err(error) = spawned {
-        tracing::warn!(%error, "no thread for the control socket");
     }
-}
 
-/// One connection fewer, when it is dropped.
-struct Leaves(Arc<AtomicUsize>);
+    fn turn_away(&self, stream: &UnixStream) {
+        let busy = Fault::new(BUSY, format!("there are {MOST_CONNECTIONS} connections already; try again"));
+        let _ = answer(stream, &Value::Null, Err(busy));
+    }
 
-impl Drop for Leaves {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    fn converse(&self, stream: &UnixStream, _before: usize) -> io::Result<()> {
+        converse(stream, &self.0)
     }
 }
 
@@ -147,7 +130,7 @@ fn peer(stream: &UnixStream) -> io::Result<u32> {
     Ok(u32::from_ne_bytes(*user))
 }
 
-fn converse(stream: &UnixStream, live: &Live) -> io::Result<()> {
+fn converse(stream: &UnixStream, lookout: &Lookout) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     loop {
         // Secrets may stand in it.
@@ -158,16 +141,16 @@ fn converse(stream: &UnixStream, live: &Live) -> io::Result<()> {
         }
         if line.last() != Some(&b'\n') {
             let what = format!("a request is one line of at most {} MiB", MOST_REQUEST >> 20);
-            return answer(stream, Value::Null, Err(Fault::new(INVALID_REQUEST, what)));
+            return answer(stream, &Value::Null, Err(Fault::new(INVALID_REQUEST, what)));
         }
-        if let Some((id, result)) = heed(&line, live) {
-            answer(stream, id, result)?;
+        if let Some((id, result)) = heed(&line, lookout) {
+            answer(stream, &id, result)?;
         }
     }
 }
 
 /// What a line comes to; nothing, when it is a notification.
-fn heed(line: &[u8], live: &Live) -> Option<(Value, Result<Value, Fault>)> {
+fn heed(line: &[u8], lookout: &Lookout) -> Option<(Value, Result<Told, Fault>)> {
     let request: Value = match serde_json::from_slice(line) {
         Ok(request) => request,
         Err(error) => return Some((Value::Null, Err(Fault::new(PARSE_ERROR, error.to_string())))),
@@ -178,16 +161,21 @@ fn heed(line: &[u8], live: &Live) -> Option<(Value, Result<Value, Fault>)> {
         return Some((id.unwrap_or(Value::Null), Err(Fault::new(INVALID_REQUEST, what))));
     };
     let params = request.get("params").cloned().unwrap_or_else(|| json!({}));
-    let result = methods::call(live, method, params);
+    let result = methods::call(lookout, method, params);
     id.map(|id| (id, result))
 }
 
-fn answer(mut stream: &UnixStream, id: Value, result: Result<Value, Fault>) -> io::Result<()> {
-    let answer = match result {
-        Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
-        Err(fault) => json!({ "jsonrpc": "2.0", "id": id, "error": fault }),
+fn answer(stream: &UnixStream, id: &Value, result: Result<Told, Fault>) -> io::Result<()> {
+    let text = match result {
+        Ok(Told::Value(result)) => json!({ "jsonrpc": "2.0", "id": id, "result": result }).to_string(),
+        // It is as long as a book, and many may read it.
+        Ok(Told::Text(result)) => {
+            let head = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":");
+            return callers::tell(stream, &[head.as_bytes(), result.as_bytes(), b"}\n"], PATIENCE);
+        }
+        Err(fault) => json!({ "jsonrpc": "2.0", "id": id, "error": fault }).to_string(),
     };
-    stream.write_all(format!("{answer}\n").as_bytes())
+    callers::tell(stream, &[text.as_bytes(), b"\n"], PATIENCE)
 }
 
 #[cfg(test)]

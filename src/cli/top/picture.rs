@@ -76,18 +76,33 @@ struct FlowSample {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 struct TimesSample {
+    count: u64,
     sum_ns: u64,
-    #[serde(default)]
-    buckets: Vec<(usize, u64)>,
+    /// Only the busiest have them.
+    buckets: Option<Vec<(usize, u64)>>,
+}
+
+impl FlowSample {
+    fn time(&self, at: usize) -> Option<&TimesSample> {
+        self.times.get(time_word(at))
+    }
 }
 
 impl TimesSample {
-    fn distribution(&self) -> Distribution {
+    fn distribution(&self) -> Option<Distribution> {
         let mut all = Distribution { sum: self.sum_ns, ..Distribution::default() };
-        for (at, count) in self.buckets.iter().filter(|(at, _)| *at < BUCKETS) {
+        for (at, count) in self.buckets.as_ref()?.iter().filter(|(at, _)| *at < BUCKETS) {
             all.counts[*at] = *count;
         }
-        all
+        Some(all)
+    }
+
+    /// What came since; nothing, if that is not known.
+    fn since(&self, old: Option<&Self>) -> Option<Distribution> {
+        match old {
+            None => self.distribution(),
+            Some(old) => Some(self.distribution()?.since(&old.distribution()?)),
+        }
     }
 }
 
@@ -99,26 +114,26 @@ pub(super) struct Flow {
     pub(super) failed: f64,
     /// Mean number of commands that were under way.
     pub(super) depth: f64,
-    /// What it took: see [`time_word`].
+    /// How many took a time: see [`time_word`].
+    pub(super) counts: [f64; TIMES],
+    /// What they took, as far as it is known.
     pub(super) times: [Distribution; TIMES],
 }
 
 impl Flow {
     fn between(old: Option<&FlowSample>, new: &FlowSample, seconds: f64) -> Self {
-        let rate = |old: Option<u64>, new: u64| per_second(old, new, seconds);
-        let distribution = |sample: &FlowSample, at: usize| {
-            sample.times.get(time_word(at)).map(TimesSample::distribution).unwrap_or_default()
+        let rate = |of: fn(&FlowSample) -> u64| per_second(old.map(of), of(new), seconds);
+        let time = |of: fn(&TimesSample) -> u64, at: usize| {
+            per_second(old.map(|old| old.time(at).map_or(0, of)), new.time(at).map_or(0, of), seconds)
         };
-        let times: [Distribution; TIMES] = std::array::from_fn(|at| {
-            let new = distribution(new, at);
-            old.map_or_else(|| new.clone(), |old| new.since(&distribution(old, at)))
-        });
+        let times = |at| new.time(at)?.since(old.and_then(|old| old.time(at)));
         Self {
-            iops: rate(old.map(|o| o.ops), new.ops),
-            bytes: rate(old.map(|o| o.bytes), new.bytes),
-            failed: rate(old.map(|o| o.failed), new.failed),
-            depth: times[TIMES - 1].sum as f64 / 1e9 / seconds,
-            times,
+            iops: rate(|flow| flow.ops),
+            bytes: rate(|flow| flow.bytes),
+            failed: rate(|flow| flow.failed),
+            depth: time(|times| times.sum_ns, TIMES - 1) / 1e9,
+            counts: std::array::from_fn(|at| time(|times| times.count, at)),
+            times: std::array::from_fn(|at| times(at).unwrap_or_default()),
         }
     }
 
@@ -320,7 +335,7 @@ pub(super) mod tests {
     /// A sample in which so much has been done, at that second.
     pub(in crate::cli::top) fn sample(second: u64, n: u64) -> Sample {
         let flow = |ops: u64, bucket: usize| {
-            let times = json!({ "sum_ns": ops * 2_000_000, "buckets": [[bucket, ops]] });
+            let times = json!({ "count": ops, "sum_ns": ops * 2_000_000, "buckets": [[bucket, ops]] });
             json!({ "ops": ops, "bytes": ops * 4096, "failed": 0, "times": { "total": times, "disk": times } })
         };
         let unit =
@@ -362,6 +377,18 @@ pub(super) mod tests {
         assert_eq!((beta.total().count(), beta.read.times[TIMES - 1].count()), (6000, 4000));
         assert_eq!((picture.reactors[1].cpu, picture.reactors[1].starved), (0.4, 100.0));
         assert_eq!(picture.to_json()["sessions"][0]["commands"], 32);
+    }
+
+    #[test]
+    fn what_is_told_in_brief_has_rates_but_no_quantiles() {
+        let (mut old, new) = (sample(10, 1000), sample(12, 3000));
+        for times in old.backstores[1].usage.read.times.values_mut() {
+            times.buckets = None;
+        }
+        let picture = Picture::between(&old, &new);
+        let beta = &picture.units[1];
+        assert_eq!((beta.read.iops, beta.read.depth, beta.read.counts[TIMES - 1]), (2000.0, 4.0, 2000.0));
+        assert_eq!((beta.read.times[TIMES - 1].count(), beta.write.times[TIMES - 1].count()), (0, 2000));
     }
 
     #[test]
