@@ -164,6 +164,33 @@ struct Running {
     sockets: Vec<Socket>,
 }
 
+/// What those are told who only look: of what is served as of the last change.
+#[derive(Debug, Default)]
+struct Shown {
+    text: String,
+    dir: Option<PathBuf>,
+    units: BTreeMap<LuId, ShownUnit>,
+}
+
+#[derive(Debug, Clone)]
+struct ShownUnit {
+    name: String,
+    counters: Counters,
+    facts: Arc<LuFacts>,
+}
+
+impl Shown {
+    fn of(running: &Running) -> Self {
+        let unit = |served: &Served| ShownUnit {
+            name: served.config.name.clone(),
+            counters: served.unit.lu.counters.clone(),
+            facts: served.facts.clone(),
+        };
+        let units = running.stores.iter().map(|(lu, served)| (*lu, unit(served))).collect();
+        Self { text: running.text.clone(), dir: running.dir.clone(), units }
+    }
+}
+
 /// What has been handed out and has not come back. Nobody holds this for long, whatever becomes of a change.
 #[derive(Debug)]
 struct Held {
@@ -180,7 +207,10 @@ pub struct Live {
     serials: Serials,
     watcher: Watcher,
     origin: Origin,
+    /// Whoever makes a change holds this, also while that waits for a disk or an address.
     running: Mutex<Running>,
+    /// Nobody holds this while something is waited for.
+    shown: Mutex<Shown>,
     held: Arc<Mutex<Held>>,
     /// Beside the rest, for a change that waits for a disk must not keep the daemon from its end.
     drain_timeout: Mutex<Duration>,
@@ -230,6 +260,7 @@ impl Live {
             serials,
             watcher,
             origin,
+            shown: Shown::of(&running).into(),
             running: running.into(),
             held: Arc::new(held.into()),
             drain_timeout,
@@ -247,10 +278,10 @@ impl Live {
         locked(&self.running).text.clone()
     }
 
-    /// What is served, as text, and where its relative paths start if that is not where the file is.
+    /// What is served, as text, and where its relative paths start if that is not where the file is. Waits for no change.
     pub fn served(&self) -> (String, Option<PathBuf>) {
-        let running = locked(&self.running);
-        (running.text.clone(), running.dir.clone())
+        let shown = locked(&self.shown);
+        (shown.text.clone(), shown.dir.clone())
     }
 
     /// The configuration file that is served, if one is.
@@ -268,22 +299,21 @@ impl Live {
         locked(&self.held).open.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Something of every logical unit, by the name of its store and its counters.
+    /// Something of every logical unit, by the name of its store and its counters. Waits for no change.
     pub fn units<T>(&self, each: impl Fn(&str, &Counters) -> T) -> Vec<T> {
-        let running = locked(&self.running);
-        running.stores.values().map(|s| each(&s.config.name, &s.unit.lu.counters)).collect()
+        locked(&self.shown).units.values().map(|unit| each(&unit.name, &unit.counters)).collect()
     }
 
-    /// The names of the stores, by logical unit.
+    /// The names of the stores, by logical unit. Waits for no change.
     pub fn unit_names(&self) -> HashMap<LuId, String> {
-        locked(&self.running).stores.iter().map(|(lu, s)| (*lu, s.config.name.clone())).collect()
+        locked(&self.shown).units.iter().map(|(lu, unit)| (*lu, unit.name.clone())).collect()
     }
 
-    /// The number of the logical unit on the store of that name.
+    /// The number of the logical unit on the store of that name. Waits for no change.
     pub fn unit_named(&self, name: &str) -> Option<(LuId, Arc<LuFacts>)> {
-        let running = locked(&self.running);
-        let found = running.stores.iter().find(|(_, s)| s.config.name == name);
-        found.map(|(lu, s)| (*lu, s.facts.clone()))
+        let shown = locked(&self.shown);
+        let found = shown.units.iter().find(|(_, unit)| unit.name == name);
+        found.map(|(lu, unit)| (*lu, unit.facts.clone()))
     }
 
     /// Checks a text, whose relative paths start at `dir`, or where the file is that is served; what it says is adjusted
@@ -401,10 +431,11 @@ impl Live {
         if !wanted(&running, &draft.plan) {
             return Err(Refused::Other(draft.plan));
         }
-        let plan = self.carry_out(&mut running, draft)?;
-        running.generation += 1;
-        text.clone_into(&mut running.text);
-        running.dir = dir.map(Path::to_owned);
+        let plan = self.carry_out(&mut running, draft, |running| {
+            running.generation += 1;
+            text.clone_into(&mut running.text);
+            running.dir = dir.map(Path::to_owned);
+        })?;
         Ok(plan)
     }
 
@@ -414,8 +445,13 @@ impl Live {
         Draft::new(running, config, ports, &numbers, &self.keeper, &self.control.sessions())
     }
 
-    /// Makes the change. What can fail comes first, and is undone when it does.
-    fn carry_out(&self, running: &mut Running, mut draft: Draft) -> anyhow::Result<Plan> {
+    /// Makes the change. What can fail comes first, and is undone when it does; `note` keeps what it was made of.
+    fn carry_out(
+        &self,
+        running: &mut Running,
+        mut draft: Draft,
+        note: impl FnOnce(&mut Running),
+    ) -> anyhow::Result<Plan> {
         let opened = self.open(&draft)?;
         let doors = self.bind(running, &draft)?;
         draft.config.bind(&doors.new.iter().map(|b| (b.plan.address, b.got)).collect::<Vec<_>>());
@@ -433,9 +469,12 @@ impl Live {
         *locked(&self.drain_timeout) = draft.config.server.drain_timeout;
         let moved = self.change_doors(running, doors);
         self.remember(running, &draft, opened);
+        let gone: Vec<_> = draft.removed.iter().filter_map(|lu| running.stores.remove_entry(lu)).collect();
+        note(running);
+        *locked(&self.shown) = Shown::of(running);
         let stuck = [switched, moved].into_iter().filter_map(Result::err).map(|stuck| stuck.to_string());
         let mut warnings: Vec<String> = stuck.collect();
-        warnings.extend(self.retire(running, &draft.removed));
+        warnings.extend(self.retire(gone));
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         Ok(Plan { warnings, ..draft.plan })
     }
@@ -566,9 +605,8 @@ impl Live {
 
     /// Nobody sees these any more: they are flushed and closed when nothing is left of them. What an administrator must
     /// know of that.
-    fn retire(&self, running: &mut Running, removed: &[LuId]) -> Vec<String> {
-        let units: Vec<_> =
-            removed.iter().filter_map(|lu| Some((*lu, running.stores.remove(lu)?.unit))).collect();
+    fn retire(&self, gone: Vec<(LuId, Served)>) -> Vec<String> {
+        let units: Vec<_> = gone.into_iter().map(|(lu, served)| (lu, served.unit)).collect();
         if units.is_empty() {
             return Vec::new();
         }

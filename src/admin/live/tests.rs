@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::units::Reached;
 use super::*;
 use crate::admin::state::StateDir;
+use crate::admin::stats::{Mark, Stats};
 use crate::reactor::{Limits, Setup, start};
 use crate::scsi::{AccessState, LuState};
 use crate::store::Medium;
@@ -191,6 +192,38 @@ fn a_store_that_appears_takes_back_no_change_that_was_faster() {
     assert_eq!(stage.live.text(), other);
     let (now, _) = stage.live.away();
     assert!(stage.live.serve_again(now).unwrap());
+}
+
+#[test]
+fn who_only_looks_waits_for_no_change() {
+    let served = text(false, &["a", "b"]);
+    let stage = Stage::new(&text(false, &["a"]));
+    stage.apply(&served).unwrap();
+    let change = locked(&stage.live.running);
+    let (tell, told) = bounded(1);
+    let told = thread::scope(|scope| {
+        scope.spawn(|| {
+            let live = &stage.live;
+            let names: Vec<String> = live.units(|name, _| name.to_owned());
+            let known = live.unit_named("b").is_some() && live.unit_names().len() == 2;
+            let seen = Stats::of(live, &Mark::default()).is_ok();
+            tell.send((live.served(), names, known && seen))
+        });
+        let told = told.recv_timeout(Duration::from_secs(10));
+        drop(change);
+        told
+    });
+    let dir = Some(stage.dir.path().to_owned());
+    assert_eq!(told, Ok(((served, dir), vec!["a".into(), "b".into()], true)));
+}
+
+#[test]
+fn figures_without_those_of_a_reactor_are_no_picture() {
+    let stage = Stage::new(&text(false, &["a"]));
+    assert!(Stats::of(&stage.live, &Mark::default()).is_ok());
+    stage.live.control.drain(Duration::ZERO).unwrap();
+    let late = Stats::of(&stage.live, &Mark::default()).unwrap_err();
+    assert!(late.to_string().starts_with("reactor 0 has not answered"), "{late}");
 }
 
 #[test]
