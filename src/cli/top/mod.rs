@@ -64,6 +64,7 @@ fn watch(terminal: &mut ratatui::DefaultTerminal, client: &Client, interval: Dur
     let mut picture = Picture::between(&old, &old);
     let mut due = Instant::now() + interval.min(Duration::from_millis(500));
     loop {
+        state.stay_within(&picture);
         terminal.draw(|frame| view::draw(&picture, &state, frame.area(), frame.buffer_mut()))?;
         if event::poll(due.saturating_duration_since(Instant::now()))? {
             match event::read()? {

@@ -41,6 +41,16 @@ pub(super) struct State {
 }
 
 impl State {
+    /// The marked line is one that there is.
+    pub(super) fn stay_within(&mut self, picture: &Picture) {
+        let lines = match self.page {
+            Page::Units => picture.units.len(),
+            Page::Sessions => picture.sessions.len(),
+            Page::Reactors => picture.reactors.len(),
+        };
+        self.at = self.at.min(lines.saturating_sub(1));
+    }
+
     /// A key was pressed; false: it is the end.
     pub(super) fn key(&mut self, key: char) -> bool {
         match key {
@@ -177,12 +187,9 @@ impl Paper<'_> {
                 let [p50, p99, p999] = QUANTILES.map(|q| time(times.quantile(q)));
                 format!("{:>7}{:>7}{:>7}{:>7}", count(share), p50, p99, p999)
             };
-            let rate = |flow: &super::picture::Flow| {
-                let all = flow.times[TIMES - 1].count().max(1) as f64;
-                flow.iops * flow.times[at].count() as f64 / all
-            };
             let (read, write) = (&row.read, &row.write);
-            let (r, w) = (cells(&read.times[at], rate(read)), cells(&write.times[at], rate(write)));
+            let r = cells(&read.times[at], read.counts[at]);
+            let w = cells(&write.times[at], write.counts[at]);
             self.put(&format!("{:<12}  {r}       {w}", time_word(at)), Style::new());
         }
     }
@@ -350,9 +357,13 @@ mod tests {
         assert!(p99(&by_latency[4]).is_some() && by_latency[0].ends_with("by p99"), "{by_latency:?}");
         // The marked one is told about below.
         state.key('n');
-        assert!((0..9).all(|_| state.key('j')));
+        let picture = Picture::between(&sample(10, 1000), &sample(11, 3000));
+        for _ in 0..9 {
+            assert!(state.key('j'));
+            state.stay_within(&picture);
+        }
         assert_eq!(screen(&state)[16], "gamma-with-a-very-long-name");
-        state.at = 2;
+        // From the last one it is one step to that before it.
         state.key('k');
         assert_eq!(screen(&state)[16], "beta");
     }
