@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # compare.sh - ringtgt, tgt, istgt and the limit of this machine side by side.
 #
-#   benches/compare.sh [--rounds N] [--secs S] [--quick] [--out DIR] [--history] [--other NAME=URL,PID]...
+#   benches/compare.sh [--rounds N] [--secs S] [--quick] [--out DIR] [--history] [--vm] [--other NAME=URL,PID]...
 #
 #   --rounds, --secs   so many rounds, with so many seconds for each row (3 and 2)
 #   --quick            3 rounds with rows of a second: all rows in about ten minutes
 #   --out DIR          where the results go (./compare)
 #   --history          appends them to benches/HISTORY.md, and draws them into benches/compare.svg
+#   --vm               runs benches/vm.sh behind the rest: beside LIO, by the kernel's initiator, in a virtual machine
 #   --other            adds a target that runs already and by itself on processor 0 (SPDK, SCST in user space, another
 #                      ringtgt): its LUN of memory or nothing by URL, and its process, which is stopped (SIGSTOP) while
 #                      others are measured. What serves from inside the kernel, like LIO, has no process whose time could
@@ -19,7 +20,8 @@
 # neighbours.
 #
 # Into DIR: compare.md (PASS or missed for each target, then tables), compare.svg (bars), results.jsonl (every
-# measurement). The exit status is 1 when a target was missed or a row is missing.
+# measurement); with --vm also vm.md and vm.jsonl. The exit status is 1 when a target was missed or a row is missing. What
+# was not asked for is named at the end.
 #
 # ringtgt serves null and ram stores, and a loop device over a file in /dev/shm; tgt its null store and, for memory, a file
 # in /dev/shm; istgt, which has no null store, such a file. tgt is told to keep its heap and to take data unasked, both to
@@ -35,7 +37,7 @@ usage() {
 	exit 2
 }
 COMMAND="benches/compare.sh${*:+ $*}"
-ROUNDS=3 SECS=2 OUT=compare OTHERS=() HISTORY=()
+ROUNDS=3 SECS=2 OUT=compare OTHERS=() HISTORY=() VM=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--quick)
@@ -45,6 +47,11 @@ while [ $# -gt 0 ]; do
 		;;
 	--history)
 		HISTORY=(--history benches --command "$COMMAND")
+		shift
+		continue
+		;;
+	--vm)
+		VM=1
 		shift
 		continue
 		;;
@@ -454,4 +461,10 @@ done
 # Missed targets are its exit status, and then this one's.
 python3 benches/compare.py "$OUT" "${HISTORY[@]}" && missed=0 || missed=$?
 cat "$OUT/compare.md"
+if [ -n "$VM" ]; then
+	echo
+	RINGTGT=$RINGTGT benches/vm.sh --rounds "$ROUNDS" --out "$OUT" || missed=1
+else
+	echo "left out: ringtgt beside LIO through the kernel's initiator in a virtual machine (--vm, or benches/vm.sh)"
+fi
 [ "$missed" -eq 0 ]
