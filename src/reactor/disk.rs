@@ -394,7 +394,7 @@ impl<D: Driver> World<D> {
                 _ => {}
             }
             if let (Some(long @ 1..), Client::Task { .. }) = (job.held_up, job.client) {
-                self.delays.push((job.client, job.lu, long));
+                self.delays.push(job.client, job.lu, long);
             }
             return self.finished.push_back((job.client, job.lu, result));
         }
@@ -403,13 +403,6 @@ impl<D: Driver> World<D> {
             self.pool.free(buf);
             self.count_ghost(job.lu, -1);
         }
-    }
-
-    /// For how long a request was kept from the medium whose client is about to be told; it is asked once.
-    #[cold]
-    pub(super) fn delay_of(&mut self, client: Client) -> u64 {
-        let at = self.delays.iter().position(|(of, _, _)| *of == client);
-        at.map_or(0, |at| self.delays.swap_remove(at).2)
     }
 
     fn count_ghost(&mut self, lu: LuId, more: i32) {
@@ -515,7 +508,7 @@ impl<D: Driver> World<D> {
         }
         self.reports.retain(|(client, lu, _)| !which(*client, *lu));
         self.finished.retain(|(client, lu, _)| !which(*client, *lu));
-        self.delays.retain(|(client, lu, _)| !which(*client, *lu));
+        self.delays.forget(&which);
         held.sort_unstable();
         held
     }

@@ -10,6 +10,7 @@
 mod beside;
 mod close;
 mod conn;
+mod delays;
 mod desk;
 mod disk;
 mod drain;
@@ -314,8 +315,7 @@ impl<D: Driver> Reactor<D> {
             Client::Task { conn, task, part } => {
                 #[cfg(test)]
                 self.world.heard.push((client, result));
-                self.world.held_up =
-                    if self.world.delays.is_empty() { 0 } else { self.world.delay_of(client) };
+                self.world.held_up = self.world.delays.of(client);
                 self.with_session(conn, |session, desk| session.disk_done(desk, task, part, result));
             }
         }

@@ -14,6 +14,7 @@ use slab::Slab;
 
 use super::beside::Beside;
 use super::conn::Conns;
+use super::delays::Delays;
 use super::desk::fresh_scratch;
 use super::fair::Shortage;
 use super::gates::Gates;
@@ -322,7 +323,7 @@ impl Seed {
             #[cfg(test)]
             heard: Vec::new(),
             recorder: Recorder::new(setup.recorder.clone()),
-            delays: Vec::new(),
+            delays: Delays::default(),
             held_up: 0,
             counters: Counters::default(),
         };

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use slab::Slab;
 
 use super::beside::Beside;
+use super::delays::Delays;
 use super::disk::{Client, Job, JobId};
 use super::drain::Drain;
 use super::enclose::Enclosure;
@@ -59,8 +60,8 @@ pub(super) struct World<D> {
     pub(super) most_disks: usize,
     /// Requests that have ended and whose client is yet to be told.
     pub(super) finished: VecDeque<(Client, LuId, Result<(), Failure>)>,
-    /// Of these the ones that were kept from the medium, and for how long, nanoseconds.
-    pub(super) delays: Vec<(Client, LuId, u64)>,
+    /// For how long some of these were kept from the medium.
+    pub(super) delays: Delays,
     /// How long the request was that its client is being told of.
     pub(super) held_up: u64,
     /// Commands for devices, by the number of their request.
