@@ -1,7 +1,7 @@
 //! The numbers of target ports: relative target port identifiers (SPC-5 section 4.3.4), unique among all ports and
 //! the same after every start, as initiators and their reservations know ports by them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,12 +22,6 @@ struct Known {
     relative_port: u16,
 }
 
-impl Known {
-    fn is(&self, target: &str, tag: u16) -> bool {
-        (self.target.as_str(), self.tag) == (target, tag)
-    }
-}
-
 impl Ports {
     /// Gives every port that has no number yet its own of before, or the lowest that is free. Ports that are not there
     /// now keep theirs, unless all are taken: they may come back.
@@ -35,14 +29,17 @@ impl Ports {
         let chosen: HashSet<u16> =
             groups(targets).map(|(_, g)| g.relative_port).filter(|p| *p != 0).collect();
         self.known.retain(|k| !chosen.contains(&k.relative_port));
+        let before: HashMap<(&str, u16), u16> =
+            self.known.iter().map(|k| ((k.target.as_str(), k.tag), k.relative_port)).collect();
         for target in targets.iter_mut() {
             for group in target.tpgs.iter_mut().filter(|g| g.relative_port == 0) {
-                group.relative_port = self.find(&target.iqn, group.tag);
+                group.relative_port = before.get(&(target.iqn.as_str(), group.tag)).copied().unwrap_or(0);
             }
         }
         let mut taken: HashSet<u16> = self.known.iter().map(|k| k.relative_port).chain(chosen).collect();
         if taken.len() + groups(targets).count() > usize::from(u16::MAX) {
-            self.known.retain(|k| groups(targets).any(|(target, g)| k.is(target, g.tag)));
+            let here: HashSet<(&str, u16)> = groups(targets).map(|(target, g)| (target, g.tag)).collect();
+            self.known.retain(|k| here.contains(&(k.target.as_str(), k.tag)));
             taken = groups(targets).map(|(_, g)| g.relative_port).collect();
         }
         let mut free = (1..=u16::MAX).filter(|p| !taken.contains(p));
@@ -54,11 +51,6 @@ impl Ports {
                 self.known.push(Known { target, tag, relative_port });
             }
         }
-    }
-
-    /// The number that a port had before; 0: none.
-    fn find(&self, target: &str, tag: u16) -> u16 {
-        self.known.iter().find(|k| k.is(target, tag)).map_or(0, |k| k.relative_port)
     }
 }
 

@@ -6,6 +6,7 @@
 mod auth;
 mod redirect;
 
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -205,22 +206,20 @@ impl Target {
         self.tpgs.iter().find(|g| g.listens_at(local))
     }
 
-    /// The logical units that somebody can see here; some of them more than once.
-    pub fn units(&self) -> impl Iterator<Item = LuId> + '_ {
-        self.tpgs.iter().flat_map(Tpg::maps).flatten().map(|l| l.lu)
+    /// The logical units that somebody can see here, once for each group that shows them: with that group, and with the
+    /// number of the target port group that its port is in. It looks at every entry of every map once.
+    pub fn reached(&self) -> impl Iterator<Item = (LuId, &Tpg, u16)> {
+        self.tpgs.iter().flat_map(|g| g.shown().map(move |(lu, group)| (lu, g, group)))
     }
 
     /// Those of its ports by which a logical unit is reached.
     pub fn ports_of(&self, lu: LuId) -> impl Iterator<Item = TargetPort> + '_ {
-        let port =
-            |g: &Tpg| TargetPort { target: self.iqn.clone(), tpg_tag: g.tag, relative_port: g.relative_port };
-        self.tpgs.iter().filter(move |g| g.shows(lu)).map(port)
+        self.tpgs.iter().filter(move |g| g.shows(lu)).map(|g| self.port(g))
     }
 
-    /// The same by the number of their target port group and their relative identifier.
-    pub fn members_of(&self, lu: LuId) -> impl Iterator<Item = (u16, u16)> + '_ {
-        let group = move |g: &Tpg| g.luns.iter().find(|l| l.lu == lu).map_or(0, |l| l.group);
-        self.tpgs.iter().filter(move |g| g.shows(lu)).map(move |g| (group(g), g.relative_port))
+    /// The port of one of its groups.
+    pub fn port(&self, group: &Tpg) -> TargetPort {
+        TargetPort { target: self.iqn.clone(), tpg_tag: group.tag, relative_port: group.relative_port }
     }
 }
 
@@ -233,6 +232,16 @@ impl Tpg {
     /// Whether somebody can see that logical unit here.
     fn shows(&self, lu: LuId) -> bool {
         self.maps().flatten().any(|l| l.lu == lu)
+    }
+
+    /// The logical units that somebody sees here, each once, with their target port group.
+    fn shown(&self) -> impl Iterator<Item = (LuId, u16)> + use<> {
+        let units: HashSet<LuId> = self.maps().flatten().map(|l| l.lu).collect();
+        let mut groups = HashMap::new();
+        for lun in &self.luns {
+            groups.entry(lun.lu).or_insert(lun.group);
+        }
+        units.into_iter().map(move |lu| (lu, groups.get(&lu).copied().unwrap_or(0)))
     }
 
     /// The LUN maps that somebody sees.
@@ -313,8 +322,18 @@ mod tests {
         let other = Tpg { relative_port: 7, luns: vec![lun(1, 2), lun(0, 5)], ..tpg(true) };
         let target =
             Target { iqn: "iqn.t".into(), alias: None, redirect: None, tpgs: vec![tpg(true), other] };
-        assert_eq!(target.members_of(LuId(0)).collect::<Vec<_>>(), [(0, 1), (5, 7)]);
-        assert_eq!(target.members_of(LuId(1)).collect::<Vec<_>>(), [(2, 7)]);
+        let mut reached: Vec<_> =
+            target.reached().map(|(lu, g, group)| (lu.0, group, g.relative_port)).collect();
+        reached.sort_unstable();
+        assert_eq!(reached, [(0, 0, 1), (0, 5, 7), (1, 2, 7)]);
+    }
+
+    #[test]
+    fn a_unit_that_several_see_in_a_group_is_reached_there_once() {
+        let acl = |name: &str| Acl { initiator: name.into(), auth: Auth::default(), luns: tpg(false).luns };
+        let group = Tpg { acls: vec![acl("iqn.a"), acl("iqn.b")], ..tpg(true) };
+        let target = Target { iqn: "iqn.t".into(), alias: None, redirect: None, tpgs: vec![group] };
+        assert_eq!(target.reached().map(|(lu, _, group)| (lu, group)).collect::<Vec<_>>(), [(LuId(0), 0)]);
     }
 
     #[test]

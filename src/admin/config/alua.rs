@@ -1,5 +1,6 @@
 //! `[backstore.alua]`: target port groups, and which ports are in them.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -79,9 +80,13 @@ impl AluaGroups {
 
     /// Groups that nobody is in do nothing.
     pub(super) fn check_used(&self, targets: &[Target], cx: &mut Resolver<'_>) {
+        if self.places.is_empty() {
+            return;
+        }
+        let luns = targets.iter().flat_map(|t| &t.tpgs).flat_map(|g| &g.luns);
+        let used: HashSet<(LuId, u16)> = luns.map(|l| (l.lu, l.group)).collect();
         for place in &self.places {
-            let is_in = |l: &crate::target::Lun| (l.lu, l.group) == (LuId(place.store as u32), place.id);
-            if !targets.iter().flat_map(|t| &t.tpgs).flat_map(|g| &g.luns).any(is_in) {
+            if !used.contains(&(LuId(place.store as u32), place.id)) {
                 let reason = "initiators are not told of a group without ports";
                 let remedy = "name it as alua_group in a [[target.tpg.lun]]";
                 cx.warning(place.span.clone(), "no port is in this target port group", reason, remedy);

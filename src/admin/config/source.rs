@@ -7,6 +7,8 @@ use std::ops::Range;
 pub struct Source {
     name: String,
     text: zeroize::Zeroizing<String>,
+    /// Where its lines begin, but for the first.
+    lines: Box<[usize]>,
     hidden: Vec<Range<usize>>,
     sealed: bool,
 }
@@ -23,7 +25,8 @@ impl Source {
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
         let text = zeroize::Zeroizing::new(text.into());
         let hidden = suspicious(&text);
-        Self { name: name.into(), text, hidden, sealed: false }
+        let lines = text.match_indices('\n').map(|(at, _)| at + 1).collect();
+        Self { name: name.into(), text, lines, hidden, sealed: false }
     }
 
     /// What the file is called in messages.
@@ -53,10 +56,11 @@ impl Source {
 
     /// Line and column (characters) of a byte, both from 1.
     pub fn position(&self, offset: usize) -> (usize, usize) {
-        let before = self.text.get(..self.floor(offset)).unwrap_or_default();
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        (line, column)
+        let offset = self.floor(offset);
+        let before = self.lines.partition_point(|start| *start <= offset);
+        let start = before.checked_sub(1).map_or(0, |last| self.lines[last]);
+        let column = self.text.get(start..offset).unwrap_or_default().chars().count() + 1;
+        (before + 1, column)
     }
 
     /// The line on which `span` begins, and carets under as much of it as is on that line.

@@ -329,7 +329,7 @@ fn acl_auth(
     auth
 }
 
-/// The LUN map of one initiator.
+/// The LUN map of one initiator. `luns` are in the order of their numbers.
 fn map(files: Vec<FileMappedLun>, luns: &[Lun], cx: &mut Resolver<'_>) -> Vec<Lun> {
     let mut mapped = BTreeMap::new();
     for file in files {
@@ -347,7 +347,7 @@ fn map(files: Vec<FileMappedLun>, luns: &[Lun], cx: &mut Resolver<'_>) -> Vec<Lu
 
 fn mapped_to(file: &FileMappedLun, number: u16, luns: &[Lun], cx: &mut Resolver<'_>) -> Option<Lun> {
     let wanted = file.tpg_lun.as_ref().map_or(number, |v| *v.get_ref());
-    let found = luns.iter().find(|l| l.lun == wanted).copied();
+    let found = luns.binary_search_by_key(&wanted, |l| l.lun).ok().map(|at| luns[at]);
     if found.is_none() {
         let at = file.tpg_lun.as_ref().map_or_else(|| file.here.or_at(&file.lun), Spanned::span);
         let have: Vec<String> = luns.iter().map(|l| l.lun.to_string()).collect();

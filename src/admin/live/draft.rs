@@ -93,8 +93,8 @@ impl Draft {
         let name = |lu| names.get(&lu).map_or_else(String::new, |name| (*name).to_owned());
         plan::targets(&running.catalog.targets, &config.targets, &name, &mut plan);
         rest(running, &config, &mut plan);
-        plan.sessions = plan::touched(sessions, &running.catalog, &config.targets);
         let moved = moved(&running.catalog.targets, &config.targets);
+        plan.sessions = plan::touched(sessions, &running.catalog, &config.targets, &moved);
         Ok(Self { plan, config, stores, removed, reached, ports, doors, moved })
     }
 

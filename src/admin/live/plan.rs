@@ -1,6 +1,6 @@
 //! What a new configuration changes of the one that is served, so that people and programs can read it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -241,11 +241,16 @@ fn acls(path: &str, old: &Tpg, new: &Tpg, name: &dyn Fn(LuId) -> String, plan: &
     }
 }
 
-/// The sessions that feel another catalogue.
-pub(super) fn touched(sessions: &[SessionReport], old: &Catalog, new: &[Target]) -> Vec<Touched> {
+/// The sessions that feel another catalogue, in which these targets are not as they were, or are gone.
+pub(super) fn touched(
+    sessions: &[SessionReport],
+    old: &Catalog,
+    new: &[Target],
+    moved: &HashSet<String>,
+) -> Vec<Touched> {
     let after: HashMap<&str, &Target> = new.iter().map(|t| (t.iqn.as_str(), t)).collect();
     let effect = |s: &SessionReport| {
-        let target = s.target.as_deref()?;
+        let target = s.target.as_deref().filter(|target| moved.contains(*target))?;
         let group = |t: &'_ Target| t.tpgs.iter().position(|g| g.tag == s.tpg);
         let was = old.target(target)?;
         let old_group = &was.tpgs[group(was)?];

@@ -32,12 +32,9 @@ impl Reached {
     pub(in crate::admin) fn by<'a>(targets: impl Iterator<Item = &'a Target>) -> Self {
         let mut all = Self::default();
         for target in targets {
-            let mut units: Vec<LuId> = target.units().collect();
-            units.sort_unstable();
-            units.dedup();
-            for lu in units {
-                all.ports.entry(lu).or_default().extend(target.ports_of(lu));
-                all.members.entry(lu).or_default().extend(target.members_of(lu));
+            for (lu, tpg, group) in target.reached() {
+                all.ports.entry(lu).or_default().push(target.port(tpg));
+                all.members.entry(lu).or_default().push((group, tpg.relative_port));
             }
         }
         all
