@@ -371,6 +371,19 @@ pub fn available_space(fd: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(u64::from(out.f_bavail).saturating_mul(u64::from(out.f_frsize)))
 }
 
+/// Whether a read of this would not wait: there is something, or there will never be.
+pub fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut wanted = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one struct, which lives until the call returns.
+    check(unsafe { libc::poll(&mut wanted, 1, 0) }).is_ok_and(|ready| ready > 0)
+}
+
+/// Makes durable everything that was written to the file system of an open file.
+pub fn sync_file_system(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: passes no memory.
+    check(unsafe { libc::syncfs(fd.as_raw_fd()) }).map(|_| ())
+}
+
 /// What can be written to an open file so that it is there as a whole or not at all, in bytes. Lengths are powers of
 /// two, and offsets multiples of the length.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -14,6 +14,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -156,6 +157,17 @@ impl StateDir {
         saved.with(&config.identity).map_err(|what| StateError { path, what: what.into(), damaged: false })
     }
 
+    /// Gives identities to the stores with these names that have none yet, if they are many: the disk is waited for once
+    /// then, and not for each. A few get theirs when they are asked for.
+    ///
+    /// # Errors
+    /// When one cannot be saved.
+    pub fn identify<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<(), StateError> {
+        let named = names.map(|name| (name, self.file("identity", name)));
+        let new: Vec<(&str, PathBuf)> = named.filter(|(_, path)| !path.exists()).collect();
+        if new.len() < MANY { Ok(()) } else { first_identities(&self.root.join("identity"), &new) }
+    }
+
     /// Forgets the identity of a store that was removed for good.
     ///
     /// # Errors
@@ -246,6 +258,49 @@ fn first_identity(path: &Path, name: &str) -> Result<Identity, StateError> {
     }
 }
 
+/// So many new identities are made durable together. Nobody knows how much else of their file system is written with them,
+/// so that a few are sooner so one by one.
+const MANY: usize = 32;
+
+/// Saves many new identities as [`first_identity`] does one. They get their names when what is in them is durable.
+fn first_identities(dir: &Path, new: &[(&str, PathBuf)]) -> Result<(), StateError> {
+    let (mut aside, mut result) = (Vec::with_capacity(new.len()), Ok(()));
+    for (name, path) in new {
+        match identity_aside(name, path) {
+            Ok(temporary) => aside.push((temporary, path)),
+            Err(error) => {
+                result = Err(error);
+                break;
+            }
+        }
+    }
+    let sync = || File::open(dir).and_then(|dir| sys::sync_file_system(dir.as_fd()));
+    let written = result.and_then(|()| sync().map_err(|e| failed(dir, "cannot be written", &e)));
+    let named =
+        written.and_then(|()| aside.iter().try_for_each(|(temporary, path)| name_first(temporary, path)));
+    for (temporary, _) in &aside {
+        // Under this name it is of no use any more.
+        let _ = fs::remove_file(temporary);
+    }
+    named.and_then(|()| sync_dir(dir).map_err(|e| failed(dir, "cannot be written", &e)))
+}
+
+/// A new identity in a file that has another name yet, and need not be durable.
+fn identity_aside(name: &str, path: &Path) -> Result<PathBuf, StateError> {
+    let identity = Identity::fresh().map_err(|e| failed(path, "no random bytes", &e))?;
+    let (temporary, saved) = (aside(path), SavedIdentity { name: name.into(), identity });
+    let written = write_new(&temporary, &encode(&saved));
+    written.map(|_| temporary).map_err(|e| failed(path, "cannot be written", &e))
+}
+
+/// Gives a file its name, unless another process was faster.
+fn name_first(temporary: &Path, path: &Path) -> Result<(), StateError> {
+    match fs::hard_link(temporary, path) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(failed(path, "cannot be written", &e)),
+        _ => Ok(()),
+    }
+}
+
 /// A file name for any string: whatever is not plain becomes `%` and two hex digits.
 fn escape(name: &str) -> String {
     let plain = |i: usize, b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b) || (b == b'.' && i > 0);
@@ -316,11 +371,7 @@ fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Writes a file aside, durably, and lets `publish` give it its name, durably.
 fn with_finished(path: &Path, bytes: &[u8], publish: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let dir = path.parent().unwrap_or_else(|| Path::new("/"));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // A dot is never the first character of a name of ours, so this is nobody's.
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let turn = NEXT.fetch_add(1, Ordering::Relaxed);
-    let temporary = dir.join(format!(".{name}.{}.{turn}", std::process::id()));
+    let temporary = aside(path);
     let published = write_through(&temporary, bytes).and_then(|()| publish(&temporary));
     if published.is_err() {
         // What is left is of no use; the first error is the one that counts.
@@ -329,10 +380,23 @@ fn with_finished(path: &Path, bytes: &[u8], publish: impl FnOnce(&Path) -> io::R
     published.and_then(|()| sync_dir(dir))
 }
 
+/// A name beside that of a file, which nobody else uses.
+fn aside(path: &Path) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let turn = NEXT.fetch_add(1, Ordering::Relaxed);
+    // A dot is never the first character of a name of ours, so this is nobody's.
+    path.with_file_name(format!(".{name}.{}.{turn}", std::process::id()))
+}
+
 fn write_through(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_new(path, bytes)?.sync_all()
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<File> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    Ok(file)
 }
 
 fn remove(path: &Path) -> Result<(), StateError> {

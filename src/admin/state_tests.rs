@@ -28,6 +28,32 @@ fn an_identity_is_kept() {
 }
 
 #[test]
+fn many_new_identities_are_each_their_own_and_old_ones_stay() {
+    let (_dir, state) = state();
+    let old = state.identity(&config("disk7")).unwrap();
+    let names: Vec<String> = (0..2 * MANY).map(|n| format!("disk{n}")).collect();
+    state.identify(names.iter().map(String::as_str)).unwrap();
+    let all = || names.iter().map(|name| state.identity(&config(name)).unwrap()).collect::<Vec<_>>();
+    let first = all();
+    assert_eq!(first[7], old);
+    let serials: std::collections::HashSet<&str> = first.iter().map(|i| i.serial.as_str()).collect();
+    assert_eq!(serials.len(), names.len());
+    state.identify(names.iter().map(String::as_str)).unwrap();
+    assert_eq!(all(), first);
+    let files = fs::read_dir(state.path().join("identity")).unwrap();
+    assert_eq!(files.count(), names.len(), "nothing is left aside");
+}
+
+#[test]
+fn many_identities_that_cannot_be_saved_are_an_error() {
+    let (_dir, state) = state();
+    fs::remove_dir_all(state.path().join("identity")).unwrap();
+    let names: Vec<String> = (0..MANY).map(|n| format!("disk{n}")).collect();
+    let error = state.identify(names.iter().map(String::as_str)).unwrap_err();
+    assert!(error.what.contains("cannot be written"), "{error}");
+}
+
+#[test]
 fn ports_keep_their_numbers() {
     use crate::target::{Target, Tpg};
     let (_dir, state) = state();

@@ -482,6 +482,7 @@ impl Live {
     /// Opens the stores that are new.
     fn open(&self, draft: &Draft) -> anyhow::Result<Vec<(LuId, UnitSeed)>> {
         let new = draft.stores.iter().filter(|s| matches!(s.fate, Fate::New));
+        self.keeper.identify(new.clone().map(|s| &s.config))?;
         new.map(|s| Ok((s.lu, self.keeper.open(&s.config, s.lu, &draft.reached, STORE_PATIENCE)?))).collect()
     }
 

@@ -93,6 +93,15 @@ impl Keeper {
         self.state.as_ref().filter(|_| self.identities)
     }
 
+    /// Gives these stores identities, where they are kept, before the first of them is opened.
+    pub(in crate::admin) fn identify<'a>(
+        &self,
+        stores: impl Iterator<Item = &'a StoreConfig>,
+    ) -> anyhow::Result<()> {
+        let Some(state) = self.names() else { return Ok(()) };
+        Ok(state.identify(stores.map(|store| store.name.as_str()))?)
+    }
+
     /// Who initiators take a store for.
     pub(super) fn identity(&self, config: &StoreConfig) -> anyhow::Result<Identity> {
         match self.names() {
