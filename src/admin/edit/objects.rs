@@ -1,5 +1,7 @@
 //! The objects of a configuration, made, changed and deleted in its document.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 
 use toml_edit::{Array, Decor, InlineTable, Item, Table, TableLike, Value};
@@ -103,9 +105,16 @@ fn number_at(table: &dyn TableLike, key: &str) -> Option<u16> {
     u16::try_from(table.get(key)?.as_integer()?).ok()
 }
 
+/// A name as it is compared.
+fn normal(name: &str) -> String {
+    config::check_iqn(name, config::At::Whole).unwrap_or_else(|_| name.to_owned())
+}
+
 fn same_name(written: Option<&str>, name: &str) -> bool {
-    let normal = |text: &str| config::check_iqn(text, config::At::Whole).unwrap_or_else(|_| text.to_owned());
-    written.is_some_and(|written| written == name || normal(written) == normal(name))
+    let Some(written) = written else { return false };
+    // Of names in ASCII only case has more than one form.
+    let may_be = !written.is_ascii() || !name.is_ascii() || written.eq_ignore_ascii_case(name);
+    written == name || (may_be && normal(written) == normal(name))
 }
 
 fn address_of(text: &str) -> Option<SocketAddr> {
@@ -136,28 +145,28 @@ impl Document {
 
     fn store(&mut self, name: &str) -> Edited<&mut dyn TableLike> {
         let root = self.root();
-        tables::position(root, "backstore", |t, _| text_at(t, "name") == Some(name))
+        tables::find(root, "backstore", |t, _| text_at(t, "name") == Some(name))
             .and_then(|n| tables::nth_mut(root, "backstore", n))
             .ok_or_else(|| absent(format_args!("backstore {name}")))
     }
 
     fn target(&mut self, iqn: &str) -> Edited<&mut dyn TableLike> {
         let root = self.root();
-        tables::position(root, "target", |t, _| same_name(text_at(t, "iqn"), iqn))
+        tables::find(root, "target", |t, _| same_name(text_at(t, "iqn"), iqn))
             .and_then(|n| tables::nth_mut(root, "target", n))
             .ok_or_else(|| absent(format_args!("target {iqn}")))
     }
 
     fn tpg(&mut self, iqn: &str, tag: u16) -> Edited<&mut dyn TableLike> {
         let target = self.target(iqn)?;
-        tables::position(target, "tpg", |t, n| tag_of(t, n) == tag)
+        tables::find(target, "tpg", |t, n| tag_of(t, n) == tag)
             .and_then(|n| tables::nth_mut(target, "tpg", n))
             .ok_or_else(|| absent(format_args!("TPG {tag} of {iqn}")))
     }
 
     fn acl(&mut self, iqn: &str, tag: u16, initiator: &str) -> Edited<&mut dyn TableLike> {
         let tpg = self.tpg(iqn, tag)?;
-        tables::position(tpg, "acl", |t, _| same_name(text_at(t, "initiator"), initiator))
+        tables::find(tpg, "acl", |t, _| same_name(text_at(t, "initiator"), initiator))
             .and_then(|n| tables::nth_mut(tpg, "acl", n))
             .ok_or_else(|| absent(format_args!("ACL for {initiator}")))
     }
@@ -168,7 +177,7 @@ impl Document {
         number: u16,
         what: &str,
     ) -> Edited<&'a mut dyn TableLike> {
-        tables::position(within, key, |t, _| number_at(t, "lun") == Some(number))
+        tables::find(within, key, |t, _| number_at(t, "lun") == Some(number))
             .and_then(|n| tables::nth_mut(within, key, n))
             .ok_or_else(|| absent(format_args!("{what} {number}")))
     }
@@ -686,23 +695,28 @@ impl Document {
         left: &mut Vec<String>,
     ) -> usize {
         let theirs: &dyn TableLike = other.doc.as_table();
+        let root = self.root();
+        let known = |text: &str| match address_of(text).filter(|_| key == "portal") {
+            Some(portal) => portal.to_string(),
+            None => normal(text),
+        };
+        let mut here = HashMap::new();
+        for n in 0..tables::len(root, key) {
+            let called = tables::nth(root, key, n).and_then(|t| text_at(t, name));
+            here.entry(called.map(known)).or_insert(n);
+        }
         let mut found = 0;
-        for n in 0..tables::len(theirs, key) {
-            let Some(table) = tables::nth(theirs, key, n) else { continue };
+        for table in tables::all(theirs, key) {
             let called = text_at(table, name).unwrap_or_default();
             if !chosen(called) {
                 continue;
             }
             found += 1;
-            let root = self.root();
-            let same = |written: Option<&str>| match address_of(called).filter(|_| key == "portal") {
-                Some(portal) => written.and_then(address_of) == Some(portal),
-                None => same_name(written, called),
-            };
-            match tables::position(root, key, |t, _| same(text_at(t, name))) {
-                Some(n) if replace => tables::replace(root, key, n, copy_of(table)),
-                Some(_) => left.push(called.to_owned()),
-                None => {
+            match here.entry(Some(known(called))) {
+                Entry::Occupied(at) if replace => tables::replace(root, key, *at.get(), copy_of(table)),
+                Entry::Occupied(_) => left.push(called.to_owned()),
+                Entry::Vacant(place) => {
+                    place.insert(tables::len(root, key));
                     let braced = is_braced(root, key);
                     tables::push(root, key, copy_of(table), braced);
                 }

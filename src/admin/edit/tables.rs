@@ -49,6 +49,15 @@ pub(super) fn position(
     (0..len(table, key)).find(|n| nth(table, key, *n).is_some_and(|t| is(t, *n)))
 }
 
+/// The number of the only one that is so. It is looked for from the end on: whoever adds one goes on with it.
+pub(super) fn find(
+    table: &dyn TableLike,
+    key: &str,
+    mut is: impl FnMut(&dyn TableLike, usize) -> bool,
+) -> Option<usize> {
+    (0..len(table, key)).rev().find(|n| nth(table, key, *n).is_some_and(|t| is(t, *n)))
+}
+
 /// Takes one out. The list goes with its last.
 pub(super) fn remove(table: &mut dyn TableLike, key: &str, n: usize) {
     match table.get_mut(key) {
