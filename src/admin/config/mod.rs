@@ -57,7 +57,7 @@ pub const DEFAULT_FILE: &str = "/etc/ringtgt/ringtgt.toml";
 const MAX_FILE: u64 = 64 << 20;
 
 /// What the daemon is to do, resolved and checked.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Config {
     /// The daemon itself.
     pub server: ServerConfig,

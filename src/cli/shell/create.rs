@@ -7,7 +7,7 @@ use super::device::Seen;
 use super::node::{self, Node};
 use super::verbs::Values;
 use super::{Shell, iqn};
-use crate::admin::config::{self, DEFAULT_PORT, words};
+use crate::admin::config::{self, Config, DEFAULT_PORT, words};
 use crate::admin::edit::{Document, EditError, Scalar};
 use crate::store::StoreKind;
 
@@ -54,10 +54,11 @@ impl Shell {
             }
         };
         settings.extend(values.get("wwn").map(|wwn| ("serial", text(wwn))));
-        self.edit(|doc| {
+        let change = |doc: &mut Document| {
             doc.add_store(&settings);
             Ok(())
-        })?;
+        };
+        self.add(change, |config| config.with_store(kind, &name))?;
         self.say(said);
         Ok(name)
     }
@@ -128,10 +129,15 @@ impl Shell {
             return Err(format!("there is a target {name} already"));
         }
         let portal = self.prefs.auto_add_default_portal;
-        self.edit(|doc| {
+        let change = |doc: &mut Document| {
             doc.add_target(&name);
             add_tpg(doc, &name, 1, portal)
-        })?;
+        };
+        let effect = |config: &mut Config| {
+            config.with_target(&name);
+            config.with_tpg(&name, 1, portal);
+        };
+        self.add(change, effect)?;
         self.say(format!("Created target {name}."));
         self.tell_of_tpg(1);
         Ok(name)
@@ -165,7 +171,7 @@ impl Shell {
         let default = SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT));
         let free = !tpgs.iter().flat_map(|g| &g.portals).any(|p| p.port() == default.port());
         let portal = self.prefs.auto_add_default_portal && free;
-        self.edit(|doc| add_tpg(doc, iqn, tag, portal))?;
+        self.add(|doc| add_tpg(doc, iqn, tag, portal), |config| config.with_tpg(iqn, tag, portal))?;
         if portal {
             self.tell_of_tpg(tag);
         } else {
@@ -180,23 +186,24 @@ impl Shell {
         let lun = self.free_lun(iqn, tag, asked)?;
         let add = values.flag("add_mapped_luns")?.unwrap_or(self.prefs.auto_add_mapped_luns);
         let maps = self.maps(iqn, tag);
-        let mut mapped = Vec::new();
-        self.edit(|doc| {
+        let number = |luns: &[u16]| if luns.contains(&lun) { free_number(luns) } else { lun };
+        let seen = maps.iter().filter(|_| add).map(|(initiator, luns)| (number(luns), initiator.clone()));
+        let mapped: Vec<(u16, String)> = seen.collect();
+        let change = |doc: &mut Document| {
             if !add {
                 for (initiator, luns) in &maps {
                     spell_out(doc, iqn, tag, initiator, luns)?;
                 }
             }
             doc.add_lun(iqn, tag, lun, &store)?;
-            for (initiator, luns) in maps.iter().filter(|_| add) {
-                let number = if luns.contains(&lun) { free_number(luns) } else { lun };
+            for (number, initiator) in &mapped {
                 if doc.has_map(iqn, tag, initiator)? {
-                    doc.map_lun(iqn, tag, initiator, number, lun, false)?;
+                    doc.map_lun(iqn, tag, initiator, *number, lun, false)?;
                 }
-                mapped.push((number, initiator.clone()));
             }
             Ok(())
-        })?;
+        };
+        self.add(change, |config| config.with_lun(iqn, tag, lun, &store, &mapped))?;
         self.say(format!("Created LUN {lun}."));
         for (number, initiator) in mapped {
             self.say(format!("Created LUN {lun}->{number} mapping in node ACL {initiator}"));
@@ -248,10 +255,11 @@ impl Shell {
             return Err(format!("there is an ACL for {initiator} already"));
         }
         let add = values.flag("add_mapped_luns")?.unwrap_or(self.prefs.auto_add_mapped_luns);
-        self.edit(|doc| {
+        let change = |doc: &mut Document| {
             doc.add_acl(iqn_, tag, &initiator)?;
             if add { Ok(()) } else { doc.spell_out_map(iqn_, tag, &initiator, &[]) }
-        })?;
+        };
+        self.add(change, |config| config.with_acl(iqn_, tag, &initiator, add))?;
         self.say(format!("Created Node ACL for {initiator}"));
         let luns = node::acl(&self.config, iqn_, tag, &initiator).map(|a| a.luns.clone());
         for lun in luns.unwrap_or_default() {
@@ -276,7 +284,7 @@ impl Shell {
         }
         let (lun, new) = self.lun_behind(iqn, tag, values.must("tpg_lun_or_backstore"))?;
         let maps = self.maps(iqn, tag);
-        self.edit(|doc| {
+        let change = |doc: &mut Document| {
             // A new LUN is shown to those who see all of them, and it is asked for by one only.
             for (other, luns) in maps.iter().filter(|(other, _)| new.is_some() || other == initiator) {
                 spell_out(doc, iqn, tag, other, luns)?;
@@ -285,7 +293,12 @@ impl Shell {
                 doc.add_lun(iqn, tag, lun, store)?;
             }
             doc.map_lun(iqn, tag, initiator, number, lun, read_only)
-        })?;
+        };
+        let effect = |config: &mut Config| {
+            new.iter().for_each(|store| config.with_lun(iqn, tag, lun, store, &[]));
+            config.with_mapped((iqn, tag, initiator), number, lun, read_only);
+        };
+        self.add(change, effect)?;
         if new.is_some() {
             self.say(format!("Created LUN {lun}."));
         }
@@ -317,7 +330,7 @@ impl Shell {
             return Err(format!("there is a portal {portal} already"));
         }
         let written = written(values.get("ip_address"), portal);
-        self.edit(|doc| doc.add_portal(iqn, tag, &written))?;
+        self.add(|doc| doc.add_portal(iqn, tag, &written), |config| config.with_portal(iqn, tag, portal))?;
         told.iter().for_each(|line| self.say(line));
         self.say(format!("Created network portal {portal}."));
         Ok(portal.to_string())
@@ -349,8 +362,10 @@ pub(super) fn spell_out(
     if doc.has_map(iqn, tag, initiator)? { Ok(()) } else { doc.spell_out_map(iqn, tag, initiator, luns) }
 }
 
+/// The lowest that is free; they are in their order.
 fn free_number(taken: &[u16]) -> u16 {
-    (0..=LUN_MAX).find(|n| !taken.contains(n)).unwrap_or(LUN_MAX)
+    let free = (0..=LUN_MAX).zip(taken).find(|(n, taken)| n != *taken);
+    free.map_or_else(|| (taken.len() as u16).min(LUN_MAX), |(n, _)| n)
 }
 
 /// The number in `3` or `lun3`.

@@ -4,6 +4,7 @@
 //! explained; a secret is never printed; what comes from a pipe stops at the first mistake. Refuses to know: how a
 //! configuration is checked, and what a daemon makes of it.
 
+mod arriving;
 mod backend;
 mod complete;
 mod create;
@@ -19,12 +20,14 @@ mod run;
 mod sessions;
 mod set;
 mod settings;
+mod together;
 mod tree;
 mod verbs;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use backend::{Backend, Standing};
@@ -32,6 +35,7 @@ use device::Seen;
 use line::Line;
 use node::Node;
 use prefs::Prefs;
+use together::Together;
 use tree::{Style, View};
 use verbs::Values;
 
@@ -65,6 +69,7 @@ struct Shell {
     doc: Document,
     config: Config,
     warnings: Vec<String>,
+    together: Together,
     /// What is to be told of the edits of a line, behind what the line itself says.
     told: Vec<String>,
     /// Edits were made that are not saved.
@@ -77,6 +82,9 @@ struct Shell {
     prefs_file: Option<PathBuf>,
     style: Style,
     said: String,
+    /// How often the checker has looked at all of it.
+    #[cfg(test)]
+    checks: std::cell::Cell<usize>,
 }
 
 impl Shell {
@@ -88,6 +96,7 @@ impl Shell {
             doc: Document::default(),
             config: Config::default(),
             warnings: Vec::new(),
+            together: Together::default(),
             told: Vec::new(),
             dirty: false,
             here: Node::Root,
@@ -97,6 +106,8 @@ impl Shell {
             prefs_file: None,
             style,
             said: String::new(),
+            #[cfg(test)]
+            checks: std::cell::Cell::default(),
         };
         shell.load()?;
         Ok(shell)
@@ -132,6 +143,8 @@ impl Shell {
     }
 
     fn check(&self, doc: &Document) -> Result<(Config, Vec<String>), EditError> {
+        #[cfg(test)]
+        self.checks.update(|n| n + 1);
         let file = self.backend.file();
         let dir = file.parent().map(Path::to_owned).unwrap_or_default();
         let dir = std::path::absolute(&dir).unwrap_or(dir);
@@ -149,17 +162,24 @@ impl Shell {
 
     /// Makes an edit, if the checker takes it, and the daemon that serves this, if one does.
     fn edit(&mut self, change: impl FnOnce(&mut Document) -> Result<(), EditError>) -> Result<(), String> {
+        self.allow("edit")?;
         let mut doc = self.doc.clone();
         change(&mut doc).map_err(|e| e.to_string())?;
         let (config, warnings) = self.check(&doc).map_err(|e| e.to_string())?;
         let told = self.backend.edited(&doc.text())?;
-        // What is missing is no mistake while it is to be typed yet.
-        let is_step = |w: &str| STEPS.iter().any(|step| w.starts_with(step));
-        let new = warnings.iter().filter(|w| !is_step(w) && !self.warnings.contains(w));
-        self.told.extend(new.map(|w| format!("Warning: {w}")).chain(told));
+        let new = self.news(&warnings);
+        self.told.extend(new.into_iter().chain(told));
         (self.doc, self.config, self.warnings, self.dirty) = (doc, config, warnings, true);
         self.settle();
         Ok(())
+    }
+
+    /// What of these warnings is to be told, as it was not yet. What is missing is no mistake while it is to be typed yet.
+    fn news(&self, warnings: &[String]) -> Vec<String> {
+        let known: HashSet<&String> = self.warnings.iter().collect();
+        let is_step = |w: &str| STEPS.iter().any(|step| w.starts_with(step));
+        let new = warnings.iter().filter(|w| !is_step(w) && !known.contains(w));
+        new.map(|w| format!("Warning: {w}")).collect()
     }
 
     fn say(&mut self, text: impl AsRef<str>) {
@@ -241,6 +261,7 @@ impl Shell {
         }
         let word = line.words.remove(0);
         let verb = verbs::find(&node, &word)?;
+        self.allow(verb.name)?;
         if ["set", "get"].contains(&verb.name) {
             return self.set_or_get(verb.name, &node, &line).map(|()| Next::Go);
         }

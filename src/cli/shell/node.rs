@@ -32,14 +32,14 @@ pub(super) enum Node {
 pub(super) const KINDS: [StoreKind; 5] =
     [StoreKind::Block, StoreKind::Fileio, StoreKind::Null, StoreKind::Pscsi, StoreKind::Ramdisk];
 
-/// The backstore of that name.
+/// The backstore of that name. It is looked for from the end on, as are targets: whoever makes one goes on with it.
 pub(super) fn store<'c>(config: &'c Config, name: &str) -> Option<&'c StoreConfig> {
-    config.stores.iter().find(|s| s.name == name)
+    config.stores.iter().rev().find(|s| s.name == name)
 }
 
 /// The target of that name.
 pub(super) fn target<'c>(config: &'c Config, iqn: &str) -> Option<&'c Target> {
-    config.targets.iter().find(|t| t.iqn == iqn)
+    config.targets.iter().rev().find(|t| t.iqn == iqn)
 }
 
 /// The group with that tag.
@@ -131,6 +131,21 @@ impl Node {
 
     /// The one below it that is called so. Names of initiators and targets have no case.
     pub(super) fn child(&self, name: &str, config: &Config) -> Option<Self> {
+        let known = match self {
+            Self::Kind(kind) => {
+                store(config, name).filter(|s| s.kind == *kind).map(|s| Self::Store(s.name.clone()))
+            }
+            Self::Iscsi => target(config, name).map(|t| Self::Target(t.iqn.clone())),
+            Self::Acls(iqn, tag) => {
+                acl(config, iqn, *tag, name).map(|a| Self::Acl(iqn.clone(), *tag, a.initiator.clone()))
+            }
+            _ => None,
+        };
+        known.or_else(|| self.listed(name, config))
+    }
+
+    /// The same, of what is below it one after the other.
+    fn listed(&self, name: &str, config: &Config) -> Option<Self> {
         let children = self.children(config);
         let exact = children.iter().find(|c| c.name() == name);
         exact.or_else(|| children.iter().find(|c| c.name().eq_ignore_ascii_case(name))).cloned()

@@ -1,7 +1,7 @@
 //! A shell on a terminal, from a pipe, or for one line.
 
 use std::cell::RefCell;
-use std::io::{BufRead, IsTerminal};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -10,6 +10,7 @@ use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{CompletionType, Editor, Helper, Highlighter, Hinter, Validator};
 
+use super::arriving::Arriving;
 use super::backend::Kept;
 use super::complete::complete;
 use super::line::Line;
@@ -64,7 +65,7 @@ pub(in crate::cli) fn run(config: &Path, socket: Option<&Path>, mode: Mode) -> E
         Mode::Once(words) => once(shell, Line::of_words(words), false),
         Mode::Command(words, json) => once(shell, Line::of_words(words), json),
         Mode::Input if std::io::stdin().is_terminal() => talk(shell),
-        Mode::Input => obey(shell, std::io::stdin().lock()),
+        Mode::Input => Arriving::on_input().map_err(|e| e.to_string()).and_then(|input| obey(shell, input)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -165,21 +166,21 @@ fn once(mut shell: Shell, line: Line, json: bool) -> Result<(), String> {
 }
 
 /// Lines until the end or the first mistake, after which nothing is saved that was not before.
-fn obey(mut shell: Shell, input: impl BufRead) -> Result<(), String> {
+fn obey(mut shell: Shell, mut input: Arriving) -> Result<(), String> {
     shell.note();
-    for (number, line) in input.lines().enumerate() {
-        let done = line.map_err(|e| e.to_string()).and_then(|line| shell.line(&line));
-        shell.flush();
-        match done {
-            Ok(Next::Go) => {}
-            Ok(Next::Exit) => break,
-            Err(error) => {
+    let mut before = 0;
+    loop {
+        let lines = input.next().map_err(|error| error.to_string())?;
+        match shell.lines(&lines, say) {
+            Ok(Next::Go) if !lines.is_empty() => before += lines.len(),
+            Ok(_) => break,
+            Err((at, error)) => {
                 let kept = match (shell.dirty, shell.backend.standing().is_live()) {
                     (false, _) => "",
                     (true, false) => "\nwhat was changed before it is not saved",
                     (true, true) => "\nwhat was changed before it is served, but not saved",
                 };
-                return Err(format!("line {}: {error}{kept}", number + 1));
+                return Err(format!("line {}: {error}{kept}", before + at + 1));
             }
         }
     }

@@ -43,14 +43,18 @@ fn look(path: &Path) -> Seen {
     }
 }
 
-fn shell(width: usize) -> Shell {
+pub(super) fn shell(width: usize) -> Shell {
+    shell_over(Box::new(Memory::default()), width)
+}
+
+pub(super) fn shell_over(backend: Box<dyn Backend>, width: usize) -> Shell {
     let host = Host {
         look,
         block_devices: || vec!["/dev/nvme1n1".into(), "/dev/sdb".into()],
         name: || "disks".into(),
     };
     let style = Style { width, colour: false };
-    Shell::open(Box::new(Memory::default()), host, Prefs::default(), style).unwrap()
+    Shell::open(backend, host, Prefs::default(), style).unwrap()
 }
 
 /// What a line prints.
