@@ -25,6 +25,9 @@ pub struct Caps {
     pub socket_hints: bool,
     /// Block devices take discards (6.12).
     pub discard: bool,
+    /// Sends without copies (6.1; one that is to tell whether there were any fails before 6.2, which cannot be asked
+    /// for).
+    pub zero_copy: bool,
     /// A sleeping reactor does not count as waiting for a disk (6.15).
     pub no_iowait: bool,
 }
@@ -166,6 +169,7 @@ impl Caps {
             socket_hints: ops.is_supported(opcode::Socket::CODE),
             // Likewise.
             discard: ops.is_supported(opcode::UringCmd16::CODE) && params.is_feature_min_timeout(),
+            zero_copy: ops.is_supported(opcode::SendMsgZc::CODE),
             no_iowait: params.is_feature_no_iowait(),
         })
     }
@@ -173,7 +177,7 @@ impl Caps {
     /// Takes away what a kernel of that level does not have.
     #[must_use]
     pub fn masked(self, level: KernelLevel) -> Self {
-        use KernelLevel::{V5_15, V6_1, V6_12};
+        use KernelLevel::{V5_15, V6_1, V6_8, V6_12};
         Self {
             submit_all: self.submit_all && level >= V6_1,
             coop_taskrun: self.coop_taskrun && level >= V6_1,
@@ -182,6 +186,7 @@ impl Caps {
             ring_fd: self.ring_fd && level >= V6_1,
             socket_hints: self.socket_hints && level >= V6_1,
             discard: self.discard && level >= V6_12,
+            zero_copy: self.zero_copy && level >= V6_8,
             no_iowait: false,
         }
     }
@@ -196,6 +201,7 @@ impl fmt::Display for Caps {
             (self.ring_fd, "registered ring"),
             (self.socket_hints, "socket hints"),
             (self.discard, "block discard"),
+            (self.zero_copy, "zero-copy sends"),
         ];
         let names: Vec<_> = all.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
         f.write_str(if names.is_empty() { "basic operations only" } else { "" })?;
@@ -217,11 +223,14 @@ mod tests {
             ring_fd: true,
             socket_hints: true,
             discard: true,
+            zero_copy: true,
             no_iowait: true,
         };
         assert_eq!(all.masked(KernelLevel::V5_10), Caps::default());
         assert_eq!(all.masked(KernelLevel::V5_15), Caps { ext_arg: true, ..Caps::default() });
-        assert_eq!(all.masked(KernelLevel::V6_1), Caps { discard: false, no_iowait: false, ..all });
+        let old = Caps { discard: false, zero_copy: false, no_iowait: false, ..all };
+        assert_eq!(all.masked(KernelLevel::V6_1), old);
+        assert_eq!(all.masked(KernelLevel::V6_8), Caps { zero_copy: true, ..old });
         assert_eq!(Caps::default().masked(KernelLevel::V6_12), Caps::default());
         assert_eq!(Caps::default().to_string(), "basic operations only");
     }

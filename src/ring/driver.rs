@@ -1,6 +1,6 @@
 //! The seam between a reactor and the world: the kernel's ring, or the simulation.
 //!
-//! Owns: the promises both keep. Every operation pushed completes exactly once, in the `done` of some later
+//! Owns: the promises both keep. Every operation pushed comes back exactly once, in the `done` of some later
 //! turn, cancelled or not. Until then its places belong to the driver: their bytes may be read or written at
 //! any moment, and are undefined. Refuses to know: how.
 
@@ -64,6 +64,13 @@ pub trait Driver {
     /// Bytes of all sends on a connection that have reached the peer's side, if that can be known. A send completes
     /// when all of it has gone; until then only this tells whether it moves.
     fn delivered(&mut self, fd: RawFd) -> Option<u64>;
+
+    /// Whether sends on a connection may go without copies: its portal is set so, and the kernel can.
+    fn zero_copy(&mut self, fd: RawFd) -> bool;
+
+    /// Has the close that follows break a connection off: what has been sent and has not arrived is thrown away. Sends
+    /// without copies that have been taken come back then; without it that takes as long as the peer likes.
+    fn abort(&mut self, fd: RawFd);
 
     /// Counters since the start.
     fn stats(&self) -> Stats;

@@ -19,6 +19,8 @@ pub(super) const PIECE_BITS: u32 = 30;
 const BLOCK_DISCARD: u32 = 0x1200;
 /// A send goes on until all is sent (see [`Driver::delivered`](super::Driver::delivered)), and a vanished peer is an error instead of a signal.
 const SEND_FLAGS: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+/// IORING_SEND_ZC_REPORT_USAGE: the last completion tells whether there was a copy after all.
+const REPORT_USAGE: u16 = 1 << 3;
 
 /// Where the regions are.
 #[derive(Debug)]
@@ -74,6 +76,7 @@ pub(super) fn build(kind: &mut Kind, at: &Addresses) -> Entry {
     match kind {
         Kind::Recv(recv) => receive(recv, at),
         Kind::Send(send) => self::send(send, at),
+        Kind::Taken => unreachable!("only handed back"),
         Kind::Read { file, place, offset } => read(*file, *place, *offset, at),
         Kind::Write { file, place, offset, dsync, atomic } => {
             let flags = if *dsync { libc::RWF_DSYNC } else { 0 };
@@ -120,6 +123,10 @@ fn send(send: &mut SendOp, at: &Addresses) -> Entry {
     }));
     send.message.slices = slices;
     let fd = Fd(send.fd);
+    if send.zero_copy {
+        let message = send.message.point();
+        return op::SendMsgZc::new(fd, message).ioprio(REPORT_USAGE).flags(SEND_FLAGS as u32).build();
+    }
     match send.message.slices.as_slice() {
         [one] => op::Send::new(fd, one.iov_base.cast(), one.iov_len as u32).flags(SEND_FLAGS).build(),
         _ => op::SendMsg::new(fd, send.message.point()).flags(SEND_FLAGS as u32).build(),

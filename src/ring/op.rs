@@ -31,6 +31,9 @@ pub enum Kind {
     Recv(Box<RecvOp>),
     /// Send: the result is the number of bytes, possibly fewer than asked.
     Send(Box<SendOp>),
+    /// Never asked for, only handed back: a send without copies ([`SendOp::zero_copy`]) has been taken by the socket,
+    /// so many bytes of it, and the next may begin. It comes back itself when nothing looks at its memory any more.
+    Taken,
     /// Read into a place; the result may be short.
     Read {
         /// From here.
@@ -113,6 +116,14 @@ pub struct RecvOp {
 pub struct SendOp {
     /// The connection.
     pub fd: RawFd,
+    /// The caller's, to know it again.
+    pub number: u64,
+    /// The network device reads the bytes where they lie, if the kernel manages that; only where
+    /// [`Driver::zero_copy`](super::Driver::zero_copy). Then it is handed back twice, unless it fails: first
+    /// [`Kind::Taken`], and itself at the end. It cannot be cancelled.
+    pub zero_copy: bool,
+    /// Once it has been taken: so many bytes.
+    pub(super) taken: i32,
     /// Bytes that are made for this send: headers, padding, digests.
     headers: Vec<u8>,
     /// What to send, in order.
@@ -211,7 +222,9 @@ impl SendOp {
     pub fn new(fd: RawFd, parts: usize) -> Box<Self> {
         let message = Message::new(parts.min(Self::MOST_PARTS));
         let (headers, parts) = (Vec::new(), Vec::with_capacity(parts));
-        Box::new(Self { fd, headers, parts, total: 0, gone: 0, next: 0, into: 0, message })
+        let (number, zero_copy, taken) = (0, false, 0);
+        let (total, gone, next, into) = (0, 0, 0, 0);
+        Box::new(Self { fd, number, zero_copy, taken, headers, parts, total, gone, next, into, message })
     }
 
     /// Appends bytes.
@@ -274,6 +287,7 @@ impl SendOp {
         self.gone = 0;
         self.next = 0;
         self.into = 0;
+        self.zero_copy = false;
     }
 
     /// Gives back room beyond that many bytes of headers and that many parts.
@@ -349,6 +363,8 @@ pub struct Done {
     pub result: i32,
     /// After a receive: more bytes were waiting.
     pub more_in_socket: bool,
+    /// After a send without copies: the kernel has copied all the same.
+    pub copied: bool,
 }
 
 /// An operation in flight. A key whose operation has ended names nothing.

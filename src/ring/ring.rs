@@ -34,6 +34,8 @@ use crate::mem::{Memory, Region, RegionId};
 
 /// Timers in flight at once, where a wait cannot take a deadline.
 pub(super) const TIMERS: usize = 4;
+/// IORING_NOTIF_USAGE_ZC_COPIED.
+const COPIED: u32 = 1 << 31;
 const FOREVER: u64 = u64::MAX;
 
 /// The queues' storage, dropped after the halves that borrow it.
@@ -307,19 +309,35 @@ impl Ring {
     #[inline]
     fn complete(&mut self, cqe: &cqueue::Entry, done: &mut Vec<Done>) {
         match Owner::from_word(cqe.user_data()) {
+            Owner::Op(key) if cqueue::more(cqe.flags()) => self.taken(key, cqe.result(), done),
             Owner::Op(key) => {
                 let Some(op) = self.table.complete(key) else {
                     return tracing::error!(?key, "a completion for nothing");
                 };
                 self.stats.completions += 1;
+                if cqueue::notif(cqe.flags()) {
+                    return done.push(noticed(op, cqe));
+                }
                 let more_in_socket = self.more_in_socket(&op, cqe);
-                done.push(Done { op, result: cqe.result(), more_in_socket });
+                done.push(Done { op, result: cqe.result(), more_in_socket, copied: false });
             }
             Owner::Cancel(key) => self.table.cancel_answered(key),
             Owner::Bell => self.bell_armed = false,
             Owner::Timer(slot) => self.timers[usize::from(slot)] = None,
             Owner::Nobody => {}
         }
+    }
+
+    /// The first completion of a send without copies: its memory is still looked at.
+    fn taken(&mut self, key: Key, result: i32, done: &mut Vec<Done>) {
+        let Some(op) = self.table.op(key) else {
+            return tracing::error!(?key, "a completion for nothing");
+        };
+        if let Kind::Send(send) = &mut op.kind {
+            send.taken = result;
+        }
+        let op = Op { tag: op.tag, kind: Kind::Taken };
+        done.push(Done { op, result, more_in_socket: false, copied: false });
     }
 
     #[inline]
@@ -417,6 +435,18 @@ impl Driver for Ring {
         socket::delivered(fd)
     }
 
+    fn zero_copy(&mut self, fd: RawFd) -> bool {
+        let wished = socket::wishes_zero_copy(fd);
+        if wished && !self.caps.zero_copy {
+            socket::warn_of_copies();
+        }
+        wished && self.caps.zero_copy
+    }
+
+    fn abort(&mut self, fd: RawFd) {
+        socket::abort(fd);
+    }
+
     fn stats(&self) -> Stats {
         self.stats
     }
@@ -431,6 +461,15 @@ impl Drop for Ring {
         // SAFETY: not dropped before, and not used again.
         unsafe { ManuallyDrop::drop(&mut self.table) };
     }
+}
+
+/// The last completion of a send without copies.
+fn noticed(op: Op, cqe: &cqueue::Entry) -> Done {
+    let taken = match &op.kind {
+        Kind::Send(send) => send.taken,
+        _ => 0,
+    };
+    Done { op, result: taken, more_in_socket: false, copied: cqe.result() as u32 & COPIED != 0 }
 }
 
 /// Registers the region's pieces.

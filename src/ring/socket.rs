@@ -6,6 +6,7 @@
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, RawFd};
+use std::sync::Once;
 
 use super::Ends;
 use super::ring::with_stream;
@@ -30,6 +31,35 @@ pub(super) fn delivered(fd: RawFd) -> Option<u64> {
         with_stream(fd, |stream| sys::option(stream.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, &mut info));
     let acked = read.ok().and_then(|len| info.get(..len)?.get(BYTES_ACKED)?.first_chunk().copied());
     acked.map(u64::from_ne_bytes)
+}
+
+/// Whether the connection's portal is set to sends without copies.
+pub(super) fn wishes_zero_copy(fd: RawFd) -> bool {
+    let mut value = [0; 4];
+    let read = with_stream(fd, |stream| {
+        sys::option(stream.as_fd(), libc::SOL_SOCKET, libc::SO_ZEROCOPY, &mut value)
+    });
+    read.is_ok() && value != [0; 4]
+}
+
+/// Says once per process that a portal asks for what the kernel does not have.
+pub(super) fn warn_of_copies() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        tracing::warn!(
+            "zero_copy of a portal has no effect: this kernel's io_uring cannot send without copies and tell \
+             whether it did (Linux 6.2 or newer can)"
+        );
+    });
+}
+
+/// Has the close that follows break the connection off, with everything that is still on its way.
+pub(super) fn abort(fd: RawFd) {
+    // On, and no time for what is left (`struct linger`). An error means that nothing is left.
+    let linger = [1_i32, 0].map(i32::to_ne_bytes);
+    let _ = with_stream(fd, |stream| {
+        sys::set_option(stream.as_fd(), libc::SOL_SOCKET, libc::SO_LINGER, linger.as_flattened())
+    });
 }
 
 /// Ends both directions. An error means that the connection has ended already, which is as good.

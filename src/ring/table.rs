@@ -1,13 +1,13 @@
 //! The in-flight table: the owner of everything that the kernel may touch.
 //!
 //! Owns: every operation from push to its last completion. Promises: an operation stays where it is until
-//! then; the kernel posts at most two completions per entry (the operation's and its cancellation's), so a
-//! completion queue of twice the capacity cannot overflow; a stale key names nothing.
+//! then; the kernel posts at most two completions per entry (the operation's and its cancellation's, or the two of a
+//! send without copies), so a completion queue of twice the capacity cannot overflow; a stale key names nothing.
 //! Refuses to know: what the operations do.
 
 use slab::Slab;
 
-use super::{Key, Op};
+use super::{Key, Kind, Op};
 
 /// Marks the completion of a cancellation; the rest of the word is the key of what was cancelled.
 const CANCEL: u64 = 1 << 63;
@@ -114,12 +114,19 @@ impl Table {
         }
     }
 
-    /// Notes that a cancellation goes out. False when there is nothing to cancel, or one is out already.
+    /// Notes that a cancellation goes out. False when there is nothing to cancel, or one is out already; or when the
+    /// operation itself has two completions.
     pub(super) fn cancel(&mut self, key: Key) -> bool {
         let Some(entry) = self.get(key) else { return false };
-        let first = entry.op.is_some() && !entry.cancelling;
+        let one = |op: &Op| !matches!(&op.kind, Kind::Send(send) if send.zero_copy);
+        let first = entry.op.as_ref().is_some_and(one) && !entry.cancelling;
         entry.cancelling |= first;
         first
+    }
+
+    /// The operation, which goes on.
+    pub(super) fn op(&mut self, key: Key) -> Option<&mut Op> {
+        self.get(key)?.op.as_mut()
     }
 
     /// The operation has ended: gives it back.
@@ -153,7 +160,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ring::Kind;
+    use crate::ring::SendOp;
 
     fn op(tag: u64) -> Op {
         Op { tag, kind: Kind::Close { fd: -1 } }
@@ -191,6 +198,18 @@ mod tests {
         assert_eq!(table.insert(op(2)).unwrap_err().tag, 2);
         table.cancel_answered(key);
         assert_eq!(table.room(), 1);
+    }
+
+    #[test]
+    fn what_has_two_completions_is_not_cancelled() {
+        let mut table = Table::new(1);
+        let mut send = SendOp::new(3, 1);
+        send.zero_copy = true;
+        let key = table.insert(Op { tag: 1, kind: Kind::Send(send) }).unwrap().0;
+        assert!(!table.cancel(key));
+        assert_eq!(table.op(key).unwrap().tag, 1);
+        assert!(table.complete(key).is_some() && table.op(key).is_none());
+        assert_eq!((table.live(), table.room()), (0, 1));
     }
 
     #[test]

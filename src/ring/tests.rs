@@ -87,6 +87,89 @@ fn what_has_reached_the_peer_is_known_before_a_send_ends() {
     assert!(rig.next().result < 64 << 20);
 }
 
+#[test]
+fn a_send_without_copies_comes_back_when_nobody_looks_at_its_memory() {
+    let mut rig = Rig::new(&RingConfig::default());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (near, _) = listener.accept().unwrap();
+    let fd = near.as_raw_fd();
+    assert!(!rig.ring.zero_copy(fd), "nobody asked for it");
+    crate::sys::set_int(near.as_fd(), libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1).unwrap();
+    assert_eq!(rig.ring.zero_copy(fd), rig.ring.caps().zero_copy);
+    if !rig.ring.caps().zero_copy {
+        return;
+    }
+    let (bytes, place) = (pattern(256 << 10), Place::pool(1 << 20, 256 << 10));
+    rig.memory.write(place, &bytes);
+    let Kind::Send(mut op) = send(fd, [place]) else { unreachable!() };
+    (op.number, op.zero_copy) = (7, true);
+    let key = rig.push(5, Kind::Send(op));
+    rig.ring.cancel(key);
+    let reader = thread::spawn(move || {
+        let mut got = vec![0; 256 << 10];
+        peer.read_exact(&mut got).unwrap();
+        got
+    });
+    let first = rig.next();
+    assert!(matches!(first.op, Op { tag: 5, kind: Kind::Taken }), "{first:?}");
+    assert_eq!(first.result, 256 << 10, "a cancellation has no effect");
+    let last = rig.next();
+    let Kind::Send(op) = last.op.kind else { panic!("{:?} comes back", last.op) };
+    assert_eq!((last.op.tag, last.result, op.number), (5, 256 << 10, 7));
+    assert!(last.copied, "loopback copies");
+    assert_eq!(rig.ring.in_flight(), 0);
+    assert!(reader.join().unwrap() == bytes);
+}
+
+#[test]
+fn a_connection_that_is_broken_off_gives_back_what_its_peer_does_not_read() {
+    let mut rig = Rig::new(&RingConfig::default());
+    if !rig.ring.caps().zero_copy {
+        return assert!(!rig.ring.zero_copy(0), "it is never tried");
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (near, _) = listener.accept().unwrap();
+    let fd = std::os::fd::IntoRawFd::into_raw_fd(near);
+    // What is beyond the peer's buffer lingers here.
+    crate::sys::set_int(peer.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, 4096).unwrap();
+    let (mut taken, mut back) = (0, 0);
+    for number in 0..8 {
+        let Kind::Send(mut op) = send(fd, [Place::pool(number << 16, 64 << 10)]) else { unreachable!() };
+        (op.number, op.zero_copy) = (number, true);
+        rig.push(number, Kind::Send(op));
+    }
+    let mut count = |rig: &mut Rig| {
+        rig.turn(Wait::Until(monotonic_ns() + 20 * MS));
+        for done in rig.done.drain(..) {
+            match done.op.kind {
+                Kind::Taken => taken += 1,
+                _ => back += 1,
+            }
+        }
+        (taken, back)
+    };
+    for _ in 0..5 {
+        count(&mut rig);
+    }
+    let (taken, back) = count(&mut rig);
+    assert!(taken > back, "{taken} were taken, and {back} have come back");
+    rig.ring.shutdown(fd);
+    for _ in 0..5 {
+        count(&mut rig);
+    }
+    let (taken, back) = count(&mut rig);
+    assert!(taken > back, "{taken} were taken, and {back} have come back");
+    rig.ring.abort(fd);
+    rig.push(99, Kind::Close { fd });
+    let end = monotonic_ns() + 5000 * MS;
+    while rig.ring.in_flight() > 0 {
+        assert!(monotonic_ns() < end, "{:?}", rig.ring);
+        count(&mut rig);
+    }
+}
+
 fn recv(fd: i32, into: Option<Place>, staging: usize) -> Kind {
     let mut recv = RecvOp::new(fd, staging);
     recv.into = into;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use super::socket::OnTheWay;
 use super::world::{Inner, Thing};
 use super::{Faults, World};
 use crate::mem::{Memory, Place, Region, RegionId};
@@ -27,6 +28,8 @@ enum State {
     Blocked,
     /// With a disk that hangs.
     Hung,
+    /// Taken without a copy, and on its way to the peer.
+    Taken,
     /// Will be done at this time.
     Due(u64),
 }
@@ -43,6 +46,8 @@ struct Flight {
     number: u64,
     /// Bytes of a send that have gone: like the kernel's with MSG_WAITALL, it ends when all have.
     gone: usize,
+    /// The bytes of a send without copies, once it has been taken.
+    taken: Option<OnTheWay>,
 }
 
 /// See the module page.
@@ -127,7 +132,7 @@ impl Sim {
             Kind::Fsync { file, .. } => {
                 flight.number = inner.disk(file.fd).map_or(0, |disk| disk.flush_mark());
             }
-            Kind::Read { .. } | Kind::Fallocate { .. } | Kind::Close { .. } => {}
+            Kind::Read { .. } | Kind::Fallocate { .. } | Kind::Close { .. } | Kind::Taken => {}
         }
         let hangs = disk_of(&flight.op.kind).is_some_and(|fd| inner.hung.contains(&fd));
         flight.state = if hangs { State::Hung } else { State::Due(inner.now + latency) };
@@ -142,6 +147,10 @@ impl Sim {
                 flight.state = State::Due(inner.now + inner.rng.within(latency));
             }
             let hangs = disk_of(&flight.op.kind).is_some_and(|fd| inner.hung.contains(&fd));
+            if flight.state == State::Taken && flight.taken.as_ref().is_none_or(OnTheWay::is_over) {
+                let latency = inner.notices.as_ref().map_or(1..2, |notices| notices.latency.clone());
+                flight.state = State::Due(inner.now + inner.rng.within(latency));
+            }
             if flight.state == State::Hung && !hangs {
                 let latency = inner.faults.disk_latency.clone();
                 flight.state = State::Due(inner.now + inner.rng.within(latency));
@@ -164,10 +173,23 @@ impl Sim {
         let mut inner = self.world.inner();
         let flight = &mut self.flights[index];
         check(flight, memory);
+        if flight.taken.is_some() {
+            let result = Ok(flight.gone as i32);
+            drop(inner);
+            return self.hand_back(index, result, done);
+        }
         let Some(result) = perform(flight, memory, &mut inner) else {
             flight.state = State::Blocked;
             return;
         };
+        if let Kind::Send(send) = &flight.op.kind
+            && let (true, Ok(result), Ok(stream)) = (send.zero_copy, &result, inner.stream(send.fd))
+        {
+            (flight.taken, flight.state) = (Some(stream.on_the_way()), State::Taken);
+            let op = Op { tag: flight.op.tag, kind: Kind::Taken };
+            *inner.busy.entry(send.fd).or_default() -= 1;
+            return done.push(Done { op, result: *result, more_in_socket: false, copied: false });
+        }
         drop(inner);
         self.hand_back(index, result, done);
     }
@@ -176,9 +198,11 @@ impl Sim {
         let flight = self.flights.remove(index);
         let result = result.unwrap_or_else(|error| -error.raw_os_error().unwrap_or(libc::EIO));
         let mut inner = self.world.inner();
-        if let Some(fd) = descriptor(&flight.op.kind) {
+        if let Some(fd) = flight.descriptor() {
             *inner.busy.entry(fd).or_default() -= 1;
         }
+        let copied = flight.taken.is_some()
+            && inner.notices.as_ref().map(|n| n.copied).is_some_and(|chance| inner.rng.chance(chance));
         let more_in_socket = match &flight.op.kind {
             Kind::Recv(recv) if self.caps.socket_hints => {
                 inner.stream(recv.fd).is_ok_and(|stream| matches!(stream.available(), Ok(Some(1..))))
@@ -187,7 +211,7 @@ impl Sim {
             _ => false,
         };
         self.stats.completions += 1;
-        done.push(Done { op: flight.op, result, more_in_socket });
+        done.push(Done { op: flight.op, result, more_in_socket, copied });
     }
 
     /// Cancellations end what still waits, unless they come too late.
@@ -201,7 +225,8 @@ impl Sim {
                 State::New | State::Blocked => true,
                 // A disk cannot be called back.
                 State::Due(_) | State::Hung => descriptor(&flight.op.kind).is_some(),
-            };
+                State::Taken => false,
+            } && !flight.has_two_ends();
             let late =
                 flight.state != State::Blocked && self.world.inner().weather(|faults| faults.late_cancel);
             if waits && !late {
@@ -251,8 +276,9 @@ impl Driver for Sim {
         }
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
+        let state = State::New;
         let flight =
-            Flight { op, generation, state: State::New, cancelled: false, sum: 0, number: 0, gone: 0 };
+            Flight { op, generation, state, cancelled: false, sum: 0, number: 0, gone: 0, taken: None };
         Ok(Key { index: self.flights.insert(flight) as u32, generation })
     }
 
@@ -305,8 +331,29 @@ impl Driver for Sim {
         self.world.inner().stream(fd).ok().map(|stream| stream.delivered())
     }
 
+    fn zero_copy(&mut self, _fd: RawFd) -> bool {
+        self.world.inner().notices.is_some()
+    }
+
+    fn abort(&mut self, fd: RawFd) {
+        if let Ok(stream) = self.world.inner().stream(fd) {
+            stream.abort();
+        }
+    }
+
     fn stats(&self) -> Stats {
         self.stats
+    }
+}
+
+impl Flight {
+    /// The socket that it keeps from being closed: one that has taken all bytes may be.
+    fn descriptor(&self) -> Option<RawFd> {
+        descriptor(&self.op.kind).filter(|_| self.taken.is_none())
+    }
+
+    fn has_two_ends(&self) -> bool {
+        matches!(&self.op.kind, Kind::Send(send) if send.zero_copy)
     }
 }
 
@@ -322,7 +369,7 @@ impl Drop for Sim {
             {
                 disk.land(flight.number, if landed { place.len as usize } else { 0 }, *dsync);
             }
-            if let Some(fd) = descriptor(&flight.op.kind) {
+            if let Some(fd) = flight.descriptor() {
                 *inner.busy.entry(fd).or_default() -= 1;
             }
         }
@@ -432,6 +479,7 @@ fn perform(flight: &mut Flight, memory: &mut Memory, inner: &mut Inner) -> Optio
         }
         Kind::Fsync { file, .. } => flush(file.fd, flight.number, inner),
         Kind::Close { fd } => inner.close(*fd).map(|()| 0),
+        Kind::Taken => unreachable!("only handed back"),
     })
 }
 

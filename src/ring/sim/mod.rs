@@ -5,7 +5,8 @@
 //! once. Injects: latency, reordering, short reads and writes of disks and sockets, EIO, ENOSPC, resets,
 //! cancellations that come too late; disks that hang; a power cut that loses what was not flushed. Does not inject: lost
 //! completions, wrong data, disks that forget what was flushed.
-//! Notices: a place that somebody else touches while an operation holds it.
+//! Notices: a place that somebody else touches while an operation holds it; a send without copies holds its places until
+//! the peer has read them, or the connection is gone.
 //!
 //! ```text
 //!   Sim (reactor 0) ─┐                       the test: loop { every reactor takes a turn;
@@ -23,4 +24,4 @@ mod world;
 
 pub use disk::DiskConfig;
 pub use driver::Sim;
-pub use world::{Faults, World};
+pub use world::{Faults, Notices, World};

@@ -28,6 +28,23 @@ pub(super) struct Stream {
     incoming: Rc<RefCell<Pipe>>,
     outgoing: Rc<RefCell<Pipe>>,
     pub(super) ends: Ends,
+    /// Its close throws away what is on its way.
+    aborts: bool,
+}
+
+/// Bytes on their way to a peer, which are looked at until they are there.
+#[derive(Debug)]
+pub(super) struct OnTheWay {
+    pipe: Rc<RefCell<Pipe>>,
+    end: u64,
+}
+
+impl OnTheWay {
+    /// The peer has them, or nobody ever will.
+    pub(super) fn is_over(&self) -> bool {
+        let pipe = self.pipe.borrow();
+        pipe.written - pipe.bytes.len() as u64 >= self.end
+    }
 }
 
 /// A socket that waits for connections.
@@ -58,8 +75,10 @@ impl Stream {
             incoming: Rc::clone(&back),
             outgoing: Rc::clone(&there),
             ends: Ends { local: from, peer: to },
+            aborts: false,
         };
-        (near, Self { incoming: there, outgoing: back, ends: Ends { local: to, peer: from } })
+        let ends = Ends { local: to, peer: from };
+        (near, Self { incoming: there, outgoing: back, ends, aborts: false })
     }
 
     /// Bytes that can be read; 0 at the end; `None` when one must wait.
@@ -110,8 +129,21 @@ impl Stream {
         pipe.bytes.clear();
     }
 
+    /// All that has been written so far.
+    pub(super) fn on_the_way(&self) -> OnTheWay {
+        OnTheWay { pipe: Rc::clone(&self.outgoing), end: self.delivered() }
+    }
+
+    /// The close that follows breaks the connection off.
+    pub(super) fn abort(&mut self) {
+        self.aborts = true;
+    }
+
     /// The descriptor was closed.
     pub(super) fn hang_up(self) {
+        if self.aborts {
+            self.reset();
+        }
         self.shut_down();
     }
 

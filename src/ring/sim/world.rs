@@ -77,6 +77,15 @@ impl Faults {
     }
 }
 
+/// How sends without copies go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Notices {
+    /// How long after the peer has the bytes it is said that nobody looks at them any more, in nanoseconds.
+    pub latency: Range<u64>,
+    /// Chance in thousandths that the kernel has copied all the same.
+    pub copied: u16,
+}
+
 #[derive(Debug)]
 pub(super) enum Thing {
     Listener(Listener),
@@ -89,6 +98,8 @@ pub(super) struct Inner {
     pub(super) now: u64,
     pub(super) rng: Rng,
     pub(super) faults: Faults,
+    /// Connections may send without copies.
+    pub(super) notices: Option<Notices>,
     pub(super) things: BTreeMap<RawFd, Thing>,
     /// When each driver wants to look again.
     pub(super) wakes: Vec<Option<u64>>,
@@ -159,6 +170,7 @@ impl World {
             now: 1_000_000_000,
             rng: Rng::new(seed),
             faults,
+            notices: None,
             things: BTreeMap::new(),
             wakes: Vec::new(),
             busy: BTreeMap::new(),
@@ -190,6 +202,11 @@ impl World {
     /// Changes the weather.
     pub fn set_faults(&self, faults: Faults) {
         self.inner().faults = faults;
+    }
+
+    /// From now on connections may send without copies, or may not.
+    pub fn set_notices(&self, notices: Option<Notices>) {
+        self.inner().notices = notices;
     }
 
     /// Lets time pass.
