@@ -26,6 +26,9 @@ pub struct SocketOptions {
     pub user_timeout: Option<Duration>,
     /// The congestion control, if not the system's choice.
     pub congestion: Option<String>,
+    /// Long answers are sent without copies. The kernel keeps the mark for whoever sends (SO_ZEROCOPY); a reactor asks
+    /// for it when a connection enters full feature phase.
+    pub zero_copy: bool,
 }
 
 /// The pace of keepalive; what is none is the system's choice.
@@ -41,7 +44,8 @@ pub struct Keepalive {
 
 impl Default for SocketOptions {
     fn default() -> Self {
-        Self { dscp: None, keepalive: Some(Keepalive::default()), user_timeout: None, congestion: None }
+        let keepalive = Some(Keepalive::default());
+        Self { dscp: None, keepalive, user_timeout: None, congestion: None, zero_copy: false }
     }
 }
 
@@ -78,6 +82,10 @@ impl SocketOptions {
         if let Some(name) = &self.congestion {
             let set = sys::set_option(socket, IPPROTO_TCP, libc::TCP_CONGESTION, name.as_bytes());
             set.map_err(|e| refused("congestion", name, e))?;
+        }
+        if self.zero_copy {
+            let set = sys::set_int(socket, SOL_SOCKET, libc::SO_ZEROCOPY, 1);
+            set.map_err(|e| refused("zero_copy", true, e))?;
         }
         Ok(())
     }
@@ -162,6 +170,7 @@ mod tests {
                 keepalive: Some(keepalive),
                 user_timeout: Some(Duration::from_millis(31_500)),
                 congestion: Some("reno".into()),
+                zero_copy: true,
             };
             let (stream, _client) = accepted(address, options);
             assert_eq!(number(&stream, SOL_SOCKET, libc::SO_KEEPALIVE), 1);
@@ -173,6 +182,7 @@ mod tests {
             if address == "[::1]:0" {
                 assert_eq!(number(&stream, IPPROTO_IPV6, libc::IPV6_TCLASS), 26 << 2);
             }
+            assert_eq!(number(&stream, SOL_SOCKET, libc::SO_ZEROCOPY), 1);
             let mut name = [0; 16];
             let len = sys::option(stream.as_fd(), IPPROTO_TCP, libc::TCP_CONGESTION, &mut name).unwrap();
             assert_eq!(name[..len].split(|b| *b == 0).next(), Some(&b"reno"[..]));
@@ -183,6 +193,7 @@ mod tests {
     fn keepalive_can_be_off_and_is_on_by_default() {
         let (on, _client) = accepted("127.0.0.1:0", SocketOptions::default());
         assert_eq!(number(&on, SOL_SOCKET, libc::SO_KEEPALIVE), 1);
+        assert_eq!(number(&on, SOL_SOCKET, libc::SO_ZEROCOPY), 0, "which is off by default");
         let (off, _client) =
             accepted("127.0.0.1:0", SocketOptions { keepalive: None, ..SocketOptions::default() });
         assert_eq!(number(&off, SOL_SOCKET, libc::SO_KEEPALIVE), 0);

@@ -330,6 +330,8 @@ pub(super) fn reactor(snapshot: &Snapshot) -> Value {
         "fenced": c.fenced,
         "starved": c.starved,
         "sends": c.sends,
+        "sends_uncopied": c.uncopied,
+        "sends_copied_after_all": c.copied_after_all,
         "receives": c.recvs,
         "stalled": c.stalled,
         "greedy": c.greedy,

@@ -19,6 +19,10 @@ fn log_end(session: &Session, conn: &Conn, why: Why, others: Option<u64>) {
     tracing::info!(initiator, target, %peer, reason = %why, others, "session ends");
 }
 
+/// How long what has been sent without copies may take to reach the peer after its connection has ended, nanoseconds:
+/// as long as a lost packet takes to be sent again a few times. Then the connection is broken off, for the slots.
+const LINGER_NS: u64 = 1_000_000_000;
+
 impl<D: Driver> Reactor<D> {
     /// Begins the end of a connection. Once begun, nothing changes its course.
     pub(super) fn close(&mut self, id: ConnId, why: Why) {
@@ -75,6 +79,7 @@ impl<D: Driver> Reactor<D> {
             _ => {}
         }
         conn.tx.fall_silent();
+        conn.deadline = now + LINGER_NS;
         self.world.driver.shutdown(conn.fd);
         self.settle_beside(id);
         self.world.leave_enclosures_of(id);
@@ -168,6 +173,16 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
+    /// What has been sent without copies has had its time to reach the peer.
+    pub(super) fn break_off(&mut self, id: ConnId, now: u64) {
+        let Some(conn) = self.conns.get_mut(id).filter(|c| c.is_closing() && c.fd >= 0) else { return };
+        if conn.tx.lingering() > 0 && !conn.receiving && !conn.tx.busy && now >= conn.deadline {
+            let fd = std::mem::replace(&mut conn.fd, -1);
+            self.world.driver.abort(fd);
+            self.close_fd(fd);
+        }
+    }
+
     fn bury(&mut self, mut conn: Conn) {
         for after in conn.tx.drop_all() {
             if let After::Free(buf) | After::Tell(_, buf) = after {
@@ -183,7 +198,9 @@ impl<D: Driver> Reactor<D> {
             self.registry.unplace(self.world.mail.core);
         }
         self.world.counters.closed += 1;
-        self.close_fd(conn.fd);
+        if conn.fd >= 0 {
+            self.close_fd(conn.fd);
+        }
     }
 
     /// A new login replaces the session of that connection, or, as its heir, goes on with it. What is ending already

@@ -68,7 +68,7 @@ pub(super) struct Conn {
     pub(super) after_asks: Vec<u32>,
     /// Close when everything is sent.
     pub(super) close_when_sent: bool,
-    /// When a login must be over.
+    /// When a login must be over; of what ends, when it has had its time to reach the peer.
     pub(super) deadline: u64,
     /// Since when it is in full feature phase.
     pub(super) since: u64,
@@ -95,7 +95,7 @@ pub(super) struct Conn {
 impl Conn {
     /// Operations that the kernel has.
     pub(super) fn in_flight(&self) -> u32 {
-        u32::from(self.receiving) + u32::from(self.tx.busy)
+        u32::from(self.receiving) + u32::from(self.tx.busy) + self.tx.lingering() as u32
     }
 
     /// The session, in full feature phase.

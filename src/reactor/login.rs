@@ -352,6 +352,9 @@ impl<D: Driver> Reactor<D> {
         session.begin_full_feature(now);
         conn.phase = Phase::Full(session);
         conn.since = now;
+        if self.world.driver.zero_copy(conn.fd) {
+            conn.tx.allow_zero_copy();
+        }
         conn.meter = Some(Meter::new());
         self.world.recorder.note(now, id, true, &response.bhs);
         conn.tx.put(&rendered(&response));

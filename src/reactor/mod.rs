@@ -37,6 +37,7 @@ mod stats;
 mod tag;
 mod talk;
 mod tx;
+mod uncopied;
 mod unit;
 mod world;
 
@@ -513,6 +514,7 @@ impl<D: Driver> Reactor<D> {
                 None => {}
             }
             self.read_at_last(id, now);
+            self.break_off(id, now);
         }
         self.world.expire_drains();
         self.world.expire_flushes();
@@ -521,7 +523,7 @@ impl<D: Driver> Reactor<D> {
     }
 
     fn overdue(&mut self, id: ConnId, now: u64) -> Option<Why> {
-        let conn = self.conns.get_mut(id)?;
+        let conn = self.conns.get_mut(id).filter(|conn| !conn.is_closing())?;
         if conn.sends_long(now)
             && let Some(delivered) = self.world.driver.delivered(conn.fd)
         {

@@ -59,14 +59,22 @@ impl<D: Driver> Reactor<D> {
             return false;
         }
         match conn.tx.take(now) {
-            Some(op) => self.submit_send(id, op),
+            Some(mut op) => {
+                // It keeps its slots longer, and an entry of the disks'.
+                if conn.tx.may_go_uncopied(&op) && !low && self.world.has_room_for_disks() {
+                    op.zero_copy = true;
+                    self.world.disks += 1;
+                    self.world.counters.uncopied += 1;
+                }
+                self.submit_send(id, op);
+            }
             None if conn.close_when_sent => self.close(id, Why::Said),
             None => {}
         }
         false
     }
 
-    fn submit_send(&mut self, id: ConnId, op: Box<SendOp>) {
+    pub(super) fn submit_send(&mut self, id: ConnId, op: Box<SendOp>) {
         self.world.counters.sends += 1;
         if let Err(op) = self.world.driver.push(Op { tag: Tag::Send(id).pack(), kind: Kind::Send(op) })
             && let Kind::Send(op) = op.kind
@@ -86,8 +94,14 @@ impl<D: Driver> Reactor<D> {
     /// A send has completed.
     pub(super) fn sent(&mut self, id: ConnId, done: Done) {
         let now = self.world.driver.now();
+        let Kind::Send(mut op) = done.op.kind else { return self.taken(id, done.result) };
+        if op.zero_copy {
+            match self.uncopied_ended(id, op, done.result, done.copied) {
+                Some(plain) => op = plain,
+                None => return,
+            }
+        }
         let Some(conn) = self.conns.get_mut(id) else { return };
-        let Kind::Send(mut op) = done.op.kind else { return };
         let retry = [-libc::EINTR, -libc::EAGAIN].contains(&done.result);
         let failed = done.result < 0 && !retry;
         if !failed && !conn.is_closing() && !op.advance(done.result.max(0) as usize) {
@@ -100,7 +114,7 @@ impl<D: Driver> Reactor<D> {
         if conn.is_closing() || failed {
             // Nobody knows what of it has arrived.
             conn.tx.flown.clear();
-            conn.tx.keep(afters);
+            conn.tx.put_off(afters);
             if failed && !conn.is_closing() {
                 return self.close(id, Why::Socket(-done.result));
             }
@@ -111,9 +125,9 @@ impl<D: Driver> Reactor<D> {
     }
 
     /// A batch has gone: slots go back, sessions go on.
-    fn after_send(&mut self, id: ConnId, mut afters: Vec<After>) {
+    pub(super) fn after_send(&mut self, id: ConnId, mut afters: Vec<After>) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        let mut close = conn.close_when_sent && conn.tx.is_empty();
+        let mut close = conn.close_when_sent && conn.tx.is_idle();
         let mut broken = false;
         for after in afters.drain(..) {
             match after {
@@ -170,7 +184,7 @@ impl<D: Driver> Reactor<D> {
 impl<D> World<D> {
     /// Answers have left: how long they took is counted.
     #[inline]
-    fn count_left(&mut self, conn: &mut Conn, now: u64) {
+    pub(super) fn count_left(&mut self, conn: &mut Conn, now: u64) {
         for answer in conn.tx.flown.drain(..) {
             let left = Left::new(&answer, now);
             if let Some(unit) = self.units.get_mut(answer.lu.0 as usize) {
@@ -197,6 +211,6 @@ impl Conn {
 
     /// Whether a send is under way that has made no progress for that long.
     pub(super) fn is_stalled(&self, now: u64, patience: u64) -> bool {
-        self.tx.busy && now.saturating_sub(self.tx.progress) > patience
+        self.tx.is_waited_for() && now.saturating_sub(self.tx.progress) > patience
     }
 }

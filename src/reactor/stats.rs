@@ -31,6 +31,10 @@ pub struct Counters {
     pub starved: u64,
     /// Sends.
     pub sends: u64,
+    /// Of these, such as were to go without copies; and how many were copied by the kernel all the same.
+    pub uncopied: u64,
+    /// See above.
+    pub copied_after_all: u64,
     /// Receives.
     pub recvs: u64,
     /// Connections that were closed because nothing could be sent on them for too long.
@@ -74,6 +78,9 @@ impl fmt::Display for Snapshot {
         write!(f, ", bytes read {} written {} copied {}", c.read, c.written, c.copied_in)?;
         write!(f, " ({} to and from ramdisks)", c.copied_ram)?;
         write!(f, ", {} receives, {} sends, {} enters", c.recvs, c.sends, ring.enters)?;
+        if c.uncopied > 0 {
+            write!(f, ", {} sends without copies ({} copied after all)", c.uncopied, c.copied_after_all)?;
+        }
         write!(f, ", {} turns, {} waits", ring.turns, ring.waits)?;
         write!(f, ", polls {} ({} paid)", ring.polls, ring.polls_paid)?;
         write!(f, ", {} times no slot; slots free:", c.starved)?;

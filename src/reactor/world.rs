@@ -55,7 +55,7 @@ pub(super) struct World<D> {
     pub(super) later: VecDeque<(JobId, Option<i32>)>,
     /// Requests that wait for one of the entries that disks may have in the ring's table, first come first served.
     pub(super) roomless: VecDeque<JobId>,
-    /// Disk operations in flight, and how many there may be.
+    /// Disk operations in flight, and sends without copies, which take the entries of some; and how many there may be.
     pub(super) disks: usize,
     pub(super) most_disks: usize,
     /// Requests that have ended and whose client is yet to be told.

@@ -91,6 +91,7 @@ sections! {
         keepalive_probes: leaf<u16>,
         user_timeout: leaf<Word>,
         congestion: leaf<String>,
+        zero_copy: leaf<bool>,
         redirect: table<FileRedirect>,
     }
 

@@ -128,7 +128,14 @@ fn check_listed(address: SocketAddr, listed: &[SocketAddr], at: Range<usize>, cx
 /// One socket takes the connections of several portals: that of the wildcard. It is that which can be set.
 fn check_taken(file: &FilePortal, address: SocketAddr, listed: &[SocketAddr], cx: &mut Resolver<'_>) {
     let FilePortal {
-        dscp, keepalive, keepalive_interval, keepalive_probes, user_timeout, congestion, ..
+        dscp,
+        keepalive,
+        keepalive_interval,
+        keepalive_probes,
+        user_timeout,
+        congestion,
+        zero_copy,
+        ..
     } = file;
     let spans = [
         dscp.as_ref().map(|v| v.span()),
@@ -137,6 +144,7 @@ fn check_taken(file: &FilePortal, address: SocketAddr, listed: &[SocketAddr], cx
         keepalive_probes.as_ref().map(|v| v.span()),
         user_timeout.as_ref().map(|v| v.span()),
         congestion.as_ref().map(|v| v.span()),
+        zero_copy.as_ref().map(|v| v.span()),
     ];
     if let Some(span) = spans.into_iter().flatten().next().filter(|_| is_covered(address, listed)) {
         let what = format!("{address} has no socket of its own that could be set");
@@ -174,6 +182,7 @@ fn options(file: &FilePortal, cx: &mut Resolver<'_>) -> SocketOptions {
         keepalive: (!off).then_some(keepalive),
         user_timeout: cx.period(&file.user_timeout, &USER_TIMEOUT),
         congestion: congestion(&file.congestion, cx),
+        zero_copy: file.zero_copy.as_ref().is_some_and(|v| *v.get_ref()),
     }
 }
 

@@ -571,13 +571,13 @@ fn portals_are_set() {
         ONE,
         "[[portal]]\naddress = \"192.0.2.1\"\ndscp = \"AF31\"\nkeepalive = \"1m\"\nkeepalive_interval = 5\n\
          keepalive_probes = 3\nuser_timeout = \"30s\"\ncongestion = \"bbr\"\n\
-         redirect = { to = \"[2001:db8::2]:3261\", permanent = true }",
+         zero_copy = true\nredirect = { to = \"[2001:db8::2]:3261\", permanent = true }",
     );
     let mut config = good(&text);
     let listener = config.listeners().remove(0);
     let options = listener.options;
     assert_eq!((options.dscp, options.congestion.as_deref()), (Some(26), Some("bbr")));
-    assert_eq!(options.user_timeout, Some(Duration::from_secs(30)));
+    assert_eq!((options.user_timeout, options.zero_copy), (Some(Duration::from_secs(30)), true));
     let keepalive = options.keepalive.unwrap();
     assert_eq!((keepalive.idle, keepalive.probes), (Some(Duration::from_secs(60)), Some(3)));
     assert_eq!(keepalive.interval, Some(Duration::from_secs(5)));
@@ -607,6 +607,7 @@ fn portals_that_cannot_be_set_so() {
         ("keepalive_interval = 0", "3:22: 0s is too small"),
         ("keepalive_probes = 128", "3:20: 128 is too large"),
         ("user_timeout = \"500ms\"", "3:16: 500ms is too small"),
+        ("zero_copy = \"yes\"", "3:13: `zero_copy` must be true or false"),
         ("congestion = \"a b\"", "3:14: \"a b\" is no congestion control"),
         ("congestion = \"0123456789abcdef\"", "3:14: \"0123456789abcdef\" is no congestion control"),
         ("redirect = { permanent = true }", "3:12: this redirect has no `to`"),

@@ -127,7 +127,7 @@ impl Writer {
 
 type Count = (&'static str, &'static str, fn(&Snapshot) -> u64);
 
-const REACTOR_COUNTERS: [Count; 18] = [
+const REACTOR_COUNTERS: [Count; 20] = [
     ("ringtgt_reactor_accepted", "Connections that were accepted.", |r| r.counters.accepted),
     ("ringtgt_reactor_logins", "Logins that came through.", |r| r.counters.logins),
     ("ringtgt_reactor_closed", "Connections that have ended.", |r| r.counters.closed),
@@ -138,6 +138,10 @@ const REACTOR_COUNTERS: [Count; 18] = [
     ("ringtgt_reactor_fenced", "Of these the ones that waited for a fence.", |r| r.counters.fenced),
     ("ringtgt_reactor_slots_missed", "Requests for slots that found none.", |r| r.counters.starved),
     ("ringtgt_reactor_sends", "Sends.", |r| r.counters.sends),
+    ("ringtgt_reactor_sends_uncopied", "Sends that were to go without copies.", |r| r.counters.uncopied),
+    ("ringtgt_reactor_sends_copied_after_all", "Of these the ones that the kernel copied.", |r| {
+        r.counters.copied_after_all
+    }),
     ("ringtgt_reactor_receives", "Receives.", |r| r.counters.recvs),
     ("ringtgt_reactor_stalled", "Connections closed: nothing could be sent.", |r| r.counters.stalled),
     ("ringtgt_reactor_greedy", "Connections closed: they had most memory when it ran out.", |r| {

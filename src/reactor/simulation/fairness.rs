@@ -8,6 +8,7 @@ use super::load::{Load, cdb10, lun};
 use super::rig::{Plan, Rig};
 use super::seeds;
 use crate::mem::PoolConfig;
+use crate::ring::sim::Notices;
 use crate::scsi::status;
 use crate::target::TpgParams;
 
@@ -15,21 +16,26 @@ use crate::target::TpgParams;
 const LONG: u32 = 512;
 
 /// So many mean no good; the one behind them is the victim.
-const BAD: usize = 11;
+pub(super) const BAD: usize = 11;
 
 /// In that time the victim's commands are done: two intervals of patience, and what they take.
-const SOON: Duration = Duration::from_secs(15);
+pub(super) const SOON: Duration = Duration::from_secs(15);
 
 /// ABORTED COMMAND, INITIATOR RESPONSE TIMEOUT (SPC-5).
 const TIMEOUT: (u8, u8, u8) = (0x0b, 0x4b, 0x06);
 
 /// Bad ones and a victim on one reactor. All data is asked for; eighteen long slots are there for it.
 fn scene(seed: u64, window: usize) -> (Rig, Vec<Client>) {
+    scene_with(seed, window, None)
+}
+
+pub(super) fn scene_with(seed: u64, window: usize, notices: Option<Notices>) -> (Rig, Vec<Client>) {
     let params =
         TpgParams { command_window: 32, nop_interval: Duration::from_secs(1), ..TpgParams::default() };
     let pool = PoolConfig { data: [16, 16, 16, 20], reserve: [2; 4] };
     let plan = Plan { reactors: 1, pool, params, disks: vec![u64::from(LONG) * 4], ..Plan::default() };
     let mut rig = Rig::new(seed, &plan);
+    rig.below.set_notices(notices);
     let manner = Manner { initial_r2t: true, immediate: false, window, ..Manner::default() };
     let mut clients: Vec<Client> = (0..=BAD).map(|n| rig.client("host", n as u8, manner.clone())).collect();
     Load::new(1, u64::from(LONG) * 4).log_in(&mut rig, &mut clients);
@@ -48,12 +54,12 @@ fn write_long(client: &mut Client) {
     client.command(lun(0), &cdb10(0x2a, 0, 0, LONG.into()), vec![7; LONG as usize * BLOCK], 0);
 }
 
-fn read_long(client: &mut Client) {
+pub(super) fn read_long(client: &mut Client) {
     client.command(lun(0), &cdb10(0x28, 0, 0, LONG.into()), Vec::new(), LONG * BLOCK as u32);
 }
 
 /// Four commands, or as many as the window lets.
-fn some(client: &mut Client, command: fn(&mut Client)) {
+pub(super) fn some(client: &mut Client, command: fn(&mut Client)) {
     for _ in 0..4 {
         if client.credit() > 0 {
             command(client);
@@ -62,7 +68,7 @@ fn some(client: &mut Client, command: fn(&mut Client)) {
 }
 
 /// The victim does that many commands, one after the other, while `meanwhile` happens in every round.
-fn victim_finishes(
+pub(super) fn victim_finishes(
     rig: &mut Rig,
     clients: &mut [Client],
     commands: u32,

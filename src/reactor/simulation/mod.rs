@@ -25,6 +25,7 @@
 //! | `reservations` | after PREEMPT no core takes the loser's writes; what a nexus held goes with it |
 //! | `pressure` | too few slots and bad peers: the others go on |
 //! | `fairness` | whoever holds what others wait for must use it |
+//! | `uncopied` | what the network still reads is left alone, and comes back however its connection ends |
 //! | `faults` | disks that fail, connections that break, power that goes, a daemon that stops |
 //!
 //! At the end of every run everything is at rest: no operation in flight, no slot taken, no gate shut.
@@ -58,6 +59,7 @@ mod reservations;
 mod resizing;
 mod rig;
 mod swaps;
+mod uncopied;
 
 /// Runs `test` with `usual` seeds, or as many as the environment says.
 fn seeds(usual: u64, test: impl Fn(u64)) {

@@ -83,6 +83,8 @@ const LINES: &[&str] = &[
     "user_timeout = \"30s\"",
     "congestion = \"bbr\"",
     "congestion = \"\"",
+    "zero_copy = true",
+    "zero_copy = 1",
     "redirect = { to = \"127.0.0.1:3260\" }",
     "redirect = { to = \"127.0.0.2\", permanent = true }",
     "redirect = { to = \"[::1%1]:1\", permanent = 1 }",
