@@ -7,6 +7,7 @@ mod support;
 
 use std::fs;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -102,6 +103,42 @@ fn data_is_what_was_written_in_blocks_of_4096() {
     drop(initiator);
     exercise(&daemon, options(1), 0, 40);
     exercise(&daemon, options(1), 1, 40);
+}
+
+/// A daemon with one ramdisk whose portal sends without copies, and where it logs.
+fn uncopied_daemon(dir: &Path) -> (Daemon, PathBuf) {
+    let (config, log) = (dir.join("ringtgt.toml"), dir.join("log"));
+    let text = format!(
+        "[[backstore]]\nkind = \"ramdisk\"\nname = \"r\"\nsize = \"64M\"\n\
+         [[portal]]\naddress = \"127.0.0.1:0\"\nzero_copy = true\n\
+         [[target]]\niqn = \"{TARGET}\"\n\
+         [[target.tpg]]\ntag = 1\nportals = [\"127.0.0.1:0\"]\nany_initiator = true\n\
+         [[target.tpg.lun]]\nlun = 0\nbackstore = \"r\"\n"
+    );
+    fs::write(&config, text).expect("a configuration");
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o600)).expect("its mode");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ringtgt"));
+    command.args(["serve", "--log", "info", "--reactors", "2", "--state-dir"]).arg(dir.join("state"));
+    command.arg("--config").arg(config).stderr(fs::File::create(&log).expect("a log"));
+    (Daemon::start(command), log)
+}
+
+/// Loopback always copies, which the kernel says afterwards; kernels that cannot say so are not asked.
+#[test]
+fn data_is_what_was_written_without_copies_and_loopback_is_found_out() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (daemon, log) = uncopied_daemon(dir.path());
+    exercise(&daemon, options(1), 0, 60);
+    let mut digests = options(2);
+    digests.wishes.data_digest = DIGEST_DEMANDED;
+    exercise(&daemon, digests, 0, 20);
+    let said = fs::read_to_string(&log).expect("a log");
+    let lines: Vec<&str> = said.lines().filter(|line| line.contains("zero_copy")).collect();
+    assert_eq!(lines.len(), 1, "it is said once: {said}");
+    assert!(
+        ["copies all the same", "has no effect", "refuses"].iter().any(|what| lines[0].contains(what)),
+        "{lines:?}"
+    );
 }
 
 /// The daemon as an old kernel would have it.
