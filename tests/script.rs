@@ -353,6 +353,7 @@ rules! {
     text_without_final_stays_open
     token_for_blocks_is_told_of
     token_for_what_is_not_offered
+    token_is_told_once
     token_list_that_is_cut_off
     token_of_zeroes_is_known_to_all
     token_onto_a_read_only_unit

@@ -87,6 +87,11 @@ impl Copies {
         self.ended.retain(|e| (e.lu, e.list) != (lu, list));
     }
 
+    fn forget_token(&mut self, lu: LuId, list: u32) {
+        let of_it = self.ended.iter_mut().filter(|e| (e.lu, e.list) == (lu, list));
+        of_it.for_each(|e| e.token = None);
+    }
+
     /// These logical units are gone, and what is known of copies there.
     pub(super) fn forget_units(&mut self, gone: &[LuId]) {
         self.ended.retain(|e| !gone.contains(&e.lu));
@@ -516,6 +521,9 @@ impl Session {
         h.give_scratch(scratch);
         if record.is_some_and(|r| report.is_last(&r)) {
             self.copies.forget(lu, report.list);
+        }
+        if record.is_some_and(|r| report.uses_token_up(&r)) {
+            self.copies.forget_token(lu, report.list);
         }
         self.follow(h, id, planned);
     }

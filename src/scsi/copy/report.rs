@@ -81,6 +81,13 @@ impl CopyReport {
         }
     }
 
+    /// Whether answering it uses the token up that a copy has made (SPC-5 section 6.26): when it has been told whole, and
+    /// when nobody wants to hear it. It stays good for those who have it.
+    pub fn uses_token_up(&self, record: &CopyRecord) -> bool {
+        let told = self.allocation == 0 || self.allocation as usize >= WITH_TOKEN;
+        self.told == Told::Token && record.end == CopyEnd::Done && told
+    }
+
     /// Writes the answer; `None` if there can be none yet (details of a copy that has not ended).
     /// `descriptor`: in which format the logical unit wants sense data; `token`: what it has made.
     pub fn write(
@@ -164,6 +171,9 @@ fn status_lid4(record: &CopyRecord, descriptor: bool, answer: &mut Answer<'_>) {
     answer.put(&bytes[..length]);
     answer.zeroes(length.next_multiple_of(4) - length);
 }
+
+/// Bytes of an answer that tells of a token.
+const WITH_TOKEN: usize = 32 + 4 + 2 + size_of::<TokenBytes>();
 
 /// ESTIMATED STATUS UPDATE DELAY of a copy that has ended.
 const ENDED: u32 = u32::MAX - 1;
