@@ -443,3 +443,22 @@ fn what_is_not_there_is_not_ready_and_comes_alive() {
     server.reload(&text);
     assert_eq!((ready(&mut initiator, 0), ready(&mut initiator, 1)), (None, None));
 }
+
+#[test]
+fn who_is_asked_to_negotiate_anew_is_told_what_has_changed() {
+    let before = text(&["a"], &[(0, "a")], &[]);
+    let server = Server::start(&before);
+    let mut initiator = login(&server, 1);
+    let changed = "[[target.tpg]]\nparameters = { max_recv_data_segment_length = \"64K\" }\n";
+    server.reload(&before.replacen("[[target.tpg]]\n", changed, 1));
+    let asked = command(&server, &["renegotiate", "--initiator", "iqn.2026-11.org.example:i1"]);
+    assert_eq!(asked, (0, "1 session asked to negotiate anew\n".to_owned(), String::new()));
+    let message = initiator.wait_async().expect("an asynchronous message");
+    assert_eq!(AsyncEvent(message.async_event), AsyncEvent::NEGOTIATION_REQUESTED);
+    assert_eq!(message.parameter3.get(), 10);
+    assert_eq!(initiator.text(b"").expect("an answer"), b"MaxRecvDataSegmentLength=65536\0");
+    assert_eq!(initiator.text(b"").expect("an answer"), b"", "once");
+    // What was on its way may still be as long as before.
+    assert!(initiator.write(0, 0, 256, vec![3; 131_072]).expect("a write").is_good());
+    assert_eq!(byte(&mut initiator, 0, 248), 3);
+}

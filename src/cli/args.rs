@@ -143,6 +143,17 @@ pub(super) enum Command {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Ask sessions to negotiate anew
+    ///
+    /// What was changed of a portal group holds for sessions that begin afterwards. Of those under way initiators can be
+    /// asked for a new negotiation (RFC 7143, asynchronous event 4), in which MaxRecvDataSegmentLength may change; the
+    /// Linux kernel's drops its session instead and logs in anew, with all that was changed.
+    Renegotiate {
+        #[command(flatten)]
+        whom: Whom,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
     /// Say what of this machine, of the daemon and of its initiators costs speed or safety, and what to do
     ///
     /// Nothing is changed. Exit status: 0, or 1 when something is wrong and not merely slow.
@@ -463,6 +474,7 @@ mod tests {
             "ringtgt serve --kernel-level 2.4 ram:1M",
             "ringtgt check",
             "ringtgt kick",
+            "ringtgt renegotiate --deadline 5",
             "ringtgt drain --deadline 5",
             "ringtgt apply --yes",
         ] {

@@ -1,4 +1,4 @@
-//! The commands that ask a running daemon: `apply`, `diff`, `sessions`, `kick`, `drain`.
+//! The commands that ask a running daemon: `apply`, `diff`, `sessions`, `kick`, `drain`, `renegotiate`.
 
 use std::fmt::Write;
 use std::fs::{OpenOptions, Permissions};
@@ -67,14 +67,19 @@ pub(super) fn sessions(daemon: &Daemon) -> ExitCode {
 
 /// `ringtgt kick`.
 pub(super) fn kick(whom: &Whom, daemon: &Daemon) -> ExitCode {
-    finish(put_out("sessions.kick", whom.params(), daemon, "dropped"))
+    finish(tell("sessions.kick", whom.params(), daemon, "dropped"))
 }
 
 /// `ringtgt drain`.
 pub(super) fn drain(whom: &Whom, deadline: u64, daemon: &Daemon) -> ExitCode {
     let mut params = whom.params();
     params["deadline"] = deadline.into();
-    finish(put_out("sessions.drain", params, daemon, "asked to log out"))
+    finish(tell("sessions.drain", params, daemon, "asked to log out"))
+}
+
+/// `ringtgt renegotiate`.
+pub(super) fn renegotiate(whom: &Whom, daemon: &Daemon) -> ExitCode {
+    finish(tell("sessions.renegotiate", whom.params(), daemon, "asked to negotiate anew"))
 }
 
 /// `ringtgt record`.
@@ -236,7 +241,7 @@ impl Whom {
     }
 }
 
-fn put_out(method: &str, params: Value, daemon: &Daemon, what: &str) -> anyhow::Result<()> {
+fn tell(method: &str, params: Value, daemon: &Daemon, what: &str) -> anyhow::Result<()> {
     let answer = connect(daemon)?.call(method, params)?;
     let count = answer["sessions"].as_u64().unwrap_or(0);
     if daemon.json {

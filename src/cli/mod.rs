@@ -62,6 +62,7 @@ pub fn main() -> ExitCode {
         Command::Diff { file, daemon } => control::diff(file.as_deref(), &daemon),
         Command::Sessions { daemon } => control::sessions(&daemon),
         Command::Kick { whom, daemon } => control::kick(&whom, &daemon),
+        Command::Renegotiate { whom, daemon } => control::renegotiate(&whom, &daemon),
         Command::Drain { whom, deadline, daemon } => control::drain(&whom, deadline, &daemon),
         Command::Doctor { daemon } => doctor::run(&daemon),
         Command::Record { out, daemon } => control::record(&out, &daemon),

@@ -68,7 +68,7 @@ pub(super) enum Live {
     /// Say which sessions there are.
     Sessions(Sender<Vec<SessionReport>>),
     /// Sessions are to end.
-    PutOut(PutOut),
+    Tell(Tell),
 }
 
 /// A logical unit that comes.
@@ -114,12 +114,22 @@ pub(super) struct Doors {
     pub(super) done: Done,
 }
 
-/// Sessions are to end.
+/// What initiators are told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// Nothing more: their sessions are dropped at once.
+    Gone,
+    /// To log out, or be dropped after that time.
+    LogOut(Duration),
+    /// To negotiate anew within that time.
+    Negotiate(Duration),
+}
+
+/// An administrator has something to say to sessions.
 #[derive(Debug, Clone)]
-pub(super) struct PutOut {
+pub(super) struct Tell {
     pub(super) whom: Arc<Chosen>,
-    /// How long they get to log out; nothing: they are dropped at once.
-    pub(super) within: Option<Duration>,
+    pub(super) notice: Notice,
     /// How many there were.
     pub(super) found: Sender<usize>,
 }
@@ -184,6 +194,11 @@ pub(super) struct Retiring {
     _done: Done,
 }
 
+/// As an asynchronous message says it.
+fn seconds(within: Duration) -> u16 {
+    within.as_secs().min(u64::from(u16::MAX)) as u16
+}
+
 impl<D: Driver> Reactor<D> {
     pub(super) fn take_order(&mut self, order: Live) {
         match order {
@@ -201,7 +216,7 @@ impl<D: Driver> Reactor<D> {
                 // Whoever asked may have gone.
                 let _ = to.send(self.report_sessions());
             }
-            Live::PutOut(order) => self.put_out(&order),
+            Live::Tell(order) => self.tell(&order),
         }
     }
 
@@ -272,12 +287,11 @@ impl<D: Driver> Reactor<D> {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let by = now.saturating_add(within.as_nanos() as u64);
         conn.leaves_by = Some(conn.leaves_by.map_or(by, |earlier| earlier.min(by)));
-        let seconds = within.as_secs().min(u64::from(u16::MAX)) as u16;
-        self.with_session(id, |session, desk| session.request_logout(desk, seconds));
+        self.with_session(id, |session, desk| session.request_logout(desk, seconds(within)));
         self.next_tick = self.next_tick.min(by);
     }
 
-    fn put_out(&mut self, order: &PutOut) {
+    fn tell(&mut self, order: &Tell) {
         let mut found = 0;
         for id in self.conns.ids() {
             let Some(conn) = self.conns.get_mut(id) else { continue };
@@ -287,9 +301,12 @@ impl<D: Driver> Reactor<D> {
                 continue;
             }
             found += 1;
-            match order.within {
-                Some(within) => self.ask_to_leave(id, within),
-                None => self.drop_session(id),
+            match order.notice {
+                Notice::Gone => self.drop_session(id),
+                Notice::LogOut(within) => self.ask_to_leave(id, within),
+                Notice::Negotiate(within) => {
+                    self.with_session(id, |session, desk| session.request_negotiation(desk, seconds(within)));
+                }
             }
         }
         // Whoever asked may have gone.

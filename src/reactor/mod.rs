@@ -49,7 +49,7 @@ use self::conn::{Conn, Conns, Phase};
 use self::desk::{Desk, desk};
 use self::disk::Client;
 use self::gates::Then;
-pub use self::live::{Chosen, SessionReport};
+pub use self::live::{Chosen, Notice, SessionReport};
 use self::login::Listener;
 use self::mail::{Change, Letter};
 pub use self::measure::{Late, SessionUsage};

@@ -18,7 +18,7 @@ use super::delays::Delays;
 use super::desk::fresh_scratch;
 use super::fair::Shortage;
 use super::gates::Gates;
-use super::live::{Chosen, Done, Doors, Entering, Live, PutOut, SessionReport, Switch};
+use super::live::{Chosen, Done, Doors, Entering, Live, Notice, SessionReport, Switch, Tell};
 use super::login::Listener;
 use super::mail::{Address, Letter, Mail, mailboxes};
 use super::recorder::{self, Recorder, Recording};
@@ -490,12 +490,12 @@ impl Control {
         self.registry.refused()
     }
 
-    /// Ends sessions: `within` is how long they get to log out; nothing: they are dropped. How many there were.
-    pub fn put_out(&self, whom: Chosen, within: Option<Duration>) -> usize {
+    /// Tells sessions to go, or to negotiate anew. How many there were.
+    pub fn tell(&self, whom: Chosen, notice: Notice) -> usize {
         let (whom, (found, answers)) = (Arc::new(whom), bounded(self.addresses.len()));
         for address in &self.addresses {
-            let order = PutOut { whom: whom.clone(), within, found: found.clone() };
-            address.post_blocking(Letter::Live(Box::new(Live::PutOut(order))));
+            let order = Tell { whom: whom.clone(), notice, found: found.clone() };
+            address.post_blocking(Letter::Live(Box::new(Live::Tell(order))));
         }
         self.addresses.iter().map_while(|_| answers.recv_timeout(PATIENCE).ok()).sum()
     }

@@ -44,6 +44,20 @@ pub fn answer(catalog: &Catalog, session: &mut Established, text: &[u8]) -> Resu
     Ok(out.into_bytes())
 }
 
+/// What has changed here since the login, as a text. Of what an administrator can change, MaxRecvDataSegmentLength is all
+/// that may be declared in this phase (RFC 7143 section 13.12). PDUs of the old length may be on their way, so that what
+/// is taken never becomes less.
+pub fn declare(session: &mut Established) -> Vec<u8> {
+    let mut out = TextWriter::new();
+    if let Some(group) = session.target.as_ref().and_then(|target| target.tpgs.get(session.tpg)) {
+        let length = group.params.max_recv_data_segment_length;
+        out.pair("MaxRecvDataSegmentLength", length);
+        let agreed = &mut session.negotiated.max_recv_data_segment_length;
+        *agreed = length.max(*agreed);
+    }
+    out.into_bytes()
+}
+
 fn known(
     catalog: &Catalog,
     session: &mut Established,

@@ -1,9 +1,9 @@
 //! Everything in full feature phase that is no SCSI command: pings, text, asynchronous messages, time.
 //!
-//! Of the asynchronous events (RFC 7143 section 11.9.1) two are never sent. Event 2 says that one connection of a session
-//! is dropped: there is only one, so that is the end of the session, event 3. Event 4 asks for a new negotiation of keys:
-//! a session keeps what it has agreed upon until it ends, and what an administrator changes holds for those that begin
-//! afterwards; where it must hold at once, event 1 asks for a logout.
+//! Of the asynchronous events (RFC 7143 section 11.9.1) one is never sent. Event 2 says that one connection of a session
+//! is dropped: there is only one, so that is the end of the session, event 3. Event 4 asks for a new negotiation of keys,
+//! and is sent only when an administrator wants it: Linux drops its session then and logs in anew, so by itself a session
+//! keeps what it has agreed upon, and what is changed holds for those that begin afterwards.
 
 use std::mem;
 
@@ -34,6 +34,8 @@ pub(super) struct Text {
     request: Vec<u8>,
     /// What is still to be sent of the answer.
     answer: Vec<u8>,
+    /// The initiator was asked to negotiate anew.
+    anew: bool,
 }
 
 impl Text {
@@ -91,7 +93,7 @@ impl Session {
         self.take_number(bhs);
         let goes_on = pdu.ttt.get() == TEXT_TAG;
         if !goes_on {
-            self.text = Text::default();
+            self.text = Text { anew: self.text.anew, ..Text::default() };
         }
         if pdu.flags & flags::CONTINUE != 0 {
             return self.more_text(h, bhs, &data);
@@ -106,6 +108,9 @@ impl Session {
             match discovery::answer(h.catalog(), &mut self.established, &request) {
                 Ok(answer) => self.text.answer = answer,
                 Err(_) => return self.reject_after_all(h, bhs, RejectReason::PROTOCOL_ERROR),
+            }
+            if mem::take(&mut self.text.anew) {
+                self.text.answer.extend(discovery::declare(&mut self.established));
             }
             // Keys such as MaxRecvDataSegmentLength may have changed what holds.
             self.negotiated = self.established.negotiated.clone();
@@ -159,6 +164,18 @@ impl Session {
         pdu.parameter3 = U16::new(seconds);
         pdu.stat_sn = U32::new(self.next_stat_sn());
         self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, false);
+        self.emit(h, pdu.as_bhs(), None, After::Keep);
+    }
+
+    /// Asks the initiator to negotiate anew within `seconds` (section 11.9.1, event 4): by a Text Request, which may be
+    /// empty; its answer tells what has changed here.
+    pub fn request_negotiation<H: Host>(&mut self, h: &mut H, seconds: u16) {
+        let event = AsyncEvent::NEGOTIATION_REQUESTED.0;
+        let mut pdu = AsyncMessage { async_event: event, ..AsyncMessage::default() };
+        pdu.parameter3 = U16::new(seconds);
+        pdu.stat_sn = U32::new(self.next_stat_sn());
+        self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, false);
+        self.text.anew = true;
         self.emit(h, pdu.as_bhs(), None, After::Keep);
     }
 

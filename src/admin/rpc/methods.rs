@@ -15,12 +15,12 @@ use crate::admin::config::{At, Report, Severity, words};
 use crate::admin::live::{Live, Plan, Refused};
 use crate::admin::lookout::{Lookout, Text as Written};
 use crate::admin::{recording, stats};
-use crate::reactor::{Chosen, SessionReport};
+use crate::reactor::{Chosen, Notice, SessionReport};
 use crate::scsi::{AccessState, Count, Failure};
 use crate::target::ChapAlgorithm;
 use crate::wire::name::normalise;
 
-const METHODS: [&str; 12] = [
+const METHODS: [&str; 13] = [
     "version",
     "config.get",
     "config.plan",
@@ -28,6 +28,7 @@ const METHODS: [&str; 12] = [
     "config.reload",
     "sessions.list",
     "sessions.kick",
+    "sessions.renegotiate",
     "sessions.drain",
     "alua.set",
     "counters",
@@ -73,8 +74,9 @@ fn call_live(live: &Live, method: &str, params: Value) -> Result<Value, Fault> {
             let sessions: Vec<Value> = live.control().sessions().iter().map(session).collect();
             Ok(json!({ "sessions": sessions, "refused": live.control().refused() }))
         }
-        "sessions.kick" => put_out(live, read(params)?, false),
-        "sessions.drain" => put_out(live, read(params)?, true),
+        "sessions.kick" => tell(live, read(params)?, None),
+        "sessions.renegotiate" => tell(live, read(params)?, Some(Notice::Negotiate)),
+        "sessions.drain" => tell(live, read(params)?, Some(Notice::LogOut)),
         "alua.set" => set_access(live, &read(params)?),
         "counters" => counters(live),
         "recorder.dump" => {
@@ -165,19 +167,21 @@ struct Whom {
     deadline: Option<u64>,
 }
 
-fn put_out(live: &Live, whom: Whom, gently: bool) -> Result<Value, Fault> {
+/// Tells sessions to go at once, or what `notice` says with a deadline.
+fn tell(live: &Live, whom: Whom, notice: Option<fn(Duration) -> Notice>) -> Result<Value, Fault> {
     let Whom { initiator, target, tsih, deadline } = whom;
     if initiator.is_none() && target.is_none() && tsih.is_none() {
         let what = "name an initiator, a target or a tsih: else all sessions would be meant";
         return Err(Fault::new(INVALID_PARAMS, what));
     }
-    if deadline.is_some() && !gently {
+    if deadline.is_some() && notice.is_none() {
         return Err(Fault::new(INVALID_PARAMS, "sessions.kick has no deadline; sessions.drain has"));
     }
     let whom = Chosen { initiator: normal(initiator)?, target: normal(target)?, tsih };
-    let within = gently.then(|| Duration::from_secs(deadline.unwrap_or(DEADLINE).min(3600)));
-    tracing::info!(?whom, ?within, "the control socket ends sessions");
-    Ok(json!({ "sessions": live.control().put_out(whom, within) }))
+    let within = Duration::from_secs(deadline.unwrap_or(DEADLINE).min(3600));
+    let notice = notice.map_or(Notice::Gone, |notice| notice(within));
+    tracing::info!(?whom, ?notice, "the control socket has something to say to sessions");
+    Ok(json!({ "sessions": live.control().tell(whom, notice) }))
 }
 
 fn normal(name: Option<String>) -> Result<Option<String>, Fault> {

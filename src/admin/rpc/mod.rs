@@ -19,6 +19,7 @@
 //! | `sessions.list` | | `sessions`: who is logged in, and what was agreed on; `refused`: the names of the last 32 initiators that were refused, the latest first |
 //! | `sessions.kick` | `initiator`?, `target`?, `tsih`?: at least one | `sessions`: how many were dropped at once |
 //! | `sessions.drain` | the same, and `deadline`: seconds, 10 by default | `sessions`: how many are asked to log out, and dropped then |
+//! | `sessions.renegotiate` | the same | `sessions`: how many are asked to negotiate anew what may be in a session under way: MaxRecvDataSegmentLength |
 //! | `alua.set` | `backstore`, `group`, `state` | nothing, when it holds everywhere |
 //! | `counters` | | `reactors` and `backstores` |
 //! | `recorder.dump` | | `pcap`: the headers of the last PDUs of all reactors as a file for Wireshark, in base64; `pdus`: how many |

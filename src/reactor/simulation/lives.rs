@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, TryRecvError};
 
-use super::super::live::{Live, PutOut, Switch};
+use super::super::live::{Live, Notice, Switch, Tell};
 use super::super::{Chosen, Letter};
 use super::client::{Client, Event, Manner};
 use super::data::some_clients;
@@ -333,10 +333,10 @@ fn sessions_are_put_out_by_their_names() {
         load.log_in(&mut rig, &mut clients);
         let whom = Chosen { initiator: Some("iqn.2026-01.org.example:a".into()), ..Chosen::default() };
         let (whom, (found, counts)) = (Arc::new(whom), crossbeam_channel::bounded(4));
-        let within = (seed % 2 == 0).then_some(Duration::from_secs(2));
+        let notice = if seed % 2 == 0 { Notice::LogOut(Duration::from_secs(2)) } else { Notice::Gone };
         for to in 0..plan.reactors {
-            let order = PutOut { whom: whom.clone(), within, found: found.clone() };
-            rig.post.hand_in(to, Letter::Live(Box::new(Live::PutOut(order))));
+            let order = Tell { whom: whom.clone(), notice, found: found.clone() };
+            rig.post.hand_in(to, Letter::Live(Box::new(Live::Tell(order))));
         }
         rig.until(&mut clients, Duration::from_secs(20), "both are out", |_, clients| {
             [0, 2].iter().all(|who| clients[*who].events.contains(&Event::Gone))
