@@ -222,7 +222,11 @@ impl Session {
         }
         let Some(pdus) = self.held.take(self.exp_cmd_sn) else { return Ok(false) };
         if pdus.is_empty() {
+            // It was aborted before its turn: no answer to it will tell an initiator that has used its window up.
             self.exp_cmd_sn = self.exp_cmd_sn.next();
+            if self.max_cmd_sn.precedes(self.exp_cmd_sn) {
+                self.tell_window(h);
+            }
         }
         for pdu in &pdus {
             self.replay(h, pdu)?;

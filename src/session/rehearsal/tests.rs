@@ -12,8 +12,11 @@ use crate::ids::LuId;
 use crate::session::SEGMENT;
 use crate::session::host::{After, Host};
 use crate::session::tmf::Aborted;
-use crate::wire::bhs::{BHS_LEN, Bhs, DataIn, DataOut, R2t, ScsiCommand, ScsiResponse, TaskMgmtRequest};
-use crate::wire::codes::{Opcode, TmfFunction};
+use crate::wire::bhs::{
+    BHS_LEN, Bhs, DataIn, DataOut, NopIn, R2t, ScsiCommand, ScsiResponse, TaskMgmtRequest,
+};
+use crate::wire::codes::{Opcode, TAG_NONE, TmfFunction};
+use crate::wire::sn::Sn;
 use crate::wire::{flags, lun};
 
 proptest! {
@@ -270,4 +273,26 @@ fn a_function_goes_on_when_the_transfer_that_it_waits_for_is_given_up() {
         world.session.hurry(&mut world.stage).expect("others are not to blame for it");
     }
     assert_eq!(world.stage.managing.len(), 1, "it acts");
+}
+
+#[test]
+fn the_window_moves_past_what_was_aborted_before_its_turn() {
+    let mut world = scene(8192);
+    (world.session.command_window, world.session.max_cmd_sn) = (2, Sn(2));
+    read(&mut world, 9, 0, 8);
+    let mut pdu = ScsiCommand { itt: U32::new(10), cmd_sn: U32::new(2), ..ScsiCommand::default() };
+    pdu.flags = flags::FINAL;
+    world.session.input(&mut world.stage, pdu.as_bhs()).expect("it comes before its turn");
+    let mut abort = TaskMgmtRequest { itt: U32::new(12), ref_task_tag: U32::new(10), ..Default::default() };
+    abort.opcode |= flags::IMMEDIATE;
+    abort.flags |= TmfFunction::ABORT_TASK.0;
+    world.session.input(&mut world.stage, abort.as_bhs()).expect("a legal function");
+    (pdu.itt, pdu.cmd_sn) = (U32::new(11), U32::new(1));
+    world.session.input(&mut world.stage, pdu.as_bhs()).expect("what was missing");
+    let mut last = None;
+    while let Some((pdu, _)) = world.stage.send() {
+        last = Some(*NopIn::from_bhs(pdu.first_chunk().expect("a header")));
+    }
+    let told = last.map(|pdu| (pdu.itt.get(), pdu.exp_cmd_sn.get(), pdu.max_cmd_sn.get()));
+    assert_eq!(told, Some((TAG_NONE, 3, 3)));
 }
