@@ -354,7 +354,12 @@ impl<D: Driver> Reactor<D> {
             Then::Erased { lu, failed } => self.world.erasure_ended(lu, failed, result),
             Then::Drained { to, gate } => self.world.mail.post(to, Letter::Ack(gate)),
             Then::Closed { lu, fence } => self.world.closed(lu, fence),
-            Then::Enclosed { client, lu } | Then::Learned { client, lu } => {
+            Then::Enclosed { client, lu } => self.disk_ended(client, lu, result),
+            Then::Learned { client, lu } => {
+                if result.is_err() {
+                    // The client hears that instead of what the device has said, and will not ask for it.
+                    drop(self.world.take_report_where(|of, on| of == client && on == lu));
+                }
                 self.disk_ended(client, lu, result);
             }
             Then::Fenced { conn } => self.fenced(conn),

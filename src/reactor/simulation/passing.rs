@@ -461,3 +461,21 @@ fn an_abort_is_answered_although_the_device_hangs() {
         rig.finish(&mut clients);
     });
 }
+
+#[test]
+fn what_the_device_has_said_is_forgotten_with_a_refusal() {
+    use crate::reactor::disk::Client as Of;
+    use crate::reactor::gates::Then;
+    let (mut rig, _, _) = stage(1, Plan::default(), 1);
+    let client = Of::Task {
+        conn: crate::ids::ConnId { index: 0, generation: 0 },
+        task: crate::ids::TaskId { index: 9, generation: 9 },
+        part: 0,
+    };
+    let lu = crate::ids::LuId(0);
+    let learned = || Then::Learned { client, lu };
+    let reactor = rig.reactors[0].as_mut().expect("it runs");
+    reactor.world.reports.push((client, lu, PassReport::default()));
+    reactor.go_on(learned(), Err(crate::scsi::Failure::Status(status::BUSY)));
+    assert!(reactor.world.reports.is_empty());
+}
