@@ -25,6 +25,15 @@ pub(super) struct Party {
     door: Option<(Arc<Target>, usize)>,
 }
 
+/// What the initiator calls itself. It is for people, who see it in lists and logs: what moves the cursor or ends a line
+/// has no place in it, as little as in a name (RFC 3722 section 6.3).
+fn alias(said: &str) -> Result<String, Fault> {
+    if said.contains(char::is_control) {
+        return Err(Fault::Alias);
+    }
+    Ok(said.chars().take(ALIAS_MAX).collect())
+}
+
 impl Party {
     /// Finds out who wants to go where. What is unknown, not at this portal or not allowed is refused.
     pub(super) fn enter(
@@ -41,11 +50,7 @@ impl Party {
             SessionType::Discovery => None,
             SessionType::Normal => Some(find_door(said, catalog, local, &initiator)?),
         };
-        Ok(Self {
-            initiator,
-            alias: said.initiator_alias.map(|alias| alias.chars().take(ALIAS_MAX).collect()),
-            door,
-        })
+        Ok(Self { initiator, alias: said.initiator_alias.map(alias).transpose()?, door })
     }
 
     /// Later texts may state the names again (some initiators do in each stage), but not others.

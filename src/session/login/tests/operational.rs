@@ -49,6 +49,19 @@ fn keys_nobody_knows() {
 }
 
 #[test]
+fn an_alias_is_for_people() {
+    for wrong in ["host\nlogin initiator=root", "\u{1b}[2Jhost", "host\u{9b}2J", "\u{7f}"] {
+        let mut peer = Peer::open();
+        let more = format!("InitiatorAlias={wrong};");
+        peer.names(OPERATIONAL, TO_FULL, &more).refused(LoginStatus::INITIATOR_ERROR);
+        assert_eq!(peer.login.fault(), Some(&Fault::Alias), "{wrong:?}");
+    }
+    let mut peer = Peer::open();
+    let heard = peer.names(OPERATIONAL, TO_FULL, "InitiatorAlias=Büro 7 (früher: 5);");
+    assert_eq!(heard.done().1.negotiated.initiator_alias.as_deref(), Some("Büro 7 (früher: 5)"));
+}
+
+#[test]
 fn keys_twice() {
     let refused = LoginStatus::INITIATOR_ERROR;
     Peer::open().names(OPERATIONAL, TO_FULL, "InitialR2T=No;InitialR2T=No;").refused(refused);
