@@ -17,7 +17,8 @@ pub(super) struct Served {
     pub(super) reactors: usize,
     /// What its buffers take, bytes.
     pub(super) buffers: u64,
-    pub(super) stores: Vec<StoreConfig>,
+    /// None, if what is served cannot be read.
+    pub(super) stores: Option<Vec<StoreConfig>>,
     /// As `sessions.list` tells them.
     pub(super) sessions: Vec<Value>,
 }
@@ -30,7 +31,8 @@ impl Served {
             Ok(served) => {
                 let is = format!("runs as process {} with {} reactors", served.pid, served.reactors);
                 let finding = served.starved().unwrap_or_else(|| Finding::good("daemon", is));
-                (Some(served), vec![finding])
+                let findings = [Some(finding), served.unreadable()].into_iter().flatten().collect();
+                (Some(served), findings)
             }
             Err(error) => {
                 let why = "only the machine can be looked at: no disks, no initiators";
@@ -67,10 +69,22 @@ impl Served {
         })
     }
 
+    /// What it serves is no text that this program understands.
+    fn unreadable(&self) -> Option<Finding> {
+        self.stores.is_none().then(|| {
+            Finding::hint(
+                "daemon",
+                "serves a configuration that this program cannot read",
+                "its disks are not looked at",
+                "they are of different versions: restart it (systemctl restart ringtgt), or use the ringtgt that it is",
+            )
+        })
+    }
+
     /// The block devices that it serves.
     pub(super) fn devices(&self) -> impl Iterator<Item = (&StoreConfig, &Path)> {
         let block = |store: &&StoreConfig| store.kind == StoreKind::Block;
-        self.stores.iter().filter(block).filter_map(|store| Some((store, store.path.as_deref()?)))
+        self.stores.iter().flatten().filter(block).filter_map(|store| Some((store, store.path.as_deref()?)))
     }
 }
 
@@ -79,11 +93,30 @@ fn buffers(reactor: &Value) -> u64 {
     slots.map(|s| s["size"].as_u64().unwrap_or(0) * s["total"].as_u64().unwrap_or(0)).sum()
 }
 
-/// The backstores of the configuration that is served.
-fn stores(answer: &Value) -> Vec<StoreConfig> {
+/// The backstores of the configuration that is served; none, if that cannot be read.
+fn stores(answer: &Value) -> Option<Vec<StoreConfig>> {
     let file = answer["file"].as_str().map(Path::new);
     let dir =
         answer["dir"].as_str().map(Path::new).or_else(|| file?.parent()).unwrap_or_else(|| Path::new("/"));
     let text = answer["toml"].as_str().unwrap_or_default();
-    config::parse(Source::new("served", text), dir, None).map_or_else(|_| vec![], |(config, _)| config.stores)
+    config::parse(Source::new("served", text), dir, None).ok().map(|(config, _)| config.stores)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serving(toml: &str) -> Served {
+        let stores = stores(&json!({ "toml": toml, "file": "/etc/ringtgt/ringtgt.toml", "dir": null }));
+        Served { pid: 1, reactors: 1, buffers: 0, stores, sessions: Vec::new() }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said() {
+        let good = serving("[[backstore]]\nkind = \"block\"\nname = \"b\"\npath = \"/dev/sdx\"\n");
+        assert_eq!((good.unreadable(), good.devices().count()), (None, 1));
+        let newer = serving("[[backstore]]\nkind = \"of tomorrow\"\nname = \"b\"\n");
+        assert!(newer.unreadable().is_some_and(|finding| finding.why.contains("disks are not looked at")));
+        assert_eq!(newer.devices().count(), 0);
+    }
 }

@@ -41,7 +41,7 @@ fn queue(disk: &str, setting: &str) -> String {
 }
 
 fn apply(disk: &str) -> String {
-    format!("tuning/disk-queue apply {disk}")
+    format!("/usr/share/ringtgt/tuning/disk-queue apply {disk}")
 }
 
 fn scheduler(host: &Host, disk: &str) -> Option<Finding> {
@@ -123,7 +123,7 @@ mod tests {
     fn served(path: &str, write_back: Option<bool>) -> Served {
         let store =
             StoreConfig { path: Some(path.into()), write_back, ..StoreConfig::new(StoreKind::Block, "disk") };
-        Served { pid: 7, reactors: 2, buffers: 0, stores: vec![store], sessions: vec![] }
+        Served { pid: 7, reactors: 2, buffers: 0, stores: Some(vec![store]), sessions: vec![] }
     }
 
     #[test]
@@ -143,7 +143,7 @@ mod tests {
             found.iter().all(|f| f.grade == Grade::Hint && f.about == "nvme1n1 (for nvme1n1p1)"),
             "{found:#?}"
         );
-        assert_eq!(found[0].remedy, "tuning/disk-queue apply nvme1n1");
+        assert_eq!(found[0].remedy, "/usr/share/ringtgt/tuning/disk-queue apply nvme1n1");
     }
 
     #[test]

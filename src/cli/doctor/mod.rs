@@ -40,3 +40,43 @@ fn examine(host: &Host, daemon: &Daemon) -> Vec<Finding> {
     }
     findings
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    /// What a package has under /usr/share/ringtgt/tuning, by its place in the source.
+    fn packed(assets: &toml::Value, source: impl Fn(&toml::Value) -> [&str; 2]) -> BTreeSet<String> {
+        let all = assets.as_array().expect("a list").iter().map(source);
+        let ours =
+            all.filter(|[_, dest]| dest.trim_start_matches('/').starts_with("usr/share/ringtgt/tuning/"));
+        ours.map(|[source, _]| source.to_owned()).collect()
+    }
+
+    #[test]
+    fn both_packages_have_what_is_named_here() {
+        let manifest: toml::Value = toml::from_str(include_str!("../../../Cargo.toml")).expect("TOML");
+        let metadata = &manifest["package"]["metadata"];
+        let deb =
+            packed(&metadata["deb"]["assets"], |asset| [0, 1].map(|at| asset[at].as_str().expect("a path")));
+        let rpm = packed(&metadata["generate-rpm"]["assets"], |asset| {
+            ["source", "dest"].map(|key| asset[key].as_str().expect("a path"))
+        });
+        assert_eq!(deb, rpm);
+        // What has a place of its own, and what makes the packages.
+        let others = ["ringtgt.service", "ringtgt.toml", "package"];
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning");
+        for file in dir.read_dir().expect("a directory").flatten().filter(|file| file.path().is_file()) {
+            let name = file.file_name().into_string().expect("text");
+            assert!(others.contains(&&*name) || deb.contains(&format!("tuning/{name}")), "{name}");
+        }
+        let named =
+            [include_str!("network.rs"), include_str!("disks.rs"), include_str!("system.rs")].concat();
+        for part in named.split("/usr/share/ringtgt/").skip(1) {
+            let end =
+                part.find(|c: char| !(c.is_ascii_alphanumeric() || "/-.".contains(c))).unwrap_or(part.len());
+            assert!(deb.contains(&part[..end]), "{}", &part[..end]);
+        }
+    }
+}

@@ -4,7 +4,8 @@ use super::daemon::Served;
 use super::finding::Finding;
 use super::host::{Host, count_cpus};
 
-const SYSCTL: &str = "cp tuning/sysctl.conf /etc/sysctl.d/90-ringtgt.conf && sysctl --system";
+const SYSCTL: &str =
+    "cp /usr/share/ringtgt/tuning/sysctl.conf /etc/sysctl.d/90-ringtgt.conf && sysctl --system";
 
 pub(super) fn findings(host: &Host, served: Option<&Served>) -> Vec<Finding> {
     let mut all: Vec<Finding> = settings(host).into_iter().flatten().collect();
@@ -142,7 +143,9 @@ fn queues(host: &Host, card: &str, reactors: usize) -> Option<Finding> {
             card,
             is,
             why,
-            format!("ethtool -L {card} combined {reactors}, then tuning/nic-affinity apply {card} CPUS"),
+            format!(
+                "ethtool -L {card} combined {reactors}, then /usr/share/ringtgt/tuning/nic-affinity apply {card} CPUS"
+            ),
         )
     })
 }
@@ -157,7 +160,7 @@ fn interrupts(host: &Host, card: &str) -> Option<Finding> {
     (places.len() > 2 && cpus > 1 && one).then(|| {
         let is = format!("all {} interrupts end on processor {}", places.len(), places[0]);
         let why = "that processor is busy with packets while others wait for them";
-        Finding::hint(card, is, why, format!("tuning/nic-affinity apply {card} CPUS"))
+        Finding::hint(card, is, why, format!("/usr/share/ringtgt/tuning/nic-affinity apply {card} CPUS"))
     })
 }
 
@@ -190,7 +193,7 @@ mod tests {
     }
 
     fn served(reactors: usize) -> Served {
-        Served { pid: 7, reactors, buffers: 0, stores: vec![], sessions: vec![] }
+        Served { pid: 7, reactors, buffers: 0, stores: Some(vec![]), sessions: vec![] }
     }
 
     #[test]

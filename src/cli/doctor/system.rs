@@ -5,7 +5,7 @@ use super::finding::Finding;
 use super::host::Host;
 use crate::ring::{Caps, Unusable};
 
-const UNIT: &str = "the unit has it (tuning/ringtgt.service); by hand: ";
+const UNIT: &str = "the unit has it (ringtgt.service); by hand: ";
 
 pub(super) fn findings(host: &Host, served: Option<&Served>) -> Vec<Finding> {
     let mut all = vec![kernel(host, Caps::probe())];
@@ -118,7 +118,7 @@ fn balancer(host: &Host) -> Option<Finding> {
             "irqbalance",
             "runs",
             "it moves a card's interrupts away from the reactors that they are for",
-            "systemctl disable --now irqbalance, then tuning/nic-affinity apply INTERFACE CPUS",
+            "systemctl disable --now irqbalance, then /usr/share/ringtgt/tuning/nic-affinity apply INTERFACE CPUS",
         )
     })
 }
@@ -134,7 +134,7 @@ mod tests {
                           Max locked memory         8388608              unlimited            bytes     \n";
 
     fn served() -> Served {
-        Served { pid: 7, reactors: 2, buffers: 64 << 20, stores: vec![], sessions: vec![] }
+        Served { pid: 7, reactors: 2, buffers: 64 << 20, stores: Some(vec![]), sessions: vec![] }
     }
 
     fn grades(findings: &[Finding]) -> Vec<(&str, Grade)> {
