@@ -11,7 +11,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringtgt::admin::rpc::{CallError, FAILED, INVALID_CONFIG, INVALID_PARAMS, METHOD_NOT_FOUND, OTHER_PLAN};
+use ringtgt::admin::rpc::{
+    CallError, FAILED, INVALID_CONFIG, INVALID_PARAMS, METHOD_NOT_FOUND, OTHER_PLAN, OTHER_TEXT,
+};
 use ringtgt::initiator::{Direction, Error, Initiator, cdb};
 use ringtgt::wire::codes::AsyncEvent;
 
@@ -218,6 +220,8 @@ fn the_control_socket_tells_and_changes() {
     // Somebody else was faster: the plan is another one.
     let stale = json!({ "toml": more, "plan": { "changes": [], "sessions": [], "next_start": [] } });
     assert_eq!(code(client.call("config.apply", stale)), OTHER_PLAN);
+    let older = json!({ "toml": more, "base": "# what was served before\n" });
+    assert_eq!(code(client.call("config.apply", older)), OTHER_TEXT);
     let done = client.call("config.apply", json!({ "toml": more, "plan": plan })).expect("it is applied");
     assert_eq!(done["changes"], plan["changes"]);
     assert_eq!(luns(&mut one), [0, 4]);

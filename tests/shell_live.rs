@@ -188,7 +188,7 @@ fn a_change_that_starts_from_what_is_not_served_any_more_is_refused() {
     let apply = |toml: String| client.call("config.apply", json!({ "toml": toml, "base": base }));
     apply(more("n")).expect("the first is served");
     let said = apply(more("m")).expect_err("the second is not").to_string();
-    assert!(said.contains("has changed meanwhile"), "{said}");
+    assert!(said.contains("is another text meanwhile"), "{said}");
     assert_eq!(served(&server), more("n"));
 }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{API, FAILED, Fault, INVALID_CONFIG, INVALID_PARAMS, METHOD_NOT_FOUND, OTHER_PLAN};
+use super::{API, FAILED, Fault, INVALID_CONFIG, INVALID_PARAMS, METHOD_NOT_FOUND, OTHER_PLAN, OTHER_TEXT};
 use crate::admin::config::{At, Report, Severity, words};
 use crate::admin::live::{Live, Plan, Refused};
 use crate::admin::lookout::{Lookout, Text as Written};
@@ -119,12 +119,19 @@ fn unnamed() -> String {
 
 fn apply(live: &Live, text: Text) -> Result<Value, Fault> {
     let Text { toml, name, dir, plan, base } = text;
+    let mut outrun = false;
     let done = live.apply_if(&name, &toml, dir.as_deref(), |served, now| {
-        base.is_none_or(|base| base == served) && plan.is_none_or(|plan| plan.is_like(now))
+        outrun = base.is_some_and(|base| base != served);
+        !outrun && plan.is_none_or(|plan| plan.is_like(now))
     });
     if let Err(Refused::Other(now)) = done {
-        let what = "what is served has changed meanwhile, and so has the plan; nothing was done";
-        return Err(Fault { data: json!(now), ..Fault::new(OTHER_PLAN, what) });
+        let (code, what) = match outrun {
+            true => (OTHER_TEXT, "what is served is another text meanwhile; nothing was done"),
+            false => {
+                (OTHER_PLAN, "what is served has changed meanwhile, and so has the plan; nothing was done")
+            }
+        };
+        return Err(Fault { data: json!(now), ..Fault::new(code, what) });
     }
     if let Ok(plan) = &done {
         tracing::info!(changes = plan.changes.len(), "the control socket has changed what is served");

@@ -53,8 +53,9 @@
 //! | of JSON-RPC | −32700 to −32600 | |
 //! | the configuration is wrong | 1 | `report`: all that is wrong, with `line`, `column`, `what`, `reason`, `remedy`, `severity` of each in `problems` |
 //! | it is right, but cannot be had; nothing has changed | 2 | |
-//! | the plan is another one now, or what is served another text | 3 | the plan |
+//! | the plan is another one now | 3 | the plan |
 //! | too many connections | 4 | |
+//! | what is served is another text than `base` now | 5 | the plan |
 
 mod client;
 mod methods;
@@ -78,6 +79,8 @@ pub const INVALID_CONFIG: i64 = 1;
 pub const FAILED: i64 = 2;
 /// The plan is another one.
 pub const OTHER_PLAN: i64 = 3;
+/// What is served is another text.
+pub const OTHER_TEXT: i64 = 5;
 /// There are too many connections.
 pub const BUSY: i64 = 4;
 /// This is no JSON.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::backend::Standing;
 use crate::admin::config::{self, Source};
 use crate::admin::live::Plan;
-use crate::admin::rpc::{CallError, Client, OTHER_PLAN, default_socket};
+use crate::admin::rpc::{CallError, Client, OTHER_TEXT, default_socket};
 use crate::cli::{control, is_same_file};
 
 /// A daemon that serves the file, and what it serves as far as is known here.
@@ -141,7 +141,7 @@ fn is_forbidden(error: &CallError) -> bool {
 /// Why it has not done what was asked, as a shell says it.
 fn explain(error: &CallError) -> String {
     match error {
-        CallError::Fault(fault) if fault.code == OTHER_PLAN => {
+        CallError::Fault(fault) if fault.code == OTHER_TEXT => {
             "what is served was changed by somebody else since it was read, and nothing was done; `refresh` shows it"
                 .into()
         }
