@@ -217,6 +217,25 @@ fn twenty_commands_at_once_lose_nothing_of_each_other() {
 }
 
 #[test]
+fn who_waits_for_another_shell_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("etc/ringtgt.toml");
+    fs::create_dir(config.parent().unwrap()).unwrap();
+    let other = fs::File::open(config.parent().unwrap()).unwrap();
+    other.lock().unwrap();
+    let create = || managed(&config, &["create", "/backstores/ramdisk", "name=r", "size=1M"]);
+    let made = std::thread::scope(|scope| {
+        let waiting = scope.spawn(create);
+        std::thread::sleep(Duration::from_secs(3));
+        assert!(!waiting.is_finished(), "the other one is not done");
+        other.unlock().unwrap();
+        waiting.join().unwrap()
+    });
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    assert!(stderr(&made).starts_with("waiting for another ringtgt that changes "), "{made:?}");
+}
+
+#[test]
 fn preferences_that_cannot_be_read_keep_nobody_from_his_work() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("ringtgt.toml");

@@ -3,14 +3,21 @@
 //! What is edited is what the daemon serves, and every edit is served before it is answered; the file is written when
 //! somebody saves. Where no daemon runs, or it serves another file, what is edited is the file.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::daemon::{Daemon, Found};
 use crate::admin::edit;
+use crate::cli::complain;
+
+/// How long another shell is waited for in silence, and how often it is looked whether it is done.
+const SILENCE: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Who serves what is edited.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,8 +98,23 @@ impl Kept {
         let file = file.map_err(|e| format!("{}: {e}", self.file.display()))?;
         let Some(dir) = file.parent() else { return Ok(None) };
         let lock = fs::create_dir_all(dir).and_then(|()| File::open(dir));
-        let lock = lock.and_then(|dir| dir.lock().map(|()| dir));
+        let lock = lock.and_then(|dir| self.wait_for(&dir).map(|()| dir));
         lock.map(Some).map_err(|e| format!("{}: cannot be locked: {e}", dir.display()))
+    }
+
+    /// Waits for the lock; whoever waits for longer than a moment is told for what.
+    fn wait_for(&self, dir: &File) -> io::Result<()> {
+        let patient = Instant::now() + SILENCE;
+        while Instant::now() < patient {
+            match dir.try_lock() {
+                Err(TryLockError::WouldBlock) => thread::sleep(LOOK),
+                Err(TryLockError::Error(error)) => return Err(error),
+                Ok(()) => return Ok(()),
+            }
+        }
+        let file = self.file.display();
+        complain(&format!("waiting for another ringtgt that changes {file}, or others beside it\n"));
+        dir.lock()
     }
 
     fn read(&self) -> Result<String, String> {
