@@ -1,6 +1,8 @@
 //! An open store: its facts, and the medium behind it.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -58,6 +60,8 @@ pub struct Backing {
     pub removable: bool,
     /// Where the bytes are.
     pub medium: Medium,
+    /// Its file was not there, and was made when it was opened.
+    pub made: bool,
     /// What an administrator should know, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -106,6 +110,19 @@ pub enum DiscardMethod {
 }
 
 impl Backing {
+    /// Nobody has ever been served by it: if its file was made for it, that goes again. Another one that is there by now
+    /// stays.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn unmake(&self) -> io::Result<()> {
+        let (true, Some(path), Medium::File(medium)) = (self.made, &self.path, &self.medium) else {
+            return Ok(());
+        };
+        let (there, ours) = (fs::symlink_metadata(path)?, medium.file.metadata()?);
+        if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) { fs::remove_file(path) } else { Ok(()) }
+    }
+
     /// How many blocks `len` bytes are.
     pub(super) fn blocks_of(&self, len: u64) -> u64 {
         blocks_of(self.device, len, self.block_size.into())

@@ -35,7 +35,7 @@ pub(super) fn open(config: &StoreConfig, path: &Path, patience: Duration) -> Res
         // Nobody else has written to it. When it cannot be removed the message is still the first one.
         let _ = fs::remove_file(path);
     }
-    opened
+    opened.map(|backing| Backing { made: is_ours, ..backing })
 }
 
 /// Refuses what is no regular file, before opening it: opening a pipe, for one, would wait for a writer.

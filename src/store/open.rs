@@ -56,6 +56,7 @@ pub(super) fn base(config: &StoreConfig, len: u64, block_size: u32, medium: Medi
         rotational: false,
         removable: config.removable,
         medium,
+        made: false,
         warnings: Vec::new(),
     }
 }

@@ -1,5 +1,6 @@
 //! What is wrong with a configuration, said so that it can be put right: where, what, why, and what to do.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 
@@ -146,22 +147,48 @@ impl Report {
 impl fmt::Display for Report {
     /// Each problem as `file:line:column: what; reason; remedy`, with its source line and a caret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.problems.iter().try_for_each(|problem| self.tell(problem, f))
+    }
+}
+
+/// What was said, and how often, wherever it stood.
+pub type Told = HashMap<String, usize>;
+
+impl Report {
+    fn tell(&self, problem: &Problem, out: &mut impl fmt::Write) -> fmt::Result {
+        let word = match problem.severity {
+            Severity::Error => "",
+            Severity::Warning => "warning: ",
+        };
+        match &problem.at {
+            At::File(span) => {
+                let (line, column) = self.source.position(span.start);
+                writeln!(out, "{}:{line}:{column}: {word}{problem}", self.source.name())?;
+                out.write_str(&self.source.excerpt(span))
+            }
+            At::Argument(argument) => writeln!(out, "{argument}: {word}{problem}"),
+            At::Whole => writeln!(out, "{}: {word}{problem}", self.source.name()),
+        }
+    }
+
+    /// What it says.
+    pub fn told(&self) -> Told {
+        let mut told = Told::new();
+        self.problems.iter().for_each(|problem| *told.entry(problem.to_string()).or_default() += 1);
+        told
+    }
+
+    /// As it is shown, less what was told before.
+    pub fn news(&self, told: &Told) -> String {
+        let (mut told, mut out) = (told.clone(), String::new());
         for problem in &self.problems {
-            let word = match problem.severity {
-                Severity::Error => "",
-                Severity::Warning => "warning: ",
-            };
-            match &problem.at {
-                At::File(span) => {
-                    let (line, column) = self.source.position(span.start);
-                    writeln!(f, "{}:{line}:{column}: {word}{problem}", self.source.name())?;
-                    f.write_str(&self.source.excerpt(span))?;
-                }
-                At::Argument(argument) => writeln!(f, "{argument}: {word}{problem}")?,
-                At::Whole => writeln!(f, "{}: {word}{problem}", self.source.name())?,
+            match told.get_mut(&problem.to_string()) {
+                Some(left @ 1..) => *left -= 1,
+                // A string takes everything.
+                _ => drop(self.tell(problem, &mut out)),
             }
         }
-        Ok(())
+        out
     }
 }
 
@@ -185,6 +212,20 @@ mod tests {
             "a.toml:1:1: one is lonely; two is company; add another\n  1 | one = 1\n    | ^^^\n\
              a.toml:2:1: warning: two is odd\n  2 | two = 2\n    | ^^^\n"
         );
+    }
+
+    #[test]
+    fn what_was_told_is_no_news_wherever_it_stands() {
+        let report = |text: &str, starts: &[usize]| {
+            let problems = starts.iter().map(|at| Problem::warning(*at..at + 3, "odd", "", "make it even"));
+            Report::new(Source::new("a.toml", text), problems.collect())
+        };
+        let first = report("one = 1\n", &[0]);
+        assert_eq!(first.news(&Told::new()), first.to_string());
+        let moved = report("\n\none = 1\n", &[2]);
+        assert_eq!(moved.news(&first.told()), "");
+        let more = report("one = 1\nthree = 3\n", &[0, 8]);
+        assert_eq!(more.news(&first.told()).lines().count(), 3, "one more of the same kind");
     }
 
     #[test]

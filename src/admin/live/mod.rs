@@ -30,7 +30,7 @@ use self::draft::{Draft, Fate};
 use self::numbers::Numbers;
 pub use self::plan::Plan;
 use self::units::{Keeper, Serials};
-use super::config::{self, Config, PortalConfig, Report, ServerConfig, Source};
+use super::config::{self, Config, PortalConfig, Report, ServerConfig, Source, Told};
 use super::cpulist::Reactors;
 use super::listen::{self, Bound};
 use super::run::{flush, login_timeout};
@@ -212,6 +212,8 @@ pub struct Live {
     /// Nobody holds this while something is waited for.
     shown: Mutex<Shown>,
     held: Arc<Mutex<Held>>,
+    /// What was last warned of; nothing: what was when the daemon began.
+    warned: Mutex<Option<Told>>,
     /// Beside the rest, for a change that waits for a disk must not keep the daemon from its end.
     drain_timeout: Mutex<Duration>,
 }
@@ -263,6 +265,7 @@ impl Live {
             shown: Shown::of(&running).into(),
             running: running.into(),
             held: Arc::new(held.into()),
+            warned: Mutex::default(),
             drain_timeout,
         }
     }
@@ -362,8 +365,20 @@ impl Live {
         wanted: impl FnOnce(&str, &Plan) -> bool,
     ) -> Result<Plan, Refused> {
         let (config, report) = self.parse(name, text, dir)?;
-        warn(&report);
+        self.warn_anew(&report);
         self.take(config, text, dir, |now, plan| wanted(&now.text, plan))
+    }
+
+    /// Logs what there is to be said against a text that was not said of the one before: who changes it line by line does
+    /// not want to read all of it with each of them.
+    fn warn_anew(&self, report: &Report) {
+        let mut warned = locked(&self.warned);
+        let known = warned.take().unwrap_or_else(|| {
+            let first = self.parse("configuration", &self.origin.text, None);
+            first.map(|(_, report)| report.told()).unwrap_or_default()
+        });
+        log(&report.news(&known));
+        *warned = Some(report.told());
     }
 
     /// Serves the stores whose devices or files have appeared. Whether there were any.
@@ -393,7 +408,7 @@ impl Live {
         let (text, dir) = (running.text.clone(), running.dir.clone());
         drop(running);
         let (config, report) = self.parse("configuration", &text, dir.as_deref())?;
-        warn(&report);
+        self.warn_anew(&report);
         match self.take(config, &text, dir.as_deref(), |now, _| now.generation == generation) {
             Err(Refused::Other(_)) => Ok(false),
             taken => taken.map(|_| true),
@@ -415,7 +430,8 @@ impl Live {
             error => Refused::Failed(error.into()),
         })?;
         self.adjust(&mut config);
-        warn(&report);
+        *locked(&self.warned) = Some(report.told());
+        log(&report.to_string());
         self.take(config, report.text(), None, |_, _| true)
     }
 
@@ -453,10 +469,11 @@ impl Live {
         note: impl FnOnce(&mut Running),
     ) -> anyhow::Result<Plan> {
         let opened = self.open(&draft)?;
-        let doors = self.bind(running, &draft)?;
+        let doors = self.bind(running, &draft).inspect_err(|_| unmake(&opened))?;
         draft.config.bind(&doors.new.iter().map(|b| (b.plan.address, b.got)).collect::<Vec<_>>());
         let kept = self.keeper.keep_ports(&draft.ports);
         if let Err(error) = kept.and_then(|()| self.enter(running, &draft, &opened)) {
+            unmake(&opened);
             self.close_again(running, doors)?;
             return Err(error);
         }
@@ -483,7 +500,13 @@ impl Live {
     fn open(&self, draft: &Draft) -> anyhow::Result<Vec<(LuId, UnitSeed)>> {
         let new = draft.stores.iter().filter(|s| matches!(s.fate, Fate::New));
         self.keeper.identify(new.clone().map(|s| &s.config))?;
-        new.map(|s| Ok((s.lu, self.keeper.open(&s.config, s.lu, &draft.reached, STORE_PATIENCE)?))).collect()
+        let mut opened = Vec::new();
+        for store in new {
+            let unit = self.keeper.open(&store.config, store.lu, &draft.reached, STORE_PATIENCE);
+            let unit = unit.inspect_err(|_| unmake(&opened))?;
+            opened.push((store.lu, unit));
+        }
+        Ok(opened)
     }
 
     /// Binds the addresses that are new. What others of this daemon are in the way of is bound when these are closed.
@@ -657,10 +680,13 @@ struct NewDoors {
     closed: Vec<Socket>,
 }
 
-fn warn(report: &Report) {
-    for line in report.to_string().lines() {
-        tracing::warn!("{line}");
-    }
+fn log(warnings: &str) {
+    warnings.lines().for_each(|line| tracing::warn!("{line}"));
+}
+
+/// Nobody has seen these, and nobody will.
+fn unmake(opened: &[(LuId, UnitSeed)]) {
+    opened.iter().for_each(|(_, unit)| units::unmake(&unit.backing));
 }
 
 fn unflushed(error: &anyhow::Error) -> String {

@@ -183,6 +183,42 @@ fn what_is_not_carried_out_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_change_that_is_refused_leaves_no_file_that_it_made() {
+    let stage = Stage::new(&text(true, &["a"]));
+    let is_there = |name: &str| stage.dir.path().join(format!("{name}.img")).exists();
+    // An address that somebody else has.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let portal = taken.local_addr().unwrap().to_string();
+    let nowhere = text(true, &["a", "b"]).replace("127.0.0.1:0", &portal);
+    let said = stage.apply(&nowhere);
+    assert!(matches!(said, Err(Refused::Failed(_))), "{said:?}");
+    assert!(is_there("a") && !is_there("b"), "a portal");
+    // A store that cannot be had, behind one that was made.
+    std::fs::create_dir(stage.dir.path().join("d.img")).unwrap();
+    assert!(matches!(stage.apply(&text(true, &["a", "c", "d"])), Err(Refused::Failed(_))));
+    assert!(is_there("a") && !is_there("c"), "another store");
+    // Something that cannot be saved.
+    stage.live.control.set_access(LuId(0), vec![(2, AccessState::Standby)]).expect("it is saved");
+    std::fs::write(stage.dir.path().join("f.img"), vec![7; 1 << 20]).unwrap();
+    stage.unsaved.store(true, Ordering::Relaxed);
+    assert!(matches!(stage.apply(&text(false, &["a", "e", "f"])), Err(Refused::Failed(_))));
+    assert!(is_there("a") && !is_there("e") && is_there("f"), "its state");
+}
+
+#[test]
+fn a_warning_that_stands_is_no_news() {
+    // A target without a group is warned of.
+    let odd = |stores: &[&str]| text(false, stores) + "[[target]]\niqn = \"iqn.2026-11.org.example:u\"\n";
+    let stage = Stage::new(&odd(&["a"]));
+    let report = |text: &str| stage.live.parse("test", text, Some(stage.dir.path())).unwrap().1;
+    let first = report(&odd(&["a"]));
+    assert!(first.warnings() > 0);
+    stage.live.warn_anew(&first);
+    let more = report(&odd(&["a", "b"]));
+    assert_eq!(more.news(locked(&stage.live.warned).as_ref().unwrap()), "");
+}
+
+#[test]
 fn a_store_that_appears_takes_back_no_change_that_was_faster() {
     let stage = Stage::new(&text(false, &["a"]));
     let (then, _) = stage.live.away();

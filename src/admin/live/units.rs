@@ -53,6 +53,13 @@ impl Reached {
     }
 }
 
+/// What was opened is not served after all: a file that was made for it goes.
+pub(super) fn unmake(backing: &Backing) {
+    if let Err(error) = backing.unmake() {
+        tracing::warn!(store = backing.name, %error, "its new file, which is not needed after all, cannot be removed");
+    }
+}
+
 /// Where identities and state are kept, if anywhere.
 #[derive(Debug, Clone)]
 pub(in crate::admin) struct Keeper {
@@ -144,15 +151,27 @@ impl Keeper {
         for warning in &backing.warnings {
             tracing::warn!(store = config.name, "{warning}");
         }
-        let facts = self.facts(config, &backing, lu, reached)?;
+        let backing = Arc::new(backing);
+        self.unit(config, lu, reached, &backing).inspect_err(|_| unmake(&backing))
+    }
+
+    /// The logical unit on an open store.
+    fn unit(
+        &self,
+        config: &StoreConfig,
+        lu: LuId,
+        reached: &Reached,
+        backing: &Arc<Backing>,
+    ) -> anyhow::Result<UnitSeed> {
+        let facts = self.facts(config, backing, lu, reached)?;
         let mut saved = match &self.state {
-            Some(state) => restored(state, &backing, &facts.identity.serial, reached.ports(lu))?,
+            Some(state) => restored(state, backing, &facts.identity.serial, reached.ports(lu))?,
             None => LuState::default(),
         };
         saved.configure(&facts.groups);
         let state = Arc::new(LuState { clock: clock(), ..saved });
         let lu = Lu { facts: Arc::new(facts), state, counters: Counters::new(self.reactors) };
-        Ok(UnitSeed { lu, backing: Arc::new(backing) })
+        Ok(UnitSeed { lu, backing: backing.clone() })
     }
 }
 

@@ -207,6 +207,7 @@ fn backing(facts: &LuFacts, plan: &Plan) -> Arc<Backing> {
         thin: facts.thin,
         rotational: false,
         removable: false,
+        made: false,
         medium: match &plan.passed {
             Some(double) => {
                 let passage = Box::new(double.clone());
