@@ -49,15 +49,16 @@ const PACE: Duration = Duration::from_secs(10);
 /// # Errors
 /// When a store, a listener, memory or a ring cannot be had: what, where and what to do about it.
 pub fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
-    let signals = signals(origin.file.is_some())?;
+    let has_file = origin.file.is_some();
+    let signals = signals(has_file)?;
     raise_limits();
     let cores = processors(&config.server)?;
     let reactors = cores.len();
-    let Some(prepared) = unless_stopped(&signals, move || prepare(config, reactors))? else {
+    let Some(begun) = unless_stopped(&signals, has_file, move || prepare(config, reactors))? else {
         tracing::info!("told to stop before everything was ready");
         return Ok(());
     };
-    let Prepared { mut config, state, keeper, units, bound } = prepared;
+    let Begun { what: Prepared { mut config, state, keeper, units, bound }, again } = begun;
     let catalog = Arc::new(config.take_catalog());
     let sockets = bound.iter().map(|b| (b.plan.clone(), b.got, b.listener.as_raw_fd())).collect();
     let serials = Serials::default();
@@ -98,6 +99,10 @@ pub fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
     serve_metrics(&lookout, metrics);
     announce(&lines);
     Notify.ready(&status);
+    if again {
+        // The file may be another one than that which was read.
+        let _ = reload.try_send(());
+    }
     attend(&live, &signals, &reload);
     finish(&live)
 }
@@ -127,19 +132,36 @@ fn open_units(config: &Config, keeper: &Keeper) -> anyhow::Result<Vec<UnitSeed>>
     numbered.map(|(lu, store)| keeper.open(store, lu, &reached, PATIENCE)).collect()
 }
 
+/// What was to be had for a start.
+#[derive(Debug)]
+struct Begun<T> {
+    what: T,
+    /// It was told meanwhile to read the configuration again.
+    again: bool,
+}
+
 /// What `work` comes to; nothing when a signal to stop comes first: a store that another process holds, or an address
 /// in use, is waited for. The work then ends with the process, and what it writes is atomic.
 fn unless_stopped<T: Send + 'static>(
     signals: &Receiver<i32>,
+    has_file: bool,
     work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
-) -> anyhow::Result<Option<T>> {
+) -> anyhow::Result<Option<Begun<T>>> {
     let (tell, told) = bounded(1);
+    let mut again = false;
     // Nobody listens any more when a signal came first.
     std::thread::Builder::new().name("start".into()).spawn(move || drop(tell.send(work())))?;
     loop {
         select! {
-            recv(told) -> result => return result.context("the start failed")?.map(Some),
-            recv(signals) -> signal => if signal != Ok(SIGUSR1) && signal != Ok(SIGHUP) { return Ok(None) },
+            recv(told) -> result => {
+                return result.context("the start failed")?.map(|what| Some(Begun { what, again }));
+            }
+            recv(signals) -> signal => match signal {
+                Ok(SIGUSR1) => {}
+                Ok(SIGHUP) if has_file => again = true,
+                // What was started from a terminal ends with it.
+                _ => return Ok(None),
+            },
         }
     }
 }
@@ -384,5 +406,31 @@ pub(super) fn flush(backing: &Backing) -> anyhow::Result<()> {
             medium.file.sync_data().with_context(|| format!("cannot flush {}", backing.name))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_read_again_during_the_start_is_read_after_it() {
+        let (tell, signals) = bounded(4);
+        let (go, going) = bounded::<()>(0);
+        let starting = std::thread::spawn(move || unless_stopped(&signals, true, move || Ok(going.recv()?)));
+        [SIGUSR1, SIGHUP].into_iter().for_each(|signal| tell.send(signal).unwrap());
+        while !tell.is_empty() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        go.send(()).unwrap();
+        assert!(starting.join().unwrap().unwrap().is_some_and(|begun| begun.again));
+    }
+
+    #[test]
+    fn a_terminal_that_goes_ends_a_start_that_has_no_file() {
+        let (tell, signals) = bounded(4);
+        let (_hold, going) = bounded::<()>(0);
+        tell.send(SIGHUP).unwrap();
+        assert!(unless_stopped(&signals, false, move || Ok(going.recv()?)).unwrap().is_none());
     }
 }
