@@ -196,7 +196,7 @@ impl<D: Driver> Reactor<D> {
         let bhs = LoginRequest::from_bhs(&request.bhs);
         let data = &recv.staging[request.data.clone()];
         let Phase::Login(login) = &mut conn.phase else { return };
-        self.world.recorder.note(self.world.driver.now(), id, false, &request.bhs);
+        self.world.recorder.note_stranger(self.world.driver.now(), id, false, &request.bhs);
         let reply = guarded(|| login.request(bhs, data, &mut self.world.entropy));
         recv.consume(request.whole);
         match reply {
@@ -237,7 +237,7 @@ impl<D: Driver> Reactor<D> {
     fn answer_login(&mut self, id: ConnId, pdu: &Pdu, after: After) {
         let now = self.world.driver.now();
         let Some(conn) = self.conns.get_mut(id) else { return };
-        self.world.recorder.note(now, id, true, &pdu.bhs);
+        self.world.recorder.note_stranger(now, id, true, &pdu.bhs);
         conn.tx.put(&rendered(pdu));
         conn.tx.end(after, now);
         self.mark_dirty(id);

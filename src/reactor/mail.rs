@@ -14,7 +14,7 @@ use super::disk::JobId;
 use super::gates::GateId;
 use super::live::Live;
 use super::measure::Measure;
-use super::recorder::Recording;
+use super::recorder::{Passed, Recording, Rest};
 use super::stats::Snapshot;
 use crate::ids::{ConnId, CoreId, LuId};
 use crate::ring::{Bell, Ends};
@@ -120,8 +120,10 @@ pub(super) enum Letter {
     Report(Sender<Snapshot>),
     /// From the control thread: say what units or sessions have done.
     Measure(Measure),
-    /// From the control thread: give a copy of the flight recorder.
-    Record(Sender<Recording>),
+    /// From the control thread: give a first page of the flight recorder.
+    Record(Sender<(Recording, Option<Rest>)>),
+    /// From the control thread: give another page of it.
+    RecordMore(Rest, Sender<(Vec<Passed>, Option<Rest>)>),
     /// From the control thread: something of what is served changes.
     Live(Box<Live>),
 }

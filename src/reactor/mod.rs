@@ -417,7 +417,11 @@ impl<D: Driver> Reactor<D> {
             Letter::Record(to) => {
                 let (core, now) = (self.world.mail.core, self.world.driver.now());
                 // Whoever asked may have gone.
-                let _ = to.send(self.world.recorder.copy(core, now, String::new()));
+                let _ = to.send(self.world.recorder.begin(core, now));
+            }
+            Letter::RecordMore(rest, to) => {
+                // Likewise.
+                let _ = to.send(self.world.recorder.page(rest));
             }
             Letter::Live(order) => self.take_order(*order),
         }

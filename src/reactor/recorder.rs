@@ -1,7 +1,9 @@
 //! The flight recorder: the headers of the last PDUs of a reactor, for the moment when somebody asks what went before.
 //!
 //! Headers only: neither data nor what a login says about secrets is in them, but CDBs are. The memory is there from the
-//! start, 64 bytes for each PDU: one is written into a line of the cache of its own.
+//! start, 64 bytes for each PDU: one is written into a line of the cache of its own. What comes before a login is complete
+//! has a ring of its own, a small one: whoever knocks at all doors all day does not push out what others did. It is handed
+//! out page by page, so that no turn of the reactor is long.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -12,8 +14,15 @@ use crate::ids::{ConnId, CoreId};
 use crate::ring::Ends;
 use crate::wire::bhs::BHS_LEN;
 
-/// Connections whose addresses are known: more than have lately said something.
-const MOST_FACES: usize = 1024;
+/// Connections that are gone and whose addresses are still known: more than have lately said something.
+const MOST_GONE: usize = 1024;
+
+/// PDUs before the login is complete, at most and for so many others.
+const STRANGERS: usize = 256;
+const FOR_OTHERS: usize = 4;
+
+/// PDUs that are handed out at once: 128 KiB are copied in a few microseconds.
+pub(super) const PAGE: usize = 2048;
 
 /// How long after one recording another may follow by itself, nanoseconds: whoever breaks the protocol all the time must
 /// not make us write all the time.
@@ -75,14 +84,70 @@ pub struct Recording {
     pub reason: String,
 }
 
+impl Recording {
+    /// Puts together what was handed out in pieces.
+    pub(super) fn settle(&mut self) {
+        self.passed.sort_by_key(|passed| passed.time);
+    }
+}
+
+/// The last PDUs of some kind.
+#[derive(Debug)]
+struct Ring {
+    places: Box<[Entry]>,
+    next: usize,
+    /// How often all of it has been used.
+    laps: u64,
+}
+
+impl Ring {
+    fn new(len: usize) -> Self {
+        let conn = ConnId { index: 0, generation: 0 };
+        let blank = Entry { time: 0, conn, bhs: [0; BHS_LEN] };
+        Self { places: vec![blank; len].into(), next: 0, laps: 0 }
+    }
+
+    #[inline]
+    fn note(&mut self, time: u64, conn: ConnId, outward: bool, bhs: &[u8; BHS_LEN]) {
+        if let Some(place) = self.places.get_mut(self.next) {
+            *place = Entry { time: time | if outward { OUTWARD } else { 0 }, conn, bhs: *bhs };
+            self.next += 1;
+            if self.next == self.places.len() {
+                (self.next, self.laps) = (0, self.laps + 1);
+            }
+        }
+    }
+
+    /// How many PDUs there have been.
+    fn count(&self) -> u64 {
+        self.laps * self.places.len() as u64 + self.next as u64
+    }
+
+    /// Those from that number on that are still there, oldest first.
+    fn since(&self, number: u64) -> impl Iterator<Item = Passed> {
+        let oldest = self.count().saturating_sub(self.places.len() as u64);
+        let first = number.max(oldest);
+        let place = move |n: u64| (n % self.places.len() as u64) as usize;
+        (first..self.count()).map(move |n| self.places[place(n)].passed())
+    }
+}
+
+/// Where handing out goes on: from which PDU on, and which will be the last that there were when it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rest {
+    from: u64,
+    to: u64,
+}
+
 /// See the module page.
 #[derive(Debug)]
 pub(super) struct Recorder {
-    ring: Box<[Entry]>,
-    next: usize,
-    /// All of the ring has been used.
-    full: bool,
-    faces: VecDeque<(ConnId, Ends)>,
+    ring: Ring,
+    /// Of connections whose login was not complete.
+    strangers: Ring,
+    /// Connections by their places: whoever is there has one.
+    faces: Vec<Option<(ConnId, Ends)>>,
+    gone: VecDeque<(ConnId, Ends)>,
     /// Who keeps recordings that are made by themselves, and when the next may be.
     sink: Option<Sender<Recording>>,
     due: u64,
@@ -90,48 +155,76 @@ pub(super) struct Recorder {
 
 impl Recorder {
     pub(super) fn new(Setup { pdus, sink }: Setup) -> Self {
-        let conn = ConnId { index: 0, generation: 0 };
-        let blank = Entry { time: 0, conn, bhs: [0; BHS_LEN] };
-        let ring = vec![blank; pdus].into();
-        Self { ring, next: 0, full: false, faces: VecDeque::new(), sink, due: 0 }
+        let (ring, strangers) = (Ring::new(pdus), Ring::new((pdus / FOR_OTHERS).min(STRANGERS)));
+        Self { ring, strangers, faces: Vec::new(), gone: VecDeque::new(), sink, due: 0 }
     }
 
     /// A connection is there.
     pub(super) fn meet(&mut self, conn: ConnId, ends: Ends) {
-        if self.ring.is_empty() {
+        if self.is_off() {
             return;
         }
-        if self.faces.len() == MOST_FACES {
-            self.faces.pop_front();
+        let place = conn.index as usize;
+        if self.faces.len() <= place {
+            self.faces.resize_with(place + 1, || None);
         }
-        self.faces.push_back((conn, ends));
+        if let Some(before) = self.faces[place].replace((conn, ends)) {
+            self.gone.truncate(MOST_GONE - 1);
+            self.gone.push_front(before);
+        }
     }
 
     /// A PDU has come, or goes.
     #[inline]
     pub(super) fn note(&mut self, time: u64, conn: ConnId, outward: bool, bhs: &[u8; BHS_LEN]) {
-        if let Some(place) = self.ring.get_mut(self.next) {
-            *place = Entry { time: time | if outward { OUTWARD } else { 0 }, conn, bhs: *bhs };
-            self.next += 1;
-            if self.next == self.ring.len() {
-                (self.next, self.full) = (0, true);
-            }
-        }
+        self.ring.note(time, conn, outward, bhs);
     }
 
-    /// What there is.
-    pub(super) fn copy(&self, core: CoreId, now: u64, reason: String) -> Recording {
-        let (newer, older) = self.ring.split_at(self.next);
-        let older = if self.full { older } else { &[] };
-        let passed = older.iter().chain(newer).map(Entry::passed).collect();
-        let ends = self.faces.iter().map(|(conn, ends)| (*conn, ends.local, ends.peer)).collect();
-        Recording { core, now, passed, ends, reason }
+    /// As before, of a connection whose login is not complete.
+    pub(super) fn note_stranger(&mut self, time: u64, conn: ConnId, outward: bool, bhs: &[u8; BHS_LEN]) {
+        self.strangers.note(time, conn, outward, bhs);
+    }
+
+    fn is_off(&self) -> bool {
+        self.ring.places.is_empty()
+    }
+
+    /// The first page of what there is, and what is behind it.
+    pub(super) fn begin(&self, core: CoreId, now: u64) -> (Recording, Option<Rest>) {
+        let to = self.ring.count();
+        let from = to.saturating_sub(self.ring.places.len() as u64);
+        let ends = self.faces.iter().flatten().chain(&self.gone);
+        let ends = ends.map(|(conn, ends)| (*conn, ends.local, ends.peer)).collect();
+        let (mut passed, rest) = self.page(Rest { from, to });
+        passed.extend(self.strangers.since(0));
+        (Recording { core, now, passed, ends, reason: String::new() }, rest)
+    }
+
+    /// One page of the rest, as far as it is still there.
+    pub(super) fn page(&self, rest: Rest) -> (Vec<Passed>, Option<Rest>) {
+        let oldest = self.ring.count().saturating_sub(self.ring.places.len() as u64);
+        let from = rest.from.max(oldest).min(rest.to);
+        let end = rest.to.min(from + PAGE as u64);
+        let page = self.ring.since(from).take((end - from) as usize).collect();
+        (page, (end < rest.to).then_some(Rest { from: end, ..rest }))
+    }
+
+    /// All that there is, at once.
+    fn copy(&self, core: CoreId, now: u64, reason: String) -> Recording {
+        let (mut recording, mut rest) = self.begin(core, now);
+        while let Some(more) = rest {
+            let (page, behind) = self.page(more);
+            recording.passed.extend(page);
+            rest = behind;
+        }
+        recording.settle();
+        Recording { reason, ..recording }
     }
 
     /// Something has gone wrong: it is kept what went before, if that was not just done.
     #[cold]
     pub(super) fn keep(&mut self, core: CoreId, now: u64, reason: impl FnOnce() -> String) {
-        if self.ring.is_empty() || now < self.due || self.sink.as_ref().is_none_or(Sender::is_full) {
+        if self.is_off() || now < self.due || self.sink.as_ref().is_none_or(Sender::is_full) {
             return;
         }
         self.due = now + PAUSE_NS;
@@ -173,6 +266,51 @@ mod tests {
         let told: Vec<_> = passed.iter().map(|p| (p.time, p.conn, p.outward, p.bhs[0])).collect();
         assert_eq!(told, [(5, conn(7), false, 1), (6, conn(8), true, 2)]);
         assert_eq!(size_of::<Entry>(), 64);
+    }
+
+    fn ends(port: u16) -> Ends {
+        Ends { local: ([192, 0, 2, 1], 3260).into(), peer: ([198, 51, 100, 1], port).into() }
+    }
+
+    #[test]
+    fn strangers_push_out_nothing_and_nobody() {
+        let mut recorder = Recorder::new(Setup { pdus: 8, sink: None });
+        recorder.meet(conn(7), ends(7));
+        recorder.note_stranger(1, conn(7), false, &[1; BHS_LEN]);
+        recorder.note(2, conn(7), false, &[2; BHS_LEN]);
+        for n in 0..3000 {
+            let stranger = ConnId { index: 8, generation: n };
+            recorder.meet(stranger, ends(n as u16));
+            recorder.note_stranger(10 + u64::from(n), stranger, false, &[3; BHS_LEN]);
+        }
+        let Recording { passed, ends, .. } = recorder.copy(CORE, 9999, String::new());
+        let first: Vec<u8> = passed.iter().map(|p| p.bhs[0]).collect();
+        assert_eq!(first, [2, 3, 3], "the last of each kind, oldest first");
+        assert!(ends.iter().any(|(of, _, peer)| *of == conn(7) && peer.port() == 7));
+        // Those that are gone are known for a while.
+        assert_eq!(ends.len(), 2 + MOST_GONE);
+        assert!(passed.iter().all(|p| ends.iter().any(|(of, ..)| *of == p.conn)));
+    }
+
+    #[test]
+    fn it_is_handed_out_page_by_page_while_it_goes_on() {
+        let mut recorder = Recorder::new(Setup { pdus: 3 * PAGE, sink: None });
+        let note = |recorder: &mut Recorder, n: u64| recorder.note(n, conn(1), false, &[0; BHS_LEN]);
+        let len = 3 * PAGE as u64;
+        (0..len).for_each(|n| note(&mut recorder, n));
+        let (first, mut rest) = recorder.begin(CORE, len);
+        let mut times: Vec<u64> = first.passed.iter().map(|p| p.time).collect();
+        assert_eq!(times.len(), PAGE);
+        // What is overwritten meanwhile is left out, and what is new is not added.
+        (len..len + PAGE as u64 + 5).for_each(|n| note(&mut recorder, n));
+        while let Some(more) = rest {
+            let (page, behind) = recorder.page(more);
+            assert!(page.len() <= PAGE);
+            times.extend(page.iter().map(|p| p.time));
+            rest = behind;
+        }
+        let right: Vec<u64> = (0..PAGE as u64).chain(PAGE as u64 + 5..len).collect();
+        assert_eq!(times, right);
     }
 
     #[test]

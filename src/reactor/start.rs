@@ -379,6 +379,22 @@ impl Messenger {
     }
 }
 
+/// What the flight recorder of a reactor has, page by page; nothing, if it does not answer in time.
+fn recording_of(address: &Address) -> Option<Recording> {
+    let (to, first) = bounded(1);
+    address.ask(Letter::Record(to), PATIENCE);
+    let (mut recording, mut rest) = first.recv_timeout(PATIENCE).ok()?;
+    while let Some(more) = rest {
+        let (to, page) = bounded(1);
+        address.ask(Letter::RecordMore(more, to), PATIENCE);
+        let (passed, behind) = page.recv_timeout(PATIENCE).ok()?;
+        recording.passed.extend(passed);
+        rest = behind;
+    }
+    recording.settle();
+    Some(recording)
+}
+
 impl Control {
     /// For whoever notices what happens to logical units.
     pub fn messenger(&self) -> Messenger {
@@ -535,11 +551,7 @@ impl Control {
 
     /// What the flight recorders of all reactors have that answer in time.
     pub fn record(&self) -> Vec<Recording> {
-        let (to, answers) = bounded(self.addresses.len());
-        for address in &self.addresses {
-            address.ask(Letter::Record(to.clone()), PATIENCE);
-        }
-        self.addresses.iter().map_while(|_| answers.recv_timeout(PATIENCE).ok()).collect()
+        self.addresses.iter().filter_map(recording_of).collect()
     }
 
     /// Whether every reactor still turns: what a watchdog wants to know.

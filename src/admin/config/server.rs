@@ -135,7 +135,7 @@ const CONNECTIONS: Bounds =
 const RECORDER: Bounds = Bounds {
     min: 0,
     max: 1 << 16,
-    reason: "each reactor has 64 bytes for each PDU, and stands still while it hands them out",
+    reason: "each reactor has 64 bytes for each PDU, and stands still while it keeps them after an error",
 };
 
 const PENDING_LOGINS: Bounds = Bounds {
