@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use super::size;
+use crate::ring::Way;
 use crate::scsi::DeviceType;
 use crate::store::{Backing, StoreConfig};
 use crate::target::{Catalog, Lun, Target, Tpg};
@@ -20,6 +21,8 @@ pub struct Opened {
     pub write_cache: bool,
     /// Whether unused space can be given back.
     pub thin: bool,
+    /// How its device is worked on.
+    pub way: Way,
 }
 
 impl From<&Backing> for Opened {
@@ -29,6 +32,7 @@ impl From<&Backing> for Opened {
             block_size: backing.block_size,
             write_cache: backing.write_cache,
             thin: backing.thin.is_some(),
+            way: backing.way(),
         }
     }
 }
@@ -84,6 +88,10 @@ fn disk(lun: &Lun, stores: &[StoreConfig], opened: &[Option<Opened>]) -> String 
     let cache = if open.write_cache { "write-back" } else { "write-through" };
     let mut line = format!("{what}, {}, blocks of {}, {cache}", size::show(open.bytes), open.block_size);
     line.push_str(if open.thin { ", thin" } else { "" });
+    line.push_str(match open.way {
+        Way::Direct => "",
+        Way::Polled => ", polled",
+    });
     let cdrom = store.device == DeviceType::Cdrom;
     line.push_str(if cdrom { ", a disc in a drive" } else { "" });
     line.push_str(if store.removable && !cdrom { ", removable" } else { "" });
@@ -182,12 +190,13 @@ mod tests {
     #[test]
     fn every_line() {
         let (catalog, stores) = catalog(FILE);
-        let open = Opened { bytes: 1 << 30, block_size: 512, write_cache: true, thin: true };
+        let open =
+            Opened { bytes: 1 << 30, block_size: 512, write_cache: true, thin: true, way: Way::Polled };
         let lines = render(&catalog, &stores, &[Some(open), None]);
         assert_eq!(
             lines,
             "target iqn.2026-11.org.example:a group 1: any initiator, with CHAP\n\
-             \x20 lun 0: /a.img (fileio), 1 GiB, blocks of 512, write-back, thin\n\
+             \x20 lun 0: /a.img (fileio), 1 GiB, blocks of 512, write-back, thin, polled\n\
              \x20 lun 1: b (null), not there yet\n\
              \x20 portal 127.0.0.1:3261\n\
              on the initiator, as root:\n\

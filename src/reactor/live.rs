@@ -424,7 +424,7 @@ impl<D: Driver> World<D> {
     /// A logical unit is there.
     pub(super) fn enter_unit(&mut self, lu: LuId, seed: &UnitSeed, fd: Option<RawFd>) {
         let reach = match (&seed.backing.medium, fd) {
-            (Medium::File(_), Some(fd)) => Reach::File(self.driver.open_file(fd)),
+            (Medium::File(medium), Some(fd)) => Reach::File(self.driver.open_file(fd, medium.way)),
             (Medium::Ram(region), _) => {
                 let id = RegionId(ZEROES.0 + 1 + lu.0 as u16);
                 self.attach(id, Some(region.clone()));

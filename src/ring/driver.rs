@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use super::{Caps, Done, File, Key, Op};
+use super::{Caps, Done, File, Key, Op, Way};
 use crate::mem::{Memory, Region, RegionId};
 
 /// Performs operations for one reactor.
@@ -46,8 +46,9 @@ pub trait Driver {
     /// Tells of a shared region, after [`Memory::attach`]; `None` when it has gone.
     fn attach(&mut self, id: RegionId, region: Option<Arc<Region>>);
 
-    /// Makes a file ready for operations. The descriptor stays the caller's and must outlive the [`File`].
-    fn open_file(&mut self, fd: RawFd) -> File;
+    /// Makes a file ready for operations, which go that way if they can. The descriptor stays the caller's and must
+    /// outlive the [`File`].
+    fn open_file(&mut self, fd: RawFd, way: Way) -> File;
 
     /// Forgets a file that has nothing in flight. The descriptor stays open.
     fn close_file(&mut self, file: File);

@@ -27,13 +27,16 @@ const REPORT_USAGE: u16 = 1 << 3;
 pub(super) struct Addresses {
     own: Arc<Region>,
     shared: Vec<Option<Arc<Region>>>,
-    /// The reactor's own region is registered with the ring.
-    pub(super) registered: bool,
 }
 
 impl Addresses {
     pub(super) fn new(own: Arc<Region>) -> Self {
-        Self { own, shared: Vec::new(), registered: false }
+        Self { own, shared: Vec::new() }
+    }
+
+    /// The reactor's own region.
+    pub(super) fn own(&self) -> &Region {
+        &self.own
     }
 
     pub(super) fn attach(&mut self, id: RegionId, region: Option<Arc<Region>>) {
@@ -53,14 +56,15 @@ impl Addresses {
         region.expect("an attached region").address(place)
     }
 
-    #[inline]
-    fn registered(&self, place: Place) -> Option<u16> {
-        (self.registered && place.region == RegionId::POOL).then_some((place.off >> PIECE_BITS) as u16)
-    }
-
     fn slice(&self, place: Place) -> libc::iovec {
         libc::iovec { iov_base: self.of(place).cast(), iov_len: place.len as usize }
     }
+}
+
+/// The number of the buffer in which a place lies, where the reactor's own region is registered with the ring.
+#[inline]
+fn buffer(place: Place, registered: bool) -> Option<u16> {
+    (registered && place.region == RegionId::POOL).then_some((place.off >> PIECE_BITS) as u16)
 }
 
 impl Message {
@@ -71,17 +75,17 @@ impl Message {
     }
 }
 
-/// Builds the entry for an operation that already lies in the table.
-pub(super) fn build(kind: &mut Kind, at: &Addresses) -> Entry {
+/// Builds the entry for an operation that already lies in the table. `registered`: the ring knows the reactor's own region.
+pub(super) fn build(kind: &mut Kind, at: &Addresses, registered: bool) -> Entry {
     match kind {
         Kind::Recv(recv) => receive(recv, at),
         Kind::Send(send) => self::send(send, at),
         Kind::Taken => unreachable!("only handed back"),
-        Kind::Read { file, place, offset } => read(*file, *place, *offset, at),
+        Kind::Read { file, place, offset } => read(*file, *place, *offset, at, registered),
         Kind::Write { file, place, offset, dsync, atomic } => {
             let flags = if *dsync { libc::RWF_DSYNC } else { 0 };
             let flags = if *atomic { flags | libc::RWF_ATOMIC } else { flags };
-            write(*file, *place, *offset, flags, at)
+            write(*file, *place, *offset, flags, at, registered)
         }
         Kind::Accept { listener } => {
             op::Accept::new(Fd(*listener), ptr::null_mut(), ptr::null_mut()).flags(libc::SOCK_CLOEXEC).build()
@@ -133,11 +137,11 @@ fn send(send: &mut SendOp, at: &Addresses) -> Entry {
     }
 }
 
-fn read(file: File, place: Place, offset: u64, at: &Addresses) -> Entry {
+fn read(file: File, place: Place, offset: u64, at: &Addresses, registered: bool) -> Entry {
     let (fd, to) = (number(file), at.of(place));
     on(
         file,
-        match at.registered(place) {
+        match buffer(place, registered) {
             Some(buffer) => op::ReadFixed::new(fd, to, place.len, buffer).offset(offset).build(),
             None => op::Read::new(fd, to, place.len).offset(offset).build(),
         },
@@ -145,11 +149,11 @@ fn read(file: File, place: Place, offset: u64, at: &Addresses) -> Entry {
 }
 
 /// The kernel takes atomic writes of plain memory only (`generic_atomic_write_valid`), not of registered.
-fn write(file: File, place: Place, offset: u64, flags: i32, at: &Addresses) -> Entry {
+fn write(file: File, place: Place, offset: u64, flags: i32, at: &Addresses, registered: bool) -> Entry {
     let (fd, from) = (number(file), at.of(place).cast_const());
     on(
         file,
-        match at.registered(place).filter(|_| flags & libc::RWF_ATOMIC == 0) {
+        match buffer(place, registered).filter(|_| flags & libc::RWF_ATOMIC == 0) {
             Some(buffer) => {
                 op::WriteFixed::new(fd, from, place.len, buffer).offset(offset).rw_flags(flags).build()
             }

@@ -2,7 +2,7 @@
 //!
 //! Owns: what is in flight. Promises: the kernel sees only memory that the in-flight table owns; an operation
 //! comes back exactly once, when the kernel has let go of it; in flight never exceeds what the completion queue
-//! holds; one system call per turn. Refuses to know: protocols, SCSI, configuration files.
+//! holds; one system call per turn of a ring. Refuses to know: protocols, SCSI, configuration files.
 //!
 //! ```text
 //!   push(op) ─► table owns it ─► entry built from the owner ─┐        turn: publish, enter, reap
@@ -19,6 +19,7 @@ mod poll;
 #[allow(clippy::module_inception)] // the ring proper, with the unsafe calls, beside what it is made of
 mod ring;
 mod setup;
+mod side;
 pub mod sim;
 mod socket;
 mod table;
@@ -28,6 +29,6 @@ mod tests;
 pub use bell::Bell;
 pub use caps::{Caps, KernelLevel, Unusable};
 pub use driver::{Driver, Ends, Stats, Wait};
-pub use op::{Done, File, Key, Kind, Op, RecvOp, SendOp};
+pub use op::{Done, File, Key, Kind, Op, RecvOp, SendOp, Way};
 pub use ring::{Ring, monotonic_ns};
 pub use setup::RingConfig;

@@ -94,8 +94,53 @@ pub enum Kind {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct File {
     pub(super) fd: RawFd,
-    /// Index in the ring's table of registered files.
+    /// Index in the tables of registered files of all rings by which it goes.
     pub(super) slot: Option<u32>,
+    pub(super) way: Way,
+}
+
+/// How a file's operations get to its device, and how their ends are noticed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Way {
+    /// The kernel says when they have ended.
+    #[default]
+    Direct,
+    /// Reads and writes that need not be durable are asked for until they have ended: the device has queues without
+    /// interrupts. Everything else goes as before.
+    Polled,
+}
+
+impl Kind {
+    /// The file that it is for.
+    pub(super) fn file(&mut self) -> Option<&mut File> {
+        match self {
+            Self::Read { file, .. }
+            | Self::Write { file, .. }
+            | Self::Fsync { file, .. }
+            | Self::Fallocate { file, .. }
+            | Self::Discard { file, .. } => Some(file),
+            _ => None,
+        }
+    }
+
+    /// Whether a ring that polls has to do it. Only reads and writes can be polled; and of these not what needs more than
+    /// one request of the device: a write that is to be durable may have a flush behind it.
+    #[inline]
+    pub(super) fn is_polled(&self) -> bool {
+        match self {
+            Self::Read { file, .. } | Self::Write { file, dsync: false, atomic: false, .. } => {
+                file.way == Way::Polled
+            }
+            _ => false,
+        }
+    }
+
+    /// It is not to be polled after all.
+    pub(super) fn go_direct(&mut self) {
+        if let Some(file) = self.file() {
+            file.way = Way::Direct;
+        }
+    }
 }
 
 /// Receive at most two places at once: first what belongs at a known address, then whatever follows.

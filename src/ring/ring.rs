@@ -12,6 +12,9 @@
 //!           │                                             │ no                  ▲
 //!           └────────────────────► arm the bell, park, submit and sleep ────────┘
 //! ```
+//!
+//! Stores that are polled have a second ring ([`side`](super::side)); while something is in it, the turn looks there
+//! again and again instead of sleeping.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -27,9 +30,12 @@ use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter,
 use super::entry::{Addresses, build};
 use super::op::Message;
 use super::poll::Poller;
-use super::setup::{RingConfig, make, pieces, register_files, timespec, tolerate, warn_unregistered};
+use super::setup::{
+    RingConfig, make, pieces, register_files, timespec, tolerate, warn_unpolled, warn_unregistered,
+};
+use super::side::Side;
 use super::table::{Owner, Table};
-use super::{Bell, Caps, Done, Driver, Ends, File, Key, Kind, Op, Stats, Unusable, Wait, socket};
+use super::{Bell, Caps, Done, Driver, Ends, File, Key, Kind, Op, Stats, Unusable, Wait, Way, socket};
 use crate::mem::{Memory, Region, RegionId};
 
 /// Timers in flight at once, where a wait cannot take a deadline.
@@ -38,14 +44,67 @@ pub(super) const TIMERS: usize = 4;
 const COPIED: u32 = 1 << 31;
 const FOREVER: u64 = u64::MAX;
 
-/// The queues' storage, dropped after the halves that borrow it.
-struct Storage(*mut IoUring);
+/// How long it sleeps while a device that is polled says nothing, nanoseconds.
+const NAP_NS: u64 = 1_000_000;
 
-impl Drop for Storage {
+/// The forms of entries and completions: there are long ones, too.
+pub(super) trait Sqe: squeue::EntryMarker + 'static {}
+impl<S: squeue::EntryMarker + 'static> Sqe for S {}
+pub(super) trait Cqe: cqueue::EntryMarker + 'static {}
+impl<C: cqueue::EntryMarker + 'static> Cqe for C {}
+
+/// The queues' storage, dropped after the halves that borrow it.
+struct Storage<S: Sqe, C: Cqe>(*mut IoUring<S, C>);
+
+impl<S: Sqe, C: Cqe> Drop for Storage<S, C> {
     fn drop(&mut self) {
-        // SAFETY: from `Box::into_raw` in `Ring::new`. The halves are declared before this field, so they are
+        // SAFETY: from `Box::into_raw` in `Queues::new`. The halves are declared before this field, so they are
         // gone by now.
         drop(unsafe { Box::from_raw(self.0) });
+    }
+}
+
+/// The two queues of one of the reactor's rings.
+pub(super) struct Queues<S: Sqe = squeue::Entry, C: Cqe = cqueue::Entry> {
+    pub(super) submitter: Submitter<'static>,
+    pub(super) sq: SubmissionQueue<'static, S>,
+    pub(super) cq: CompletionQueue<'static, C>,
+    _storage: Storage<S, C>,
+}
+
+impl<S: Sqe, C: Cqe> Queues<S, C> {
+    pub(super) fn new(ring: IoUring<S, C>) -> Self {
+        let storage = Storage(Box::into_raw(Box::new(ring)));
+        // SAFETY: just boxed, and kept until after the three halves are dropped; nothing else refers to it.
+        let (submitter, sq, cq) = unsafe { &mut *storage.0 }.split();
+        Self { submitter, sq, cq, _storage: storage }
+    }
+
+    /// Puts an entry in the submission queue: whoever calls this sees to it that every address in the entry is of memory
+    /// that the table or `lasting` owns until the completion, or of a region, which is never unmapped. False when it is full.
+    #[inline]
+    pub(super) fn publish(&mut self, entry: &S) -> bool {
+        // SAFETY: what the entry points to stays until its completion, as said above.
+        unsafe { self.sq.push(entry) }.is_ok()
+    }
+
+    /// One system call.
+    #[inline]
+    pub(super) fn enter(
+        &self,
+        waiting: u32,
+        want: u32,
+        flags: EnterFlags,
+        args: Option<&SubmitArgs<'_, '_>>,
+    ) -> io::Result<usize> {
+        match args {
+            // SAFETY: no argument; the entries were built from what the table or `lasting` owns.
+            None => unsafe { self.submitter.enter::<libc::sigset_t>(waiting, want, flags.bits(), None) },
+            // SAFETY: as above; the argument lives until the call returns.
+            Some(args) => unsafe {
+                self.submitter.enter(waiting, want, (flags | EnterFlags::EXT_ARG).bits(), Some(args))
+            },
+        }
     }
 }
 
@@ -57,11 +116,13 @@ struct Lasting {
 
 /// io_uring for one reactor. Made on the reactor's own thread and never leaves it.
 pub struct Ring {
-    submitter: Submitter<'static>,
-    sq: SubmissionQueue<'static>,
-    cq: CompletionQueue<'static>,
+    main: Queues,
+    /// For stores that are polled, once there is one.
+    polled: Option<Side>,
     table: ManuallyDrop<Table>,
     at: Addresses,
+    /// Disks can work on registered memory.
+    registered: bool,
     bell: Arc<Bell>,
     lasting: *mut Lasting,
     bell_armed: bool,
@@ -72,7 +133,7 @@ pub struct Ring {
     caps: Caps,
     stats: Stats,
     now: u64,
-    _storage: Storage,
+    files: u32,
 }
 
 impl fmt::Debug for Ring {
@@ -91,22 +152,20 @@ impl Ring {
         let caps = Caps::probe()?;
         let caps = config.level.map_or(caps, |level| caps.masked(level));
         let completions = (config.in_flight + TIMERS as u32).next_power_of_two() * 2;
-        let storage = Storage(Box::into_raw(Box::new(make(&caps, completions).map_err(Unusable::refused)?)));
-        // SAFETY: just boxed, and kept until after the three halves are dropped; nothing else refers to it.
-        let (mut submitter, sq, cq) = unsafe { &mut *storage.0 }.split();
+        let mut main = Queues::new(make(&caps, completions, |_| {}).map_err(Unusable::refused)?);
         if caps.ring_fd {
             // Worth a little; the plain descriptor does as well.
-            let _ = submitter.register_ring_fd();
+            let _ = main.submitter.register_ring_fd();
         }
-        let mut at = Addresses::new(Arc::clone(memory.own()));
-        at.registered = register_memory(&submitter, memory.own());
-        let free_files = register_files(&submitter, config.files);
+        let at = Addresses::new(Arc::clone(memory.own()));
+        let registered = register_memory(&main.submitter, memory.own());
+        let free_files = register_files(&main.submitter, config.files);
         // Two completions for each operation; what is left over is for the bell, the timers and their removals.
-        let capacity = cq.capacity() / 2 - TIMERS;
+        let capacity = main.cq.capacity() / 2 - TIMERS;
         Ok(Self {
-            submitter,
-            sq,
-            cq,
+            main,
+            polled: None,
+            registered,
             table: ManuallyDrop::new(Table::new(capacity)),
             at,
             bell,
@@ -118,49 +177,49 @@ impl Ring {
             caps,
             stats: Stats::default(),
             now: monotonic_ns(),
-            _storage: storage,
+            files: config.files,
         })
     }
 
     /// Whether disks can work on registered memory.
     pub fn is_registered(&self) -> bool {
-        self.at.registered
+        self.registered
     }
 
     /// Completions that found no room: zero, or the accounting is wrong.
     #[cfg(test)]
     pub(super) fn overflowed(&self) -> u32 {
-        self.cq.overflow()
+        self.main.cq.overflow()
     }
 
     /// Does without registered memory from now on.
     #[cfg(test)]
     pub(super) fn unregister(&mut self) {
-        self.at.registered = false;
+        self.registered = false;
     }
 
     /// Something is there, or an enter would bring something.
     #[inline]
     fn is_due(&mut self) -> bool {
-        self.cq.sync();
-        !self.cq.is_empty() || self.is_enter_due()
+        self.main.cq.sync();
+        !self.main.cq.is_empty() || self.is_enter_due()
     }
 
     #[inline]
     fn is_enter_due(&self) -> bool {
-        self.sq.taskrun() || self.sq.cq_overflow()
+        self.main.sq.taskrun() || self.main.sq.cq_overflow()
     }
 
     fn submit(&mut self) {
-        if !self.sq.is_empty() || self.is_enter_due() {
+        if !self.main.sq.is_empty() || self.is_enter_due() {
             self.enter(0, FOREVER);
         }
     }
 
     /// The one system call: submits everything, and waits for `want` completions until `deadline`.
     fn enter(&mut self, want: u32, deadline: u64) {
-        self.sq.sync();
-        let mut waiting = self.sq.len();
+        self.main.sq.sync();
+        let mut waiting = self.main.sq.len();
         let mut want = want;
         loop {
             self.stats.enters += 1;
@@ -168,8 +227,8 @@ impl Ring {
                 Ok(taken) => taken,
                 Err(error) => return tolerate(&error),
             };
-            self.sq.sync();
-            waiting = self.sq.len();
+            self.main.sq.sync();
+            waiting = self.main.sq.len();
             if waiting == 0 || taken == 0 {
                 return;
             }
@@ -185,37 +244,34 @@ impl Ring {
             flags |= EnterFlags::NO_IOWAIT;
         }
         if want == 0 || deadline == FOREVER || !self.caps.ext_arg {
-            // SAFETY: no argument; the entries were built from what the table or `lasting` owns.
-            return unsafe { self.submitter.enter::<libc::sigset_t>(waiting, want, flags.bits(), None) };
+            return self.main.enter(waiting, want, flags, None);
         }
         let left = timespec(deadline.saturating_sub(monotonic_ns()));
-        let args = SubmitArgs::new().timespec(&left);
-        flags |= EnterFlags::EXT_ARG;
-        // SAFETY: as above; the argument lives until the call returns.
-        unsafe { self.submitter.enter(waiting, want, flags.bits(), Some(&args)) }
+        self.main.enter(waiting, want, flags, Some(&SubmitArgs::new().timespec(&left)))
     }
 
     /// Puts an entry in the submission queue, making room if needed. False when the kernel takes nothing.
     #[inline]
     fn publish(&mut self, entry: &squeue::Entry) -> bool {
-        if self.sq.is_full() && !self.make_room() {
+        if self.main.sq.is_full() && !self.make_room() {
             return false;
         }
-        // SAFETY: every address in the entry is of memory that the table or `lasting` owns until the
-        // completion, or of a region, which is never unmapped.
-        unsafe { self.sq.push(entry) }.is_ok()
+        self.main.publish(entry)
     }
 
     fn make_room(&mut self) -> bool {
-        self.sq.sync();
-        if self.sq.is_full() {
+        self.main.sq.sync();
+        if self.main.sq.is_full() {
             self.stats.early_submits += 1;
             self.enter(0, FOREVER);
         }
-        !self.sq.is_full()
+        !self.main.sq.is_full()
     }
 
     fn wait(&mut self, deadline: u64, done: &mut Vec<Done>) {
+        if self.is_polling() {
+            return self.wait_polling(deadline, done);
+        }
         let (start, had) = (monotonic_ns(), done.len());
         let budget = self.poller.budget(start).min(deadline.saturating_sub(start));
         let mut in_vain = 0;
@@ -249,6 +305,87 @@ impl Ring {
             }
             std::hint::spin_loop();
         }
+    }
+
+    #[inline]
+    fn is_polling(&self) -> bool {
+        self.polled.as_ref().is_some_and(|side| side.live() > 0)
+    }
+
+    /// Waits while polled operations are in flight: nobody tells of their end. For a device that has not answered for long,
+    /// it sleeps in between.
+    fn wait_polling(&mut self, deadline: u64, done: &mut Vec<Done>) {
+        self.submit();
+        let had = done.len();
+        loop {
+            self.look_aside(done);
+            let came = done.len() > had || self.is_due() || self.bell.is_pending();
+            // What was refused there has gone to the first ring.
+            if came || !self.is_polling() {
+                return self.submit();
+            }
+            let now = monotonic_ns();
+            if now >= deadline {
+                return;
+            }
+            if self.polled.as_ref().is_some_and(|side| side.is_silent(now)) {
+                return self.sleep(deadline.min(now + NAP_NS));
+            }
+        }
+    }
+
+    /// Submits what is to be polled, and hands back what of it has ended.
+    #[inline]
+    fn look_aside(&mut self, done: &mut Vec<Done>) {
+        let Some(side) = self.polled.as_mut().filter(|side| side.live() > 0) else { return };
+        self.stats.enters += side.turn();
+        let mut refused = false;
+        while let Some(cqe) = side.next(monotonic_ns) {
+            if let Owner::Op(key) = Owner::from_word(cqe.user_data())
+                && let Some(op) = self.table.complete(key)
+            {
+                self.stats.completions += 1;
+                refused |= cqe.result() == -libc::EOPNOTSUPP;
+                done.push(Done { op, result: cqe.result(), more_in_socket: false, copied: false });
+            }
+        }
+        if refused {
+            self.go_direct(done);
+        }
+    }
+
+    /// What the kernel does not poll on that device after all goes the other way.
+    #[cold]
+    fn go_direct(&mut self, done: &mut Vec<Done>) {
+        let unpolled = |done: &mut Done| done.result == -libc::EOPNOTSUPP && done.op.kind.is_polled();
+        let refused: Vec<Done> = done.extract_if(.., unpolled).collect();
+        for mut one in refused {
+            warn_unpolled(&io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+            one.op.kind.go_direct();
+            if let Err(op) = self.push(one.op) {
+                done.push(Done { op, result: -libc::EAGAIN, more_in_socket: false, copied: false });
+            }
+        }
+    }
+
+    /// The ring for what is polled, which is made when it is wanted first.
+    fn polled(&mut self) -> Option<&mut Side> {
+        if self.polled.is_none() {
+            let completions = self.main.cq.capacity() as u32;
+            match Side::new(&self.caps, completions, self.files, |submitter| {
+                register_memory(submitter, self.at.own())
+            }) {
+                Ok(side) => self.polled = Some(side),
+                Err(error) => warn_unpolled(&error),
+            }
+        }
+        self.polled.as_mut()
+    }
+
+    /// Registers a descriptor with all rings by which it goes, under one number.
+    fn register(&self, slot: u32, fd: RawFd, way: Way) -> bool {
+        let aside = way == Way::Direct || self.polled.as_ref().is_some_and(|side| side.register(slot, fd));
+        aside && self.main.submitter.register_files_update(slot, &[fd]).is_ok()
     }
 
     fn sleep(&mut self, deadline: u64) {
@@ -299,11 +436,11 @@ impl Ring {
     /// Hands back what has completed.
     #[inline]
     fn reap(&mut self, done: &mut Vec<Done>) {
-        self.cq.sync();
-        while let Some(cqe) = self.cq.next() {
+        self.main.cq.sync();
+        while let Some(cqe) = self.main.cq.next() {
             self.complete(&cqe, done);
         }
-        self.cq.sync();
+        self.main.cq.sync();
     }
 
     #[inline]
@@ -368,18 +505,25 @@ impl Driver for Ring {
     }
 
     fn push(&mut self, op: Op) -> Result<Key, Op> {
+        if op.kind.is_polled()
+            && let Some(side) = &mut self.polled
+        {
+            return side.push(op, &mut self.table, &self.at, self.now);
+        }
         // Room first: an operation in the table without an entry in the queue would never complete.
-        if self.sq.is_full() && !self.make_room() {
+        if self.main.sq.is_full() && !self.make_room() {
             return Err(op);
         }
         let (key, op) = self.table.insert(op)?;
-        let entry = build(&mut op.kind, &self.at).user_data(Owner::Op(key).to_word());
+        let entry = build(&mut op.kind, &self.at, self.registered).user_data(Owner::Op(key).to_word());
         assert!(self.publish(&entry), "the submission queue has room");
         Ok(key)
     }
 
     fn cancel(&mut self, key: Key) {
-        if (self.sq.is_full() && !self.make_room()) || !self.table.cancel(key) {
+        // A ring that polls has no cancellations.
+        let aside = self.table.op(key).is_some_and(|op| op.kind.is_polled());
+        if aside || (self.main.sq.is_full() && !self.make_room()) || !self.table.cancel(key) {
             return;
         }
         let cancel = opcode::AsyncCancel::new(Owner::Op(key).to_word()).build();
@@ -398,6 +542,7 @@ impl Driver for Ring {
         };
         if deadline <= self.now || self.bell.is_pending() {
             self.submit();
+            self.look_aside(done);
         } else {
             self.wait(deadline, done);
         }
@@ -409,15 +554,16 @@ impl Driver for Ring {
         self.at.attach(id, region);
     }
 
-    fn open_file(&mut self, fd: RawFd) -> File {
+    fn open_file(&mut self, fd: RawFd, way: Way) -> File {
+        let way = if way == Way::Polled && self.polled().is_none() { Way::Direct } else { way };
         let slot = self.free_files.pop();
-        let slot = slot.filter(|&slot| self.submitter.register_files_update(slot, &[fd]).is_ok());
-        File { fd, slot }
+        let slot = slot.filter(|&slot| self.register(slot, fd, way));
+        File { fd, slot, way }
     }
 
     fn close_file(&mut self, file: File) {
         if let Some(slot) = file.slot
-            && self.submitter.register_files_update(slot, &[-1]).is_ok()
+            && self.register(slot, -1, file.way)
         {
             self.free_files.push(slot);
         }

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Once;
 
 use io_uring::types::Timespec;
-use io_uring::{IoUring, Submitter};
+use io_uring::{Builder, IoUring, Submitter, cqueue, squeue};
 
 use super::entry::PIECE_BITS;
 use super::ring::TIMERS;
@@ -41,10 +41,15 @@ impl Default for RingConfig {
     }
 }
 
-/// Makes the ring with the best way of completing that the kernel has.
-pub(super) fn make(caps: &Caps, completions: u32) -> io::Result<IoUring> {
+/// Makes a ring with the best way of completing that the kernel has; `more` says what else it is to be.
+pub(super) fn make<S: squeue::EntryMarker, C: cqueue::EntryMarker>(
+    caps: &Caps,
+    completions: u32,
+    more: impl FnOnce(&mut Builder<S, C>),
+) -> io::Result<IoUring<S, C>> {
     let mut builder = IoUring::builder();
     builder.setup_cqsize(completions).setup_clamp();
+    more(&mut builder);
     if caps.submit_all {
         builder.setup_submit_all();
     }
@@ -75,6 +80,14 @@ pub(super) fn warn_unregistered(error: &io::Error, bytes: u64) {
             "buffer memory cannot be registered, so disk I/O costs more: raise the limit of locked memory \
              (LimitMEMLOCK=infinity in the systemd unit, or ulimit -l unlimited)"
         );
+    });
+}
+
+/// Says once per process that stores that were to be polled are not.
+pub(super) fn warn_unpolled(error: &io::Error) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        tracing::warn!(%error, "the kernel does not poll; stores with io = \"polled\" go on as with io = \"direct\"");
     });
 }
 

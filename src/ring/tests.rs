@@ -312,7 +312,7 @@ fn an_atomic_write_is_whole_or_refused() {
     let place = Place::pool(256 << 10, limits.map_or(4096, |limits| limits.least));
     let bytes = pattern(place.len as usize);
     rig.memory.write(place, &bytes);
-    let open = rig.ring.open_file(file.as_raw_fd());
+    let open = rig.ring.open_file(file.as_raw_fd(), Way::Direct);
     let result = rig.run(Kind::Write { file: open, place, offset: 0, dsync: false, atomic: true }).result;
     let written = &fs::read(named.path()).unwrap()[..bytes.len()];
     match limits {
@@ -328,23 +328,64 @@ fn an_atomic_write_is_whole_or_refused() {
 fn files_are_written_read_and_synced() {
     Rig::each(|mut rig| {
         let (named, direct) = direct_file(1 << 20);
-        let file = rig.ring.open_file(direct.as_raw_fd());
+        let file = rig.ring.open_file(direct.as_raw_fd(), Way::Direct);
         assert!(file.slot.is_some());
         file_round_trip(&mut rig, file, named.as_file());
         rig.ring.unregister();
         file_round_trip(&mut rig, file, named.as_file());
         rig.ring.close_file(file);
-        let plain = File { fd: direct.as_raw_fd(), slot: None };
+        let plain = File { fd: direct.as_raw_fd(), slot: None, way: Way::Direct };
         file_round_trip(&mut rig, plain, named.as_file());
-        assert_eq!(rig.ring.open_file(direct.as_raw_fd()), file);
+        assert_eq!(rig.ring.open_file(direct.as_raw_fd(), Way::Direct), file);
     });
+}
+
+/// Whatever the file system here makes of it: what cannot be polled goes the other way.
+#[test]
+fn what_is_polled_ends_all_the_same() {
+    Rig::each(|mut rig| {
+        let (named, direct) = direct_file(1 << 20);
+        let file = rig.ring.open_file(direct.as_raw_fd(), Way::Polled);
+        assert_eq!((file.way, file.slot.is_some()), (Way::Polled, true));
+        file_round_trip(&mut rig, file, named.as_file());
+        let plain = File { slot: None, ..file };
+        file_round_trip(&mut rig, plain, named.as_file());
+        // Beside what only the first ring can do.
+        let (mut far, near) = UnixStream::pair().unwrap();
+        far.write_all(&pattern(100)).unwrap();
+        rig.push(5, Kind::Read { file, place: Place::pool(4096, 4096), offset: 0 });
+        rig.push(6, recv(near.as_raw_fd(), None, 100));
+        let mut ended = [rig.next(), rig.next()].map(|done| (done.op.tag, done.result));
+        ended.sort_unstable();
+        assert_eq!(ended, [(5, 4096), (6, 100)]);
+        rig.ring.close_file(file);
+        assert_eq!(rig.ring.open_file(direct.as_raw_fd(), Way::Direct).slot, file.slot);
+        assert_eq!((rig.ring.in_flight(), rig.ring.overflowed()), (0, 0));
+    });
+}
+
+/// Such a device cannot be polled: the kernel says so, and it is read all the same.
+#[test]
+fn what_cannot_be_polled_is_done_by_the_first_ring() {
+    let mut rig = Rig::new(&RingConfig::default());
+    let zero = fs::File::open("/dev/zero").unwrap();
+    let file = rig.ring.open_file(zero.as_raw_fd(), Way::Polled);
+    let place = Place::pool(4096, 4096);
+    rig.memory.get_mut(place).fill(7);
+    for n in 0..3000 {
+        let key = rig.push(n, Kind::Read { file, place, offset: 0 });
+        rig.ring.cancel(key);
+        let done = rig.next();
+        assert_eq!((done.op.tag, done.result), (n, 4096));
+    }
+    assert_eq!((rig.memory.get(place), rig.ring.in_flight()), (&[0; 4096][..], 0));
 }
 
 #[test]
 fn space_is_taken_and_given_back() {
     Rig::each(|mut rig| {
         let (named, direct) = direct_file(0);
-        let file = rig.ring.open_file(direct.as_raw_fd());
+        let file = rig.ring.open_file(direct.as_raw_fd(), Way::Direct);
         assert_eq!(rig.run(Kind::Fallocate { file, mode: 0, offset: 0, len: 1 << 20 }).result, 0);
         assert_eq!(named.as_file().metadata().unwrap().len(), 1 << 20);
         let punch = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
@@ -359,7 +400,7 @@ fn space_is_taken_and_given_back() {
 #[test]
 fn a_refused_operation_is_a_result() {
     Rig::each(|mut rig| {
-        let file = File { fd: -1, slot: None };
+        let file = File { fd: -1, slot: None, way: Way::Direct };
         let place = Place::pool(0, 4096);
         rig.push(1, Kind::Read { file, place, offset: 0 });
         rig.push(2, Kind::Fsync { file, data_only: true });
@@ -452,7 +493,7 @@ fn in_flight_is_capped_and_completions_always_fit() {
 fn a_full_submission_queue_is_submitted_early() {
     Rig::each(|mut rig| {
         let zero = fs::File::open("/dev/zero").unwrap();
-        let file = rig.ring.open_file(zero.as_raw_fd());
+        let file = rig.ring.open_file(zero.as_raw_fd(), Way::Direct);
         for tag in 0..3000 {
             rig.push(tag, Kind::Read { file, place: Place::pool(tag * 512, 512), offset: 0 });
         }

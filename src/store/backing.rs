@@ -12,6 +12,7 @@ use super::identity::PRODUCT;
 use super::open::blocks_of;
 use super::pass::PassMedium;
 use crate::mem::Region;
+use crate::ring::Way;
 use crate::scsi::{Atomic, Device, DeviceType, Groups, Identity, LuFacts, Thin, WHOLE};
 use crate::sys::AtomicWrites;
 
@@ -92,6 +93,8 @@ pub struct FileMedium {
     pub dsync_always: bool,
     /// How space is given back.
     pub discard: DiscardMethod,
+    /// How its operations get to the device.
+    pub way: Way,
     /// What can be written as a whole or not at all.
     pub atomic: Option<AtomicWrites>,
     /// Its file system has said that files cannot share what they hold.
@@ -131,6 +134,11 @@ impl Backing {
     /// Capacity in bytes, when it was opened.
     pub fn bytes(&self) -> u64 {
         self.blocks * u64::from(self.block_size)
+    }
+
+    /// How its device is worked on, as it turned out.
+    pub fn way(&self) -> Way {
+        if let Medium::File(medium) = &self.medium { medium.way } else { Way::Direct }
     }
 
     /// What is written to nothing vanishes as a whole; it does so by pages, to be like a device. Devices and files say it
@@ -217,6 +225,7 @@ mod tests {
             is_block: false,
             dsync_always: false,
             discard: DiscardMethod::None,
+            way: Way::Direct,
             atomic: Some(AtomicWrites { least, most }),
             shares_nothing: true.into(),
         };

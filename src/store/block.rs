@@ -12,7 +12,8 @@ use super::backing::{Backing, DiscardMethod, FileMedium, Medium};
 use super::claim::claim;
 use super::open::{base, check_len, fit_block, padded, thin};
 use super::queue::{QueueFacts, sysfs_of};
-use super::{OpenError, StoreConfig};
+use super::{Io, OpenError, StoreConfig};
+use crate::ring::Way;
 use crate::scsi::DeviceType;
 use crate::sys::{self, AtomicWrites};
 
@@ -88,6 +89,7 @@ fn set_up(config: &StoreConfig, path: &Path, file: File, facts: &Facts) -> Resul
     let unit = facts.queue.discard_granularity.max(u64::from(facts.sector));
     let medium = FileMedium {
         file,
+        way: way(config, facts),
         direct: facts.access.direct,
         is_block: true,
         dsync_always: facts.is_volatile() && write_through,
@@ -103,6 +105,14 @@ fn set_up(config: &StoreConfig, path: &Path, file: File, facts: &Facts) -> Resul
         warnings: warnings(config, path, facts, len, discard),
         ..base(config, len, block, Medium::File(medium))
     })
+}
+
+/// Only direct I/O to queues without interrupts can be polled for.
+fn way(config: &StoreConfig, facts: &Facts) -> Way {
+    match config.io {
+        Io::Polled if facts.queue.polls && facts.access.direct => Way::Polled,
+        Io::Direct | Io::Polled => Way::Direct,
+    }
 }
 
 /// Whole blocks of the device. A configured size has to be that of the device.
@@ -149,6 +159,13 @@ fn warnings(
         (lost > 0).then(|| format!("{path}: its last {lost} bytes are no whole block and are left out")),
         (config.thin == Some(true) && discard == DiscardMethod::None)
             .then(|| format!("{path}: the device cannot give space back; thin = true has no effect")),
+        (config.io == Io::Polled && way(config, facts) == Way::Direct).then(|| {
+            format!(
+                "{path}: it has no queue that can be polled, so io = \"polled\" is as io = \"direct\"; for NVMe put \
+                 `options nvme poll_queues=N` (one for each reactor) into /etc/modprobe.d and load the module anew, or, \
+                 where the kernel has it built in, nvme.poll_queues=N on its command line"
+            )
+        }),
         tail,
     ];
     notes.into_iter().flatten().collect()

@@ -19,6 +19,16 @@ pub enum StoreKind {
     Pscsi,
 }
 
+/// How a block device is worked on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Io {
+    /// By direct I/O of the kernel.
+    #[default]
+    Direct,
+    /// Likewise; the ends of reads and writes are polled for.
+    Polled,
+}
+
 /// One store, as configured.
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
@@ -37,6 +47,8 @@ pub struct StoreConfig {
     /// `Some(false)`: every write is durable before it is answered. By default what the device does;
     /// a file is write-back.
     pub write_back: Option<bool>,
+    /// How the device is worked on.
+    pub io: Io,
     /// Initiators may not write; the store is opened for reading only.
     pub read_only: bool,
     /// Initiators see a removable medium, which they may eject and load again.
@@ -82,6 +94,7 @@ impl StoreConfig {
             size: None,
             block_size: None,
             write_back: None,
+            io: Io::Direct,
             read_only: false,
             removable: false,
             thin: None,
@@ -96,6 +109,19 @@ impl StoreConfig {
     /// The same as a disc in a drive: nobody writes it, and it can be taken out.
     pub fn into_cdrom(self) -> Self {
         Self { device: DeviceType::Cdrom, read_only: true, removable: true, ..self }
+    }
+}
+
+impl Io {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Direct, Self::Polled];
+
+    /// The word that the configuration uses.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Polled => "polled",
+        }
     }
 }
 

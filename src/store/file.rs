@@ -12,6 +12,7 @@ use super::backing::{Backing, DiscardMethod, FileMedium, Medium};
 use super::claim::{claim, lock};
 use super::open::{base, check_len, fit_block, padded, thin};
 use super::{OpenError, StoreConfig};
+use crate::ring::Way;
 use crate::scsi::Thin;
 use crate::sys;
 
@@ -79,6 +80,7 @@ fn set_up(config: &StoreConfig, path: &Path, file: File) -> Result<Backing, Open
     let unit = u32::try_from(unit).unwrap_or(UNIT).clamp(block, UNIT.max(block));
     let write_back = config.write_back.unwrap_or(true);
     let medium = FileMedium {
+        way: Way::Direct,
         file,
         direct: access.direct,
         is_block: false,

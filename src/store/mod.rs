@@ -34,7 +34,7 @@ pub use backing::{Backing, DiscardMethod, FileMedium, Medium};
 #[cfg(test)]
 pub(crate) use blocking::Jobs;
 pub use blocking::{BlockingJob, BlockingPool};
-pub use config::{IdentityOverride, StoreConfig, StoreKind};
+pub use config::{IdentityOverride, Io, StoreConfig, StoreKind};
 pub use fault::{Direction, Fault, Progress, judge, judge_plain};
 pub use measure::Length;
 pub use open::{PATIENCE, open};

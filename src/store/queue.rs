@@ -20,6 +20,8 @@ pub(super) struct QueueFacts {
     pub(super) zero_max: u64,
     /// Whether that zeroing also gives the space back.
     pub(super) zero_unmaps: bool,
+    /// Whether it has queues without interrupts, which can be polled.
+    pub(super) polls: bool,
     /// The longest transfer of one request, bytes, of which no two pages lie together; zero: it is not told.
     pub(super) transfer_max: u64,
 }
@@ -52,6 +54,7 @@ impl QueueFacts {
             discard_alignment: read_number(&sysfs.join("discard_alignment")).unwrap_or(0),
             zero_max: number("write_zeroes_max_bytes"),
             zero_unmaps: zero_unmaps(disk, &queue),
+            polls: number("io_poll") != 0,
             transfer_max: transfer_max(number("max_hw_sectors_kb") << 10, number("max_segments") * PAGE),
         }
     }

@@ -38,7 +38,7 @@ impl Disk {
         memory.attach(ZEROES, Some(zeroes.clone()));
         ring.attach(ZEROES, Some(zeroes));
         let Medium::File(medium) = &backing.medium else { panic!("a file or device") };
-        let file = ring.open_file(medium.file.as_raw_fd());
+        let file = ring.open_file(medium.file.as_raw_fd(), medium.way);
         let discards = ring.caps().discard;
         let store = Store::new(Arc::new(backing), Reach::File(file), ZEROES, discards);
         Self { store, memory, ring, file }

@@ -109,6 +109,7 @@ sections! {
         path: leaf<String>,
         size: leaf<Word>,
         block_size: leaf<Word>,
+        io: leaf<String>,
         write_back: leaf<bool>,
         read_only: leaf<bool>,
         removable: leaf<bool>,

@@ -11,7 +11,7 @@ use super::resolve::{Bounds, Resolver};
 use super::words;
 use crate::admin::size;
 use crate::scsi::DeviceType;
-use crate::store::{StoreConfig, StoreKind};
+use crate::store::{Io, StoreConfig, StoreKind};
 
 const KINDS: [StoreKind; 5] =
     [StoreKind::Block, StoreKind::Fileio, StoreKind::Ramdisk, StoreKind::Null, StoreKind::Pscsi];
@@ -75,6 +75,7 @@ impl Stores {
         // What a disc says of its blocks has been judged with it.
         store.block_size = if device == DeviceType::Disk { block_size(file, cx) } else { None };
         check_size(&store, file, cx);
+        store.io = io(file, cx);
         store.write_back = file.write_back.as_ref().map(|v| *v.get_ref());
         store.read_only = file.read_only.as_ref().is_some_and(|v| *v.get_ref());
         store.removable = file.removable.as_ref().is_some_and(|v| *v.get_ref());
@@ -167,12 +168,28 @@ fn kind(file: &FileBackstore, cx: &mut Resolver<'_>) -> Option<StoreKind> {
     found
 }
 
+fn io(file: &FileBackstore, cx: &mut Resolver<'_>) -> Io {
+    let Some(value) = &file.io else { return Io::Direct };
+    let word = value.get_ref().as_str();
+    Io::ALL.into_iter().find(|io| io.word() == word).unwrap_or_else(|| {
+        let what = format!("a device cannot be worked on in the way \"{word}\"");
+        cx.error(value, what, "", words::suggestion(word, Io::ALL.iter().map(|io| io.word())));
+        Io::Direct
+    })
+}
+
 /// Settings that mean nothing for a kind would mislead.
 fn check_applicable(kind: StoreKind, file: &FileBackstore, cx: &mut Resolver<'_>) {
     let (memory, passed) = (!has_path(kind), kind == StoreKind::Pscsi);
     let checks = [
         ("path", file.path.as_ref().map(|v| v.span()), memory, "it has no file or device"),
         ("size", file.size.as_ref().map(|v| v.span()), kind == StoreKind::Block, "a device has its own size"),
+        (
+            "io",
+            file.io.as_ref().map(|v| v.span()),
+            kind != StoreKind::Block,
+            "only block devices can be worked on in different ways",
+        ),
         ("write_back", file.write_back.as_ref().map(|v| v.span()), memory, "it has no cache to write back"),
         (
             "low_space",

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use super::*;
 use crate::ids::LuId;
 use crate::scsi::{AccessState, DEFAULT_GROUP, DeviceType, Group, Groups, Supported};
-use crate::store::StoreKind;
+use crate::store::{Io, StoreKind};
 
 fn check(text: &str) -> Result<(Config, Report), Report> {
     parse(Source::new("t.toml", text), Path::new("/etc/ringtgt"), Some(0o600))
@@ -292,6 +292,13 @@ fn backstores() {
     assert_eq!(good(&store(file)).stores[0].low_space, Some(1 << 30));
     assert!(one_error(&store(&format!("{file}thin = false"))).contains("only of a sparse file"));
     let device = "kind = \"block\"\nname = \"b\"\npath = \"/dev/x\"\n";
+    assert_eq!(good(&store(device)).stores[0].io, Io::Direct);
+    for io in Io::ALL {
+        assert_eq!(good(&store(&format!("{device}io = \"{}\"", io.word()))).stores[0].io, io);
+    }
+    let error = one_error(&store(&format!("{device}io = \"poll\"")));
+    assert!(error.starts_with("t.toml:5:6: ") && error.contains("did you mean \"polled\"?"), "{error}");
+    assert!(one_error(&store(&format!("{file}io = \"polled\""))).contains("only block devices"));
     assert!(one_error(&store(&format!("{device}size = \"1G\""))).contains("own size"));
     assert!(
         one_error(&(store(device) + &store(&device.replace("\"b\"", "\"c\""))))

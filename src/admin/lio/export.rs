@@ -10,7 +10,7 @@ use super::{Listed, Moved, names};
 use crate::admin::config::Config;
 use crate::admin::socket::SocketOptions;
 use crate::scsi::{DEFAULT_GROUP, DeviceType, Group, Groups, Identity, Supported};
-use crate::store::{StoreConfig, StoreKind};
+use crate::store::{Io, StoreConfig, StoreKind};
 use crate::target::{Acl, Auth, Credential, Lun, Target, Tpg, TpgParams};
 
 /// LIO's bounds: the depth of a session, and the seconds of a login and of a NOP-In and its answer.
@@ -157,6 +157,9 @@ impl<'c> Export<'c> {
         }
         if store.kind == StoreKind::Block && store.write_back.is_some() {
             self.list(format!("{at}: write_back"), "LIO asks the device whether it has a cache");
+        }
+        if store.io != Io::Direct {
+            self.list(format!("{at}: io"), "LIO has one way to its devices");
         }
         if store.thin == Some(false) && store.kind == StoreKind::Fileio {
             self.list(format!("{at}: thin"), "LIO does not allocate the file");

@@ -246,6 +246,7 @@ fn kept(served: &Served, new: &StoreConfig, plan: &mut Plan) -> StoreConfig {
     let later = [
         (old.size != new.size, "size"),
         (old.block_size != new.block_size, "block_size"),
+        (old.io != new.io, "io"),
         (old.write_back != new.write_back, "write_back"),
         (old.thin != new.thin, "thin"),
         (old.low_space != new.low_space, "low_space"),

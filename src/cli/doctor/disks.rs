@@ -5,7 +5,7 @@ use std::path::Path;
 use super::daemon::Served;
 use super::finding::Finding;
 use super::host::Host;
-use crate::store::StoreConfig;
+use crate::store::{Io, StoreConfig};
 
 pub(super) fn findings(host: &Host, served: &Served) -> Vec<Finding> {
     served.devices().flat_map(|(store, path)| of_device(host, store, path)).collect()
@@ -20,8 +20,13 @@ fn of_device(host: &Host, store: &StoreConfig, path: &Path) -> Vec<Finding> {
     let name = name.rsplit('/').next().unwrap_or_default().to_owned();
     let Some(disk) = whole_disk(host, &name) else { return vec![] };
     let about = if disk == name { name } else { format!("{disk} (for {name})") };
-    let checks =
-        [scheduler(host, &disk), affinity(host, &disk), merges(host, &disk), cache(host, &disk, store)];
+    let checks = [
+        scheduler(host, &disk),
+        affinity(host, &disk),
+        merges(host, &disk),
+        cache(host, &disk, store),
+        polls(host, &disk, store),
+    ];
     checks.into_iter().flatten().map(|finding| Finding { about: about.clone(), ..finding }).collect()
 }
 
@@ -73,6 +78,24 @@ fn is_two(host: &Host, disk: &str, setting: &str, why: &str) -> Option<Finding> 
     let value = host.number(&queue(disk, setting))?;
     let is = format!("{setting} {value}");
     Some(if value == 2 { Finding::good(disk, is) } else { Finding::hint(disk, is, why, apply(disk)) })
+}
+
+/// Whether what is to be polled can be.
+fn polls(host: &Host, disk: &str, store: &StoreConfig) -> Option<Finding> {
+    if store.io != Io::Polled {
+        return None;
+    }
+    let queues = host.number(&queue(disk, "io_poll")).unwrap_or(0) != 0;
+    Some(if queues {
+        Finding::good(disk, "queues that can be polled")
+    } else {
+        Finding::hint(
+            disk,
+            format!("no queues that can be polled, and io = \"polled\" of backstore \"{}\"", store.name),
+            "it is served by interrupts",
+            "NVMe has them by `options nvme poll_queues=N` in /etc/modprobe.d, see tuning/disk-queue",
+        )
+    })
 }
 
 /// Whether a write is safe when the device says that it is done.
@@ -132,6 +155,17 @@ mod tests {
         let found = findings(&fake.host, &served("/dev/nvme1n1", None));
         assert_eq!(found.len(), 4);
         assert!(found.iter().all(|f| f.grade == Grade::Good && f.about == "nvme1n1"), "{found:#?}");
+    }
+
+    #[test]
+    fn what_is_to_be_polled_needs_queues_for_it() {
+        let mut served = served("/dev/nvme1n1", None);
+        served.stores.iter_mut().flatten().for_each(|store| store.io = Io::Polled);
+        let fake = machine("[none]", "2", "2", "write back");
+        let last = |fake: &Fake| findings(&fake.host, &served).pop().expect("a finding");
+        assert!(last(&fake).grade == Grade::Hint && last(&fake).remedy.contains("poll_queues=N"));
+        fake.put("/sys/devices/pci/nvme/nvme1n1/queue/io_poll", "1");
+        assert_eq!(last(&fake).grade, Grade::Good);
     }
 
     #[test]

@@ -86,6 +86,9 @@ impl Shell {
         if values.flag("readonly")? == Some(true) {
             settings.push(("read_only", Scalar::Flag(true)));
         }
+        if let Some(io) = values.get("io") {
+            settings.push(("io", text(io)));
+        }
         Ok(format!("Created {} storage object {} using {path}.", kind.word(), values.must("name")))
     }
 

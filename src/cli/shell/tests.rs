@@ -459,7 +459,7 @@ fn a_lun_twice_is_warned_of() {
 fn help_and_info_tell_what_there_is() {
     let mut shell = sample();
     let said = typed(&mut shell, "/backstores/block help");
-    assert!(said.contains("create name dev [readonly] [wwn]\n    make a backstore"), "{said}");
+    assert!(said.contains("create name dev [readonly] [wwn] [io]\n    make a backstore"), "{said}");
     assert!(typed(&mut shell, "help cd").starts_with("cd [path]\n"));
     assert!(typed(&mut shell, &format!("{TARGET}/tpg1 help set")).contains("parameter MaxBurstLength: "));
     let said = typed(&mut shell, "/backstores/block/sample-bs info");
@@ -620,10 +620,11 @@ fn everything_is_completed() {
         ("/backstores/b", vec!["/backstores/block/"]),
         ("/backstores/block/ ", vec![]),
         ("/backstores/block c", vec!["cd ", "clearconfig ", "create "]),
-        ("/backstores/block create ", vec!["dev=", "name=", "readonly=", "wwn="]),
-        ("/backstores/block create a ", vec!["/dev/nvme1n1", "/dev/sdb", "dev=", "readonly=", "wwn="]),
+        ("/backstores/block create ", vec!["dev=", "io=", "name=", "readonly=", "wwn="]),
+        ("/backstores/block create a ", vec!["/dev/nvme1n1", "/dev/sdb", "dev=", "io=", "readonly=", "wwn="]),
         ("/backstores/block create name=a dev=/dev/s", vec!["dev=/dev/sdb"]),
         ("/backstores/block create a b readonly=t", vec!["readonly=true"]),
+        ("/backstores/block create a b io=p", vec!["io=polled"]),
         ("/backstores/block delete ", vec!["name=", "sample-bs"]),
         ("cd /iscsi/i", vec!["/iscsi/iqn.2023-03.sample.ec2:sample/"]),
         ("cd isc", vec!["iscsi/"]),

@@ -6,7 +6,7 @@ use super::line::Line;
 use super::node::Node;
 use super::sessions::ACTIONS;
 use crate::admin::config::words;
-use crate::store::StoreKind;
+use crate::store::{Io, StoreKind};
 
 /// What a parameter is, for completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,9 @@ const fn may(name: &'static str, kind: Kind) -> Param {
 }
 
 /// What can be done with bookmarks.
+/// The ways in which a block device can be worked on.
+const WAYS: &[&str] = &[Io::Direct.word(), Io::Polled.word()];
+
 pub(super) const BOOKMARK_ACTIONS: &[&str] = &["add", "del", "go", "show"];
 
 /// What can be done everywhere.
@@ -117,7 +120,7 @@ const SESSIONS: Verb = verb!("sessions" [may("action", Kind::Word(ACTIONS)), may
 static SESSIONS_ONLY: &[Verb] = &[SESSIONS];
 static BLOCK: &[Verb] = &[
     verb!("create" [must("name", Kind::Text), must("dev", Kind::Device), may("readonly", Kind::Flag),
-        may("wwn", Kind::Text)] "make a backstore of a block device"),
+        may("wwn", Kind::Text), may("io", Kind::Word(WAYS))] "make a backstore of a block device"),
     verb!("delete" [must("name", Kind::Child)] "delete a backstore and the LUNs that show it; the device is left alone"),
 ];
 static FILEIO: &[Verb] = &[
@@ -311,8 +314,8 @@ mod tests {
     #[test]
     fn mistakes_are_explained() {
         for (line, told) in [
-            ("a", "dev is missing; the syntax is: create name dev [readonly] [wwn]"),
-            ("a b c d e", "\"e\" is too much"),
+            ("a", "dev is missing; the syntax is: create name dev [readonly] [wwn] [io]"),
+            ("a b c d e f", "\"f\" is too much"),
             ("nam=a dev=b", "create has no parameter nam; did you mean \"name\"?"),
             ("name=a name=b", "name is given twice"),
         ] {

@@ -22,8 +22,8 @@ use super::passing::Double;
 use super::post::Post;
 use crate::ids::{CoreId, LuId};
 use crate::mem::{Memory, Pages, Pool, PoolConfig, Region, RegionId};
-use crate::ring::Driver;
 use crate::ring::sim::{DiskConfig, Faults, Sim, World as Below};
+use crate::ring::{Driver, Way};
 use crate::scsi::{
     Counters, DEFAULT_GROUP, DeviceType, Group, Groups, Identity, Lu, LuFacts, LuState, Naa, Persistent,
     Supported, Thin,
@@ -189,6 +189,7 @@ fn backing(facts: &LuFacts, plan: &Plan) -> Arc<Backing> {
         is_block: false,
         dsync_always: false,
         discard: DiscardMethod::Punch,
+        way: Way::Direct,
         atomic: None,
         shares_nothing: false.into(),
     };
@@ -556,9 +557,9 @@ fn recycle(reactor: Reactor<Sim>) {
 }
 
 fn add_unit(world: &mut World<Sim>, number: LuId, lu: &Lu, backing: &Arc<Backing>, fd: RawFd) {
-    let reach = match backing.medium {
-        Medium::Pass(_) => Reach::Nothing,
-        _ => Reach::File(world.driver.open_file(fd)),
+    let reach = match &backing.medium {
+        Medium::File(medium) => Reach::File(world.driver.open_file(fd, medium.way)),
+        _ => Reach::Nothing,
     };
     let store = Store::new(backing.clone(), reach, RegionId(1), true);
     let counters = lu.counters.of_reactor(usize::from(world.mail.core.0));

@@ -12,7 +12,7 @@ use super::world::{Inner, Thing};
 use super::{Faults, World};
 use crate::mem::{Memory, Place, Region, RegionId};
 use crate::ring::op::Part;
-use crate::ring::{Bell, Caps, Done, Driver, Ends, File, Key, Kind, Op, RecvOp, SendOp, Stats, Wait};
+use crate::ring::{Bell, Caps, Done, Driver, Ends, File, Key, Kind, Op, RecvOp, SendOp, Stats, Wait, Way};
 
 /// What bytes are while an operation may write them: anything, and certainly not what was there before.
 const ANYTHING: u8 = 0xdb;
@@ -309,8 +309,8 @@ impl Driver for Sim {
     /// The places of shared regions are reached through the memory given to each turn.
     fn attach(&mut self, _id: RegionId, _region: Option<Arc<Region>>) {}
 
-    fn open_file(&mut self, fd: RawFd) -> File {
-        File { fd, slot: None }
+    fn open_file(&mut self, fd: RawFd, way: Way) -> File {
+        File { fd, slot: None, way }
     }
 
     fn close_file(&mut self, _file: File) {}

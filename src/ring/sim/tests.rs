@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::mem::{Memory, Pages, Place, Region};
-use crate::ring::{Bell, Done, Driver, File, Kind, Op, RecvOp, SendOp, Wait};
+use crate::ring::{Bell, Done, Driver, File, Kind, Op, RecvOp, SendOp, Wait, Way};
 
 struct Rig {
     world: World,
@@ -44,7 +44,7 @@ impl Rig {
 
     fn disk(&mut self, len: u64, write_cache: bool) -> File {
         let fd = self.world.disk(DiskConfig { len, write_cache });
-        self.sim.open_file(fd)
+        self.sim.open_file(fd, Way::Direct)
     }
 
     fn write(&mut self, file: File, offset: u64, byte: u8, dsync: bool) -> i32 {

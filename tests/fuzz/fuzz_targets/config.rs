@@ -33,6 +33,7 @@ const LINES: &[&str] = &[
     "size = \"99999999999999999999T\"",
     "block_size = 4096",
     "block_size = 513",
+    "io = \"polled\"",
     "write_back = true",
     "thin = true",
     "read_only = true",
