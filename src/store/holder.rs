@@ -94,9 +94,9 @@ impl fmt::Display for Holder {
     }
 }
 
-/// The `flock` holder of an inode (`/proc/locks`, proc(5)).
+/// The `flock` holder of an inode (`/proc/locks`, proc(5)). Lines may be missed while other locks come and go.
 fn lock_owner(device: u64, inode: u64) -> Option<u32> {
-    owner_in(&fs::read_to_string("/proc/locks").ok()?, device, inode)
+    (0..3).find_map(|_| owner_in(&fs::read_to_string("/proc/locks").ok()?, device, inode))
 }
 
 /// Lines are `1: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF`; waiters have `->` after the number.
