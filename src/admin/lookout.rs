@@ -1,9 +1,9 @@
 //! The picture that all who look are shown, whoever they are and however many: it is drawn once for all who ask at about
 //! the same time.
 //!
-//! Owns the last picture and what was written of it. Promises: reactors are asked at most every `FRESH`, and by one at a
-//! time; a text is written once, and is gone with the last one who reads it. So what looking takes, in time and in memory,
-//! does not grow with those who look.
+//! Owns the last picture and what was written of it. Promises: reactors are asked by one at a time, for those who watch at
+//! most every `FRESH`; who wants to see what he has just done does; a text is written once, and is gone with the last one
+//! who reads it. So what looking takes, in time and in memory, does not grow with those who look.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use super::live::Live;
 use super::stats::{Mark, Stats};
 use crate::reactor::Late;
 
-/// How old a picture may be that is shown again.
+/// How old a picture may be that is shown again to those who watch.
 const FRESH: Duration = Duration::from_millis(200);
 
 /// Who has done most since this time, or twice of it, is told whole.
@@ -79,26 +79,31 @@ impl Picture {
     }
 }
 
-/// What was seen when it was last looked.
+/// What was seen when it was last looked, and when that look began.
 type Seen<T> = Mutex<Option<(Instant, T)>>;
 
-fn fresh<T: Clone>(seen: &Seen<T>) -> Option<T> {
+fn fresh<T: Clone>(seen: &Seen<T>, age: Duration, now: Instant) -> Option<T> {
     let seen = locked(seen);
-    seen.as_ref().filter(|(when, _)| when.elapsed() < FRESH).map(|(_, what)| what.clone())
+    // What began later than `now` is no older than nothing.
+    seen.as_ref()
+        .filter(|(began, _)| now.saturating_duration_since(*began) <= age)
+        .map(|(_, what)| what.clone())
 }
 
-/// What is looked at anew when it is not fresh any more, by one for all; nobody waits who need not.
-fn look<T: Clone, W>(seen: &Seen<T>, work: &Mutex<W>, draw: impl FnOnce(&mut W) -> T) -> T {
-    if let Some(what) = fresh(seen) {
+/// What is looked at anew when it was older than `age` when it was asked for, by one for all; nobody waits who need not.
+fn look<T: Clone, W>(seen: &Seen<T>, work: &Mutex<W>, age: Duration, draw: impl FnOnce(&mut W) -> T) -> T {
+    let asked = Instant::now();
+    if let Some(what) = fresh(seen, age, asked) {
         return what;
     }
     let mut work = locked(work);
     // Somebody else may have looked meanwhile.
-    if let Some(what) = fresh(seen) {
+    if let Some(what) = fresh(seen, age, asked) {
         return what;
     }
+    let began = Instant::now();
     let what = draw(&mut work);
-    *locked(seen) = Some((Instant::now(), what.clone()));
+    *locked(seen) = Some((began, what.clone()));
     what
 }
 
@@ -140,12 +145,24 @@ impl Lookout {
         &self.live
     }
 
-    /// The picture of now.
+    /// A picture for those who watch.
     ///
     /// # Errors
     /// When a reactor is late.
     pub(super) fn picture(&self) -> Result<Arc<Picture>, Late> {
-        look(&self.last, &self.marks, |marks| {
+        self.picture_of(FRESH)
+    }
+
+    /// The picture of now: all is in it that was done before it was asked for.
+    ///
+    /// # Errors
+    /// When a reactor is late.
+    pub(super) fn picture_of_now(&self) -> Result<Arc<Picture>, Late> {
+        self.picture_of(Duration::ZERO)
+    }
+
+    fn picture_of(&self, age: Duration) -> Result<Arc<Picture>, Late> {
+        look(&self.last, &self.marks, age, |marks| {
             let stats = Stats::of(&self.live, &marks.older)?;
             marks.note(&stats);
             Ok(Arc::new(Picture::new(stats)))
@@ -154,7 +171,7 @@ impl Lookout {
 
     /// Whether all reactors answer.
     pub(super) fn is_alive(&self) -> bool {
-        look(&self.health, &self.asking, |()| self.live.control().is_alive())
+        look(&self.health, &self.asking, FRESH, |()| self.live.control().is_alive())
     }
 }
 
@@ -182,7 +199,7 @@ mod tests {
         thread::scope(|scope| {
             for _ in 0..16 {
                 scope.spawn(|| {
-                    look(&seen, &work, |()| {
+                    look(&seen, &work, FRESH, |()| {
                         thread::sleep(Duration::from_millis(20));
                         looks.fetch_add(1, Ordering::Relaxed)
                     })
@@ -195,8 +212,15 @@ mod tests {
     #[test]
     fn who_finds_a_fresh_one_does_not_wait_for_the_next() {
         let (seen, work) = (Seen::default(), Mutex::new(()));
-        look(&seen, &work, |()| 1);
+        look(&seen, &work, FRESH, |()| 1);
         let _somebody_draws = work.lock().unwrap();
-        assert_eq!(look(&seen, &work, |()| 2), 1);
+        assert_eq!(look(&seen, &work, FRESH, |()| 2), 1);
+    }
+
+    #[test]
+    fn who_wants_to_see_what_he_has_done_is_shown_nothing_older() {
+        let (seen, work) = (Seen::default(), Mutex::new(()));
+        look(&seen, &work, FRESH, |()| 1);
+        assert_eq!(look(&seen, &work, Duration::ZERO, |()| 2), 2);
     }
 }

@@ -49,7 +49,7 @@ pub(super) enum Told {
 pub(super) fn call(lookout: &Lookout, method: &str, params: Value) -> Result<Told, Fault> {
     if method == "stats.get" {
         let Detail { buckets } = read(params)?;
-        let picture = lookout.picture().map_err(|late| Fault::new(FAILED, late.to_string()))?;
+        let picture = lookout.picture_of_now().map_err(|late| Fault::new(FAILED, late.to_string()))?;
         return Ok(Told::Text(picture.text(if buckets { Written::Whole } else { Written::Brief })));
     }
     call_live(lookout.live(), method, params).map(Told::Value)
