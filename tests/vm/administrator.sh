@@ -83,7 +83,9 @@ administrator_types() {
 		echo "status $?" && cat "$said" && return 1
 	}
 	while IFS= read -r wanted; do
-		found=$(tail -n +$((at + 1)) "$said" | grep -nm1 -- "$wanted") || {
+		# All of it is read: whoever writes into a pipe that nobody reads any more has failed.
+		found=$(tail -n +$((at + 1)) "$said" | grep -n -- "$wanted" | sed -n 1p) || :
+		[ -n "$found" ] || {
 			echo "not said after line $at: $wanted" && cat "$said" && return 1
 		}
 		at=$((at + ${found%%:*}))
