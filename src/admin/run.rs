@@ -375,12 +375,34 @@ fn finish(live: &Live) -> anyhow::Result<()> {
     flush_all(&live.backings())
 }
 
-/// Flushes all stores at once, and waits for them as long as can be.
+/// Threads that flush at a time: as many disks may hang before another one waits for them.
+const FLUSHERS: usize = 64;
+
+/// Flushes all stores, many at a time, and waits for them as long as can be.
 fn flush_all(backings: &[Arc<Backing>]) -> anyhow::Result<()> {
-    let (tell, told) = bounded(backings.len());
-    for backing in backings {
-        let (tell, backing) = (tell.clone(), backing.clone());
-        std::thread::Builder::new().name("flush".into()).spawn(move || drop(tell.send(flush(&backing))))?;
+    flush_each(backings.iter().filter(|b| may_be_dirty(b)).cloned().collect(), |backing| flush(backing))
+}
+
+fn flush_each<T: Send + 'static>(
+    all: Vec<T>,
+    flush: impl Fn(&T) -> anyhow::Result<()> + Clone + Send + 'static,
+) -> anyhow::Result<()> {
+    let flushers = all.len().min(FLUSHERS);
+    let ((give, take), (tell, told)) = (bounded(all.len()), bounded(all.len()));
+    all.into_iter().for_each(|one| drop(give.send(one)));
+    drop(give);
+    for flusher in 0..flushers {
+        let (take, tell, flush) = (take.clone(), tell.clone(), flush.clone());
+        let work = move || take.iter().for_each(|one| drop(tell.send(flush(&one))));
+        let spawned = std::thread::Builder::new().name("flush".into()).spawn(work.clone());
+        if let Err(error) = spawned {
+            tracing::warn!("{flusher} threads flush the stores; there can be no more: {error}");
+            // Those that there are do all of it.
+            if flusher == 0 {
+                work();
+            }
+            break;
+        }
     }
     drop(tell);
     let (deadline, mut result) = (Instant::now() + LAST_FLUSH, Ok(()));
@@ -400,6 +422,10 @@ fn flush_all(backings: &[Arc<Backing>]) -> anyhow::Result<()> {
     }
 }
 
+fn may_be_dirty(backing: &Backing) -> bool {
+    matches!(&backing.medium, Medium::File(_)) && !backing.read_only
+}
+
 pub(super) fn flush(backing: &Backing) -> anyhow::Result<()> {
     match &backing.medium {
         Medium::File(medium) if !backing.read_only => {
@@ -412,6 +438,22 @@ pub(super) fn flush(backing: &Backing) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_store_is_flushed_by_no_more_threads_than_that() {
+        let (tell, told) = bounded(1000);
+        let failed = flush_each((0..1000).collect(), move |n| {
+            tell.send((*n, std::thread::current().id())).unwrap();
+            anyhow::ensure!(*n != 7, "that one fails");
+            Ok(())
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "that one fails");
+        let (mut flushed, threads): (Vec<i32>, std::collections::HashSet<_>) = told.try_iter().unzip();
+        flushed.sort_unstable();
+        assert_eq!(flushed, (0..1000).collect::<Vec<_>>());
+        assert!(threads.len() <= FLUSHERS);
+        flush_each(Vec::<i32>::new(), |_| Ok(())).unwrap();
+    }
 
     #[test]
     fn what_is_to_be_read_again_during_the_start_is_read_after_it() {
