@@ -56,9 +56,6 @@ pub enum Fault {
     /// A name is not an iSCSI name.
     #[error("{0}: {1}")]
     Name(&'static str, NameError),
-    /// An alias that is not for people.
-    #[error("InitiatorAlias has control characters")]
-    Alias,
     /// A key that is required is missing.
     #[error("{0} is missing")]
     Missing(&'static str),
@@ -125,7 +122,6 @@ impl Fault {
             | Self::Text(_)
             | Self::Key(_)
             | Self::Name(..)
-            | Self::Alias
             | Self::OutOfTurn(_) => LoginStatus::INITIATOR_ERROR,
         }
     }

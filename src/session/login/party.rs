@@ -25,13 +25,11 @@ pub(super) struct Party {
     door: Option<(Arc<Target>, usize)>,
 }
 
-/// What the initiator calls itself. It is for people, who see it in lists and logs: what moves the cursor or ends a line
-/// has no place in it, as little as in a name (RFC 3722 section 6.3).
-fn alias(said: &str) -> Result<String, Fault> {
-    if said.contains(char::is_control) {
-        return Err(Fault::Alias);
-    }
-    Ok(said.chars().take(ALIAS_MAX).collect())
+/// What the initiator calls itself, as it can be shown. It is for people, who see it in lists and logs: what moves the
+/// cursor or ends a line has no place there. (Linux ends it with a line feed, and must be let in.)
+fn alias(said: &str) -> String {
+    let shown = said.trim_end_matches(char::is_control).chars();
+    shown.map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).take(ALIAS_MAX).collect()
 }
 
 impl Party {
@@ -50,7 +48,7 @@ impl Party {
             SessionType::Discovery => None,
             SessionType::Normal => Some(find_door(said, catalog, local, &initiator)?),
         };
-        Ok(Self { initiator, alias: said.initiator_alias.map(alias).transpose()?, door })
+        Ok(Self { initiator, alias: said.initiator_alias.map(alias), door })
     }
 
     /// Later texts may state the names again (some initiators do in each stage), but not others.
