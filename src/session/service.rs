@@ -160,35 +160,33 @@ impl Session {
 
     /// Asks the initiator to log out within `seconds` (section 11.9, event 1).
     pub fn request_logout<H: Host>(&mut self, h: &mut H, seconds: u16) {
-        let mut pdu = AsyncMessage { async_event: AsyncEvent::LOGOUT_REQUESTED.0, ..AsyncMessage::default() };
-        pdu.parameter3 = U16::new(seconds);
-        pdu.stat_sn = U32::new(self.next_stat_sn());
-        self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, false);
-        self.emit(h, pdu.as_bhs(), None, After::Keep);
+        let pdu = AsyncMessage { parameter3: U16::new(seconds), ..event(AsyncEvent::LOGOUT_REQUESTED) };
+        self.tell_event(h, pdu, After::Keep);
     }
 
     /// Asks the initiator to negotiate anew within `seconds` (section 11.9.1, event 4): by a Text Request, which may be
     /// empty; its answer tells what has changed here.
     pub fn request_negotiation<H: Host>(&mut self, h: &mut H, seconds: u16) {
-        let event = AsyncEvent::NEGOTIATION_REQUESTED.0;
-        let mut pdu = AsyncMessage { async_event: event, ..AsyncMessage::default() };
-        pdu.parameter3 = U16::new(seconds);
-        pdu.stat_sn = U32::new(self.next_stat_sn());
-        self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, false);
+        let pdu = AsyncMessage { parameter3: U16::new(seconds), ..event(AsyncEvent::NEGOTIATION_REQUESTED) };
         self.text.anew = true;
-        self.emit(h, pdu.as_bhs(), None, After::Keep);
+        self.tell_event(h, pdu, After::Keep);
     }
 
     /// Says that the session ends, and ends it (section 11.9, event 3). After Time2Wait the initiator may come again;
     /// nothing is kept for it longer than Time2Retain.
     pub fn drop_session<H: Host>(&mut self, h: &mut H) {
-        let mut pdu = AsyncMessage { async_event: AsyncEvent::SESSION_DROPPED.0, ..AsyncMessage::default() };
+        let mut pdu = event(AsyncEvent::SESSION_DROPPED);
         pdu.parameter2 = U16::new(self.negotiated.time2wait);
         pdu.parameter3 = U16::new(self.negotiated.time2retain);
+        self.closing = Some(Close::Dropped);
+        self.tell_event(h, pdu, After::Close);
+    }
+
+    /// An asynchronous message without data, complete but for its numbers.
+    fn tell_event<H: Host>(&mut self, h: &mut H, mut pdu: AsyncMessage, after: After) {
         pdu.stat_sn = U32::new(self.next_stat_sn());
         self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, false);
-        self.closing = Some(Close::Dropped);
-        self.emit(h, pdu.as_bhs(), None, After::Close);
+        self.emit(h, pdu.as_bhs(), None, after);
     }
 
     /// Tells that all tasks of a logical unit are being ended by somebody else (section 11.9, event 5), as FastAbort
@@ -197,12 +195,8 @@ impl Session {
     pub(super) fn tell_terminated<H: Host>(&mut self, h: &mut H, lu: LuId) {
         let numbers: Vec<u16> = self.luns.iter().filter(|l| l.lu == lu).map(|l| l.lun).collect();
         for number in numbers {
-            let mut pdu =
-                AsyncMessage { async_event: AsyncEvent::TASKS_TERMINATED.0, ..AsyncMessage::default() };
-            pdu.lun = lun::to_wire(number);
-            pdu.stat_sn = U32::new(self.next_stat_sn());
-            self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, false);
-            self.emit(h, pdu.as_bhs(), None, After::Keep);
+            let pdu = AsyncMessage { lun: lun::to_wire(number), ..event(AsyncEvent::TASKS_TERMINATED) };
+            self.tell_event(h, pdu, After::Keep);
         }
     }
 
@@ -221,4 +215,8 @@ impl Session {
         }
         Ok(())
     }
+}
+
+fn event(event: AsyncEvent) -> AsyncMessage {
+    AsyncMessage { async_event: event.0, ..AsyncMessage::default() }
 }
