@@ -170,7 +170,7 @@ fn target(args: &Serve, hostname: &str, stores: usize, problems: &mut Vec<Proble
         .as_ref()
         .map_or_else(|| Some(default_iqn(hostname)), |iqn| checked_iqn("--iqn", iqn, problems));
     let acls = args.allow.iter().filter_map(|name| checked_iqn("--allow", name, problems));
-    let acls = acls.map(|initiator| Acl { initiator, auth: Auth::default(), luns: luns.clone() }).collect();
+    let acls = acls.map(|initiator| Acl { initiator, luns: luns.clone(), ..Acl::default() }).collect();
     let tpg = Tpg {
         tag: 1,
         relative_port: 1,

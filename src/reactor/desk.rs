@@ -14,6 +14,7 @@ use crate::ids::{BufId, ConnId, LuId, TaskId};
 use crate::mem::{Holding, Refused, Share};
 use crate::ring::Driver;
 use crate::scsi::{Asc, ItNexus, Lu, PassReport, SharedOp, Tokens};
+use crate::session::Charge;
 use crate::session::host::{After, Body, Claim, DiskOp, Held, Host, Manage, PassRequest};
 use crate::session::watch::{Answered, Direction};
 use crate::target::Catalog;
@@ -322,6 +323,16 @@ impl<D: Driver> Host for Desk<'_, D> {
         if cold {
             self.world.kill_target(&nexus.target, self.conn);
         }
+    }
+
+    fn charge(&mut self, lu: LuId, initiator: Option<u32>, charge: Charge, overdraw: bool) -> bool {
+        let _inside = Inside;
+        let now = self.world.driver.now();
+        self.world.quotas.charge(lu, initiator, charge, overdraw, now)
+    }
+
+    fn waits_for_quota(&mut self) {
+        self.world.quotas.wait(self.conn);
     }
 
     fn wants_slots(&mut self) {

@@ -224,14 +224,27 @@ impl<D: Driver> Reactor<D> {
     fn switch(&mut self, switch: Switch) {
         self.world.catalog = switch.catalog.clone();
         self.login_timeout = switch.login_timeout.as_nanos() as u64;
+        let other_quotas = self.world.quotas.renew(&switch.catalog, &self.registry);
         let mut told = Vec::new();
         for id in self.conns.ids() {
-            if self.concerns(id, &switch) {
+            let concerned = self.concerns(id, &switch);
+            if concerned {
                 self.revise(id, &switch, &mut told);
             }
+            if concerned || other_quotas {
+                self.limit(id);
+            }
         }
+        self.world.quotas.hurry();
         self.world.announce(Then::Revised { told, done: Some(switch.done) });
         self.world.resume_arrived();
+    }
+
+    /// A session goes by the limits that hold for it now.
+    fn limit(&mut self, id: ConnId) {
+        if let Some(Phase::Full(session)) = self.conns.get_mut(id).map(|c| &mut c.phase) {
+            session.limit(self.world.quotas.limits_of(session, &self.registry));
+        }
     }
 
     fn concerns(&mut self, id: ConnId, switch: &Switch) -> bool {

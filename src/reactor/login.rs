@@ -350,6 +350,7 @@ impl<D: Driver> Reactor<D> {
         let (exp_cmd_sn, max_cmd_sn) = session.window();
         response.set_window(exp_cmd_sn, max_cmd_sn);
         session.begin_full_feature(now);
+        session.limit(self.world.quotas.limits_of(&session, &self.registry));
         conn.phase = Phase::Full(session);
         conn.since = now;
         if self.world.driver.zero_copy(conn.fd) {

@@ -26,6 +26,7 @@ mod measure;
 mod meter;
 mod owner;
 mod pass;
+mod quota;
 mod recorder;
 mod registry;
 mod rx;
@@ -228,6 +229,9 @@ impl<D: Driver> Reactor<D> {
         if self.world.mail.bell().answer() {
             self.read_mail();
         }
+        if self.world.quotas.wake().is_some_and(|wake| self.world.driver.now() >= wake) {
+            self.spend_quotas();
+        }
         self.settle();
         if self.world.driver.now() >= self.next_tick {
             self.tick();
@@ -243,6 +247,14 @@ impl<D: Driver> Reactor<D> {
 
     /// How long the next turn may wait.
     fn wait(&self) -> Wait {
+        match (self.wait_for_others(), self.world.quotas.wake()) {
+            (Wait::Until(time), Some(wake)) => Wait::Until(time.min(wake)),
+            (Wait::Forever, Some(wake)) => Wait::Until(wake),
+            (wait, _) => wait,
+        }
+    }
+
+    fn wait_for_others(&self) -> Wait {
         if self.must_go_on() {
             Wait::No
         } else if self.held || self.undelivered {
@@ -306,6 +318,16 @@ impl<D: Driver> Reactor<D> {
         if !self.world.hungry.is_empty() {
             self.feed_hungry();
         }
+    }
+
+    /// Limits let commands go on that have waited.
+    #[cold]
+    fn spend_quotas(&mut self) {
+        for _ in 0..self.world.quotas.begin_turn() {
+            let Some(id) = self.world.quotas.next() else { break };
+            self.with_session(id, |session, desk| session.spend(desk));
+        }
+        self.world.quotas.end_turn();
     }
 
     fn disk_ended(&mut self, client: Client, lu: LuId, result: Result<(), Failure>) {

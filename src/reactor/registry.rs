@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::quota::Exchange;
 use crate::ids::{ConnId, CoreId};
 use crate::session::chap::Outstanding;
 use crate::session::login::KnownSession;
@@ -67,12 +68,14 @@ impl Outstanding for Arc<Registry> {
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     inner: Mutex<Inner>,
+    /// The quotas that reactors share.
+    pub(super) quotas: Exchange,
 }
 
 impl Registry {
     pub(super) fn new(reactors: usize) -> Self {
         let inner = Inner { load: vec![0; reactors], ..Inner::default() };
-        Self { inner: Mutex::new(inner) }
+        Self { inner: Mutex::new(inner), quotas: Exchange::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -21,6 +21,7 @@ use super::gates::Gates;
 use super::live::{Chosen, Done, Doors, Entering, Live, Notice, SessionReport, Switch, Tell};
 use super::login::Listener;
 use super::mail::{Address, Letter, Mail, mailboxes};
+use super::quota::Quotas;
 use super::recorder::{self, Recorder, Recording};
 use super::registry::Registry;
 use super::stats::{Counters, Snapshot};
@@ -316,6 +317,7 @@ impl Seed {
             stopping: false,
             opened: VecDeque::new(),
             hungry: VecDeque::new(),
+            quotas: Quotas::default(),
             sessions: 0,
             shortage: Shortage::default(),
             scratch: fresh_scratch(),
@@ -328,6 +330,7 @@ impl Seed {
             counters: Counters::default(),
         };
         world.attach(ZEROES, Some(zeroes));
+        world.quotas.renew(&setup.catalog, &registry);
         for (number, seed) in (0..).zip(units.iter()) {
             let Entering { lu, seed, fd } = Entering::new(LuId(number), seed.clone());
             world.enter_unit(lu, &seed, fd);

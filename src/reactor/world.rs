@@ -15,6 +15,7 @@ use super::fair::Shortage;
 use super::gates::{GateId, Gates, Then};
 use super::live::Retiring;
 use super::mail::{Fence, Letter, Mail};
+use super::quota::Quotas;
 use super::recorder::Recorder;
 use super::registry::Registry;
 use super::stats::Counters;
@@ -85,6 +86,8 @@ pub(super) struct World<D> {
     pub(super) opened: VecDeque<(Then, Result<(), Failure>)>,
     /// Connections whose tasks wait for slots, first come first served.
     pub(super) hungry: VecDeque<ConnId>,
+    /// What logical units and initiators may do in a second, and who waits for that.
+    pub(super) quotas: Quotas,
     /// Sessions that are here.
     pub(super) sessions: u32,
     /// Who found no slot lately.

@@ -41,7 +41,8 @@ impl Session {
         if self.tasks.len() >= self.command_window + MAX_IMMEDIATE {
             return Ok(self.refuse(h, bhs, RejectReason::TOO_MANY_IMMEDIATE));
         }
-        self.unasked = Unasked { immediate: pdu.data_len() as u32, follows: pdu.flags & flags::FINAL == 0 };
+        self.unasked =
+            Unasked { immediate: pdu.data_len() as u32, follows: pdu.flags & flags::FINAL == 0, held: None };
         let Some(cdb) = whole_cdb(pdu, extra) else {
             return Ok(self.refuse(h, bhs, RejectReason::INVALID_PDU_FIELD));
         };
@@ -208,8 +209,19 @@ impl Session {
         }
     }
 
-    /// Does what the SCSI layer said.
+    /// Does what the SCSI layer said, if limits let it.
+    #[inline]
     pub(super) fn follow<H: Host>(&mut self, h: &mut H, id: TaskId, planned: Planned) {
+        if self.limited
+            && let Some(charge) = self.short_of(h, id, &planned)
+        {
+            return self.hold(h, id, planned, charge);
+        }
+        self.pursue(h, id, planned);
+    }
+
+    /// Does what the SCSI layer said.
+    pub(super) fn pursue<H: Host>(&mut self, h: &mut H, id: TaskId, planned: Planned) {
         if h.is_low() && planned.moves() && self.tasks.get(id).is_some_and(|task| h.is_clogged(task.lu)) {
             // What this unit keeps others from must not grow.
             return self.answer_failure(h, id, &Failure::Status(status::BUSY));
@@ -335,7 +347,7 @@ impl Planned {
     /// Whether the initiator's data is needed to go on. One whose R bit says that it expects data has none to give, and
     /// the command must not go on as if it had (RFC 7143 section 11.3.1). The other way round nothing is lost: of a
     /// READ with the W bit nothing is expected, which the residual says.
-    fn takes_data(&self) -> bool {
+    pub(super) fn takes_data(&self) -> bool {
         let io = |io: &Io| {
             matches!(
                 io,

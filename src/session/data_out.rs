@@ -49,8 +49,9 @@ impl Session {
             taking.unsolicited = Some(Burst { number: 0, next: unasked.immediate, end, data_sn: 0 });
         }
         taking.failed = problem;
+        taking.held = unasked.held;
         task.work = Work::Taking(taking);
-        let urgent = unasked.immediate > 0 || unasked.follows;
+        let urgent = unasked.is_some();
         if urgent {
             task.watch.enter(Phase::Data, h.now());
         }
@@ -247,7 +248,7 @@ impl Session {
             else {
                 return;
             };
-            if taking.failed.is_some() || *doomed {
+            if taking.failed.is_some() || taking.held.is_some() || *doomed {
                 return;
             }
             let (lu, base) = (*lu, taking.base);
@@ -297,6 +298,7 @@ impl Session {
             let watch = &mut task.watch;
             let Work::Taking(taking) = &mut task.work else { return };
             let waits = taking.unsolicited.is_some() || taking.failed.is_some() || doomed;
+            let waits = waits || taking.held.is_some();
             if waits || taking.bursts.len() >= allowed || taking.asked >= taking.assigned {
                 return;
             }

@@ -159,12 +159,12 @@ mod tests {
 
     use super::*;
     use crate::session::keys::{Negotiated, SessionType};
-    use crate::target::{Acl, Auth, Discovery};
+    use crate::target::{Acl, Discovery};
 
     const INITIATOR: &str = "iqn.2026-01.a.initiator:one";
 
     fn group(tag: u16, portals: &[&str], open: bool) -> Tpg {
-        let acl = Acl { initiator: INITIATOR.into(), auth: Auth::default(), luns: vec![] };
+        let acl = Acl { initiator: INITIATOR.into(), ..Acl::default() };
         Tpg {
             tag,
             relative_port: tag,

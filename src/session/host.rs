@@ -4,6 +4,7 @@
 //! calls on a [`Host`]. The host lends memory by slot, sends what it is given in order, does disk
 //! requests and says when they are done. It is the reactor in the daemon and a recorder in tests.
 
+use super::quota::Charge;
 use super::watch::Answered;
 use crate::ids::{BufId, LuId, TaskId};
 use crate::scsi::{Asc, ItNexus, Lu, PassOrder, PassReport, Provisioning, SharedOp, Stretch, Tokens};
@@ -334,6 +335,14 @@ pub trait Host {
     /// Task management; [`Session::managed`](super::Session::managed) follows with the same token, when no ghost can
     /// overwrite newer data any more.
     fn manage(&mut self, token: u32, what: Manage, nexus: &ItNexus);
+    /// Charges the limits of a logical unit, and those of the initiator by the number that it has, with a command; false when
+    /// it must wait. `overdraw`: it had better not wait, as what it holds is short.
+    fn charge(&mut self, _lu: LuId, _initiator: Option<u32>, _charge: Charge, _overdraw: bool) -> bool {
+        true
+    }
+    /// This session has tasks that wait for their limits; [`Session::spend`](super::Session::spend) follows when there may be
+    /// something left for them.
+    fn waits_for_quota(&mut self) {}
     /// This session has tasks that wait for slots; [`Session::resume`](super::Session::resume) follows when there are some.
     fn wants_slots(&mut self);
 }

@@ -175,6 +175,7 @@ impl Session {
             Work::Fresh
             | Work::Dormant(_)
             | Work::Deferred(_)
+            | Work::Held(_)
             | Work::Reading(_)
             | Work::Taking(_)
             | Work::Copying(_)

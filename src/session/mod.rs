@@ -29,6 +29,7 @@ mod order;
 pub mod pace;
 mod pass;
 mod patience;
+mod quota;
 #[cfg(any(test, fuzzing))]
 pub mod rehearsal;
 mod respond;
@@ -43,6 +44,7 @@ mod token;
 pub mod watch;
 
 pub use legacy::Legacy;
+pub use quota::{Charge, Limited};
 pub use revise::{Revision, View};
 
 use std::collections::VecDeque;
@@ -55,6 +57,7 @@ use self::keys::Negotiated;
 use self::login::Established;
 use self::order::Held;
 use self::pace::Pace;
+use self::quota::Waiting;
 use self::rx::{Dest, Rx};
 use self::service::Text;
 use self::set::Sets;
@@ -114,6 +117,8 @@ pub struct Session {
     negotiated: Negotiated,
     nexus: ItNexus,
     discovery: bool,
+    /// Something is limited that this session uses.
+    limited: bool,
     cid: u16,
     luns: Vec<MappedLun>,
     lun_numbers: Vec<u16>,
@@ -133,6 +138,10 @@ pub struct Session {
     sets: Sets,
     /// Tasks that wait for slots, first come first served.
     parked: VecDeque<TaskId>,
+    /// Tasks that wait for what their limits let them have.
+    waiting: Waiting,
+    /// The host's number for the limits of the initiator.
+    initiator_quota: Option<u32>,
     /// Reads with data that is ready, which waits for answers to leave first.
     unsent: VecDeque<TaskId>,
     managing: Managing,
@@ -188,6 +197,7 @@ impl Session {
             negotiated: e.negotiated.clone(),
             nexus,
             discovery: e.target.is_none(),
+            limited: false,
             cid: e.cid,
             lun_numbers: luns.iter().map(|l| l.lun).collect(),
             ports: e.target.as_deref().map(ports_of).unwrap_or_default(),
@@ -202,6 +212,8 @@ impl Session {
             tasks: Tasks::default(),
             sets: Sets::default(),
             parked: VecDeque::new(),
+            waiting: Waiting::default(),
+            initiator_quota: None,
             unsent: VecDeque::new(),
             managing: Managing::default(),
             copies: Copies::default(),

@@ -240,7 +240,7 @@ mod tests {
     fn catalog(secret: Option<&str>, alias: &str) -> Catalog {
         let credential = |secret: &str| Credential { user: "u".into(), secret: secret.into() };
         let auth = Auth { chap: secret.map(credential).into_iter().collect(), mutual: None };
-        let acls = vec![Acl { initiator: INITIATOR.into(), auth, luns: Vec::new() }];
+        let acls = vec![Acl { initiator: INITIATOR.into(), auth, ..Acl::default() }];
         let tpgs = vec![Tpg { tag: 1, relative_port: 1, acls, ..Tpg::default() }];
         let target = Target { iqn: "iqn.t".into(), alias: Some(alias.into()), redirect: None, tpgs };
         Catalog { targets: vec![Arc::new(target)], ..Catalog::default() }

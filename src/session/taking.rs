@@ -5,6 +5,7 @@ use arrayvec::ArrayVec;
 use super::SEGMENT;
 use super::enclosed::Whole;
 use super::pace::Pace;
+use super::quota::Charge;
 use super::task::MAX_SLOTS;
 use crate::ids::BufId;
 use crate::scsi::{Asc, Failure, Range, Sense};
@@ -58,6 +59,8 @@ pub(super) struct Taking {
     pub(super) segments: [Option<Segment>; MAX_SLOTS],
     pub(super) bursts: ArrayVec<Burst, MAX_BURSTS>,
     pub(super) unsolicited: Option<Burst>,
+    /// It waits for its limits to let it go on, and then pays this.
+    pub(super) held: Option<Charge>,
     /// Number of the next R2T.
     pub(super) r2t_sn: u32,
     /// A second slot for what is read back or repeated.
@@ -113,6 +116,7 @@ impl Taking {
             segments: [None; MAX_SLOTS],
             bursts: ArrayVec::new(),
             unsolicited: None,
+            held: None,
             r2t_sn: 0,
             extra: None,
             failed: None,
@@ -203,6 +207,15 @@ pub(super) struct Unasked {
     pub(super) immediate: u32,
     /// Whether unsolicited Data-Out PDUs follow (the command's F bit was clear).
     pub(super) follows: bool,
+    /// The command waits for its limits to let it go on, and then pays this.
+    pub(super) held: Option<Charge>,
+}
+
+impl Unasked {
+    /// Whether there is any.
+    pub(super) fn is_some(&self) -> bool {
+        self.immediate > 0 || self.follows
+    }
 }
 
 impl Burst {

@@ -107,6 +107,8 @@ pub(super) enum Work {
     Dormant(Dormant),
     /// It begins when its immediate data, which it does not take, has proved right.
     Deferred(Planned),
+    /// It begins when its limits let it. It has no slot: what would come to be there is not made yet.
+    Held(Planned),
     /// Data goes to the initiator.
     Reading(Reading),
     /// Data comes from the initiator.
@@ -147,6 +149,7 @@ impl Work {
             Self::Fresh
             | Self::Dormant(_)
             | Self::Deferred(_)
+            | Self::Held(_)
             | Self::Clearing { .. }
             | Self::Flushing
             | Self::Shared => ArrayVec::new(),

@@ -199,6 +199,7 @@ impl Session {
         let tasks = &self.tasks;
         self.parked.retain(|parked| tasks.get(*parked).is_some());
         self.unsent.retain(|unsent| tasks.get(*unsent).is_some());
+        self.waiting.retain(|waiting| tasks.get(*waiting).is_some());
         self.advance(h);
     }
 

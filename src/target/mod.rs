@@ -4,6 +4,7 @@
 //! in an `Arc`, and a change is a new snapshot. Nothing here does I/O.
 
 mod auth;
+mod quota;
 mod redirect;
 
 use std::collections::{HashMap, HashSet};
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use auth::{Auth, ChapAlgorithm, Credential};
+pub use quota::{Quota, Rate};
 pub use redirect::Redirect;
 
 use crate::ids::LuId;
@@ -26,6 +28,8 @@ pub struct Catalog {
     pub discovery: Discovery,
     /// Portals that send every visitor elsewhere.
     pub redirects: Vec<(SocketAddr, Redirect)>,
+    /// What logical units may do in a second, as far as they are limited.
+    pub quotas: HashMap<LuId, Quota>,
 }
 
 /// Discovery sessions.
@@ -96,7 +100,7 @@ pub struct Lun {
 }
 
 /// An initiator that may log in.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Acl {
     /// Its iSCSI name, normalised.
     pub initiator: String,
@@ -104,6 +108,8 @@ pub struct Acl {
     pub auth: Auth,
     /// The LUN map that this initiator sees.
     pub luns: Vec<Lun>,
+    /// What it may do in a second, over all of its sessions with the group.
+    pub quota: Quota,
 }
 
 /// Negotiation offers and limits of a group. Sizes in bytes.
@@ -178,6 +184,8 @@ pub struct Access<'a> {
     pub luns: &'a [Lun],
     /// What it must prove; empty: nothing.
     pub auth: &'a Auth,
+    /// What it may do in a second.
+    pub quota: Quota,
 }
 
 impl Catalog {
@@ -254,9 +262,9 @@ impl Tpg {
         match self.acls.iter().find(|a| a.initiator == initiator) {
             Some(acl) => {
                 let auth = if acl.auth.required() { &acl.auth } else { &self.auth };
-                Some(Access { luns: &acl.luns, auth })
+                Some(Access { luns: &acl.luns, auth, quota: acl.quota })
             }
-            None => self.open.then_some(Access { luns: &self.luns, auth: &self.auth }),
+            None => self.open.then(|| Access { luns: &self.luns, auth: &self.auth, quota: Quota::default() }),
         }
     }
 }
@@ -291,7 +299,7 @@ mod tests {
             relative_port: 1,
             portals: vec!["0.0.0.0:3260".parse().unwrap()],
             luns: vec![Lun { lun: 0, lu: LuId(0), read_only: false, group: 0 }],
-            acls: vec![Acl { initiator: "iqn.2026-01.a:b".into(), auth: Auth::default(), luns: vec![] }],
+            acls: vec![Acl { initiator: "iqn.2026-01.a:b".into(), ..Acl::default() }],
             open,
             ..Tpg::default()
         }
@@ -330,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_unit_that_several_see_in_a_group_is_reached_there_once() {
-        let acl = |name: &str| Acl { initiator: name.into(), auth: Auth::default(), luns: tpg(false).luns };
+        let acl = |name: &str| Acl { initiator: name.into(), luns: tpg(false).luns, ..Acl::default() };
         let group = Tpg { acls: vec![acl("iqn.a"), acl("iqn.b")], ..tpg(true) };
         let target = Target { iqn: "iqn.t".into(), alias: None, redirect: None, tpgs: vec![group] };
         assert_eq!(target.reached().map(|(lu, _, group)| (lu, group)).collect::<Vec<_>>(), [(LuId(0), 0)]);

@@ -123,6 +123,16 @@ sections! {
         revision: leaf<String>,
         t10: leaf<String>,
         alua: table<FileAlua>,
+        qos: table<FileQos>,
+    }
+
+    /// How much a logical unit or an initiator may do in a second.
+    FileQos "{ read_iops = …, write_iops = … }" {
+        read_iops: leaf<u32>,
+        write_iops: leaf<u32>,
+        read_bandwidth: leaf<Word>,
+        write_bandwidth: leaf<Word>,
+        burst: leaf<Word>,
     }
 
     /// By which ports it is reached, and how well.
@@ -196,6 +206,7 @@ sections! {
         chap: one_or_more<FileChap>,
         mutual_chap: table<FileChap>,
         mapped_lun: tables<FileMappedLun>,
+        qos: table<FileQos>,
     }
 
     /// A logical unit as one initiator sees it.

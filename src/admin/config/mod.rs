@@ -15,6 +15,7 @@ mod names;
 mod params;
 mod portal;
 mod problem;
+mod qos;
 mod reader;
 mod resolve;
 mod server;
@@ -26,6 +27,7 @@ pub mod words;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -45,8 +47,9 @@ pub use store::check_geometry;
 pub use target::{NO_ACL, NO_PORTAL};
 
 use super::listen::Portal;
+use crate::ids::LuId;
 use crate::store::StoreConfig;
-use crate::target::{Catalog, Discovery, Target};
+use crate::target::{Catalog, Discovery, Quota, Target};
 use file::FileConfig;
 use resolve::Resolver;
 
@@ -61,8 +64,10 @@ const MAX_FILE: u64 = 64 << 20;
 pub struct Config {
     /// The daemon itself.
     pub server: ServerConfig,
-    /// The stores. The index of one is the [`LuId`](crate::ids::LuId) of its logical unit.
+    /// The stores. The index of one is the [`LuId`] of its logical unit.
     pub stores: Vec<StoreConfig>,
+    /// What logical units may do in a second, as far as they are limited.
+    pub quotas: HashMap<LuId, Quota>,
     /// The targets, in the order of the file.
     pub targets: Vec<Target>,
     /// Who may ask which targets there are, and what is shown.
@@ -101,6 +106,7 @@ impl Config {
         Catalog {
             targets: std::mem::take(&mut self.targets).into_iter().map(Arc::new).collect(),
             discovery: std::mem::take(&mut self.discovery),
+            quotas: std::mem::take(&mut self.quotas),
             redirects: self.portals.iter().filter_map(|p| Some((p.address, p.redirect?))).collect(),
         }
     }

@@ -43,7 +43,7 @@ impl<'a> Resolver<'a> {
         stores.alua.check_used(&targets, self);
         let discovery = file.discovery.map(|d| auth::discovery(d, self)).unwrap_or_default();
         let portals = portal::resolve(file.portal.unwrap_or_default(), &targets, self);
-        Config { server, stores: stores.configs, targets, discovery, portals }
+        Config { server, stores: stores.configs, quotas: stores.quotas, targets, discovery, portals }
     }
 
     /// Everything found wrong.

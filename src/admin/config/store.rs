@@ -8,10 +8,12 @@ use super::device;
 use super::file::{FileAlua, FileBackstore};
 use super::identity::{self, Identities};
 use super::resolve::{Bounds, Resolver};
-use super::words;
+use super::{qos, words};
 use crate::admin::size;
+use crate::ids::LuId;
 use crate::scsi::DeviceType;
 use crate::store::{Io, StoreConfig, StoreKind};
+use crate::target::Quota;
 
 const KINDS: [StoreKind; 5] =
     [StoreKind::Block, StoreKind::Fileio, StoreKind::Ramdisk, StoreKind::Null, StoreKind::Pscsi];
@@ -33,6 +35,8 @@ pub(super) struct Stores {
     paths: HashMap<PathBuf, String>,
     identities: Identities,
     pub(super) alua: AluaGroups,
+    /// By the place of their stores.
+    pub(super) quotas: HashMap<LuId, Quota>,
 }
 
 impl Stores {
@@ -45,6 +49,10 @@ impl Stores {
         }
         for mut file in files {
             let alua = file.alua.take();
+            let quota = qos::resolve(file.qos.take(), cx);
+            if quota.is_some() {
+                stores.quotas.insert(LuId(stores.configs.len() as u32), quota);
+            }
             stores.add(&file, alua, cx);
         }
         stores

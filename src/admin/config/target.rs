@@ -12,7 +12,7 @@ use super::portal::{check_open, parse_portal};
 use super::reader::Here;
 use super::resolve::{Bounds, Resolver};
 use super::store::Stores;
-use super::{alua, auth, params, portal, words};
+use super::{alua, auth, params, portal, qos, words};
 use crate::ids::LuId;
 use crate::target::{Acl, Lun, Target, Tpg, TpgParams, portal_covers};
 
@@ -296,6 +296,7 @@ fn acls(files: Vec<FileAcl>, luns: &[Lun], group: &crate::target::Auth, cx: &mut
             initiator,
             auth: acl_auth(file.chap, file.mutual_chap, &file.here.span, group, cx),
             luns: file.mapped_lun.map_or_else(|| luns.to_vec(), |mapped| map(mapped, luns, cx)),
+            quota: qos::resolve(file.qos, cx),
         });
     }
     acls

@@ -9,6 +9,7 @@ use super::*;
 use crate::ids::LuId;
 use crate::scsi::{AccessState, DEFAULT_GROUP, DeviceType, Group, Groups, Supported};
 use crate::store::{Io, StoreKind};
+use crate::target::Rate;
 
 fn check(text: &str) -> Result<(Config, Report), Report> {
     parse(Source::new("t.toml", text), Path::new("/etc/ringtgt"), Some(0o600))
@@ -862,4 +863,46 @@ fn ports_have_numbers_of_their_own() {
     assert!(one_error(&chosen.replace("= 9", "= 0")).contains("too small"));
     let twice = chosen.replace("tag = 1\n", "tag = 1\nrelative_port = 9\n");
     assert!(one_error(&twice).contains("another group is port 9 already"));
+}
+
+/// A store and an initiator, each with these lines in its table of limits.
+fn with_limits(of_store: &str, of_initiator: &str) -> String {
+    let store = "name = \"sample-bs\"\n";
+    let text = CORE.replace(store, &format!("{store}qos = {{ {of_store} }}\n"));
+    format!("{text}[target.tpg.acl.qos]\n{of_initiator}\n")
+}
+
+#[test]
+fn limits_of_a_store_and_of_an_initiator() {
+    let mut config =
+        good(&with_limits("read_iops = 3000, write_bandwidth = \"100M\", burst = \"1s\"", "write_iops = 5"));
+    let rate = |commands, bytes| Rate { commands, bytes };
+    let quota = config.quotas[&LuId(0)];
+    assert_eq!((quota.read, quota.write), (rate(3000, 0), rate(0, 100 << 20)));
+    assert_eq!(quota.burst, Duration::from_secs(1));
+    let quota = config.targets[0].tpgs[0].acls[0].quota;
+    assert_eq!((quota.read, quota.write), (rate(0, 0), rate(5, 0)));
+    assert_eq!(quota.burst, Duration::from_millis(100), "by default");
+    assert_eq!(config.take_catalog().quotas.len(), 1);
+    assert!(good(CORE).quotas.is_empty() && !good(CORE).targets[0].tpgs[0].acls[0].quota.is_some());
+}
+
+#[test]
+fn limits_that_cannot_be() {
+    let at = CORE.lines().count() + 3;
+    for (line, told) in [
+        ("read_iops = 0", "13: 0 is too small"),
+        ("read_iops = \"many\"", "13: `read_iops` must be a whole number"),
+        ("write_bandwidth = \"1K\"", "19: 1 KiB is too small"),
+        ("write_bandwidth = \"100MB\"", "19: \"100MB\" is ambiguous"),
+        ("read_iops = 1\nburst = \"2m\"", "9: 2m is too large"),
+        ("burst = \"1s\"", "9: there is a burst, and no limit"),
+        ("read_bps = 1", "1: \"read_bps\" is not a setting of { read_iops"),
+    ] {
+        let error = one_error(&with_limits("read_iops = 1", line));
+        let line_of_it = at + line.matches('\n').count();
+        assert!(error.starts_with(&format!("t.toml:{line_of_it}:{told}")), "{line}: {error}");
+    }
+    let error = one_error(&CORE.replace("size = \"10G\"\n", "size = \"10G\"\nqos = 1000\n"));
+    assert!(error.starts_with("t.toml:10:7: `qos` is an integer here"), "{error}");
 }

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::{Listed, Moved, names};
 use crate::admin::config::Config;
 use crate::admin::socket::SocketOptions;
+use crate::ids::LuId;
 use crate::scsi::{DEFAULT_GROUP, DeviceType, Group, Groups, Identity, Supported};
 use crate::store::{Io, StoreConfig, StoreKind};
 use crate::target::{Acl, Auth, Credential, Lun, Target, Tpg, TpgParams};
@@ -17,6 +18,9 @@ use crate::target::{Acl, Auth, Credential, Lun, Target, Tpg, TpgParams};
 const DEPTH: (u64, u64) = (1, 512);
 const LOGIN: (u64, u64) = (5, 30);
 const NOP: (u64, u64) = (3, 60);
+
+/// Why limits stay behind.
+const UNLIMITED: &str = "LIO does not limit what there may be in a second";
 
 /// Writes a configuration for LIO. `identity` tells what is saved of a store's names, if anything is.
 pub fn export(config: &Config, mut identity: impl FnMut(&StoreConfig) -> Option<Identity>) -> Moved {
@@ -142,9 +146,17 @@ impl<'c> Export<'c> {
         u8::from(store.identity.product.as_deref() != Some(&*of_plugin))
     }
 
+    fn is_limited(&self, store: &StoreConfig) -> bool {
+        let number = self.config.stores.iter().position(|s| s.name == store.name);
+        number.is_some_and(|number| self.config.quotas.contains_key(&LuId(number as u32)))
+    }
+
     fn without_counterpart(&mut self, store: &StoreConfig, at: &str) {
         if store.removable {
             self.list(format!("{at}: removable"), "LIO has no removable media");
+        }
+        if self.is_limited(store) {
+            self.list(format!("{at}: qos"), UNLIMITED);
         }
         if store.low_space.is_some() {
             self.list(format!("{at}: low_space"), "LIO does not tell of that");
@@ -281,6 +293,9 @@ impl<'c> Export<'c> {
 
     fn acl(&mut self, acl: &Acl, tpg: &Tpg, asks: bool, at: &str) -> Value {
         let at = format!("{at} ACL {}", acl.initiator);
+        if acl.quota.is_some() {
+            self.list(format!("{at}: qos"), UNLIMITED);
+        }
         let mapped: Vec<Value> = acl.luns.iter().filter_map(|lun| self.mapped(lun, tpg)).collect();
         let interval = match tpg.params.nop_interval {
             // It never asks, here and there.

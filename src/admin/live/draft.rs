@@ -86,7 +86,8 @@ impl Draft {
             stores.iter().all(|s| s.lu != NOBODY),
             "there are too many backstores at a time, those that go among them: remove some first, and add others then"
         );
-        renumber(&mut config.targets, &stores);
+        renumber(&mut config, &stores);
+        quotas(running, &config, &stores, &mut plan);
         let reached = Reached::by(config.targets.iter());
         refit(running, &mut stores, keeper, &reached, &mut plan)?;
         let names: HashMap<LuId, &str> = stores.iter().map(|s| (s.lu, s.config.name.as_str())).collect();
@@ -273,12 +274,22 @@ fn kept(served: &Served, new: &StoreConfig, plan: &mut Plan) -> StoreConfig {
     }
 }
 
-/// LUNs name stores by their place in the configuration; from here on by their numbers in the daemon.
-fn renumber(targets: &mut [Target], stores: &[DraftStore]) {
+/// LUNs and quotas name stores by their place in the configuration; from here on by their numbers in the daemon.
+fn renumber(config: &mut Config, stores: &[DraftStore]) {
     let number = |lu: LuId| stores.get(lu.0 as usize).map_or(NOBODY, |s| s.lu);
-    for group in targets.iter_mut().flat_map(|t| &mut t.tpgs) {
+    config.quotas = config.quotas.iter().map(|(lu, quota)| (number(*lu), *quota)).collect();
+    for group in config.targets.iter_mut().flat_map(|t| &mut t.tpgs) {
         let maps = group.acls.iter_mut().map(|acl| &mut acl.luns).chain([&mut group.luns]);
         maps.flatten().for_each(|lun| lun.lu = number(lun.lu));
+    }
+}
+
+/// Of stores that stay, those that have other limits now.
+fn quotas(running: &Running, config: &Config, stores: &[DraftStore], plan: &mut Plan) {
+    for store in stores.iter().filter(|s| matches!(s.fate, Fate::Same)) {
+        if running.catalog.quotas.get(&store.lu) != config.quotas.get(&store.lu) {
+            plan.push(Action::Change, plan::store_path(&store.config), "qos");
+        }
     }
 }
 

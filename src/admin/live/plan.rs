@@ -232,7 +232,7 @@ fn acls(path: &str, old: &Tpg, new: &Tpg, name: &dyn Fn(LuId) -> String, plan: &
             plan.push(Action::Add, path, "");
             continue;
         };
-        tell(&path, &[(was.auth != acl.auth, "chap")], plan);
+        tell(&path, &[(was.auth != acl.auth, "chap"), (was.quota != acl.quota, "qos")], plan);
         // One that sees what its group has is told of with the group.
         let own_map = was.luns != old.luns || acl.luns != new.luns;
         if was.luns != acl.luns && own_map {
@@ -273,14 +273,13 @@ pub(super) fn touched(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::Auth;
 
     fn lun(lun: u16, lu: u32) -> Lun {
         Lun { lun, lu: LuId(lu), read_only: false, group: 0 }
     }
 
     fn target(luns: Vec<Lun>, initiators: &[&str]) -> Target {
-        let acl = |name: &&str| Acl { initiator: (*name).into(), auth: Auth::default(), luns: luns.clone() };
+        let acl = |name: &&str| Acl { initiator: (*name).into(), luns: luns.clone(), ..Acl::default() };
         let acls = initiators.iter().map(acl).collect();
         let portals = vec!["127.0.0.1:3260".parse().unwrap()];
         let tpg = Tpg { tag: 1, relative_port: 1, portals, acls, luns, ..Tpg::default() };
@@ -323,6 +322,14 @@ mod tests {
         new.tpgs[0].open = true;
         let told = ["~ /iscsi/iqn.t/tpg1  (any_initiator)", "- /iscsi/iqn.t/tpg1/acls/iqn.a/mapped_lun1"];
         assert_eq!(lines(&[Arc::new(old)], &[new]), told);
+    }
+
+    #[test]
+    fn another_limit_of_an_initiator_is_told_of() {
+        let old = target(vec![lun(0, 0)], &["iqn.a", "iqn.b"]);
+        let mut new = old.clone();
+        new.tpgs[0].acls[1].quota.read.commands = 100;
+        assert_eq!(lines(&[Arc::new(old)], &[new]), ["~ /iscsi/iqn.t/tpg1/acls/iqn.b  (qos)"]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::admin::edit::{Document, EditError};
 use crate::ids::LuId;
 use crate::scsi::DEFAULT_GROUP;
 use crate::store::{StoreConfig, StoreKind};
-use crate::target::{Acl, Auth, Lun, Target, Tpg};
+use crate::target::{Acl, Lun, Target, Tpg};
 
 /// What a line is answered that has to be taken alone; nobody sees it.
 const ALONE: &str = "this line has to be taken alone";
@@ -234,7 +234,7 @@ impl Config {
     pub(super) fn with_acl(&mut self, iqn: &str, tag: u16, initiator: &str, sees: bool) {
         let Some(tpg) = self.tpg_mut(iqn, tag) else { return };
         let luns = if sees { tpg.luns.clone() } else { Vec::new() };
-        tpg.acls.push(Acl { initiator: initiator.into(), auth: Auth::default(), luns });
+        tpg.acls.push(Acl { initiator: initiator.into(), luns, ..Acl::default() });
     }
 
     /// LUN `lun` of the group, for this initiator.

@@ -23,11 +23,11 @@ const BLOCKS: u64 = 48;
 const GRACE: Duration = Duration::from_secs(3);
 const CHANGED: [u8; 3] = [6, 0x3f, 0x0e];
 
-fn is_done(done: &Receiver<()>) -> bool {
+pub(super) fn is_done(done: &Receiver<()>) -> bool {
     done.try_recv() == Err(TryRecvError::Disconnected)
 }
 
-fn switch(rig: &Rig, catalog: &Arc<Catalog>) -> Receiver<()> {
+pub(super) fn switch(rig: &Rig, catalog: &Arc<Catalog>) -> Receiver<()> {
     let targets = Arc::new(HashSet::from([TARGET.to_owned()]));
     let login_timeout = Duration::from_secs(15);
     rig.order(|done| {

@@ -24,6 +24,7 @@
 //! | `resizing` | a new capacity is the same on every core, and told once |
 //! | `reservations` | after PREEMPT no core takes the loser's writes; what a nexus held goes with it |
 //! | `pressure` | too few slots and bad peers: the others go on |
+//! | `quotas` | all cores together let through what is allowed; who waits for that is in nobody's way |
 //! | `fairness` | whoever holds what others wait for must use it |
 //! | `uncopied` | what the network still reads is left alone, and comes back however its connection ends |
 //! | `faults` | disks that fail, connections that break, power that goes, a daemon that stops |
@@ -55,6 +56,7 @@ mod meters;
 mod passing;
 mod post;
 mod pressure;
+mod quotas;
 mod reservations;
 mod resizing;
 mod rig;

@@ -32,7 +32,7 @@ use crate::store::{
     Backing, BlockingPool, DiscardMethod, FileMedium, Jobs, Medium, PassMedium, Reach, Store, StoreKind,
     zero_region,
 };
-use crate::target::{Acl, Auth, Catalog, Lun, Target, Tpg, TpgParams};
+use crate::target::{Acl, Catalog, Lun, Target, Tpg, TpgParams};
 
 /// The name of the one target.
 pub(super) const TARGET: &str = "iqn.2026-01.org.example:target";
@@ -493,8 +493,7 @@ impl Rig {
     pub(super) fn admits(&self, initiators: &[&str], plan: &Plan) -> Arc<Catalog> {
         let mut target = (*self.shows(&[(0, 0)], false, plan).targets[0]).clone();
         let group = &mut target.tpgs[0];
-        let acl =
-            |name: &&str| Acl { initiator: (*name).into(), auth: Auth::default(), luns: group.luns.clone() };
+        let acl = |name: &&str| Acl { initiator: (*name).into(), luns: group.luns.clone(), ..Acl::default() };
         group.acls = initiators.iter().map(acl).collect();
         Arc::new(Catalog { targets: vec![Arc::new(target)], ..Catalog::default() })
     }

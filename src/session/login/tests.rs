@@ -44,7 +44,7 @@ fn catalog(auth: Auth, params: TpgParams) -> Catalog {
         portals: vec!["0.0.0.0:3260".parse().unwrap()],
         params,
         luns: vec![lun(0)],
-        acls: vec![Acl { initiator: INITIATOR.into(), auth, luns: vec![lun(3)] }],
+        acls: vec![Acl { initiator: INITIATOR.into(), auth, luns: vec![lun(3)], ..Acl::default() }],
         open: false,
         ..Tpg::default()
     };

@@ -30,7 +30,7 @@ use super::keys::{LEVEL_RFC7144, Negotiated};
 use super::login::Established;
 use super::order::TOO_MUCH_HELD;
 use super::tmf::{Aborted, Ending};
-use super::{Close, Session};
+use super::{Close, Limited, Session};
 use crate::ids::{BufId, LuId};
 use crate::scsi::{Asc, Failure, Sense, SharedOp};
 use crate::target::{Catalog, Lun, Target, Tpg, TpgParams};
@@ -152,8 +152,10 @@ impl World {
             itt: 0,
         });
         let stage = Stage::new(Slots::new(capacity, capacity / 8), units(), catalog);
+        let mut session = Session::new(established, stage.now);
+        session.limit(Limited { any: dice.once_in(2), initiator: None });
         Self {
-            session: Session::new(established, stage.now),
+            session,
             stage,
             initiator: Initiator::new(negotiated, window, cmd_sn, stat_sn, honest),
             armed: Some(None),
@@ -194,6 +196,7 @@ impl World {
             30 => self.pass_time(dice),
             31 => self.interfere(dice),
             14 => self.tell_aborted(dice),
+            15 if dice.once_in(2) => self.stage.broke = dice.once_in(2),
             15 => self.stage.slots.pressed = dice.once_in(2),
             _ => {}
         }
@@ -392,17 +395,21 @@ impl World {
         if !self.closed && std::mem::take(&mut self.stage.hungry) && !self.session.resume(&mut self.stage) {
             self.stage.hungry = true;
         }
+        if !self.closed && !self.stage.broke && std::mem::take(&mut self.stage.unpaid) {
+            self.session.spend(&mut self.stage);
+        }
     }
 
     /// Everybody does what is left to do. Whoever did nothing wrong has every answer then, and may go on.
     fn come_to_rest(&mut self, dice: &mut Dice<'_>) {
-        self.stage.slots.pressed = false;
+        (self.stage.slots.pressed, self.stage.broke) = (false, false);
         for _ in 0..PATIENCE {
             if self.closed {
                 return;
             }
             self.initiator.fill_gaps(dice);
             let busy = self.initiator.wire.len() + self.stage.left_to_do() + self.untold.len();
+            let busy = busy + usize::from(self.stage.unpaid);
             let said = (0..32).filter(|_| self.initiator.data_out(dice)).count() > 0;
             (0..32).for_each(|_| self.receive(1 << 20));
             self.send(1000);

@@ -7,6 +7,7 @@ use super::medium::{Content, FILLING, Unit};
 use super::slots::Slots;
 use crate::ids::{BufId, LuId, TaskId};
 use crate::scsi::{Asc, ItNexus, Lu, PassReport, Provisioning, SharedOp, Stretch, Tokens};
+use crate::session::Charge;
 use crate::session::host::{
     After, Body, Claim, DiskOp, Held, Host, Manage, PassRequest, STRETCH_BYTES, stretch_bytes,
 };
@@ -64,6 +65,9 @@ pub(super) struct Stage {
     pub(super) asked: Vec<(TaskId, LuId, SharedOp)>,
     pub(super) managing: Vec<(u32, Manage)>,
     pub(super) hungry: bool,
+    /// Nothing is left of any limit, and somebody waits for that.
+    pub(super) broke: bool,
+    pub(super) unpaid: bool,
     /// What has reached the media: unit, first byte, length.
     pub(super) written: Vec<(LuId, u64, u64)>,
     scratch: Vec<u8>,
@@ -84,6 +88,8 @@ impl Stage {
             asked: Vec::new(),
             managing: Vec::new(),
             hungry: false,
+            broke: false,
+            unpaid: false,
             written: Vec::new(),
             scratch: vec![0; 64 << 10],
             tokens: Tokens::default(),
@@ -355,6 +361,14 @@ impl Host for Stage {
 
     fn manage(&mut self, token: u32, what: Manage, _: &ItNexus) {
         self.managing.push((token, what));
+    }
+
+    fn charge(&mut self, _: LuId, _: Option<u32>, _: Charge, overdraw: bool) -> bool {
+        overdraw || !self.broke
+    }
+
+    fn waits_for_quota(&mut self) {
+        assert!(!std::mem::replace(&mut self.unpaid, true), "once is enough");
     }
 
     fn wants_slots(&mut self) {

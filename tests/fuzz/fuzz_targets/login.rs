@@ -122,7 +122,7 @@ fn catalog(need: Need, params: TpgParams, open: bool, sent: Sent) -> Arc<Catalog
         portals: vec!["0.0.0.0:3260".parse().expect("an address")],
         params,
         luns: vec![lun],
-        acls: vec![Acl { initiator: INITIATOR.into(), auth: auth(need), luns: vec![lun] }],
+        acls: vec![Acl { initiator: INITIATOR.into(), auth: auth(need), luns: vec![lun], ..Acl::default() }],
         open,
         auth: auth(need),
     };
@@ -138,6 +138,7 @@ fn catalog(need: Need, params: TpgParams, open: bool, sent: Sent) -> Arc<Catalog
         targets: vec![Arc::new(target)],
         discovery: Discovery { auth: auth(need), ..Discovery::default() },
         redirects,
+        ..Catalog::default()
     })
 }
 

@@ -1,0 +1,318 @@
+//! Limits over several cores: together they let through what is allowed, wherever it is asked for; who waits is in
+//! nobody's way, and goes when he is let.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::client::{Client, Event, Manner};
+use super::data::some_clients;
+use super::history::BLOCK;
+use super::lives::{is_done, switch};
+use super::load::{Load, cdb10, lun};
+use super::rig::{Plan, Rig};
+use super::seeds;
+use crate::ids::LuId;
+use crate::ring::sim::Faults;
+use crate::scsi::status;
+use crate::target::{Acl, Catalog, Quota, Rate};
+use crate::wire::codes::{TmfFunction, TmfResponse};
+
+/// Blocks of a command.
+const COUNT: u64 = 8;
+
+/// Commands that an initiator has open at a time.
+const DEPTH: usize = 16;
+
+const FAST: Quota =
+    Quota { read: Rate { commands: 0, bytes: 0 }, write: Rate { commands: 0, bytes: 0 }, burst: BURST };
+
+const BURST: Duration = Duration::from_millis(10);
+
+fn both(commands: u64, bytes: u64) -> Quota {
+    let rate = Rate { commands, bytes };
+    Quota { read: rate, write: rate, burst: BURST }
+}
+
+/// Initiators on the reactors in turn, with nothing that a first command would be told.
+fn scene(seed: u64, reactors: usize, names: &[&str]) -> (Plan, Rig, Vec<Client>) {
+    let params = crate::target::TpgParams { command_window: 64, ..Default::default() };
+    let plan = Plan { reactors, faults: Faults::none(), params, ..Plan::default() };
+    let mut rig = Rig::new(seed, &plan);
+    let client = |(n, name): (usize, &&str)| rig.client(name, n as u8, Manner::default());
+    let mut clients: Vec<Client> = names.iter().enumerate().map(client).collect();
+    Load::new(1, 64).log_in(&mut rig, &mut clients);
+    for client in &mut clients {
+        for disk in 0..2 {
+            client.command(lun(disk), &[0; 6], Vec::new(), 0);
+        }
+    }
+    rig.until(&mut clients, Duration::from_secs(5), "everybody has said hello", |_, clients| {
+        clients.iter().all(|c| c.outstanding() == 0)
+    });
+    clients.iter_mut().for_each(|c| c.events.clear());
+    let alone = rig.alive().all(|r| r.conns.len() == clients.len() / reactors);
+    assert!(alone, "they are not on all reactors");
+    (plan, rig, clients)
+}
+
+fn limited(rig: &Rig, plan: &Plan, quotas: &[(u32, Quota)]) -> Arc<Catalog> {
+    let mut catalog = (*rig.shows(&[(0, 0), (1, 1)], true, plan)).clone();
+    catalog.quotas = quotas.iter().map(|(lu, quota)| (LuId(*lu), *quota)).collect::<HashMap<_, _>>();
+    Arc::new(catalog)
+}
+
+fn go_by(rig: &mut Rig, clients: &mut [Client], catalog: &Arc<Catalog>) {
+    let done = switch(rig, catalog);
+    rig.until(clients, Duration::from_secs(5), "it holds everywhere", |_, _| is_done(&done));
+}
+
+fn read(client: &mut Client, disk: usize) -> u32 {
+    client.command(lun(disk), &cdb10(0x28, 0, 0, COUNT), Vec::new(), COUNT as u32 * BLOCK as u32)
+}
+
+fn write(client: &mut Client, disk: usize) -> u32 {
+    client.command(lun(disk), &cdb10(0x2a, 0, 0, COUNT), vec![1; COUNT as usize * BLOCK], 0)
+}
+
+/// Good answers, and nothing else.
+fn good(client: &mut Client) -> u64 {
+    let is_good = |event| matches!(event, Event::Answer { status: status::GOOD, .. });
+    client.events.drain(..).map(|event| assert!(is_good(event))).count() as u64
+}
+
+/// Those that are named have some commands open for so long; how many were answered of each.
+fn busy(
+    rig: &mut Rig,
+    clients: &mut [Client],
+    who: &[usize],
+    time: Duration,
+    command: fn(&mut Client, usize) -> u32,
+) -> Vec<u64> {
+    let mut done = vec![0; clients.len()];
+    let end = rig.below.now() + time.as_nanos() as u64;
+    rig.until(clients, time * 2, "the time has passed", |rig, clients| {
+        for (client, done) in clients.iter_mut().zip(&mut done) {
+            *done += good(client);
+        }
+        for who in who {
+            while clients[*who].outstanding() < DEPTH && clients[*who].credit() > 0 {
+                command(&mut clients[*who], 0);
+            }
+        }
+        rig.below.now() >= end
+    });
+    done
+}
+
+/// Nothing is open any more.
+fn rest(rig: &mut Rig, clients: &mut [Client]) {
+    rig.until(clients, Duration::from_secs(60), "all is answered", |_, clients| {
+        clients.iter_mut().all(|client| {
+            good(client);
+            client.outstanding() == 0
+        })
+    });
+}
+
+fn is_near(got: u64, wanted: u64) -> bool {
+    got.abs_diff(wanted) <= wanted * 3 / 100
+}
+
+const SECONDS: u64 = 3;
+
+const TIME: Duration = Duration::from_secs(SECONDS);
+
+/// Of commands that nothing limits there are many.
+const SHORT: Duration = Duration::from_millis(50);
+
+#[test]
+fn the_limit_holds_for_all_cores_together_wherever_the_load_is() {
+    seeds(3, |seed| {
+        let (plan, mut rig, mut clients) = scene(seed, 2, &["a", "b"]);
+        let rate = 300 + 200 * seed;
+        let catalog = limited(&rig, &plan, &[(0, both(rate, 0))]);
+        go_by(&mut rig, &mut clients, &catalog);
+        for command in [read, write] {
+            for who in [&[0, 1][..], &[0], &[1], &[0, 1]] {
+                let done = busy(&mut rig, &mut clients, who, TIME, command);
+                let sum = done.iter().sum();
+                assert!(is_near(sum, rate * SECONDS), "{done:?} at {rate}, by {who:?}");
+                if let [_, _] = who {
+                    assert!(done.iter().all(|n| *n > sum * 2 / 5), "{done:?}: not the same for both");
+                }
+                rest(&mut rig, &mut clients);
+            }
+        }
+        rig.finish(&mut clients);
+    });
+}
+
+#[test]
+fn bytes_are_limited_as_commands_are() {
+    seeds(2, |seed| {
+        let (plan, mut rig, mut clients) = scene(seed, 2, &["a", "b"]);
+        let catalog = limited(&rig, &plan, &[(0, both(0, 1 << 20))]);
+        go_by(&mut rig, &mut clients, &catalog);
+        let sum = busy(&mut rig, &mut clients, &[0, 1], TIME, read).iter().sum();
+        assert!(is_near(sum, SECONDS * (1 << 20) / (COUNT * BLOCK as u64)), "{sum}");
+        rest(&mut rig, &mut clients);
+        rig.finish(&mut clients);
+    });
+}
+
+#[test]
+fn reads_wait_for_no_limit_of_writes_nor_one_disk_for_that_of_another() {
+    seeds(2, |seed| {
+        let (plan, mut rig, mut clients) = scene(seed, 1, &["a", "b"]);
+        let free = busy(&mut rig, &mut clients, &[1], SHORT, read).iter().sum::<u64>();
+        rest(&mut rig, &mut clients);
+        let quota = Quota { write: Rate { commands: 5, bytes: 0 }, ..FAST };
+        let catalog = limited(&rig, &plan, &[(0, quota), (1, both(5, 0))]);
+        go_by(&mut rig, &mut clients, &catalog);
+        // Those of the same session, and those of another one.
+        for who in [0, 1] {
+            for n in 0..10 {
+                write(&mut clients[0], n % 2);
+                read(&mut clients[0], 1);
+            }
+            let others = DEPTH - if who == 0 { 8 } else { 0 };
+            clients[0].events.clear();
+            let mut done = 0;
+            let end = rig.below.now() + SHORT.as_nanos() as u64;
+            rig.until(&mut clients, TIME, "the time has passed", |rig, clients| {
+                done += good(&mut clients[who]);
+                while clients[who].outstanding() < others + 20 * (1 - who) && clients[who].credit() > 0 {
+                    read(&mut clients[who], 0);
+                }
+                rig.below.now() >= end
+            });
+            assert!(done > free / 3, "{done} of {free}");
+            rest(&mut rig, &mut clients);
+        }
+        rig.finish(&mut clients);
+    });
+}
+
+#[test]
+fn an_initiator_has_its_limit_over_all_of_its_sessions() {
+    seeds(2, |seed| {
+        let (plan, mut rig, mut clients) = scene(seed, 2, &["a", "a", "b", "b"]);
+        let mut target = (*limited(&rig, &plan, &[]).targets[0]).clone();
+        let group = &mut target.tpgs[0];
+        let acl = |name: &str, quota| Acl {
+            initiator: format!("iqn.2026-01.org.example:{name}"),
+            luns: group.luns.clone(),
+            quota,
+            ..Acl::default()
+        };
+        (group.acls, group.open) = (vec![acl("a", both(200, 0)), acl("b", both(3000, 0))], false);
+        let catalog = Arc::new(Catalog { targets: vec![Arc::new(target)], ..Catalog::default() });
+        go_by(&mut rig, &mut clients, &catalog);
+        let done = busy(&mut rig, &mut clients, &[0, 1, 2, 3], TIME, read);
+        assert!(is_near(done[0] + done[1], 200 * SECONDS), "{done:?}");
+        assert!(is_near(done[2] + done[3], 3000 * SECONDS), "{done:?}");
+        rest(&mut rig, &mut clients);
+        rig.finish(&mut clients);
+    });
+}
+
+#[test]
+fn whoever_waits_is_aborted_and_holds_nothing() {
+    seeds(4, |seed| {
+        let (plan, mut rig, mut clients) = scene(seed, 2, &["a", "b"]);
+        let catalog = limited(&rig, &plan, &[(0, both(1, 0))]);
+        go_by(&mut rig, &mut clients, &catalog);
+        let client = &mut clients[0];
+        // The first of each direction begins.
+        let mut open: Vec<u32> = (0..4).flat_map(|_| [read(client, 0), write(client, 0)]).collect();
+        rig.pass(&mut clients, Duration::from_millis(100));
+        assert_eq!(good(&mut clients[0]), 2);
+        open.drain(..2);
+        let one = open.remove(rig.chance(6) as usize);
+        let function = clients[0].manage(TmfFunction::ABORT_TASK, lun(0), one);
+        rig.pass(&mut clients, Duration::from_millis(50));
+        let complete = |itt| Event::Managed { itt, response: TmfResponse::COMPLETE };
+        assert_eq!(clients[0].events.drain(..).collect::<Vec<_>>(), [complete(function)]);
+        assert!(clients[0].forget(one));
+        let function = match seed % 3 {
+            0 => TmfFunction::LOGICAL_UNIT_RESET,
+            1 => TmfFunction::ABORT_TASK_SET,
+            _ => TmfFunction::TARGET_WARM_RESET,
+        };
+        let itt = clients[0].manage(function, lun(0), u32::MAX);
+        rig.pass(&mut clients, Duration::from_millis(200));
+        assert_eq!(clients[0].events.drain(..).collect::<Vec<_>>(), [complete(itt)], "{function:?}");
+        assert!(open.iter().all(|itt| clients[0].forget(*itt)));
+        assert!(rig.alive().all(|r| r.world.pool.taken() == 0), "slots");
+        rig.finish(&mut clients);
+    });
+}
+
+#[test]
+fn reads_and_writes_without_unasked_data_wait_without_slots() {
+    let (plan, mut rig, mut clients) = scene(1, 1, &["a"]);
+    let catalog = limited(&rig, &plan, &[(0, both(1, 0))]);
+    go_by(&mut rig, &mut clients, &catalog);
+    for _ in 0..10 {
+        read(&mut clients[0], 0);
+    }
+    rig.pass(&mut clients, Duration::from_millis(100));
+    assert_eq!((good(&mut clients[0]), clients[0].outstanding()), (1, 9));
+    assert!(rig.alive().all(|r| r.world.pool.taken() == 0));
+    clients[0].log_out();
+    rig.pass(&mut clients, Duration::from_millis(100));
+    assert!(clients[0].events.contains(&Event::LoggedOut));
+    rig.finish(&mut clients);
+}
+
+#[test]
+fn another_limit_counts_at_once_for_those_who_wait() {
+    seeds(4, |seed| {
+        let (plan, mut rig, mut clients) = scene(seed, 2, &["a", "b"]);
+        let catalog = limited(&rig, &plan, &[(0, both(1, 0))]);
+        go_by(&mut rig, &mut clients, &catalog);
+        for client in &mut clients {
+            for _ in 0..10 {
+                read(client, 0);
+                write(client, 0);
+            }
+        }
+        rig.pass(&mut clients, Duration::from_millis(500));
+        assert_eq!(clients.iter_mut().map(good).sum::<u64>(), 2, "one of each direction");
+        let catalog = if seed % 2 == 0 {
+            limited(&rig, &plan, &[])
+        } else {
+            limited(&rig, &plan, &[(0, both(100_000, 0))])
+        };
+        go_by(&mut rig, &mut clients, &catalog);
+        rig.pass(&mut clients, Duration::from_millis(20));
+        assert_eq!(clients.iter_mut().map(good).sum::<u64>(), 38, "all others");
+        rig.finish(&mut clients);
+    });
+}
+
+#[test]
+fn limits_that_come_and_go_lose_nothing() {
+    seeds(12, |seed| {
+        let plan = Plan { reactors: 1 + seed as usize % 3, ..Plan::default() };
+        let mut rig = Rig::new(seed, &plan);
+        let mut load = Load::new(2, 64);
+        let mut clients = some_clients(&rig, 5);
+        load.log_in(&mut rig, &mut clients);
+        for round in 0..4 {
+            let some = || Rate { commands: rig.chance(3) * 300, bytes: rig.chance(3) << 18 };
+            let quota = || Quota { read: some(), write: some(), burst: BURST };
+            let quotas = [(0, quota()), (1, quota())];
+            let catalog = limited(&rig, &plan, &quotas[..round % 3]);
+            let done = switch(&rig, &catalog);
+            load.run(&mut rig, &mut clients, 60);
+            assert!(is_done(&done), "round {round}: it still does not hold");
+        }
+        load.settle(&mut rig, &mut clients);
+        load.read_all(&mut rig, &mut clients);
+        load.check();
+        assert_eq!(load.failed, 0, "{:?}", load.senses);
+        rig.finish(&mut clients);
+    });
+}
