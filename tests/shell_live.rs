@@ -11,7 +11,7 @@ mod support;
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringtgt::initiator::{Direction, Initiator, LoginOptions, cdb};
 use ringtgt::target::Credential;
@@ -274,4 +274,45 @@ fn what_was_applied_from_elsewhere_is_not_taken_for_other_disks() {
     server.client().call("config.reload", json!({})).expect("the file");
     done(&ringtgt(&server, &["shell", "/backstores/null create n 1G"], ""));
     assert!(saved(&server).contains("name = \"n\""));
+}
+
+/// How long so many reads take.
+fn reads(initiator: &mut Initiator, count: u64) -> Duration {
+    let began = Instant::now();
+    for lba in 0..count {
+        assert!(initiator.read(0, lba * 8, 8, 4096).expect("an answer").is_good());
+    }
+    began.elapsed()
+}
+
+#[test]
+fn limits_are_set_shown_kept_and_taken_away_while_somebody_reads() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
+    let mut initiator = login(&server, 1);
+    let store = "/backstores/fileio/a";
+    let acl = format!("{}/acls/iqn.2026-11.org.example:i1", tpg());
+    let said = done(&ringtgt(&server, &["set", store, "qos", "read_iops=50", "burst=10ms"], ""));
+    assert!(said.starts_with("Parameter read_iops is now '50'.\nParameter burst is now '10ms'.\n"), "{said}");
+    let said = done(&ringtgt(&server, &["get", store, "qos"], ""));
+    assert_eq!(said, "read_iops=50\nwrite_iops=\nread_bandwidth=\nwrite_bandwidth=\nburst=10ms\n");
+    assert!(done(&ringtgt(&server, &["info", store], "")).contains("read_iops: 50\n"));
+    assert!(done(&ringtgt(&server, &["ls", store], "")).contains(" qos activated]"));
+    // 20 ms for each but the first ones.
+    let limited = reads(&mut initiator, 41);
+    assert!(limited >= Duration::from_millis(700), "{limited:?}");
+    assert!(
+        served(&server).contains("[backstore.qos]\nread_iops = 50\n") && saved(&server) == served(&server)
+    );
+    // The tighter one counts; then it is the other's turn.
+    done(&ringtgt(&server, &["set", &acl, "qos", "read_iops=20", "burst=10ms"], ""));
+    assert!(done(&ringtgt(&server, &["ls", &acl], "")).contains("[qos, Mapped LUNs: 1]"));
+    let limited = reads(&mut initiator, 21);
+    assert!(limited >= Duration::from_millis(850), "{limited:?}");
+    done(&ringtgt(&server, &["set", store, "qos", "read_iops=", "burst="], ""));
+    done(&ringtgt(&server, &["set", &acl, "qos", "read_iops=", "burst="], ""));
+    assert!(!served(&server).contains("qos"), "{}", served(&server));
+    let free = reads(&mut initiator, 200);
+    assert!(free < Duration::from_secs(4), "{free:?}: 50 a second would take as long");
+    let wrong = refused(&ringtgt(&server, &["set", store, "qos", "read_iops=0"], ""));
+    assert!(wrong.contains("0 is too small"), "{wrong}");
 }

@@ -27,6 +27,8 @@ pub enum Scalar {
 pub enum Owner {
     /// `[[backstore]]`, by name.
     Store(String),
+    /// `[backstore.qos]`.
+    StoreQos(String),
     /// `[discovery]`.
     Discovery,
     /// `[[target]]`, by IQN.
@@ -39,6 +41,8 @@ pub enum Owner {
     Lun(String, u16, u16),
     /// `[[target.tpg.acl]]`, by initiator.
     Acl(String, u16, String),
+    /// `[target.tpg.acl.qos]`.
+    AclQos(String, u16, String),
     /// `[[target.tpg.acl.mapped_lun]]`.
     Mapped(String, u16, String, u16),
 }
@@ -185,12 +189,14 @@ impl Document {
     fn owner(&mut self, owner: &Owner) -> Edited<&mut dyn TableLike> {
         match owner {
             Owner::Store(name) => self.store(name),
+            Owner::StoreQos(name) => sub_table(self.store(name)?, "qos"),
             Owner::Discovery => sub_table(self.root(), "discovery"),
             Owner::Target(iqn) => self.target(iqn),
             Owner::Tpg(iqn, tag) => self.tpg(iqn, *tag),
             Owner::Parameters(iqn, tag) => sub_table(self.tpg(iqn, *tag)?, "parameters"),
             Owner::Lun(iqn, tag, lun) => Self::numbered(self.tpg(iqn, *tag)?, "lun", *lun, "LUN"),
             Owner::Acl(iqn, tag, initiator) => self.acl(iqn, *tag, initiator),
+            Owner::AclQos(iqn, tag, initiator) => sub_table(self.acl(iqn, *tag, initiator)?, "qos"),
             Owner::Mapped(iqn, tag, initiator, lun) => {
                 Self::numbered(self.acl(iqn, *tag, initiator)?, "mapped_lun", *lun, "mapped LUN")
             }
@@ -460,13 +466,25 @@ impl Document {
                 table.remove(key);
             }
         }
+        self.drop_empty_qos(owner)
+    }
+
+    /// A table of limits goes with the last of them.
+    fn drop_empty_qos(&mut self, owner: &Owner) -> Edited {
+        let above = match owner {
+            Owner::StoreQos(name) => self.store(name)?,
+            Owner::AclQos(iqn, tag, initiator) => self.acl(iqn, *tag, initiator)?,
+            _ => return Ok(()),
+        };
+        if above.get("qos").and_then(Item::as_table_like).is_some_and(|table| table.is_empty()) {
+            above.remove("qos");
+        }
         Ok(())
     }
 
     /// What is written for a setting.
     pub fn get(&mut self, owner: &Owner, key: &str) -> Option<String> {
-        let empty = matches!(owner, Owner::Discovery | Owner::Parameters(..));
-        if empty && !self.is_there(owner) {
+        if !self.is_there(owner) {
             return None;
         }
         let value = self.owner(owner).ok()?.get(key)?.as_value()?;
@@ -479,6 +497,10 @@ impl Document {
                 self.tpg(iqn, *tag).is_ok_and(|tpg| tpg.contains_key("parameters"))
             }
             Owner::Discovery => self.root().contains_key("discovery"),
+            Owner::StoreQos(name) => self.store(name).is_ok_and(|store| store.contains_key("qos")),
+            Owner::AclQos(iqn, tag, initiator) => {
+                self.acl(iqn, *tag, initiator).is_ok_and(|acl| acl.contains_key("qos"))
+            }
             _ => true,
         }
     }

@@ -91,11 +91,27 @@ static TPG: &[Setting] = &[
     ),
 ];
 
+const READ_IOPS: Setting =
+    s("qos", "read_iops", "read_iops", Form::Number, "commands that read in a second, at most");
+const WRITE_IOPS: Setting =
+    s("qos", "write_iops", "write_iops", Form::Number, "commands that write in a second, at most");
+const READ_BANDWIDTH: Setting =
+    s("qos", "read_bandwidth", "read_bandwidth", Form::Word, "bytes read in a second, at most, like 100M");
+const WRITE_BANDWIDTH: Setting =
+    s("qos", "write_bandwidth", "write_bandwidth", Form::Word, "bytes written in a second, at most");
+const BURST: Setting =
+    s("qos", "burst", "burst", Form::Word, "who was idle so long may make up for that, like 100ms");
+
 static ACL: &[Setting] = &[
     s("auth", "userid", "user", Form::Credential, "what this initiator shows"),
     s("auth", "password", "secret", Form::Credential, "its secret"),
     s("auth", "mutual_userid", "user", Form::Credential, "what the target shows it in turn"),
     s("auth", "mutual_password", "secret", Form::Credential, "its secret"),
+    READ_IOPS,
+    WRITE_IOPS,
+    READ_BANDWIDTH,
+    WRITE_BANDWIDTH,
+    BURST,
 ];
 
 static DISCOVERY: &[Setting] = &[
@@ -124,6 +140,11 @@ static STORE: &[Setting] = &[
     s("attribute", "serial", "serial", Form::Text, "the serial number that initiators see"),
     s("attribute", "size", "size", Form::Word, "bytes, like 10G"),
     s("attribute", "uuid", "uuid", Form::Text, "the UUID that initiators see"),
+    READ_IOPS,
+    WRITE_IOPS,
+    READ_BANDWIDTH,
+    WRITE_BANDWIDTH,
+    BURST,
 ];
 
 static TARGET: &[Setting] = &[s("attribute", "alias", "alias", Form::Text, "a name for people")];
@@ -153,6 +174,7 @@ pub(super) fn of(node: &Node) -> &'static [Setting] {
 /// The table in which a setting of a node stands.
 pub(super) fn owner(node: &Node, setting: &Setting) -> Option<Owner> {
     Some(match node.clone() {
+        Node::Store(name) if setting.group == "qos" => Owner::StoreQos(name),
         Node::Store(name) => Owner::Store(name),
         Node::Iscsi => Owner::Discovery,
         Node::Target(iqn) => Owner::Target(iqn),
@@ -164,6 +186,7 @@ pub(super) fn owner(node: &Node, setting: &Setting) -> Option<Owner> {
                 Owner::Parameters(iqn, tag)
             }
         }
+        Node::Acl(iqn, tag, initiator) if setting.group == "qos" => Owner::AclQos(iqn, tag, initiator),
         Node::Acl(iqn, tag, initiator) => Owner::Acl(iqn, tag, initiator),
         Node::Lun(iqn, tag, lun) => Owner::Lun(iqn, tag, lun),
         Node::Mapped(iqn, tag, initiator, lun) => Owner::Mapped(iqn, tag, initiator, lun),

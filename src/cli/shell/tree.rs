@@ -5,6 +5,7 @@ use std::path::Path;
 use super::device::{Seen, human};
 use super::node::{self, Node};
 use crate::admin::config::Config;
+use crate::ids::LuId;
 use crate::scsi::AccessState;
 use crate::store::{StoreConfig, StoreKind};
 use crate::target::Tpg;
@@ -148,13 +149,20 @@ fn of_store(store: &StoreConfig, view: View<'_>) -> Summary {
     let cache = cache.map(|back| if back { "write-back" } else { "write-thru" }.to_owned());
     let path = store.path.as_ref().map(|p| p.display().to_string());
     let used = if is_used(view.config, &store.name) { "activated" } else { "deactivated" };
-    let parts = [path, size, cache, store.read_only.then(|| "ro".to_owned()), Some(used.to_owned())];
+    let limited = is_limited(view.config, &store.name).then(|| "qos".to_owned());
+    let read_only = store.read_only.then(|| "ro".to_owned());
+    let parts = [path, size, cache, read_only, limited, Some(used.to_owned())];
     let text = parts.into_iter().flatten().collect::<Vec<_>>().join(" ");
     Summary { text, health: if absent { Health::Bad } else { Health::Plain } }
 }
 
 fn is_write_back(store: &StoreConfig, seen: Option<Seen>) -> bool {
     store.write_back.unwrap_or(matches!(seen, Some(Seen::Block { write_back: true, .. })))
+}
+
+fn is_limited(config: &Config, name: &str) -> bool {
+    let number = config.stores.iter().position(|s| s.name == name);
+    number.is_some_and(|number| config.quotas.contains_key(&LuId(number as u32)))
 }
 
 fn is_used(config: &Config, name: &str) -> bool {
@@ -207,7 +215,8 @@ fn of_acl(config: &Config, iqn: &str, tag: u16, initiator: &str, mapped: usize) 
             _ => "",
         },
     };
-    format!("{auth}Mapped LUNs: {mapped}")
+    let limited = node::acl(config, iqn, tag, initiator).is_some_and(|a| a.quota.is_some());
+    format!("{auth}{}Mapped LUNs: {mapped}", if limited { "qos, " } else { "" })
 }
 
 fn store_word(store: &StoreConfig) -> String {
