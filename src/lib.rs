@@ -58,7 +58,7 @@
 //!    is built from there, and it comes back whole with its last completion. Slots that a ghost uses are freed then.
 //!    Regions are never unmapped.
 //! 4. **Nothing is shared, allocated or logged for each I/O**: no lock, no shared written cache line. One system call
-//!    a turn, and one whenever a ring is looked at that polls.
+//!    a turn, one whenever a ring is looked at that polls, and one for what is submitted to a ring for commands.
 //! 5. **A write that the kernel has cannot be called back.** When its task is forgotten (abort, reset, loss or
 //!    reinstatement of the session, PREEMPT AND ABORT) it becomes a ghost: nothing of it is submitted any more, its
 //!    range is fenced on every reactor until it has ended, and only then is the function or the login answered.

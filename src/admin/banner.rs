@@ -91,6 +91,7 @@ fn disk(lun: &Lun, stores: &[StoreConfig], opened: &[Option<Opened>]) -> String 
     line.push_str(match open.way {
         Way::Direct => "",
         Way::Polled => ", polled",
+        Way::Passthrough(_) => ", passthrough",
     });
     let cdrom = store.device == DeviceType::Cdrom;
     line.push_str(if cdrom { ", a disc in a drive" } else { "" });

@@ -6,7 +6,10 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
-use io_uring::{Builder, IoUring, Probe, cqueue, opcode, squeue};
+use io_uring::types::Fd;
+use io_uring::{Builder, EnterFlags, IoUring, Probe, cqueue, opcode, squeue};
+
+use super::ring::Queues;
 
 /// Abilities beyond the least that is needed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -30,6 +33,10 @@ pub struct Caps {
     pub zero_copy: bool,
     /// A sleeping reactor does not count as waiting for a disk (6.15).
     pub no_iowait: bool,
+    /// Devices take commands of their own, in rings of long entries and completions (5.19).
+    pub commands: bool,
+    /// Likewise, on registered memory (6.1).
+    pub registered_commands: bool,
 }
 
 /// Rings made only to ask.
@@ -57,6 +64,23 @@ type Setup = Builder<squeue::Entry, cqueue::Entry>;
 
 fn accepts(flags: impl Fn(&mut Setup) -> &mut Setup) -> bool {
     flags(&mut IoUring::builder()).build(PROBE_ENTRIES).is_ok()
+}
+
+/// A ring of long entries and completions, where there are commands for devices.
+fn long(ops: &Probe) -> Option<IoUring<squeue::Entry128, cqueue::Entry32>> {
+    IoUring::builder().build(PROBE_ENTRIES).ok().filter(|_| ops.is_supported(opcode::UringCmd80::CODE))
+}
+
+/// Whether commands work on registered memory. A kernel that does not know the flag for that refuses it before it looks
+/// for a file, of which there is none.
+fn takes_registered(ring: IoUring<squeue::Entry128, cqueue::Entry32>) -> bool {
+    let mut queues = Queues::new(ring);
+    queues.publish(&opcode::UringCmd80::new(Fd(-1), 0).buf_index(Some(0)).build());
+    queues.sq.sync();
+    let refused = queues.enter(1, 1, EnterFlags::GETEVENTS, None).is_err();
+    queues.cq.sync();
+    let answer = queues.cq.next().map(|completion| completion.result());
+    !refused && answer.is_some_and(|result| result != -libc::EINVAL)
 }
 
 /// io_uring cannot be used here.
@@ -159,6 +183,7 @@ impl Caps {
             return Err(Unusable::lacks(name));
         }
         let params = ring.params();
+        let long = long(&ops);
         Ok(Self {
             submit_all: accepts(|b| b.setup_submit_all()),
             coop_taskrun: accepts(|b| b.setup_coop_taskrun().setup_taskrun_flag()),
@@ -171,6 +196,8 @@ impl Caps {
             discard: ops.is_supported(opcode::UringCmd16::CODE) && params.is_feature_min_timeout(),
             zero_copy: ops.is_supported(opcode::SendMsgZc::CODE),
             no_iowait: params.is_feature_no_iowait(),
+            commands: long.is_some(),
+            registered_commands: long.is_some_and(takes_registered),
         })
     }
 
@@ -188,6 +215,8 @@ impl Caps {
             discard: self.discard && level >= V6_12,
             zero_copy: self.zero_copy && level >= V6_8,
             no_iowait: false,
+            commands: self.commands && level >= V6_1,
+            registered_commands: self.registered_commands && level >= V6_1,
         }
     }
 }
@@ -202,6 +231,7 @@ impl fmt::Display for Caps {
             (self.socket_hints, "socket hints"),
             (self.discard, "block discard"),
             (self.zero_copy, "zero-copy sends"),
+            (self.commands, "commands of devices"),
         ];
         let names: Vec<_> = all.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
         f.write_str(if names.is_empty() { "basic operations only" } else { "" })?;
@@ -225,6 +255,8 @@ mod tests {
             discard: true,
             zero_copy: true,
             no_iowait: true,
+            commands: true,
+            registered_commands: true,
         };
         assert_eq!(all.masked(KernelLevel::V5_10), Caps::default());
         assert_eq!(all.masked(KernelLevel::V5_15), Caps { ext_arg: true, ..Caps::default() });

@@ -1,7 +1,7 @@
 //! From an operation to the kernel's form of it.
 //!
 //! Owns: which opcode, address and flags an operation becomes. Promises: every address is that of a checked
-//! place or of a box that the in-flight table owns. Refuses to know: queues.
+//! place, of an operation in the in-flight table or of a box that it owns. Refuses to know: queues.
 
 use std::ptr;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl Addresses {
     }
 
     #[inline]
-    fn of(&self, place: Place) -> *mut u8 {
+    pub(super) fn of(&self, place: Place) -> *mut u8 {
         if place.region == RegionId::POOL {
             return self.own.address(place);
         }
@@ -63,7 +63,7 @@ impl Addresses {
 
 /// The number of the buffer in which a place lies, where the reactor's own region is registered with the ring.
 #[inline]
-fn buffer(place: Place, registered: bool) -> Option<u16> {
+pub(super) fn buffer(place: Place, registered: bool) -> Option<u16> {
     (registered && place.region == RegionId::POOL).then_some((place.off >> PIECE_BITS) as u16)
 }
 
@@ -94,7 +94,7 @@ pub(super) fn build(kind: &mut Kind, at: &Addresses, registered: bool) -> Entry 
         Kind::Fallocate { file, mode, offset, len } => {
             on(*file, op::Fallocate::new(number(*file), *len).offset(*offset).mode(*mode).build())
         }
-        Kind::Discard { file, offset, len } => discard(*file, *offset, *len),
+        Kind::Discard { file, offset, len, .. } => discard(*file, *offset, *len),
         Kind::Close { fd } => op::Close::new(Fd(*fd)).build(),
     }
 }
@@ -174,7 +174,7 @@ fn discard(file: File, offset: u64, len: u64) -> Entry {
 }
 
 /// A registered file goes by its index, and the flag of [`on`] says so.
-fn number(file: File) -> Fd {
+pub(super) fn number(file: File) -> Fd {
     Fd(file.slot.map_or(file.fd, |slot| slot as i32))
 }
 

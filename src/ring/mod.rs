@@ -14,6 +14,7 @@ mod bell;
 mod caps;
 mod driver;
 mod entry;
+mod nvme;
 mod op;
 mod poll;
 #[allow(clippy::module_inception)] // the ring proper, with the unsafe calls, beside what it is made of
@@ -29,6 +30,7 @@ mod tests;
 pub use bell::Bell;
 pub use caps::{Caps, KernelLevel, Unusable};
 pub use driver::{Driver, Ends, Stats, Wait};
+pub use nvme::Namespace;
 pub use op::{Done, File, Key, Kind, Op, RecvOp, SendOp, Way};
 pub use ring::{Ring, monotonic_ns};
 pub use setup::RingConfig;

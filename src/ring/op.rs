@@ -8,6 +8,7 @@
 use std::fmt;
 use std::os::fd::RawFd;
 
+use super::nvme::Namespace;
 use crate::mem::Place;
 
 /// One operation.
@@ -82,6 +83,8 @@ pub enum Kind {
         offset: u64,
         /// Number of bytes.
         len: u64,
+        /// Room for the driver: whoever asks leaves it empty.
+        room: [u64; 2],
     },
     /// Close a descriptor. Nothing else may be in flight on it.
     Close {
@@ -108,6 +111,25 @@ pub enum Way {
     /// Reads and writes that need not be durable are asked for until they have ended: the device has queues without
     /// interrupts. Everything else goes as before.
     Polled,
+    /// As commands of its own, to a namespace of an NVMe device; what cannot be said in one such command goes as before.
+    /// The file is the block device of that namespace.
+    Passthrough(Namespace),
+}
+
+impl File {
+    /// Whether a discard goes as a command of its own, so that the kernel need not have [`Kind::Discard`].
+    pub fn discards(&self) -> bool {
+        self.namespace().is_some()
+    }
+
+    /// The namespace that gets commands.
+    #[inline]
+    pub(super) fn namespace(&self) -> Option<Namespace> {
+        match self.way {
+            Way::Passthrough(namespace) => Some(namespace),
+            Way::Direct | Way::Polled => None,
+        }
+    }
 }
 
 impl Kind {
@@ -119,6 +141,14 @@ impl Kind {
             | Self::Fsync { file, .. }
             | Self::Fallocate { file, .. }
             | Self::Discard { file, .. } => Some(file),
+            _ => None,
+        }
+    }
+
+    /// The one place that a disk operation moves.
+    pub(super) fn place(&self) -> Option<Place> {
+        match self {
+            Self::Read { place, .. } | Self::Write { place, .. } => Some(*place),
             _ => None,
         }
     }
@@ -135,7 +165,7 @@ impl Kind {
         }
     }
 
-    /// It is not to be polled after all.
+    /// It is not to be polled, or no command, after all.
     pub(super) fn go_direct(&mut self) {
         if let Some(file) = self.file() {
             file.way = Way::Direct;

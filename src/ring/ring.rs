@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Stores that are polled have a second ring ([`side`](super::side)); while something is in it, the turn looks there
-//! again and again instead of sleeping.
+//! again and again instead of sleeping. Stores that take commands have another; it rings the bell of a turn that sleeps.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -28,14 +28,18 @@ use io_uring::types::{Fd, SubmitArgs, TimeoutFlags, Timespec};
 use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue};
 
 use super::entry::{Addresses, build};
+use super::nvme;
 use super::op::Message;
 use super::poll::Poller;
 use super::setup::{
-    RingConfig, make, pieces, register_files, timespec, tolerate, warn_unpolled, warn_unregistered,
+    RingConfig, make, pieces, register_files, timespec, tolerate, warn_uncommanded, warn_unpolled,
+    warn_unregistered,
 };
-use super::side::Side;
+use super::side::{Commands, Side};
 use super::table::{Owner, Table};
-use super::{Bell, Caps, Done, Driver, Ends, File, Key, Kind, Op, Stats, Unusable, Wait, Way, socket};
+use super::{
+    Bell, Caps, Done, Driver, Ends, File, Key, Kind, Namespace, Op, Stats, Unusable, Wait, Way, socket,
+};
 use crate::mem::{Memory, Region, RegionId};
 
 /// Timers in flight at once, where a wait cannot take a deadline.
@@ -119,6 +123,8 @@ pub struct Ring {
     main: Queues,
     /// For stores that are polled, once there is one.
     polled: Option<Side>,
+    /// For stores that take commands, likewise.
+    commands: Option<Commands>,
     table: ManuallyDrop<Table>,
     at: Addresses,
     /// Disks can work on registered memory.
@@ -165,6 +171,7 @@ impl Ring {
         Ok(Self {
             main,
             polled: None,
+            commands: None,
             registered,
             table: ManuallyDrop::new(Table::new(capacity)),
             at,
@@ -202,7 +209,9 @@ impl Ring {
     #[inline]
     fn is_due(&mut self) -> bool {
         self.main.cq.sync();
-        !self.main.cq.is_empty() || self.is_enter_due()
+        !self.main.cq.is_empty()
+            || self.is_enter_due()
+            || self.commands.as_mut().is_some_and(|side| side.is_due())
     }
 
     #[inline]
@@ -273,6 +282,10 @@ impl Ring {
             return self.wait_polling(deadline, done);
         }
         let (start, had) = (monotonic_ns(), done.len());
+        self.look_aside(done);
+        if done.len() > had {
+            return self.submit();
+        }
         let budget = self.poller.budget(start).min(deadline.saturating_sub(start));
         let mut in_vain = 0;
         if budget > 0 {
@@ -283,12 +296,14 @@ impl Ring {
             }
             if self.poll(start.saturating_add(budget)) {
                 self.submit();
+                self.look_aside(done);
                 return self.poller.waited(monotonic_ns() - start, 0);
             }
             in_vain = budget;
             self.stats.polled_in_vain += budget;
         }
         self.sleep(deadline);
+        self.look_aside(done);
         self.poller.waited(monotonic_ns() - start, in_vain);
     }
 
@@ -334,33 +349,31 @@ impl Ring {
         }
     }
 
-    /// Submits what is to be polled, and hands back what of it has ended.
+    /// Submits what the other rings have to do, and hands back what of it has ended.
     #[inline]
     fn look_aside(&mut self, done: &mut Vec<Done>) {
-        let Some(side) = self.polled.as_mut().filter(|side| side.live() > 0) else { return };
-        self.stats.enters += side.turn();
-        let mut refused = false;
-        while let Some(cqe) = side.next(monotonic_ns) {
-            if let Owner::Op(key) = Owner::from_word(cqe.user_data())
-                && let Some(op) = self.table.complete(key)
-            {
-                self.stats.completions += 1;
-                refused |= cqe.result() == -libc::EOPNOTSUPP;
-                done.push(Done { op, result: cqe.result(), more_in_socket: false, copied: false });
-            }
+        let had = done.len();
+        if let Some(side) = self.polled.as_mut().filter(|side| side.live() > 0) {
+            collect(side, &mut self.table, &mut self.stats, done, |_, result| result);
         }
-        if refused {
+        if let Some(side) = self.commands.as_mut().filter(|side| side.live() > 0) {
+            collect(side, &mut self.table, &mut self.stats, done, nvme::result);
+        }
+        if done[had..].iter().any(|one| one.result == -libc::EOPNOTSUPP) {
             self.go_direct(done);
         }
     }
 
-    /// What the kernel does not poll on that device after all goes the other way.
+    /// What the kernel does not do on that device in that way after all goes the other way.
     #[cold]
     fn go_direct(&mut self, done: &mut Vec<Done>) {
-        let unpolled = |done: &mut Done| done.result == -libc::EOPNOTSUPP && done.op.kind.is_polled();
-        let refused: Vec<Done> = done.extract_if(.., unpolled).collect();
+        let refusal = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
+        let aside = |kind: &Kind| kind.is_polled() || nvme::namespace(kind).is_some();
+        let refused = |done: &mut Done| done.result == -libc::EOPNOTSUPP && aside(&done.op.kind);
+        let refused: Vec<Done> = done.extract_if(.., refused).collect();
         for mut one in refused {
-            warn_unpolled(&io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+            let warn = if one.op.kind.is_polled() { warn_unpolled } else { warn_uncommanded };
+            warn(&refusal);
             one.op.kind.go_direct();
             if let Err(op) = self.push(one.op) {
                 done.push(Done { op, result: -libc::EAGAIN, more_in_socket: false, copied: false });
@@ -372,9 +385,11 @@ impl Ring {
     fn polled(&mut self) -> Option<&mut Side> {
         if self.polled.is_none() {
             let completions = self.main.cq.capacity() as u32;
-            match Side::new(&self.caps, completions, self.files, |submitter| {
-                register_memory(submitter, self.at.own())
-            }) {
+            let ring = make(&self.caps, completions, |builder| {
+                builder.setup_iopoll();
+            });
+            let register = |submitter: &Submitter<'_>| register_memory(submitter, self.at.own());
+            match ring.map(|ring| Side::new(ring, true, self.files, register)) {
                 Ok(side) => self.polled = Some(side),
                 Err(error) => warn_unpolled(&error),
             }
@@ -382,20 +397,60 @@ impl Ring {
         self.polled.as_mut()
     }
 
+    /// The ring for commands, likewise. Its completions are worked off whenever this thread is in the kernel, also asleep in
+    /// the first ring: they have to come by themselves.
+    fn commands(&mut self) -> Option<&mut Commands> {
+        if self.commands.is_none() {
+            match self.make_commands() {
+                Ok(side) => self.commands = Some(side),
+                Err(error) => warn_uncommanded(&error),
+            }
+        }
+        self.commands.as_mut()
+    }
+
+    fn make_commands(&self) -> io::Result<Commands> {
+        let bell = self.bell.event().filter(|_| self.caps.commands).ok_or(io::ErrorKind::Unsupported)?;
+        let ring = make(&Caps { defer_taskrun: false, ..self.caps }, self.main.cq.capacity() as u32, |_| {})?;
+        let register = |submitter: &Submitter<'_>| {
+            self.caps.registered_commands && register_memory(submitter, self.at.own())
+        };
+        // Each file has two entries there.
+        let side = Side::new(ring, false, 2 * self.files, register);
+        side.ring(bell).map(|()| side)
+    }
+
     /// Registers a descriptor with all rings by which it goes, under one number.
     fn register(&self, slot: u32, fd: RawFd, way: Way) -> bool {
-        let aside = way == Way::Direct || self.polled.as_ref().is_some_and(|side| side.register(slot, fd));
+        let aside = match way {
+            Way::Direct => true,
+            Way::Polled => self.polled.as_ref().is_some_and(|side| side.register(slot, fd)),
+            Way::Passthrough(namespace) => self.register_namespace(slot, fd, namespace),
+        };
         aside && self.main.submitter.register_files_update(slot, &[fd]).is_ok()
+    }
+
+    /// The ring for commands has a namespace's generic node under that number. It has its block device, too: nobody else gets
+    /// that before the last command has ended, even when this process has been killed.
+    fn register_namespace(&self, slot: u32, fd: RawFd, namespace: Namespace) -> bool {
+        let node = if fd < 0 { fd } else { namespace.fd };
+        let entries = [(slot, node), (slot + self.files, fd)];
+        let register = |side: &Commands| entries.iter().all(|(slot, fd)| side.register(*slot, *fd));
+        self.commands.as_ref().is_some_and(register)
     }
 
     fn sleep(&mut self, deadline: u64) {
         self.stats.waits += 1;
         let armed = self.arm_bell() && (self.caps.ext_arg || deadline == FOREVER || self.arm_timer(deadline));
-        if armed && self.bell.park() {
+        let quiet = self.commands.as_mut().is_none_or(|side| side.listen());
+        if armed && quiet && self.bell.park() {
             self.enter(1, deadline);
             self.bell.unpark();
         } else {
             self.submit();
+        }
+        if let Some(side) = &self.commands {
+            side.stop_listening();
         }
     }
 
@@ -508,7 +563,12 @@ impl Driver for Ring {
         if op.kind.is_polled()
             && let Some(side) = &mut self.polled
         {
-            return side.push(op, &mut self.table, &self.at, self.now);
+            return side.push(op, &mut self.table, &self.at, self.now, build);
+        }
+        if let Some(side) = &mut self.commands
+            && nvme::namespace(&op.kind).is_some()
+        {
+            return side.push(op, &mut self.table, &self.at, self.now, nvme::build);
         }
         // Room first: an operation in the table without an entry in the queue would never complete.
         if self.main.sq.is_full() && !self.make_room() {
@@ -521,8 +581,9 @@ impl Driver for Ring {
     }
 
     fn cancel(&mut self, key: Key) {
-        // A ring that polls has no cancellations.
-        let aside = self.table.op(key).is_some_and(|op| op.kind.is_polled());
+        // A ring that polls has no cancellations, and commands know none.
+        let aside = |op: &mut Op| op.kind.is_polled() || nvme::namespace(&op.kind).is_some();
+        let aside = self.table.op(key).is_some_and(aside);
         if aside || (self.main.sq.is_full() && !self.make_room()) || !self.table.cancel(key) {
             return;
         }
@@ -555,9 +616,19 @@ impl Driver for Ring {
     }
 
     fn open_file(&mut self, fd: RawFd, way: Way) -> File {
-        let way = if way == Way::Polled && self.polled().is_none() { Way::Direct } else { way };
+        let possible = match way {
+            Way::Direct => true,
+            Way::Polled => self.polled().is_some(),
+            Way::Passthrough(_) => self.commands().is_some(),
+        };
+        let way = if possible { way } else { Way::Direct };
         let slot = self.free_files.pop();
         let slot = slot.filter(|&slot| self.register(slot, fd, way));
+        if let (Way::Passthrough(_), None) = (way, slot) {
+            // What takes commands goes by its number, which keeps the device held, or not at all.
+            warn_uncommanded(&io::Error::other("the ring has no number left for a device"));
+            return File { fd, slot, way: Way::Direct };
+        }
         File { fd, slot, way }
     }
 
@@ -606,6 +677,26 @@ impl Drop for Ring {
         }
         // SAFETY: not dropped before, and not used again.
         unsafe { ManuallyDrop::drop(&mut self.table) };
+    }
+}
+
+/// Submits what a second ring has, and takes what of it has ended; `judge` says what came of it.
+fn collect<S: Sqe, C: Cqe>(
+    side: &mut Side<S, C>,
+    table: &mut Table,
+    stats: &mut Stats,
+    done: &mut Vec<Done>,
+    judge: impl Fn(&Kind, i32) -> i32,
+) {
+    stats.enters += side.turn();
+    while let Some(cqe) = side.next(monotonic_ns) {
+        if let Owner::Op(key) = Owner::from_word(cqe.user_data())
+            && let Some(op) = table.complete(key)
+        {
+            stats.completions += 1;
+            let result = judge(&op.kind, cqe.result());
+            done.push(Done { op, result, more_in_socket: false, copied: false });
+        }
     }
 }
 

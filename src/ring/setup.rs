@@ -91,6 +91,17 @@ pub(super) fn warn_unpolled(error: &io::Error) {
     });
 }
 
+/// Says once per process that stores that were to take commands are worked on by the block layer.
+pub(super) fn warn_uncommanded(error: &io::Error) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        tracing::warn!(
+            %error,
+            "NVMe takes no commands; where that is so, stores with io = \"passthrough\" go on as with io = \"direct\""
+        );
+    });
+}
+
 /// Registers an empty table of files. The free indices, the first one last.
 pub(super) fn register_files(submitter: &Submitter<'_>, files: u32) -> Vec<u32> {
     match submitter.register_files(&vec![-1; files as usize]) {

@@ -381,6 +381,72 @@ fn what_cannot_be_polled_is_done_by_the_first_ring() {
     assert_eq!((rig.memory.get(place), rig.ring.in_flight()), (&[0; 4096][..], 0));
 }
 
+fn namespace(node: &fs::File) -> Namespace {
+    Namespace { fd: node.as_raw_fd(), id: 1, block: 9, transfer: 12, zeroes: 12, deallocates: true }
+}
+
+/// `/dev/null` takes commands, and says that all is well (Linux 6.1).
+#[test]
+fn commands_go_to_the_generic_node() {
+    Rig::each(|mut rig| {
+        let (_named, direct) = direct_file(1 << 20);
+        let null = fs::File::open("/dev/null").unwrap();
+        let file = rig.ring.open_file(direct.as_raw_fd(), Way::Passthrough(namespace(&null)));
+        let commands = rig.ring.caps().commands;
+        assert_eq!((file.discards(), file.slot.is_some()), (commands, true));
+        let place = Place::pool(4096, 8192);
+        rig.memory.get_mut(place).fill(7);
+        let key = rig.push(1, Kind::Read { file, place, offset: 0 });
+        rig.ring.cancel(key);
+        let (mut far, near) = UnixStream::pair().unwrap();
+        rig.push(2, recv(near.as_raw_fd(), None, 100));
+        let read = rig.next();
+        let (part, byte) = if commands { (4096, 7) } else { (8192, 0) };
+        assert_eq!((read.op.tag, read.result, rig.memory.get(place)[0]), (1, part, byte));
+        far.write_all(&pattern(100)).unwrap();
+        assert_eq!(rig.next().op.tag, 2);
+        assert_eq!(rig.run(Kind::Fsync { file, data_only: true }).result, 0);
+        if commands {
+            assert_eq!(rig.run(Kind::Discard { file, offset: 0, len: 4096, room: [0; 2] }).result, 0);
+        }
+        rig.ring.close_file(file);
+        let again = rig.ring.open_file(direct.as_raw_fd(), Way::Direct);
+        assert_eq!(
+            (again.slot, rig.run(Kind::Read { file: again, place, offset: 0 }).result),
+            (file.slot, 8192)
+        );
+        assert_eq!((rig.ring.in_flight(), rig.ring.overflowed()), (0, 0));
+    });
+}
+
+/// Such a device takes no commands: the kernel says so, and the block device is asked.
+#[test]
+fn what_takes_no_commands_is_done_by_the_first_ring() {
+    Rig::each(|mut rig| {
+        let (named, direct) = direct_file(1 << 20);
+        let zero = fs::File::open("/dev/zero").unwrap();
+        let file = rig.ring.open_file(direct.as_raw_fd(), Way::Passthrough(namespace(&zero)));
+        file_round_trip(&mut rig, file, named.as_file());
+        let len = 4096;
+        let zeroing = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        assert_eq!(rig.run(Kind::Fallocate { file, mode: zeroing, offset: 0, len }).result, 0);
+        assert_eq!((rig.ring.in_flight(), rig.ring.overflowed()), (0, 0));
+    });
+}
+
+/// With more of them than there are numbers, the rest goes by the block device.
+#[test]
+fn commands_go_by_number_or_not_at_all() {
+    let mut rig = Rig::new(&RingConfig { files: 1, ..RingConfig::default() });
+    let (_named, direct) = direct_file(1 << 20);
+    let null = fs::File::open("/dev/null").unwrap();
+    let way = Way::Passthrough(namespace(&null));
+    let [_, second] = [(); 2].map(|()| rig.ring.open_file(direct.as_raw_fd(), way));
+    assert_eq!((second.slot, second.way), (None, Way::Direct));
+    let place = Place::pool(4096, 8192);
+    assert_eq!(rig.run(Kind::Read { file: second, place, offset: 0 }).result, 8192);
+}
+
 #[test]
 fn space_is_taken_and_given_back() {
     Rig::each(|mut rig| {
@@ -404,7 +470,7 @@ fn a_refused_operation_is_a_result() {
         let place = Place::pool(0, 4096);
         rig.push(1, Kind::Read { file, place, offset: 0 });
         rig.push(2, Kind::Fsync { file, data_only: true });
-        rig.push(3, Kind::Discard { file, offset: 0, len: 4096 });
+        rig.push(3, Kind::Discard { file, offset: 0, len: 4096, room: [0; 2] });
         let mut tags: Vec<_> = (0..3).map(|_| rig.next()).map(|done| (done.op.tag, done.result)).collect();
         tags.sort_unstable();
         assert_eq!(tags, [(1, -libc::EBADF), (2, -libc::EBADF), (3, -libc::EBADF)]);

@@ -103,6 +103,8 @@ impl Fault {
             libc::EIO | libc::ENODATA | libc::EILSEQ => direction.fault(),
             libc::ENOSPC | libc::EDQUOT => Self::NoSpace,
             libc::ENODEV | libc::ENXIO | libc::ENOMEDIUM | libc::ESHUTDOWN | libc::ESTALE => Self::Gone,
+            // Not the block layer's: that is how the ring tells it of NVMe.
+            libc::ERANGE => Self::Beyond,
             libc::EROFS | libc::EPERM | libc::EACCES => Self::Protected,
             libc::EBADE => Self::Reserved,
             libc::EREMOTEIO => Self::Hardware,
@@ -154,6 +156,7 @@ mod tests {
             (Read, libc::ENXIO, Fault::Gone),
             (Write, libc::ENOMEDIUM, Fault::Gone),
             (Read, libc::ESTALE, Fault::Gone),
+            (Read, libc::ERANGE, Fault::Beyond),
             (Write, libc::EROFS, Fault::Protected),
             (Write, libc::EPERM, Fault::Protected),
             (Read, libc::EBADE, Fault::Reserved),

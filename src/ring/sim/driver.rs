@@ -121,7 +121,7 @@ impl Sim {
                 memory.read(*place, &mut bytes);
                 flight.number = inner.disk(file.fd).map_or(0, |disk| disk.launch(*offset, bytes));
             }
-            Kind::Discard { file, offset, len } => {
+            Kind::Discard { file, offset, len, .. } => {
                 let len = *len as usize;
                 flight.number = inner.disk(file.fd).map_or(0, |disk| disk.launch(*offset, vec![0; len]));
             }
@@ -470,7 +470,7 @@ fn perform(flight: &mut Flight, memory: &mut Memory, inner: &mut Inner) -> Optio
         Kind::Write { file, place, offset, dsync, .. } => {
             write(file.fd, flight.number, u64::from(place.len), *offset, *dsync, inner)
         }
-        Kind::Discard { file, offset, len } => {
+        Kind::Discard { file, offset, len, .. } => {
             write(file.fd, flight.number, *len, *offset, false, inner).map(|_| 0)
         }
         Kind::Fallocate { file, mode, offset, len } => {

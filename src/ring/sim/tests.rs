@@ -198,7 +198,7 @@ fn disk_faults_are_results() {
     let (mode, offset, len) = (0, 0, 16384);
     assert_eq!(rig.run(Kind::Fallocate { file, mode, offset, len }).result, 0);
     rig.write_whole(file, 12288, 4, false);
-    assert_eq!(rig.run(Kind::Discard { file, offset: 12288, len: 512 }).result, 0);
+    assert_eq!(rig.run(Kind::Discard { file, offset: 12288, len: 512, room: [0; 2] }).result, 0);
     assert_eq!(rig.world.disk_content(file.fd)[12287..12801], [&[0; 513][..], &[4]].concat());
 }
 
