@@ -1,6 +1,6 @@
 //! The few system calls that std has no safe door to.
 //!
-//! Owns: block device ioctls, `SG_IO`, `fallocate`, `FIEMAP`, parts of `statx` and `statvfs`, the kernel's announcements, socket options,
+//! Owns: block device ioctls, `SG_IO`, one command of NVMe, `fallocate`, `FIEMAP`, parts of `statx` and `statvfs`, the kernel's announcements, socket options,
 //! the listener that takes both address families, the open-file limit, and processor time. Promises: safe
 //! functions with `io::Result`s, each one system call, no policy. Refuses to know: io_uring (the
 //! ring has its own), and why anybody asks.
@@ -277,6 +277,56 @@ pub fn scsi_command(
         sense_len: header.sense_len.min(header.max_sense),
         residual: header.residual,
     })
+}
+
+/// `NVME_IOCTL_ADMIN_CMD` (`linux/nvme_ioctl.h`). Its number holds the 72 bytes of what it takes, as `_IOWR` made it.
+const NVME_IOCTL_ADMIN_CMD: c_ulong = 0xc048_4e41;
+
+/// `struct nvme_admin_cmd`.
+#[repr(C)]
+struct NvmeAdmin {
+    opcode: u8,
+    flags: u8,
+    reserved: u16,
+    namespace: u32,
+    dwords_2_3: [u32; 2],
+    metadata: u64,
+    data: u64,
+    metadata_len: u32,
+    data_len: u32,
+    dwords_10_15: [u32; 6],
+    timeout: u32,
+    result: u32,
+}
+
+/// The Identify Namespace data structure of a namespace, by its number and its open generic node. Blocks.
+///
+/// # Errors
+/// The kernel's; or the status, when the device refuses.
+pub fn nvme_identify(fd: BorrowedFd<'_>, namespace: u32) -> io::Result<Box<[u8; 4096]>> {
+    const IDENTIFY: u8 = 0x06;
+    let mut identity = Box::new([0u8; 4096]);
+    let mut command = NvmeAdmin {
+        opcode: IDENTIFY,
+        flags: 0,
+        reserved: 0,
+        namespace,
+        dwords_2_3: [0; 2],
+        metadata: 0,
+        data: identity.as_mut_ptr() as u64,
+        metadata_len: 0,
+        data_len: 4096,
+        // Dword 10: the controller or namespace structure; 0 is the namespace's.
+        dwords_10_15: [0; 6],
+        timeout: 0,
+        result: 0,
+    };
+    // SAFETY: the command is a whole struct nvme_admin_cmd, and its data are as long as it says; both live until the call
+    // returns, which writes only there.
+    match check(unsafe { libc::ioctl(fd.as_raw_fd(), NVME_IOCTL_ADMIN_CMD as _, &raw mut command) })? {
+        0 => Ok(identity),
+        status => Err(io::Error::other(format!("NVMe status {status:#x}"))),
+    }
 }
 
 /// The version of the interface for SCSI commands, such as 30536.
@@ -631,6 +681,13 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         assert_eq!(block_len(file.as_fd()).unwrap_err().raw_os_error(), Some(libc::ENOTTY));
         assert!(block_discard(file.as_fd(), 0, 512).is_err());
+    }
+
+    #[test]
+    fn a_file_is_no_nvme_namespace() {
+        let file = tempfile::tempfile().unwrap();
+        assert_eq!(nvme_identify(file.as_fd(), 1).unwrap_err().raw_os_error(), Some(libc::ENOTTY));
+        assert_eq!(size_of::<NvmeAdmin>(), 72);
     }
 
     #[test]

@@ -95,6 +95,8 @@ pub struct FileMedium {
     pub discard: DiscardMethod,
     /// How its operations get to the device.
     pub way: Way,
+    /// The node that takes commands, where that is the way.
+    pub generic: Option<File>,
     /// What can be written as a whole or not at all.
     pub atomic: Option<AtomicWrites>,
     /// Its file system has said that files cannot share what they hold.
@@ -226,6 +228,7 @@ mod tests {
             dsync_always: false,
             discard: DiscardMethod::None,
             way: Way::Direct,
+            generic: None,
             atomic: Some(AtomicWrites { least, most }),
             shares_nothing: true.into(),
         };

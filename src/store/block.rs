@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::align::{Access, go_direct, physical_exponent};
 use super::backing::{Backing, DiscardMethod, FileMedium, Medium};
 use super::claim::claim;
+use super::nvme::{self, Generic, Hindrance};
 use super::open::{base, check_len, fit_block, padded, thin};
 use super::queue::{QueueFacts, sysfs_of};
 use super::{Io, OpenError, StoreConfig};
@@ -19,6 +20,8 @@ use crate::sys::{self, AtomicWrites};
 
 /// Opens the device of `config`.
 pub(super) fn open(config: &StoreConfig, path: &Path, patience: Duration) -> Result<Backing, OpenError> {
+    let block = nvme::block_node(path);
+    let path = block.as_deref().unwrap_or(path);
     check_kind(path)?;
     let file = claim(path, patience, || open_device(config, path))?;
     let facts = Facts::learn(&file, config.device.block_sizes())
@@ -87,9 +90,11 @@ fn set_up(config: &StoreConfig, path: &Path, file: File, facts: &Facts) -> Resul
     let discard = discard_method(config, &facts.queue);
     let write_through = config.write_back == Some(false);
     let unit = facts.queue.discard_granularity.max(u64::from(facts.sector));
+    let (way, generic, note) = way(config, path, &file, facts)?;
     let medium = FileMedium {
         file,
-        way: way(config, facts),
+        way,
+        generic,
         direct: facts.access.direct,
         is_block: true,
         dsync_always: facts.is_volatile() && write_through,
@@ -102,16 +107,52 @@ fn set_up(config: &StoreConfig, path: &Path, file: File, facts: &Facts) -> Resul
         write_cache: facts.is_volatile() && !write_through && !config.read_only,
         thin: thin(discard, block, unit, facts.queue.discard_alignment),
         rotational: facts.queue.rotational,
-        warnings: warnings(config, path, facts, len, discard),
+        warnings: warnings(config, path, facts, len, discard).into_iter().chain(note).collect(),
         ..base(config, len, block, Medium::File(medium))
     })
 }
 
-/// Only direct I/O to queues without interrupts can be polled for.
-fn way(config: &StoreConfig, facts: &Facts) -> Way {
+/// How the device is worked on, the node for that, and what is to be said when it is not as configured.
+type Found = (Way, Option<File>, Option<String>);
+
+fn way(config: &StoreConfig, path: &Path, file: &File, facts: &Facts) -> Result<Found, OpenError> {
     match config.io {
-        Io::Polled if facts.queue.polls && facts.access.direct => Way::Polled,
-        Io::Direct | Io::Polled => Way::Direct,
+        Io::Direct => Ok((Way::Direct, None, None)),
+        Io::Polled => Ok(polled(path, facts)),
+        Io::Passthrough => passthrough(config, path, file, facts),
+    }
+}
+
+/// Only direct I/O to queues without interrupts can be polled for.
+fn polled(path: &Path, facts: &Facts) -> Found {
+    if facts.queue.polls && facts.access.direct {
+        return (Way::Polled, None, None);
+    }
+    let note = format!(
+        "{}: it has no queue that can be polled, so io = \"polled\" is as io = \"direct\"; for NVMe put \
+         `options nvme poll_queues=N` (one for each reactor) into /etc/modprobe.d and load the module anew, or, \
+         where the kernel has it built in, nvme.poll_queues=N on its command line",
+        path.display()
+    );
+    (Way::Direct, None, Some(note))
+}
+
+/// Only disks get commands: of a disc the last block may be there in part.
+fn passthrough(config: &StoreConfig, path: &Path, file: &File, facts: &Facts) -> Result<Found, OpenError> {
+    let device = file.metadata().map_err(|e| OpenError::from_io(path, "cannot be examined", &e))?.rdev();
+    let found = if config.device == DeviceType::Disk && facts.access.direct {
+        nvme::generic(path, &sysfs_of(device), &facts.queue, config.read_only)
+    } else {
+        Err(Hindrance::Missing("there is no direct I/O to whole blocks".into()))
+    };
+    match found {
+        Ok(Generic { node, namespace }) => Ok((Way::Passthrough(namespace), Some(node), None)),
+        Err(Hindrance::Wrong(error)) => Err(error),
+        Err(Hindrance::Missing(what)) => {
+            let path = path.display();
+            let note = format!("{path}: {what}; so io = \"passthrough\" is as io = \"direct\"");
+            Ok((Way::Direct, None, Some(note)))
+        }
     }
 }
 
@@ -159,13 +200,6 @@ fn warnings(
         (lost > 0).then(|| format!("{path}: its last {lost} bytes are no whole block and are left out")),
         (config.thin == Some(true) && discard == DiscardMethod::None)
             .then(|| format!("{path}: the device cannot give space back; thin = true has no effect")),
-        (config.io == Io::Polled && way(config, facts) == Way::Direct).then(|| {
-            format!(
-                "{path}: it has no queue that can be polled, so io = \"polled\" is as io = \"direct\"; for NVMe put \
-                 `options nvme poll_queues=N` (one for each reactor) into /etc/modprobe.d and load the module anew, or, \
-                 where the kernel has it built in, nvme.poll_queues=N on its command line"
-            )
-        }),
         tail,
     ];
     notes.into_iter().flatten().collect()

@@ -27,6 +27,8 @@ pub enum Io {
     Direct,
     /// Likewise; the ends of reads and writes are polled for.
     Polled,
+    /// By commands of NVMe, around the block layer.
+    Passthrough,
 }
 
 /// One store, as configured.
@@ -114,13 +116,14 @@ impl StoreConfig {
 
 impl Io {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Direct, Self::Polled];
+    pub const ALL: [Self; 3] = [Self::Direct, Self::Polled, Self::Passthrough];
 
     /// The word that the configuration uses.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Direct => "direct",
             Self::Polled => "polled",
+            Self::Passthrough => "passthrough",
         }
     }
 }

@@ -81,6 +81,7 @@ fn set_up(config: &StoreConfig, path: &Path, file: File) -> Result<Backing, Open
     let write_back = config.write_back.unwrap_or(true);
     let medium = FileMedium {
         way: Way::Direct,
+        generic: None,
         file,
         direct: access.direct,
         is_block: false,

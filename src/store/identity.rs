@@ -11,9 +11,9 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::pscsi;
 use super::queue::{disk_of, read_word, sysfs_of};
 use super::{IdentityOverride, StoreConfig, StoreKind};
+use super::{nvme, pscsi};
 use crate::scsi::{Identity, Naa, T10_MAX};
 
 /// T10 vendor identification.
@@ -54,7 +54,7 @@ impl Identity {
         let Some(path) = config.path.as_deref() else { return Self::fresh() };
         let store = match config.kind {
             StoreKind::Ramdisk | StoreKind::Null => return Self::fresh(),
-            StoreKind::Block => device_name(path)?,
+            StoreKind::Block => device_name(&nvme::block_node(path).unwrap_or_else(|| path.to_owned()))?,
             StoreKind::Fileio => file_name(path)?,
             StoreKind::Pscsi => device_name(&pscsi::block_node(path).unwrap_or_else(|| path.to_owned()))?,
         };

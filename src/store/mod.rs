@@ -19,6 +19,7 @@ mod holder;
 mod identity;
 mod map;
 mod measure;
+mod nvme;
 mod open;
 mod pass;
 mod pscsi;

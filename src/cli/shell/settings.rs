@@ -132,7 +132,7 @@ static STORE: &[Setting] = &[
     s("attribute", "block_size", "block_size", Form::Number, "512 or 4096"),
     s("attribute", "emulate_tpu", "thin", Form::Flag, "discarded space is given back"),
     s("attribute", "emulate_write_cache", "write_back", Form::Flag, "a write is answered when it is cached"),
-    s("attribute", "io", "io", Form::Text, "direct or polled: how a block device is worked on"),
+    s("attribute", "io", "io", Form::Text, "direct, polled or passthrough: how a block device is worked on"),
     s("attribute", "low_space", "low_space", Form::Word, "initiators are told when no more is left"),
     s("attribute", "naa", "naa", Form::Text, "the designator that initiators see"),
     s("attribute", "read_only", "read_only", Form::Flag, "nobody may write"),

@@ -624,7 +624,7 @@ fn everything_is_completed() {
         ("/backstores/block create a ", vec!["/dev/nvme1n1", "/dev/sdb", "dev=", "io=", "readonly=", "wwn="]),
         ("/backstores/block create name=a dev=/dev/s", vec!["dev=/dev/sdb"]),
         ("/backstores/block create a b readonly=t", vec!["readonly=true"]),
-        ("/backstores/block create a b io=p", vec!["io=polled"]),
+        ("/backstores/block create a b io=p", vec!["io=passthrough", "io=polled"]),
         ("/backstores/block delete ", vec!["name=", "sample-bs"]),
         ("cd /iscsi/i", vec!["/iscsi/iqn.2023-03.sample.ec2:sample/"]),
         ("cd isc", vec!["iscsi/"]),

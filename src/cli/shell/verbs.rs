@@ -50,7 +50,7 @@ const fn may(name: &'static str, kind: Kind) -> Param {
 
 /// What can be done with bookmarks.
 /// The ways in which a block device can be worked on.
-const WAYS: &[&str] = &[Io::Direct.word(), Io::Polled.word()];
+const WAYS: &[&str] = &[Io::Direct.word(), Io::Polled.word(), Io::Passthrough.word()];
 
 pub(super) const BOOKMARK_ACTIONS: &[&str] = &["add", "del", "go", "show"];
 

@@ -190,6 +190,7 @@ fn backing(facts: &LuFacts, plan: &Plan) -> Arc<Backing> {
         dsync_always: false,
         discard: DiscardMethod::Punch,
         way: Way::Direct,
+        generic: None,
         atomic: None,
         shares_nothing: false.into(),
     };

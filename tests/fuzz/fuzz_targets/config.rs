@@ -34,6 +34,7 @@ const LINES: &[&str] = &[
     "block_size = 4096",
     "block_size = 513",
     "io = \"polled\"",
+    "io = \"passthrough\"",
     "write_back = true",
     "thin = true",
     "read_only = true",
