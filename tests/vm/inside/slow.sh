@@ -33,4 +33,5 @@ slow_disk() {
 verb_hold() { rm -f "$WORK/release" && : >"$WORK/hold"; }
 verb_pass() { rm -f "$WORK/hold"; }
 verb_release() { verb_pass && : >"$WORK/release"; }
+verb_allocated() { du -k "$WORK/forgets.img" | cut -f1; } # KiB of the forgetful disk
 verb_writes() { find "$WORK/writes" -type f | wc -l; }
