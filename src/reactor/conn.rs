@@ -110,6 +110,16 @@ impl Conn {
         matches!(self.phase, Phase::Closing)
     }
 
+    /// When its time is to be looked at next, nanoseconds; 0 while anything of it is under way.
+    pub(super) fn due(&self) -> u64 {
+        let Phase::Full(session) = &self.phase else { return 0 };
+        let rests = self.tx.is_idle() && self.in_flight() == u32::from(self.receiving);
+        if !rests || self.paused.is_some() || self.on_probation || !self.slots.is_empty() {
+            return 0;
+        }
+        self.leaves_by.unwrap_or(u64::MAX).min(session.due())
+    }
+
     /// A session on its way from one connection to another: what its nexus is to be told must not get lost.
     pub(super) fn wandering(&mut self) -> Option<&mut Session> {
         match &mut self.phase {
@@ -124,6 +134,15 @@ impl Conn {
 struct Entry {
     generation: u32,
     conn: Option<Box<Conn>>,
+    /// When its time is to be looked at next. It lies here so that a thousand that sleep are passed over without being
+    /// touched.
+    due: u64,
+}
+
+impl Entry {
+    fn id(&self, index: usize) -> Option<ConnId> {
+        self.conn.as_ref().map(|_| ConnId { index: index as u32, generation: self.generation })
+    }
 }
 
 /// The connections of a reactor.
@@ -143,13 +162,23 @@ impl Conns {
         let entry = &mut self.entries[index as usize];
         let id = ConnId { index, generation: entry.generation };
         entry.conn = Some(Box::new(make(id)));
+        entry.due = 0;
         id
     }
 
+    /// That connection. Whatever is done with it, its time is looked at again.
     #[inline]
     pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
-        let entry = self.entries.get_mut(id.index as usize)?;
-        entry.conn.as_deref_mut().filter(|_| entry.generation == id.generation)
+        let entry = self.entries.get_mut(id.index as usize).filter(|e| e.generation == id.generation)?;
+        entry.due = 0;
+        entry.conn.as_deref_mut()
+    }
+
+    /// Its time is not looked at before `due`, unless somebody touches it.
+    pub(super) fn rest(&mut self, id: ConnId, due: u64) {
+        if let Some(entry) = self.entries.get_mut(id.index as usize).filter(|e| e.generation == id.generation) {
+            entry.due = due;
+        }
     }
 
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Box<Conn>> {
@@ -161,7 +190,13 @@ impl Conns {
     }
 
     pub(super) fn ids(&self) -> Vec<ConnId> {
-        self.entries.iter().filter_map(|e| e.conn.as_ref().map(|c| c.id)).collect()
+        self.due(u64::MAX)
+    }
+
+    /// Those whose time is to be looked at.
+    pub(super) fn due(&self, now: u64) -> Vec<ConnId> {
+        let due = self.entries.iter().enumerate().filter(|(_, e)| e.due <= now);
+        due.filter_map(|(index, e)| e.id(index)).collect()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Conn> {

@@ -533,12 +533,12 @@ impl<D: Driver> Reactor<D> {
         })
     }
 
-    /// Looks at every connection's time.
+    /// Looks at the time of every connection that does not rest.
     fn tick(&mut self) {
         let now = self.world.driver.now();
         self.next_tick = now + TICK_NS;
         let stopped = self.draining.is_some_and(|deadline| now >= deadline);
-        for id in self.conns.ids() {
+        for id in self.conns.due(if stopped { u64::MAX } else { now }) {
             match self.overdue(id, now) {
                 Some(why) => self.close(id, why),
                 None if stopped || self.must_leave(id, now) => self.drop_session(id),
@@ -546,6 +546,9 @@ impl<D: Driver> Reactor<D> {
             }
             self.read_at_last(id, now);
             self.break_off(id, now);
+            if let Some(due) = self.conns.get_mut(id).map(|conn| conn.due()) {
+                self.conns.rest(id, due);
+            }
         }
         self.world.expire_drains();
         self.world.expire_flushes();

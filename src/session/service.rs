@@ -200,6 +200,19 @@ impl Session {
         }
     }
 
+    /// When [`Session::tick`] is needed next if nothing happens until then, nanoseconds.
+    pub fn due(&self) -> u64 {
+        if self.has_tasks() || !self.managing.pending.is_empty() {
+            return 0;
+        }
+        match self.pinged_at {
+            // An answer to the ping is seen then, too.
+            Some(at) => at.saturating_add(self.nop_timeout),
+            None if self.nop_interval > 0 => self.last_heard.saturating_add(self.nop_interval),
+            None => u64::MAX,
+        }
+    }
+
     /// Time has passed: pings an initiator that is silent, gives up one that does not answer.
     pub fn tick<H: Host>(&mut self, h: &mut H) -> Result<(), Close> {
         let now = h.now();
