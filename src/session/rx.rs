@@ -179,8 +179,8 @@ impl Session {
         let mut read_on = true;
         while self.closing.is_none() && read_on {
             let rest = &bytes[used..];
-            let step = match self.rx.open {
-                Some(_) => self.payload(h, rest)?,
+            let step = match self.rx.open.take() {
+                Some(open) => self.payload(h, open, rest)?,
                 None if self.holds_off(h)? => {
                     read_on = false;
                     None
@@ -245,15 +245,15 @@ impl Session {
             return Err(Close::Protocol("data segment longer than MaxRecvDataSegmentLength"));
         }
         self.last_heard = h.now();
-        self.open(h, bhs, &bytes[BHS_LEN..protected])?;
-        if bhs.data_len() == 0 {
-            self.payload(h, &[])?;
-        }
-        Ok(Some(whole))
+        let open = self.open(h, bhs, &bytes[BHS_LEN..protected])?;
+        // Of a connection that closes nothing more is used than its headers.
+        let rest = if self.closing.is_none() { &bytes[whole..] } else { &[] };
+        let took = self.payload(h, open, rest)?;
+        Ok(Some(whole + took.unwrap_or(0)))
     }
 
     /// A header is there: what its payload is for.
-    fn open<H: Host>(&mut self, h: &mut H, bhs: Bhs, ahs: &[u8]) -> Result<(), Close> {
+    fn open<H: Host>(&mut self, h: &mut H, bhs: Bhs, ahs: &[u8]) -> Result<Open, Close> {
         let turn = self.turn(&bhs);
         let dest = match turn {
             Turn::Now => self.begin(h, &bhs, ahs)?,
@@ -263,31 +263,27 @@ impl Session {
         if let Dest::Slot { .. } = dest {
             self.intake += bhs.data_len() as u64;
         }
-        self.rx.open = Some(Open { bhs, dest, turn, len: bhs.data_len() as u32, got: 0, crc: Crc::new() });
-        Ok(())
+        Ok(Open { bhs, dest, turn, len: bhs.data_len() as u32, got: 0, crc: Crc::new() })
     }
 
     /// A PDU that was held back whole.
     pub(super) fn replay<H: Host>(&mut self, h: &mut H, pdu: &Whole) -> Result<(), Close> {
-        self.open(h, pdu.bhs, &pdu.ahs)?;
-        self.payload_bytes(h, &pdu.data);
-        match self.rx.open.take() {
-            Some(open) => self.finish_pdu(h, &open, pdu.intact),
-            None => Ok(()),
-        }
+        let mut open = self.open(h, pdu.bhs, &pdu.ahs)?;
+        self.payload_bytes(h, &mut open, &pdu.data);
+        self.finish_pdu(h, &open, pdu.intact)
     }
 
-    /// Payload, its padding and digest; returns the bytes it took, or `None` when more must come.
-    fn payload<H: Host>(&mut self, h: &mut H, bytes: &[u8]) -> Result<Option<usize>, Close> {
-        let took = self.payload_bytes(h, bytes);
-        let Some(open) = self.rx.open.as_ref() else { return Ok(None) };
-        if open.got < open.len {
-            return Ok((took > 0).then_some(took));
-        }
+    /// Payload, its padding and digest; returns the bytes it took, or `None` when more must come. What usually is there in
+    /// one piece is not put down in between.
+    fn payload<H: Host>(&mut self, h: &mut H, mut open: Open, bytes: &[u8]) -> Result<Option<usize>, Close> {
+        let took = self.payload_bytes(h, &mut open, bytes);
         let pad = padding(open.len as usize);
         let digest = if self.negotiated.data_digest && open.len > 0 { DIGEST_LEN } else { 0 };
-        let Some(tail) = bytes[took..].get(..pad + digest) else { return Ok((took > 0).then_some(took)) };
-        let Some(mut open) = self.rx.open.take() else { return Ok(None) };
+        let tail = bytes[took..].get(..pad + digest).filter(|_| open.got == open.len);
+        let Some(tail) = tail else {
+            self.rx.open = Some(open);
+            return Ok((took > 0).then_some(took));
+        };
         let intact = digest == 0 || {
             open.crc.update(&tail[..pad]);
             tail[pad..] == digest::to_wire(open.crc.finish())
@@ -297,9 +293,7 @@ impl Session {
     }
 
     /// Moves payload bytes from staging to their place; returns how many.
-    fn payload_bytes<H: Host>(&mut self, h: &mut H, bytes: &[u8]) -> usize {
-        let data_digest = self.negotiated.data_digest;
-        let Some(open) = self.rx.open.as_mut() else { return 0 };
+    fn payload_bytes<H: Host>(&mut self, h: &mut H, open: &mut Open, bytes: &[u8]) -> usize {
         let bytes = &bytes[..bytes.len().min((open.len - open.got) as usize)];
         match open.dest {
             Dest::Slot { buf, at, keep, .. } => {
@@ -311,7 +305,7 @@ impl Session {
             Dest::Gather => self.rx.gathered.extend_from_slice(bytes),
             Dest::Discard | Dest::Rejected => {}
         }
-        if data_digest {
+        if self.negotiated.data_digest {
             open.crc.update(bytes);
         }
         open.got += bytes.len() as u32;
