@@ -230,7 +230,7 @@ impl<D: Driver> Host for Desk<'_, D> {
     }
 
     #[inline]
-    fn answered(&mut self, command: &Answered) {
+    fn answered(&mut self, command: &Answered<'_>) {
         let _inside = Inside;
         let counted = Counted::new(command);
         if let Some(unit) = self.world.units.get_mut(command.lu.0 as usize) {
@@ -249,7 +249,7 @@ impl<D: Driver> Host for Desk<'_, D> {
         self.world.held_up
     }
 
-    #[inline]
+    #[inline(always)]
     fn disk(&mut self, task: TaskId, part: u8, lu: LuId, op: DiskOp) {
         let _inside = Inside;
         if let DiskOp::Write { len, .. } = op {

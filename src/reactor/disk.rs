@@ -98,62 +98,83 @@ pub(super) struct JobId {
 }
 
 impl<D: Driver> World<D> {
-    /// Takes a disk request.
+    /// Takes a disk request. Inlined, so that it is written into its place in the table, not moved there: what has just
+    /// been written in words cannot be moved in larger pieces before all that was written earlier, payload too, has left
+    /// the processor's core.
+    #[inline(always)]
     pub(super) fn submit(&mut self, client: Client, lu: LuId, op: DiskOp) {
         match op {
             DiskOp::Enclose { offset, len } => return self.enclose(client, lu, offset, len),
             DiskOp::Disclose => return self.disclose(client, lu),
             _ => {}
         }
-        let pass = if self.enclosures.is_empty() { None } else { self.enter_enclosure(client) };
-        self.counters.disk_ops += 1;
         self.job_serial = self.job_serial.wrapping_add(1);
         let serial = self.job_serial;
-        let Some(unit) = self.units.get(lu.0 as usize) else { return };
-        let span = match op {
-            DiskOp::Discard { offset, len } => Some(unit.store.discard(offset, len)),
-            DiskOp::Zero { offset, len, unmap } => Some(unit.store.zero(offset, len, unmap)),
-            _ => None,
-        };
-        // A write can be durable by itself; what the store does with a range is flushed at its end.
-        let by_store = span.is_some() || op.source().is_some();
-        let through = by_store && unit.lu.state.mode.current.write_through
-            || op.source().is_some() && unit.store.is_write_through();
-        let barrier = unit.barrier(op.touches(), pass).map(|barrier| (lu, barrier));
-        let barrier = barrier.or_else(|| self.barrier_at_source(&op));
-        let state = if barrier.is_some() { State::Parked } else { State::Waiting };
-        let mapping = matches!(op, DiskOp::Map { .. }).then(Mapping::default);
         let job = Job {
             client,
             lu,
             op,
             moved: 0,
-            span,
-            mapping,
-            state,
+            span: None,
+            mapping: None,
+            state: State::Waiting,
             since: self.driver.now(),
             held_up: None,
             serial,
             fence: None,
-            pass,
-            through,
+            pass: None,
+            through: false,
         };
-        let id = JobId { index: self.jobs.insert(job) as u32, serial };
-        match barrier {
-            Some((lu, at)) => {
-                self.counters.fenced += 1;
-                self.park(lu, Parked { job: id, at });
-            }
+        let index = self.jobs.insert(job) as u32;
+        self.admit(JobId { index, serial });
+    }
+
+    /// What a new request is to do, and whether a fence holds it up.
+    fn admit(&mut self, id: JobId) {
+        self.counters.disk_ops += 1;
+        let pass = if self.enclosures.is_empty() { None } else { self.pass_of(id) };
+        let Some(job) = self.jobs.get_mut(id.index as usize) else { return };
+        job.pass = pass;
+        let Some(unit) = self.units.get(job.lu.0 as usize) else { return drop(self.remove(id.index as usize)) };
+        match job.op {
+            DiskOp::Discard { offset, len } => job.span = Some(unit.store.discard(offset, len)),
+            DiskOp::Zero { offset, len, unmap } => job.span = Some(unit.store.zero(offset, len, unmap)),
+            DiskOp::Map { .. } => job.mapping = Some(Mapping::default()),
+            _ => {}
+        }
+        let source = job.op.source();
+        // A write can be durable by itself; what the store does with a range is flushed at its end.
+        let by_store = job.span.is_some() || source.is_some();
+        job.through = by_store && unit.lu.state.mode.current.write_through
+            || source.is_some() && unit.store.is_write_through();
+        let own = unit.barrier(job.op.touches(), pass).map(|barrier| (job.lu, barrier));
+        match own.or_else(|| self.barrier_at_source(source)) {
+            Some((lu, at)) => self.hold_up(id, lu, at),
             None => self.perform(id),
         }
     }
 
+    /// The fence that the client of a request has put up, which it may pass.
+    #[cold]
+    fn pass_of(&mut self, id: JobId) -> Option<FenceId> {
+        let client = self.job(id)?.client;
+        self.enter_enclosure(client)
+    }
+
     /// A fence where a request reads from another logical unit, and that one.
     #[inline]
-    fn barrier_at_source(&self, op: &DiskOp) -> Option<(LuId, Barrier)> {
-        let (from, range) = op.source()?;
+    fn barrier_at_source(&self, source: Option<(LuId, (u64, u64))>) -> Option<(LuId, Barrier)> {
+        let (from, range) = source?;
         let barrier = self.units.get(from.0 as usize)?.barrier(Some(range), None)?;
         Some((from, barrier))
+    }
+
+    fn hold_up(&mut self, id: JobId, lu: LuId, at: Barrier) {
+        self.counters.fenced += 1;
+        if let Some(job) = self.job(id) {
+            job.state = State::Parked;
+        }
+        self.park(lu, Parked { job: id, at });
     }
 
     fn park(&mut self, lu: LuId, parked: Parked) {
@@ -462,7 +483,7 @@ impl<D: Driver> World<D> {
             let Some(unit) = self.units.get(of.0 as usize) else { return };
             // Where it reads from and where it writes to may be two logical units.
             let own = unit.barrier(op.touches(), pass).map(|barrier| (of, barrier));
-            match own.or_else(|| self.barrier_at_source(&op)) {
+            match own.or_else(|| self.barrier_at_source(op.source())) {
                 Some((lu, at)) => self.park(lu, Parked { job: id, at }),
                 None => self.perform(id),
             }

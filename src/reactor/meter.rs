@@ -118,7 +118,7 @@ pub(super) struct Counted {
 
 impl Counted {
     #[inline]
-    pub(super) fn new(command: &Answered) -> Self {
+    pub(super) fn new(command: &Answered<'_>) -> Self {
         let mut spans = ArrayVec::new();
         if command.direction != Direction::Other {
             // What took no time that the clock could see did not happen.
@@ -147,7 +147,7 @@ pub(super) struct Leaving {
 
 impl Leaving {
     #[inline]
-    pub(super) fn new(command: &Answered, now: u64) -> Self {
+    pub(super) fn new(command: &Answered<'_>, now: u64) -> Self {
         let Answered { lu, direction, began, spent, .. } = *command;
         Self { lu, direction, began, sending: spent[Phase::Sending as usize], since: now }
     }
@@ -382,7 +382,7 @@ mod tests {
             failed: true,
             bytes: 512,
             began: 1000,
-            spent: [0, 3000, 70_000, 10],
+            spent: &[0, 3000, 70_000, 10],
         };
         let other = Answered { direction: Direction::Other, failed: false, ..command };
         meter.answered(&Counted::new(&command));

@@ -17,6 +17,7 @@ thread_local! {
 }
 
 /// Starts a command. `out` takes data-in that is at hand (answers longer than `out` are cut).
+#[inline]
 pub fn start(cdb: &[u8], cx: &mut Context<'_>, out: &mut [u8]) -> Outcome {
     #[cfg(test)]
     assert!(!STUMBLES.take(), "a test wants a mistake here");
@@ -55,8 +56,9 @@ pub(super) fn begin(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, out: &mut [u8]) ->
     }
     let row = row?;
     admit(row, cdb, lu, cx)?;
-    let answered = (row.start)(cdb, lu, cx, out);
-    guard(row, lu, cx, answered)
+    let mut answered = (row.start)(cdb, lu, cx, out);
+    guard(row, lu, cx, &mut answered);
+    answered
 }
 
 /// The state may have changed while the data was on its way, so the rules are applied again; but a
@@ -67,8 +69,9 @@ pub(super) fn go_on(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, data: &[u8], out: 
     let Some(handler) = row.params else {
         return Err(Sense::illegal(Asc::INVALID_OPCODE).into());
     };
-    let answered = handler(cdb, lu, cx, data, out);
-    guard(row, lu, cx, answered)
+    let mut answered = handler(cdb, lu, cx, data, out);
+    guard(row, lu, cx, &mut answered);
+    answered
 }
 
 /// Reports a unit attention, unless the command is one of those that leave it pending.
@@ -110,11 +113,13 @@ fn accessible(row: &Row, cdb: &Cdb, lu: &Lu) -> Result<(), Failure> {
 
 /// What would change the medium is refused where that is forbidden, once nothing else is wrong with it.
 #[inline]
-fn guard(row: &Row, lu: &Lu, cx: &Context<'_>, answered: Answered) -> Answered {
-    if !row.traits.contains(table::Traits::WRITES) || answered.is_err() {
-        return answered;
+fn guard(row: &Row, lu: &Lu, cx: &Context<'_>, answered: &mut Answered) {
+    if row.traits.contains(table::Traits::WRITES)
+        && answered.is_ok()
+        && let Some(asc) = write_protection(lu, cx)
+    {
+        *answered = Err(Sense::protected(asc).into());
     }
-    write_protection(lu, cx).map_or(answered, |asc| Err(Sense::protected(asc).into()))
 }
 
 /// A LUN that names no logical unit (SPC-5 section 6.6.1, SAM-6 section 5.13).

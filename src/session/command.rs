@@ -91,14 +91,15 @@ impl Session {
 
     /// A command begins.
     pub(super) fn start_task<H: Host>(&mut self, h: &mut H, id: TaskId) {
-        let planned = if self.tasks.get(id).is_some_and(|t| t.reads && t.writes) {
+        if self.tasks.get(id).is_some_and(|t| t.reads && t.writes) {
             // Bidirectional commands: SBC has none that anybody sends, and none is in our table.
-            Planned::Outcome(Outcome::Fail(Failure::Check(INVALID_COMMAND_IU_FIELD)))
-        } else {
-            let planned = self.plan(h, id, None);
-            self.refuse_by_header(h, id, planned)
-        };
-        self.begin_with(h, id, planned);
+            return self.begin_with(h, id, Planned::failed(INVALID_COMMAND_IU_FIELD));
+        }
+        let planned = self.plan(h, id, None);
+        match self.contradiction(h, id, &planned) {
+            None => self.begin_with(h, id, planned),
+            Some(sense) => self.begin_with(h, id, Planned::failed(sense)),
+        }
     }
 
     /// A command begins, and it is known already what is to become of it.
@@ -122,17 +123,17 @@ impl Session {
         }
     }
 
-    /// A plan that the header of its command contradicts becomes a failure.
-    fn refuse_by_header<H: Host>(&self, h: &H, id: TaskId, planned: Planned) -> Planned {
-        let Some(task) = self.tasks.get(id) else { return planned };
-        let sense = if planned.takes_data() && task.reads {
-            INVALID_COMMAND_IU_FIELD
-        } else if planned.refuses(if task.writes { task.edtl } else { 0 }, self.block_size(h, id)) {
-            Sense::illegal(Asc::INVALID_FIELD_IN_CDB)
+    /// Why a plan is not to be followed, if the header of its command contradicts it.
+    #[inline]
+    fn contradiction<H: Host>(&self, h: &H, id: TaskId, planned: &Planned) -> Option<Sense> {
+        let task = self.tasks.get(id)?;
+        if planned.takes_data() && task.reads {
+            Some(INVALID_COMMAND_IU_FIELD)
+        } else if planned.refuses(if task.writes { task.edtl } else { 0 }, || self.block_size(h, id)) {
+            Some(Sense::illegal(Asc::INVALID_FIELD_IN_CDB))
         } else {
-            return planned;
-        };
-        Planned::Outcome(Outcome::Fail(Failure::Check(sense)))
+            None
+        }
     }
 
     /// What a parameter list of `len` bytes in `buf` comes to.
@@ -147,7 +148,9 @@ impl Session {
         self.plan(h, id, Some(&list))
     }
 
-    /// Asks the SCSI layer; an answer that it makes is put into a slot.
+    /// Asks the SCSI layer; an answer that it makes is put into a slot. Inlined, as what follows is, so that a plan stays
+    /// where it was made.
+    #[inline]
     pub(super) fn plan<H: Host>(&mut self, h: &mut H, id: TaskId, params: Option<&[u8]>) -> Planned {
         let mut scratch = h.take_scratch();
         let outcome = self.with_context(h, id, |cdb, cx| match params {
@@ -189,6 +192,7 @@ impl Session {
     }
 
     /// An outcome whose data, if any, is at the beginning of `scratch`.
+    #[inline]
     pub(super) fn keep_outcome<H: Host>(h: &mut H, outcome: Outcome, scratch: &[u8]) -> Planned {
         match outcome {
             Outcome::Data(n) => Self::keep_answer(h, &scratch[..n]),
@@ -196,6 +200,7 @@ impl Session {
         }
     }
 
+    #[cold]
     fn keep_answer<H: Host>(h: &mut H, answer: &[u8]) -> Planned {
         if answer.is_empty() {
             return Planned::Outcome(Outcome::Good);
@@ -253,6 +258,7 @@ impl Session {
         }
     }
 
+    #[inline]
     fn start_io<H: Host>(&mut self, h: &mut H, id: TaskId, io: Io) {
         if let Some(task) = self.tasks.get_mut(id) {
             task.watch.direction = direction(&io);
@@ -338,6 +344,10 @@ pub(super) enum Planned {
 }
 
 impl Planned {
+    fn failed(sense: Sense) -> Self {
+        Self::Outcome(Outcome::Fail(Failure::Check(sense)))
+    }
+
     /// Whether the disk or the device gets something to do.
     #[inline]
     fn moves(&self) -> bool {
@@ -369,12 +379,13 @@ impl Planned {
         }
     }
 
-    /// Whether it cannot be done with that many bytes of data-out, on blocks of `block` bytes. One block is one block;
+    /// Whether it cannot be done with that many bytes of data-out, on blocks of `block()` bytes. One block is one block;
     /// of WRITE SAME none at all means zeroes. What happens as a whole is not done in part.
-    fn refuses(&self, offered: u32, block: u32) -> bool {
+    #[inline]
+    fn refuses(&self, offered: u32, block: impl Fn() -> u32) -> bool {
         match self {
-            Self::Outcome(Outcome::Io(Io::Fill { .. })) => ![0, block].contains(&offered),
-            Self::Outcome(Outcome::Io(Io::CompareEach { .. })) => offered != block,
+            Self::Outcome(Outcome::Io(Io::Fill { .. })) => ![0, block()].contains(&offered),
+            Self::Outcome(Outcome::Io(Io::CompareEach { .. })) => offered != block(),
             Self::Outcome(Outcome::Io(Io::CompareAndWrite { range, .. })) => {
                 u64::from(offered) != 2 * range.len
             }

@@ -308,7 +308,7 @@ pub trait Host {
     /// The header of a PDU that has come, or goes now, for those who keep the last ones.
     fn seen(&mut self, _outward: bool, _bhs: &[u8; BHS_LEN]) {}
     /// That command was answered by the PDUs that were ended last. Who wants to know how long commands take hears of each.
-    fn answered(&mut self, _command: &Answered) {}
+    fn answered(&mut self, _command: &Answered<'_>) {}
     /// How long the request that has just ended was kept from the medium, nanoseconds. Asked for while
     /// [`Session::disk_done`](super::Session::disk_done) says so.
     fn held_up(&self) -> u64 {

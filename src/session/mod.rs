@@ -381,7 +381,7 @@ impl Session {
 
     /// Takes an answered task out of the table; its slots go back.
     fn close_task<H: Host>(&mut self, h: &mut H, id: TaskId) {
-        if let Some(task) = self.tasks.get(id).filter(|task| !task.background) {
+        if let Some(task) = self.tasks.get_mut(id).filter(|task| !task.background) {
             let bytes = task.actual.min(u64::from(task.edtl)) as u32;
             h.answered(&task.watch.stop(task.lu, bytes, h.now()));
         }

@@ -60,7 +60,7 @@ impl Direction {
 
 /// A command that has its answer, which has yet to leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Answered {
+pub struct Answered<'a> {
     /// The logical unit.
     pub lu: LuId,
     /// Which way its data went.
@@ -71,8 +71,8 @@ pub struct Answered {
     pub bytes: u32,
     /// When its header was there, nanoseconds.
     pub began: u64,
-    /// How long it was in each [`Phase`], nanoseconds.
-    pub spent: [u64; PHASES],
+    /// How long it was in each [`Phase`], nanoseconds. By reference: what has just been written in words is best read so.
+    pub spent: &'a [u64; PHASES],
 }
 
 /// The watch of one command.
@@ -116,9 +116,9 @@ impl Watch {
 
     /// It has its answer.
     #[inline]
-    pub(super) fn stop(mut self, lu: LuId, bytes: u32, now: u64) -> Answered {
+    pub(super) fn stop(&mut self, lu: LuId, bytes: u32, now: u64) -> Answered<'_> {
         self.enter(Phase::Sending, now);
-        let Self { began, spent, direction, failed, .. } = self;
+        let Self { began, ref spent, direction, failed, .. } = *self;
         Answered { lu, direction, failed, bytes, began, spent }
     }
 }
@@ -139,7 +139,7 @@ mod tests {
         // Another of its requests was held up for longer than this phase has lasted.
         watch.waited(500, 180);
         let answered = watch.stop(LuId(3), 4096, 190);
-        assert_eq!(answered.spent, [10 + 15 + 5, 20 + 5, 25 + 10, 0]);
+        assert_eq!(answered.spent, &[10 + 15 + 5, 20 + 5, 25 + 10, 0]);
         assert_eq!(answered.spent.iter().sum::<u64>(), 190 - answered.began);
     }
 }
