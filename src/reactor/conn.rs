@@ -176,7 +176,8 @@ impl Conns {
 
     /// Its time is not looked at before `due`, unless somebody touches it.
     pub(super) fn rest(&mut self, id: ConnId, due: u64) {
-        if let Some(entry) = self.entries.get_mut(id.index as usize).filter(|e| e.generation == id.generation) {
+        if let Some(entry) = self.entries.get_mut(id.index as usize).filter(|e| e.generation == id.generation)
+        {
             entry.due = due;
         }
     }

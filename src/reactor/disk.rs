@@ -135,7 +135,9 @@ impl<D: Driver> World<D> {
         let pass = if self.enclosures.is_empty() { None } else { self.pass_of(id) };
         let Some(job) = self.jobs.get_mut(id.index as usize) else { return };
         job.pass = pass;
-        let Some(unit) = self.units.get(job.lu.0 as usize) else { return drop(self.remove(id.index as usize)) };
+        let Some(unit) = self.units.get(job.lu.0 as usize) else {
+            return drop(self.remove(id.index as usize));
+        };
         match job.op {
             DiskOp::Discard { offset, len } => job.span = Some(unit.store.discard(offset, len)),
             DiskOp::Zero { offset, len, unmap } => job.span = Some(unit.store.zero(offset, len, unmap)),

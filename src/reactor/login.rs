@@ -25,9 +25,6 @@ use crate::target::ChapAlgorithm;
 use crate::wire::bhs::{BHS_LEN, Bhs, LoginRequest, padding};
 use crate::wire::codes::{LoginStatus, Opcode};
 
-/// Bytes of staging of a connection: headers and small payloads. As measured, more gains nothing.
-const STAGING: usize = 16 << 10;
-
 /// The longest data segment during login: MaxRecvDataSegmentLength before anything is declared (RFC 7143 section 13.12).
 const MAX_LOGIN_DATA: usize = 8192;
 
@@ -148,7 +145,7 @@ impl<D: Driver> Reactor<D> {
             fd,
             ends,
             phase,
-            recv: Some(RecvOp::new(fd, STAGING)),
+            recv: Some(RecvOp::new(fd, super::staging::USUAL)),
             receiving: false,
             paused: None,
             more: false,

@@ -33,6 +33,7 @@ mod rx;
 mod send;
 #[cfg(test)]
 mod simulation;
+mod staging;
 mod start;
 mod stats;
 mod tag;

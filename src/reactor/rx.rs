@@ -19,8 +19,9 @@ impl<D: Driver> Reactor<D> {
             return;
         }
         let Some(mut recv) = conn.recv.take() else { return };
-        recv.into = match &conn.phase {
+        recv.into = match &mut conn.phase {
             Phase::Full(session) => {
+                self.world.roomy.fit(&mut recv, session.take_longest());
                 session.next_place().map(|(buf, at, len)| self.world.pool.place(buf).part(at, len))
             }
             _ => None,
@@ -47,9 +48,7 @@ impl<D: Driver> Reactor<D> {
             r if r < 0 && ![-libc::EINTR, -libc::EAGAIN].contains(&r) => Some(Why::Socket(-r)),
             _ => None,
         };
-        let (placed, staged) = recv.received(done.result.max(0) as u32);
-        recv.filled += staged as usize;
-        recv.into = None;
+        let placed = recv.took(done.result.max(0) as u32);
         conn.recv = Some(recv);
         conn.more = done.more_in_socket;
         if conn.is_closing() {

@@ -24,6 +24,7 @@ use super::mail::{Address, Letter, Mail, mailboxes};
 use super::quota::Quotas;
 use super::recorder::{self, Recorder, Recording};
 use super::registry::Registry;
+use super::staging::Roomy;
 use super::stats::{Counters, Snapshot};
 use super::talk::Talk;
 use super::unit::{UnitSeed, owner_of};
@@ -299,6 +300,7 @@ impl Seed {
             tokens,
             entropy: setup.entropy,
             gates: Gates::default(),
+            roomy: Roomy::default(),
             jobs: Slab::with_capacity(setup.limits.operations as usize),
             job_serial: 0,
             later: VecDeque::new(),

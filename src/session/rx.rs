@@ -91,6 +91,8 @@ pub(super) struct Rx {
     pub(super) gathered_ahs: Vec<u8>,
     /// How fast a payload comes whose task is gone.
     orphan_pace: Pace,
+    /// The longest payload since that was last asked, bytes.
+    longest: u32,
 }
 
 impl Rx {
@@ -156,6 +158,12 @@ impl Session {
         let open = self.rx.open.as_ref()?;
         let Dest::Slot { buf, at, keep, .. } = open.dest else { return None };
         (open.got < keep).then(|| (buf, at + open.got, keep - open.got))
+    }
+
+    /// The longest payload of what has come since this was last asked, bytes.
+    #[inline]
+    pub fn take_longest(&mut self) -> u32 {
+        std::mem::take(&mut self.rx.longest)
     }
 
     /// `count` bytes have landed at [`Session::next_place`].
@@ -260,6 +268,7 @@ impl Session {
             Turn::Later => self.hold_back(&bhs, ahs)?,
             Turn::Never => Dest::Discard,
         };
+        self.rx.longest = self.rx.longest.max(bhs.data_len() as u32);
         if let Dest::Slot { .. } = dest {
             self.intake += bhs.data_len() as u64;
         }

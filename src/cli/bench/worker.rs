@@ -377,7 +377,8 @@ impl Seat {
             return None;
         }
         let mut op = self.recv.take()?;
-        (op.staging, op.filled) = self.lane.core.incoming().lend(self.least);
+        let (staging, filled) = self.lane.core.incoming().lend(self.least);
+        op.lend(staging, filled);
         Some(op)
     }
 
