@@ -248,7 +248,13 @@ impl Session {
             else {
                 return;
             };
-            if taking.failed.is_some() || taking.held.is_some() || *doomed {
+            if taking.failed.is_some() || *doomed {
+                return;
+            }
+            if taking.held.is_some() {
+                if !taking.is_owed() {
+                    watch.enter(Phase::Queued, h.now());
+                }
                 return;
             }
             let (lu, base) = (*lu, taking.base);

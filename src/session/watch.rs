@@ -8,7 +8,7 @@ use crate::ids::LuId;
 /// What a command that moves data is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// It waits: for its task set, for slots, for a fence, or for room in the ring.
+    /// It waits: for its task set, for its limits, for slots, for a fence, or for room in the ring.
     Queued,
     /// It waits for data of the initiator.
     Data,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::meter::Usage;
 use super::client::{Client, Event, Manner};
 use super::data::some_clients;
 use super::history::BLOCK;
@@ -13,9 +14,11 @@ use super::load::{Load, cdb10, lun};
 use super::rig::{Plan, Rig};
 use super::seeds;
 use crate::ids::LuId;
+use crate::mem::PoolConfig;
 use crate::ring::sim::Faults;
 use crate::scsi::status;
-use crate::target::{Acl, Catalog, Quota, Rate};
+use crate::session::watch::Phase;
+use crate::target::{Acl, Catalog, Quota, Rate, TpgParams};
 use crate::wire::codes::{TmfFunction, TmfResponse};
 
 /// Blocks of a command.
@@ -36,8 +39,12 @@ fn both(commands: u64, bytes: u64) -> Quota {
 
 /// Initiators on the reactors in turn, with nothing that a first command would be told.
 fn scene(seed: u64, reactors: usize, names: &[&str]) -> (Plan, Rig, Vec<Client>) {
-    let params = crate::target::TpgParams { command_window: 64, ..Default::default() };
-    let plan = Plan { reactors, faults: Faults::none(), params, ..Plan::default() };
+    scene_with(seed, reactors, names, Plan::default().pool)
+}
+
+fn scene_with(seed: u64, reactors: usize, names: &[&str], pool: PoolConfig) -> (Plan, Rig, Vec<Client>) {
+    let params = TpgParams { command_window: 64, ..TpgParams::default() };
+    let plan = Plan { reactors, faults: Faults::none(), params, pool, ..Plan::default() };
     let mut rig = Rig::new(seed, &plan);
     let client = |(n, name): (usize, &&str)| rig.client(name, n as u8, Manner::default());
     let mut clients: Vec<Client> = names.iter().enumerate().map(client).collect();
@@ -313,6 +320,72 @@ fn limits_that_come_and_go_lose_nothing() {
         load.read_all(&mut rig, &mut clients);
         load.check();
         assert_eq!(load.failed, 0, "{:?}", load.senses);
+        rig.finish(&mut clients);
+    });
+}
+
+#[test]
+fn while_slots_are_short_those_who_wait_are_in_nobodys_way() {
+    seeds(4, |seed| {
+        let pool = PoolConfig { data: [12, 4, 2, 2], reserve: [2, 1, 1, 1] };
+        let (plan, mut rig, mut clients) = scene_with(seed, 1, &["a", "b"], pool);
+        let catalog = limited(&rig, &plan, &[(0, both(10, 0))]);
+        go_by(&mut rig, &mut clients, &catalog);
+        // All of that data comes unasked.
+        for _ in 0..40 {
+            write(&mut clients[0], 0);
+        }
+        let (mut done, end) = (0, rig.below.now() + TIME.as_nanos() as u64 / 10);
+        rig.until(&mut clients, TIME, "the time has passed", |rig, clients| {
+            let other = &mut clients[1];
+            done += good(other);
+            while other.outstanding() < 4 && other.credit() > 0 {
+                if rig.chance(2) == 0 {
+                    read(other, 1)
+                } else {
+                    write(other, 1)
+                };
+            }
+            rig.below.now() >= end
+        });
+        assert!(done > 1000, "{done}");
+        let catalog = limited(&rig, &plan, &[]);
+        go_by(&mut rig, &mut clients, &catalog);
+        rig.until(&mut clients, TIME, "all is answered", |_, clients| {
+            clients.iter().all(|c| c.outstanding() == 0)
+        });
+        let is_refused = |event: &Event| match event {
+            Event::Answer { status, .. } => {
+                assert!([status::GOOD, status::TASK_SET_FULL].contains(status), "{status}");
+                *status != status::GOOD
+            }
+            other => panic!("{other:?}"),
+        };
+        let refused = clients[0].events.iter().filter(|event| is_refused(event)).count();
+        assert_eq!(clients[0].events.len(), 40);
+        assert!(refused < 40, "none of it was done");
+        good(&mut clients[1]);
+        rig.finish(&mut clients);
+    });
+}
+
+#[test]
+fn the_time_that_commands_wait_counts_as_such() {
+    seeds(2, |seed| {
+        let (plan, mut rig, mut clients) = scene(seed, 2, &["a", "b"]);
+        let catalog = limited(&rig, &plan, &[(0, both(100, 0))]);
+        go_by(&mut rig, &mut clients, &catalog);
+        for command in [read, write] {
+            busy(&mut rig, &mut clients, &[0, 1], TIME / 3, command);
+            rest(&mut rig, &mut clients);
+        }
+        let mut usage = Usage::default();
+        rig.alive().for_each(|r| usage.add(&r.world.units[0].meter));
+        for flow in [&usage.read, &usage.write] {
+            let spent = |phase: Phase| flow.times[phase as usize].sum;
+            let worked = spent(Phase::Data) + spent(Phase::Disk) + spent(Phase::Sending);
+            assert!(spent(Phase::Queued) > 20 * worked, "{} and {worked}", spent(Phase::Queued));
+        }
         rig.finish(&mut clients);
     });
 }
