@@ -67,6 +67,9 @@ check "the file is open for direct I/O" direct /srv/disk.img
 check "so is the block device" direct /dev/ram0
 no_warning() { ! said 'WARN|ERROR'; }
 check "no warning: buffers registered, limits raised, threads placed" no_warning
+# Of protocol 15, the kernel's announcements, and with the number of the process.
+hears() { awk -v pid="$pid" '$2 == 15 && $3 == pid { n++ } END { exit !n }' /proc/net/netlink; }
+check "it hears of devices that grow" hears
 private() { [ "$(stat -c %a /var/lib/ringtgt)" = 700 ] && [ -n "$(ls /var/lib/ringtgt)" ]; }
 check "identities are kept in the state directory, for nobody else" private
 
