@@ -1,7 +1,7 @@
 //! The few system calls that std has no safe door to.
 //!
 //! Owns: block device ioctls, `SG_IO`, one command of NVMe, `fallocate`, `FIEMAP`, parts of `statx` and `statvfs`, the kernel's announcements, socket options,
-//! the listener that takes both address families, the open-file limit, and processor time. Promises: safe
+//! the listener that takes both address families, what the service manager hands over, the open-file limit, and processor time. Promises: safe
 //! functions with `io::Result`s, each one system call, no policy. Refuses to know: io_uring (the
 //! ring has its own), and why anybody asks.
 #![allow(unsafe_code)]
@@ -11,7 +11,7 @@ use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use libc::{c_int, c_ulong, c_void, socklen_t};
@@ -562,6 +562,22 @@ pub fn listen(addr: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     // SAFETY: no memory is passed.
     check(unsafe { libc::listen(fd, 1024) })?;
     Ok(TcpListener::from(socket))
+}
+
+/// What the service manager has opened for this process, each with the name that it has there (sd_listen_fds(3)); nothing
+/// from the second time on. Programs that this one starts get none of it.
+///
+/// # Errors
+/// When what it says of them is wrong.
+pub fn inherited() -> io::Result<Vec<(String, OwnedFd)>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Ok(Vec::new());
+    }
+    let all = sd_notify::listen_fds_with_names()?;
+    // SAFETY: they are open, for that was tried; they were made for this process, which is named with them, and are
+    // taken once: nobody else here knows them.
+    Ok(all.map(|(fd, name)| (name, unsafe { OwnedFd::from_raw_fd(fd) })).collect())
 }
 
 /// What the kernel announces of devices: a netlink socket of its `kobject_uevent` group. Only the network namespace in

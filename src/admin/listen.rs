@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use super::inherited::Inherited;
 use super::socket::{Refused, SocketOptions};
 use crate::sys;
 
@@ -81,18 +82,20 @@ pub struct Plan {
 ///
 /// # Errors
 /// The first portal that cannot be listened at, and what to do.
-pub fn listen(portals: &[Portal], patience: Duration) -> Result<Vec<Bound>, ListenError> {
-    make(&plan(portals), patience)
+#[cfg(test)]
+pub(super) fn listen(portals: &[Portal], patience: Duration) -> Result<Vec<Bound>, ListenError> {
+    let none = Inherited::default();
+    make(&plan(portals, &none), &none, patience)
 }
 
-/// Makes the sockets.
+/// Makes the sockets that are not there yet.
 ///
 /// # Errors
 /// The first that cannot be made, and what to do.
-pub fn make(plans: &[Plan], patience: Duration) -> Result<Vec<Bound>, ListenError> {
+pub fn make(plans: &[Plan], inherited: &Inherited, patience: Duration) -> Result<Vec<Bound>, ListenError> {
     let mut all = Vec::new();
     for plan in plans {
-        match bind(plan, patience) {
+        match bind(plan, inherited, patience) {
             Ok(bound) => all.push(bound),
             // A machine without IPv6 can serve a configuration that asks for both.
             Err(Failed::Bind(e)) if plan.only_v6 && lacks_family(&e) => {
@@ -107,13 +110,13 @@ pub fn make(plans: &[Plan], patience: Duration) -> Result<Vec<Bound>, ListenErro
     Ok(all)
 }
 
-/// The sockets that cover all portals.
-pub fn plan(portals: &[Portal]) -> Vec<Plan> {
+/// The sockets that cover all portals. One that is there already takes what arrives at its address, whatever else does.
+pub fn plan(portals: &[Portal], inherited: &Inherited) -> Vec<Plan> {
     let addresses: Vec<SocketAddr> = portals.iter().map(|p| p.address).collect();
     let mut plans: Vec<Plan> = Vec::new();
     for Portal { address, options } in portals {
         let is_known = plans.iter().any(|plan| plan.address == *address);
-        if !is_known && !is_covered(*address, &addresses) {
+        if !is_known && (inherited.has(*address) || !is_covered(*address, &addresses)) {
             let beside_v4 = has_wildcard(&addresses, Ipv4Addr::UNSPECIFIED, address.port());
             let only_v6 = address.is_ipv6() && beside_v4;
             plans.push(Plan { address: *address, only_v6, options: options.clone() });
@@ -135,10 +138,11 @@ fn has_wildcard(portals: &[SocketAddr], wildcard: impl Into<IpAddr>, port: u16) 
     port != 0 && portals.contains(&SocketAddr::new(wildcard.into(), port))
 }
 
-fn bind(plan: &Plan, patience: Duration) -> Result<Bound, Failed> {
+fn bind(plan: &Plan, inherited: &Inherited, patience: Duration) -> Result<Bound, Failed> {
     let start = Instant::now();
+    let open = || inherited.of(plan).unwrap_or_else(|| sys::listen(plan.address, plan.only_v6));
     loop {
-        match sys::listen(plan.address, plan.only_v6) {
+        match open() {
             Err(e) if e.kind() == ErrorKind::AddrInUse && start.elapsed() < patience => sleep(PAUSE),
             Err(e) => return Err(e.into()),
             Ok(listener) => {
@@ -183,7 +187,10 @@ mod tests {
 
     fn planned(portals: &[&str]) -> Vec<(String, bool)> {
         let portals: Vec<Portal> = portals.iter().map(|p| at(p)).collect();
-        plan(&portals).iter().map(|plan| (plan.address.to_string(), plan.only_v6)).collect()
+        plan(&portals, &Inherited::default())
+            .iter()
+            .map(|plan| (plan.address.to_string(), plan.only_v6))
+            .collect()
     }
 
     fn one(address: &str, only_v6: bool) -> (String, bool) {

@@ -11,6 +11,7 @@ pub mod config;
 pub mod cpulist;
 pub mod edit;
 pub mod http;
+mod inherited;
 pub mod lio;
 pub mod listen;
 pub mod live;

@@ -17,6 +17,7 @@ use signal_hook::iterator::Signals;
 
 use super::banner::{self, Opened};
 use super::config::{Config, ServerConfig};
+use super::inherited::Inherited;
 use super::listen::{self, Bound};
 use super::live::units::{Keeper, Reached, Serials, is_stand_in};
 use super::live::{Live, Origin, Start};
@@ -49,16 +50,18 @@ const PACE: Duration = Duration::from_secs(10);
 /// # Errors
 /// When a store, a listener, memory or a ring cannot be had: what, where and what to do about it.
 pub fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
+    let inherited = Inherited::take();
     let has_file = origin.file.is_some();
     let signals = signals(has_file)?;
     raise_limits();
     let cores = processors(&config.server)?;
     let reactors = cores.len();
-    let Some(begun) = unless_stopped(&signals, has_file, move || prepare(config, reactors))? else {
+    let Some(begun) = unless_stopped(&signals, has_file, move || prepare(config, reactors, inherited))?
+    else {
         tracing::info!("told to stop before everything was ready");
         return Ok(());
     };
-    let Begun { what: Prepared { mut config, state, keeper, units, bound }, again } = begun;
+    let Begun { what: Prepared { mut config, state, keeper, units, inherited, bound }, again } = begun;
     let catalog = Arc::new(config.take_catalog());
     let sockets = bound.iter().map(|b| (b.plan.clone(), b.got, b.listener.as_raw_fd())).collect();
     let serials = Serials::default();
@@ -90,6 +93,7 @@ pub fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
         config,
         catalog,
         units,
+        inherited,
         sockets,
     }));
     let reload = reloader(live.clone())?;
@@ -113,16 +117,17 @@ struct Prepared {
     state: Option<StateDir>,
     keeper: Keeper,
     units: Vec<UnitSeed>,
+    inherited: Inherited,
     bound: Vec<Bound>,
 }
 
-fn prepare(mut config: Config, reactors: usize) -> anyhow::Result<Prepared> {
+fn prepare(mut config: Config, reactors: usize, mut inherited: Inherited) -> anyhow::Result<Prepared> {
     let state = open_state(&config.server)?;
     let keeper = Keeper::new(state.clone(), &config.server, reactors);
     keeper.keep_ports(&keeper.number_ports(&mut config.targets)?)?;
     let units = open_units(&config, &keeper)?;
-    let bound = listen(&mut config)?;
-    Ok(Prepared { config, state, keeper, units, bound })
+    let bound = listen(&mut config, &mut inherited)?;
+    Ok(Prepared { config, state, keeper, units, inherited, bound })
 }
 
 fn open_units(config: &Config, keeper: &Keeper) -> anyhow::Result<Vec<UnitSeed>> {
@@ -208,9 +213,11 @@ fn open_state(server: &ServerConfig) -> anyhow::Result<Option<StateDir>> {
     }
 }
 
-/// Binds every portal; port 0 gets its real number.
-fn listen(config: &mut Config) -> anyhow::Result<Vec<Bound>> {
-    let bound = listen::listen(&config.listeners(), listen::PATIENCE)?;
+/// Listens at every portal, with the socket that is there for it or one that is made; port 0 gets its real number.
+fn listen(config: &mut Config, inherited: &mut Inherited) -> anyhow::Result<Vec<Bound>> {
+    let plans = listen::plan(&config.listeners(), inherited);
+    inherited.keep(&plans);
+    let bound = listen::make(&plans, inherited, listen::PATIENCE)?;
     let ports: Vec<_> = bound.iter().map(|b| (b.plan.address, b.got)).collect();
     config.bind(&ports);
     Ok(bound)

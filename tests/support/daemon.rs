@@ -50,10 +50,15 @@ impl Daemon {
 
     /// Runs a command that serves, until it says `ready`.
     pub(crate) fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::null());
+        Self::start_with_input(command)
+    }
+
+    /// The same of one that has something else for its input.
+    pub(crate) fn start_with_input(mut command: Command) -> Self {
         let mut child = command
             .env_remove("NOTIFY_SOCKET")
             .env_remove("RUST_LOG")
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the binary runs");

@@ -8,6 +8,7 @@ use super::plan::{self, Action, Plan};
 use super::units::{Keeper, Reached, is_missing};
 use super::{Running, Served, Socket};
 use crate::admin::config::{Config, PortalConfig, ServerConfig};
+use crate::admin::inherited::Inherited;
 use crate::admin::listen;
 use crate::admin::ports::Ports;
 use crate::ids::LuId;
@@ -76,10 +77,11 @@ impl Draft {
         numbers: &[LuId],
         keeper: &Keeper,
         sessions: &[SessionReport],
+        inherited: &Inherited,
     ) -> anyhow::Result<Self> {
         let mut plan = Plan::default();
         server(&running.server, &config.server, &mut plan);
-        let (doors, bound) = doors(&running.sockets, &config, &mut plan);
+        let (doors, bound) = doors(&running.sockets, &config, inherited, &mut plan);
         config.bind(&bound);
         let (mut stores, removed) = stores(running, &config, numbers, &mut plan);
         anyhow::ensure!(
@@ -142,9 +144,10 @@ fn server(old: &ServerConfig, new: &ServerConfig, plan: &mut Plan) {
 fn doors(
     sockets: &[Socket],
     config: &Config,
+    inherited: &Inherited,
     plan: &mut Plan,
 ) -> (DraftDoors, Vec<(std::net::SocketAddr, std::net::SocketAddr)>) {
-    let wanted = listen::plan(&config.listeners());
+    let wanted = listen::plan(&config.listeners(), inherited);
     let is_it = |s: &Socket, p: &listen::Plan| {
         (s.plan.address == p.address || s.got == p.address) && s.plan.only_v6 == p.only_v6
     };

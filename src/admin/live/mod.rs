@@ -32,6 +32,7 @@ pub use self::plan::Plan;
 use self::units::{Keeper, Serials};
 use super::config::{self, Config, PortalConfig, Report, ServerConfig, Source, Told};
 use super::cpulist::Reactors;
+use super::inherited::Inherited;
 use super::listen::{self, Bound};
 use super::run::{flush, login_timeout};
 use super::watch::Watcher;
@@ -207,6 +208,8 @@ pub struct Live {
     serials: Serials,
     watcher: Watcher,
     origin: Origin,
+    /// Sockets that outlive what listens with them.
+    inherited: Inherited,
     /// Whoever makes a change holds this, also while that waits for a disk or an address.
     running: Mutex<Running>,
     /// Nobody holds this while something is waited for.
@@ -229,6 +232,7 @@ pub(super) struct Start {
     pub(super) config: Config,
     pub(super) catalog: Arc<Catalog>,
     pub(super) units: Vec<UnitSeed>,
+    pub(super) inherited: Inherited,
     pub(super) sockets: Vec<(listen::Plan, SocketAddr, RawFd)>,
 }
 
@@ -239,7 +243,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Live {
     pub(super) fn new(start: Start) -> Self {
-        let Start { control, keeper, serials, watcher, origin, config, catalog, units, sockets } = start;
+        let Start { control, keeper, serials, watcher, origin, config, catalog, units, inherited, sockets } =
+            start;
         let open = units.iter().map(|unit| Arc::downgrade(&unit.backing)).collect();
         let held = Held { numbers: Numbers::after(units.len()), open };
         let served = config.stores.into_iter().zip(units);
@@ -262,6 +267,7 @@ impl Live {
             serials,
             watcher,
             origin,
+            inherited,
             shown: Shown::of(&running).into(),
             running: running.into(),
             held: Arc::new(held.into()),
@@ -458,7 +464,7 @@ impl Live {
     fn draft(&self, running: &Running, mut config: Config) -> anyhow::Result<Draft> {
         let ports = self.keeper.number_ports(&mut config.targets)?;
         let numbers = locked(&self.held).numbers.offer(config.stores.len());
-        Draft::new(running, config, ports, &numbers, &self.keeper, &self.control.sessions())
+        Draft::new(running, config, ports, &numbers, &self.keeper, &self.control.sessions(), &self.inherited)
     }
 
     /// Makes the change. What can fail comes first, and is undone when it does; `note` keeps what it was made of.
@@ -511,14 +517,14 @@ impl Live {
 
     /// Binds the addresses that are new. What others of this daemon are in the way of is bound when these are closed.
     fn bind(&self, running: &mut Running, draft: &Draft) -> anyhow::Result<NewDoors> {
-        let new = listen::make(&draft.doors.plain, ADDRESS_PATIENCE)?;
+        let new = listen::make(&draft.doors.plain, &self.inherited, ADDRESS_PATIENCE)?;
         let mut doors = NewDoors { new, close: draft.doors.close.clone(), closed: Vec::new() };
         if draft.doors.in_the_way.is_empty() {
             return Ok(doors);
         }
         self.control.change_doors(Vec::new(), &draft.doors.in_the_way)?;
         doors.closed = running.sockets.extract_if(.., |s| draft.doors.in_the_way.contains(&s.fd)).collect();
-        match listen::make(&draft.doors.blocked, ADDRESS_PATIENCE) {
+        match listen::make(&draft.doors.blocked, &self.inherited, ADDRESS_PATIENCE) {
             Ok(more) => doors.new.extend(more),
             Err(error) => {
                 self.close_again(running, doors)?;
@@ -535,8 +541,8 @@ impl Live {
         let mut listeners = Vec::new();
         for socket in closed {
             let plan = listen::Plan { address: socket.got, ..socket.plan.clone() };
-            let again =
-                listen::make(&[plan], listen::PATIENCE).context("what was listened at before is lost")?;
+            let again = listen::make(&[plan], &self.inherited, listen::PATIENCE)
+                .context("what was listened at before is lost")?;
             for bound in again {
                 running.sockets.push(Socket { fd: Socket::of(&bound).fd, ..socket.clone() });
                 listeners.push(bound.listener);

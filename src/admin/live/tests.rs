@@ -75,8 +75,18 @@ impl Stage {
         let watcher = Watcher::start(&[], control.messenger()).unwrap();
         let origin = Origin { text: text.into(), ..Origin::default() };
         let sockets = Vec::new();
-        let live =
-            Live::new(Start { control, keeper, serials, watcher, origin, config, catalog, units, sockets });
+        let live = Live::new(Start {
+            control,
+            keeper,
+            serials,
+            watcher,
+            origin,
+            config,
+            catalog,
+            units,
+            inherited: Inherited::default(),
+            sockets,
+        });
         Self { live, dir, unsaved }
     }
 

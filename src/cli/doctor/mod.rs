@@ -65,7 +65,7 @@ mod tests {
         });
         assert_eq!(deb, rpm);
         // What has a place of its own, and what makes the packages.
-        let others = ["ringtgt.service", "ringtgt.toml", "package"];
+        let others = ["ringtgt.service", "ringtgt.socket", "ringtgt.toml", "package"];
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning");
         for file in dir.read_dir().expect("a directory").flatten().filter(|file| file.path().is_file()) {
             let name = file.file_name().into_string().expect("text");

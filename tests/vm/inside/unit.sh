@@ -124,3 +124,34 @@ check "systemctl start" systemctl start ringtgt
 logout "$iqn" "$V4"
 check "no I/O error on the way" quiet_kernel
 systemctl stop ringtgt
+
+# The sockets in the hands of systemd, as the sample has them but for the address.
+install -m 644 /lab/job/ringtgt.socket /etc/systemd/system/ringtgt.socket
+mkdir -p /run/systemd/system/ringtgt.socket.d
+printf '[Socket]\nListenStream=\nListenStream=%s\n' "$V4" >/run/systemd/system/ringtgt.socket.d/portal.conf
+systemctl daemon-reload
+systemctl reset-failed ringtgt
+check "systemctl start ringtgt.socket" systemctl start ringtgt.socket
+is_away() { is ActiveState inactive; }
+check "the target is not there" is_away
+check "who logs in starts it" login "$iqn" "$V4"
+check "it serves both" started 2
+unrefused() { # each of many who come while it restarts
+	local restart n=0
+	systemctl restart ringtgt &
+	restart=$!
+	while kill -0 $restart 2>/dev/null; do
+		(: <>"/dev/tcp/${V4%:*}/${V4#*:}") || return
+		n=$((n + 1))
+		sleep 0.02
+	done
+	wait $restart || return
+	[ "$n" -gt 5 ] || { echo "only $n came" && return 1; }
+}
+check "nobody is refused while it restarts" unrefused
+check "checked writes go on over that, too" busy "$DEV" unrefused
+check "it has nothing to say against the sockets" no_warning
+logout "$iqn" "$V4"
+systemctl stop ringtgt.socket ringtgt
+rm -r /etc/systemd/system/ringtgt.socket /run/systemd/system/ringtgt.socket.d
+systemctl daemon-reload

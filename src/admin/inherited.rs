@@ -1,0 +1,193 @@
+//! Listening sockets that the service manager has opened for this process (sd_listen_fds(3)).
+//!
+//! Owns: them, as long as the daemon lives; what listens at a portal is a duplicate. Promises: the manager keeps them
+//! over a restart, so whoever connects meanwhile is not refused but waits; what no portal is for is told of and closed.
+//! Refuses to know: who else listens.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use libc::{IPPROTO_IPV6, SOL_SOCKET, c_int};
+
+use super::listen::Plan;
+use crate::sys;
+
+/// The sockets that are held for this process.
+#[derive(Debug, Default)]
+pub struct Inherited(Vec<Held>);
+
+/// A socket that the manager holds, too.
+#[derive(Debug)]
+struct Held {
+    /// As the manager calls it.
+    name: String,
+    address: SocketAddr,
+    /// It leaves IPv4 to others.
+    only_v6: bool,
+    listener: TcpListener,
+}
+
+impl Inherited {
+    /// Takes over what the service manager has for this process. What is no TCP listener is told of and closed.
+    pub fn take() -> Self {
+        let all = sys::inherited().unwrap_or_else(|error| {
+            tracing::warn!("the sockets of the service manager are not taken over: {error}");
+            Vec::new()
+        });
+        all.into_iter().collect()
+    }
+
+    /// Those that none of these is for are told of and closed.
+    pub fn keep(&mut self, plans: &[Plan]) {
+        self.0.retain(|held| {
+            let used = plans.iter().any(|plan| held.is_for(plan));
+            if !used {
+                let like = plans.iter().find(|plan| plan.address == held.address);
+                tracing::warn!("{held}, and is closed: {}", like.map_or(NO_PORTAL, other_families));
+            }
+            used
+        });
+    }
+
+    /// Whether one listens at exactly that address.
+    pub(super) fn has(&self, address: SocketAddr) -> bool {
+        self.0.iter().any(|held| held.address == address)
+    }
+
+    /// The socket for this, in blocking mode; `None` when there is none.
+    pub(super) fn of(&self, plan: &Plan) -> Option<io::Result<TcpListener>> {
+        self.0.iter().find(|held| held.is_for(plan)).map(|held| held.listener.try_clone())
+    }
+}
+
+const NO_PORTAL: &str = "no portal is there; add one, or take the address out of the socket unit";
+
+/// Why a socket at the right address is none for it.
+fn other_families(plan: &Plan) -> &'static str {
+    if plan.only_v6 {
+        "it takes IPv4, for which there is another portal; set BindIPv6Only=ipv6-only in the socket unit"
+    } else {
+        "it takes IPv6 only, and the portal there IPv4, too; set BindIPv6Only=both in the socket unit"
+    }
+}
+
+impl FromIterator<(String, OwnedFd)> for Inherited {
+    fn from_iter<T: IntoIterator<Item = (String, OwnedFd)>>(all: T) -> Self {
+        let held = |(name, socket): (String, OwnedFd)| {
+            let of = Held::of(name.clone(), socket);
+            of.inspect_err(|why| tracing::warn!("{name}, of the service manager, is closed: {why}")).ok()
+        };
+        Self(all.into_iter().filter_map(held).collect())
+    }
+}
+
+impl Held {
+    fn of(name: String, socket: OwnedFd) -> io::Result<Self> {
+        let number = |level, option| number(socket.as_fd(), level, option);
+        let is_listener = number(SOL_SOCKET, libc::SO_TYPE)? == libc::SOCK_STREAM
+            && number(SOL_SOCKET, libc::SO_ACCEPTCONN)? == 1;
+        if !is_listener {
+            return Err(io::Error::other("it does not listen for streams"));
+        }
+        let v6_only = number(IPPROTO_IPV6, libc::IPV6_V6ONLY);
+        let listener = TcpListener::from(socket);
+        // Fails for what has no address of the Internet.
+        let address = listener.local_addr()?;
+        // A ring waits by itself: a socket that does not wait would keep it busy.
+        listener.set_nonblocking(false)?;
+        Ok(Self { name, address, only_v6: address.is_ipv6() && v6_only? == 1, listener })
+    }
+
+    /// Whether it takes what this is to take. Only an unspecified address of IPv6 can take IPv4.
+    fn is_for(&self, plan: &Plan) -> bool {
+        let both = self.address.is_ipv6() && self.address.ip().is_unspecified();
+        self.address == plan.address && (!both || self.only_v6 == plan.only_v6)
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, of the service manager, listens at {}", self.name, self.address)
+    }
+}
+
+fn number(socket: BorrowedFd<'_>, level: c_int, option: c_int) -> io::Result<c_int> {
+    let mut value = [0; size_of::<c_int>()];
+    sys::option(socket, level, option, &mut value)?;
+    Ok(c_int::from_ne_bytes(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpStream, UdpSocket};
+    use std::os::unix::net::UnixListener;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::admin::listen::{self, Portal};
+
+    fn inherited(sockets: Vec<OwnedFd>) -> Inherited {
+        sockets.into_iter().map(|socket| ("ringtgt.socket".to_owned(), socket)).collect()
+    }
+
+    fn socket(address: &str, only_v6: bool) -> (SocketAddr, OwnedFd) {
+        let listener = sys::listen(address.parse().unwrap(), only_v6).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        (listener.local_addr().unwrap(), listener.into())
+    }
+
+    #[test]
+    fn what_does_not_listen_for_streams_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let others = vec![
+            UdpSocket::bind("127.0.0.1:0").unwrap().into(),
+            UnixListener::bind(dir.path().join("socket")).unwrap().into(),
+            tempfile::tempfile().unwrap().into(),
+        ];
+        assert!(inherited(others).0.is_empty());
+    }
+
+    #[test]
+    fn a_portal_has_the_socket_of_its_address_and_the_others_are_opened() {
+        let (address, fd) = socket("127.0.0.1:0", false);
+        let (alone, beside) = socket("127.0.0.1:0", false);
+        let mut sockets = inherited(vec![fd, beside]);
+        let portals = [Portal::from(address), Portal::from("127.0.0.1:0".parse::<SocketAddr>().unwrap())];
+        let plans = listen::plan(&portals, &sockets);
+        sockets.keep(&plans);
+        assert!(TcpStream::connect(alone).is_err(), "no portal is there");
+        let early = TcpStream::connect(address).unwrap();
+        let bound = listen::make(&plans, &sockets, Duration::ZERO).unwrap();
+        assert_eq!(bound[0].got, address);
+        assert_ne!(bound[1].got, address);
+        let (_, peer) = bound[0].listener.accept().expect("it waits for one, and there is one");
+        assert_eq!(peer, early.local_addr().unwrap());
+        // What a portal listens with comes and goes; the socket stays, and serves the next one.
+        drop(bound);
+        TcpStream::connect(address).unwrap();
+        listen::make(&plans[..1], &sockets, Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn a_portal_that_another_would_serve_has_its_own_socket_all_the_same() {
+        let (address, fd) = socket("127.0.0.1:0", false);
+        let sockets = inherited(vec![fd]);
+        let wild = SocketAddr::from(([0, 0, 0, 0], address.port()));
+        let portals = [Portal::from(wild), Portal::from(address)];
+        assert_eq!(listen::plan(&portals, &Inherited::default()).len(), 1);
+        assert_eq!(listen::plan(&portals, &sockets).len(), 2);
+    }
+
+    #[test]
+    fn a_socket_of_other_families_is_none_for_a_wildcard() {
+        let (address, fd) = socket("[::]:0", true);
+        let mut sockets = inherited(vec![fd]);
+        let [both, v6] = [false, true].map(|only_v6| Plan { address, only_v6, options: Default::default() });
+        assert!(sockets.of(&both).is_none());
+        assert!(sockets.of(&v6).is_some());
+        sockets.keep(&[both]);
+        assert!(sockets.0.is_empty());
+    }
+}
