@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use ringtgt::admin::rpc::{
     CallError, FAILED, INVALID_CONFIG, INVALID_PARAMS, METHOD_NOT_FOUND, OTHER_PLAN, OTHER_TEXT,
 };
-use ringtgt::initiator::{Direction, Error, Initiator, cdb};
-use ringtgt::wire::codes::AsyncEvent;
+use ringtgt::initiator::{Direction, Error, Initiator, LoginError, cdb};
+use ringtgt::wire::codes::{AsyncEvent, LoginStatus};
 
 use daemon::TARGET;
 use serde_json::json;
@@ -270,6 +270,76 @@ fn the_control_socket_tells_and_changes() {
     ] {
         assert_eq!(code(client.call(method, params)), wanted, "{method}");
     }
+}
+
+#[test]
+fn who_logs_in_while_a_target_is_drained_is_sent_elsewhere() {
+    let port = support::free_port();
+    let portals = format!("\"127.0.0.1:0\", \"127.0.0.2:{port}\"");
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1, 2]).replace("\"127.0.0.1:0\"", &portals));
+    let there = format!("127.0.0.2:{port}");
+    let mut goes = login(&server, 1);
+    let mut stays = server.login_at(&there, 2).expect("a login");
+    stays.clear_attention(0).expect("a ready logical unit");
+    let drain = |to: &str, deadline: &str| {
+        let (status, said, complaint) =
+            command(&server, &["drain", "--target", TARGET, "--to", to, "--deadline", deadline]);
+        assert_eq!((status, complaint.as_str()), (0, ""));
+        said
+    };
+    let said = drain(&there, "3600");
+    assert_eq!(said, format!("1 session asked to log out; for 3600 s logins are sent to {there}\n"));
+    assert_eq!(goes.wait_async().expect("a message").async_event, AsyncEvent::LOGOUT_REQUESTED.0);
+    goes.logout().expect("a logout");
+    let moved = |error: Error| match error {
+        Error::Login(LoginError::Moved { status: LoginStatus::MOVED_TEMPORARILY, address }) => address,
+        other => panic!("{other}"),
+    };
+    assert_eq!(moved(server.try_login(1).expect_err("it is drained")), there);
+    // Who has been sent there is served, and who was there has heard nothing.
+    let mut arrived = server.login_at(&there, 1).expect("a login");
+    arrived.clear_attention(0).expect("a ready logical unit");
+    assert_eq!(ready(&mut stays, 0), None);
+    // It lasts over a change of what is served.
+    server.reload(&text(&["a", "b"], &[(0, "a"), (1, "b")], &[1, 2]).replace("\"127.0.0.1:0\"", &portals));
+    assert_eq!(moved(server.try_login(2).expect_err("it is drained yet")), there);
+    assert_eq!(drain(&there, "0"), format!("logins are sent to {there} no longer\n"));
+    server.try_login(1).expect("a login here again");
+}
+
+#[test]
+fn a_portal_is_drained_for_as_long_as_was_said() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
+    let (here, client) = (server.portal().to_string(), server.client());
+    let drain = |params| client.call("sessions.drain", params);
+    let mut initiator = login(&server, 1);
+    let begun = Instant::now();
+    let told = drain(json!({ "portal": here, "to": "192.0.2.9", "deadline": 2 })).expect("done");
+    assert_eq!(told["sessions"], 1);
+    assert_eq!(initiator.wait_async().expect("a message").async_event, AsyncEvent::LOGOUT_REQUESTED.0);
+    initiator.logout().expect("a logout");
+    loop {
+        match server.try_login(1) {
+            Err(Error::Login(LoginError::Moved { address, .. })) => assert_eq!(address, "192.0.2.9:3260"),
+            Err(other) => panic!("{other}"),
+            Ok(_) => break,
+        }
+        assert!(begun.elapsed() < PATIENCE);
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(begun.elapsed() >= Duration::from_secs(2), "sent on until then");
+    for wrong in [
+        json!({ "to": "192.0.2.9" }),
+        json!({ "tsih": 1, "to": "192.0.2.9" }),
+        json!({ "target": TARGET, "portal": here, "to": "192.0.2.9" }),
+        json!({ "target": TARGET, "to": "0.0.0.0" }),
+        json!({ "target": TARGET, "to": "elsewhere" }),
+        json!({ "portal": "nowhere" }),
+    ] {
+        assert_eq!(code(drain(wrong.clone())), INVALID_PARAMS, "{wrong}");
+    }
+    let kick = json!({ "target": TARGET, "to": "192.0.2.9" });
+    assert_eq!(code(client.call("sessions.kick", kick)), INVALID_PARAMS);
 }
 
 fn code(answer: Result<serde_json::Value, CallError>) -> i64 {

@@ -134,10 +134,17 @@ pub(super) enum Command {
         daemon: Daemon,
     },
     /// Ask sessions to log out, and drop them if they do not
+    ///
+    /// With --to they go elsewhere: until the deadline has passed, whoever logs in to the target, or at the portal, is told
+    /// that it has moved there for a while. Who has come in there already stays. A deadline of 0
+    /// ends that.
     Drain {
         #[command(flatten)]
         whom: Whom,
-        /// Seconds until they are dropped
+        /// Where initiators are to log in instead; wants --target or --portal, and nothing else of these
+        #[arg(long, value_name = "ADDR[:PORT]", conflicts_with_all = ["initiator", "tsih"])]
+        to: Option<String>,
+        /// Seconds until they are dropped, and nobody is sent elsewhere any more
         #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(..=3600))]
         deadline: u64,
         #[command(flatten)]
@@ -312,6 +319,9 @@ pub(super) struct Whom {
     /// The one with this handle, as `ringtgt sessions` tells it
     #[arg(long, value_name = "N")]
     pub(super) tsih: Option<u16>,
+    /// Those who have come in at this portal
+    #[arg(long, value_name = "ADDR[:PORT]")]
+    pub(super) portal: Option<String>,
 }
 
 const STORE_HELP: &str = "\
@@ -476,6 +486,8 @@ mod tests {
             "ringtgt kick",
             "ringtgt renegotiate --deadline 5",
             "ringtgt drain --deadline 5",
+            "ringtgt drain --to 192.0.2.2",
+            "ringtgt drain --tsih 1 --to 192.0.2.2",
             "ringtgt apply --yes",
         ] {
             assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");

@@ -71,10 +71,27 @@ pub(super) fn kick(whom: &Whom, daemon: &Daemon) -> ExitCode {
 }
 
 /// `ringtgt drain`.
-pub(super) fn drain(whom: &Whom, deadline: u64, daemon: &Daemon) -> ExitCode {
+pub(super) fn drain(whom: &Whom, to: Option<&str>, deadline: u64, daemon: &Daemon) -> ExitCode {
     let mut params = whom.params();
     params["deadline"] = deadline.into();
-    finish(tell("sessions.drain", params, daemon, "asked to log out"))
+    let Some(to) = to else { return finish(tell("sessions.drain", params, daemon, "asked to log out")) };
+    params["to"] = to.into();
+    finish(send_on(params, to, deadline, daemon))
+}
+
+/// That nobody was there to be sent elsewhere is no failure: whoever comes is.
+fn send_on(params: Value, to: &str, deadline: u64, daemon: &Daemon) -> anyhow::Result<()> {
+    let answer = connect(daemon)?.call("sessions.drain", params)?;
+    if daemon.json {
+        say(&format!("{answer:#}\n"));
+        return Ok(());
+    }
+    let asked = counted(answer["sessions"].as_u64().unwrap_or(0));
+    match deadline {
+        0 => say(&format!("logins are sent to {to} no longer\n")),
+        _ => say(&format!("{asked} asked to log out; for {deadline} s logins are sent to {to}\n")),
+    }
+    Ok(())
 }
 
 /// `ringtgt renegotiate`.
@@ -232,6 +249,7 @@ impl Whom {
             ("initiator", self.initiator.as_ref().map(|name| json!(name))),
             ("target", self.target.as_ref().map(|name| json!(name))),
             ("tsih", self.tsih.map(|tsih| json!(tsih))),
+            ("portal", self.portal.as_ref().map(|portal| json!(portal))),
         ];
         given
             .into_iter()
@@ -251,10 +269,13 @@ fn tell(method: &str, params: Value, daemon: &Daemon, what: &str) -> anyhow::Res
         anyhow::bail!("there is no such session; `ringtgt sessions` lists them");
     }
     if !daemon.json {
-        let word = if count == 1 { "session" } else { "sessions" };
-        say(&format!("{count} {word} {what}\n"));
+        say(&format!("{} {what}\n", counted(count)));
     }
     Ok(())
+}
+
+fn counted(sessions: u64) -> String {
+    if sessions == 1 { "1 session".into() } else { format!("{sessions} sessions") }
 }
 
 const HEADINGS: [&str; 8] = ["TSIH", "INITIATOR", "TARGET", "TPG", "PEER", "REACTOR", "LUNS", "SINCE"];

@@ -63,7 +63,9 @@ pub fn main() -> ExitCode {
         Command::Sessions { daemon } => control::sessions(&daemon),
         Command::Kick { whom, daemon } => control::kick(&whom, &daemon),
         Command::Renegotiate { whom, daemon } => control::renegotiate(&whom, &daemon),
-        Command::Drain { whom, deadline, daemon } => control::drain(&whom, deadline, &daemon),
+        Command::Drain { whom, to, deadline, daemon } => {
+            control::drain(&whom, to.as_deref(), deadline, &daemon)
+        }
         Command::Doctor { daemon } => doctor::run(&daemon),
         Command::Record { out, daemon } => control::record(&out, &daemon),
         Command::Top(args) => top::run(&args),

@@ -13,6 +13,14 @@ pub enum LoginError {
     /// The target said no.
     #[error("the target refused the login: {0}")]
     Refused(LoginStatus),
+    /// The target is elsewhere.
+    #[error("the target sends whoever logs in to {address}: {status}")]
+    Moved {
+        /// For a while, or for good.
+        status: LoginStatus,
+        /// Its TargetAddress.
+        address: String,
+    },
     /// The target did not prove itself, or asks for a proof that cannot be given.
     #[error("authentication: {0}")]
     Chap(#[from] ChapError),

@@ -210,7 +210,7 @@ impl LoginClient {
         data: &[u8],
         entropy: &mut Entropy<'_>,
     ) -> Result<Progress, LoginError> {
-        self.check(bhs)?;
+        self.check(bhs, data)?;
         self.gathered.push(data)?;
         if bhs.flags & flags::CONTINUE != 0 {
             return Ok(Progress::Send(self.request(0, TextWriter::new())));
@@ -224,10 +224,15 @@ impl LoginClient {
         }
     }
 
-    fn check(&mut self, bhs: &LoginResponse) -> Result<(), LoginError> {
-        let status = LoginStatus::from_parts(bhs.status_class, bhs.status_detail);
-        if status != LoginStatus::SUCCESS {
-            return Err(LoginError::Refused(status));
+    fn check(&mut self, bhs: &LoginResponse, data: &[u8]) -> Result<(), LoginError> {
+        match LoginStatus::from_parts(bhs.status_class, bhs.status_detail) {
+            LoginStatus::SUCCESS => {}
+            status @ (LoginStatus::MOVED_TEMPORARILY | LoginStatus::MOVED_PERMANENTLY) => {
+                let address = value_of(data, "TargetAddress")?;
+                let address = address.ok_or(LoginError::Protocol("sent elsewhere, and not told where"))?;
+                return Err(LoginError::Moved { status, address: address.to_owned() });
+            }
+            status => return Err(LoginError::Refused(status)),
         }
         self.responses += 1;
         let stat_sn = Sn::from(bhs.stat_sn);

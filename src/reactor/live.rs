@@ -25,6 +25,7 @@ use crossbeam_channel::Sender;
 
 use super::conn::Phase;
 use super::desk::desk;
+use super::detour::From;
 use super::disk::Client;
 use super::gates::Then;
 use super::login::Listener;
@@ -40,7 +41,7 @@ use crate::session::keys::Negotiated;
 use crate::session::tmf::Ending;
 use crate::session::{Revision, Session};
 use crate::store::{self, Backing, Medium, Reach, Store, StoreConfig, StoreKind};
-use crate::target::{Catalog, ChapAlgorithm};
+use crate::target::{Catalog, ChapAlgorithm, Redirect, portal_covers};
 
 /// How often a reactor looks whether nothing is left of logical units that go, nanoseconds.
 const LOOK_NS: u64 = 2_000_000;
@@ -121,8 +122,19 @@ pub enum Notice {
     Gone,
     /// To log out, or be dropped after that time.
     LogOut(Duration),
+    /// The same, but for those who are there already, to log in there; so is whoever wants to log in until that time has
+    /// passed. They are chosen by target or by portal. No time at all: nobody is told, and logins are taken here again.
+    Move(Duration, SocketAddr),
     /// To negotiate anew within that time.
     Negotiate(Duration),
+}
+
+impl Notice {
+    /// Whether those who have come in there are where it wants them.
+    fn has_been_heeded(self, local: SocketAddr) -> bool {
+        let Self::Move(within, to) = self else { return false };
+        within.is_zero() || !Redirect { to, permanent: false }.moves(local)
+    }
 }
 
 /// An administrator has something to say to sessions.
@@ -143,14 +155,22 @@ pub struct Chosen {
     pub target: Option<String>,
     /// The session's handle.
     pub tsih: Option<u16>,
+    /// Where they have come in: an address, or a wildcard, as portals are.
+    pub portal: Option<SocketAddr>,
 }
 
 impl Chosen {
-    fn means(&self, session: &Session, tsih: u16) -> bool {
+    fn means(&self, session: &Session, tsih: u16, local: SocketAddr) -> bool {
         let nexus = session.nexus();
         self.initiator.as_ref().is_none_or(|name| *name == nexus.initiator)
             && self.target.as_ref().is_none_or(|name| *name == nexus.target)
             && self.tsih.is_none_or(|number| number == tsih)
+            && self.portal.is_none_or(|portal| portal_covers(portal, local))
+    }
+
+    /// Whose logins are sent elsewhere when these are.
+    fn logins(&self) -> Option<From> {
+        self.target.clone().map(From::Target).or_else(|| self.portal.map(From::Portal))
     }
 }
 
@@ -305,18 +325,23 @@ impl<D: Driver> Reactor<D> {
     }
 
     fn tell(&mut self, order: &Tell) {
+        if let (Notice::Move(within, to), Some(logins)) = (order.notice, order.whom.logins()) {
+            let now = self.world.driver.now();
+            self.detours.enter(logins, to, now, now.saturating_add(within.as_nanos() as u64));
+        }
         let mut found = 0;
         for id in self.conns.ids() {
             let Some(conn) = self.conns.get_mut(id) else { continue };
             let tsih = conn.key.as_ref().map_or(0, |(_, tsih)| *tsih);
-            let meant = matches!(&conn.phase, Phase::Full(session) if order.whom.means(session, tsih));
-            if !meant {
+            let local = conn.ends.local;
+            let meant = matches!(&conn.phase, Phase::Full(session) if order.whom.means(session, tsih, local));
+            if !meant || order.notice.has_been_heeded(local) {
                 continue;
             }
             found += 1;
             match order.notice {
                 Notice::Gone => self.drop_session(id),
-                Notice::LogOut(within) => self.ask_to_leave(id, within),
+                Notice::LogOut(within) | Notice::Move(within, _) => self.ask_to_leave(id, within),
                 Notice::Negotiate(within) => {
                     self.with_session(id, |session, desk| session.request_negotiation(desk, seconds(within)));
                 }

@@ -114,7 +114,8 @@ impl<D: Driver> Reactor<D> {
     fn begin_login(&mut self, fd: RawFd, ends: Ends) {
         self.world.counters.accepted += 1;
         let registry = self.registry.clone();
-        let login = Login::new(self.world.catalog.clone(), ends.local)
+        let catalog = self.detours.catalog(&self.world.catalog, self.world.driver.now());
+        let login = Login::new(catalog, ends.local)
             .with_challenges(registry.clone())
             .with_sessions(move |initiator, isid, tsih| registry.known(initiator, isid, tsih));
         let deadline = self.world.driver.now() + self.login_timeout;
@@ -284,7 +285,13 @@ impl<D: Driver> Reactor<D> {
         if !established.renew(&self.world.catalog) {
             return self.refuse_login(id, &response.into_refusal(LoginStatus::AUTHORIZATION_FAILURE));
         }
-        let Some(key) = self.conns.get_mut(id).map(|c| key_of(&established, &c.ends)) else { return };
+        let Some(ends) = self.conns.get_mut(id).map(|c| c.ends) else { return };
+        let target = established.target.as_ref().map(|t| t.iqn.as_str());
+        // Its target, or its portal, may be drained since: the next attempt is told where to go.
+        if self.detours.holds(target, ends.local, self.world.driver.now()) {
+            return self.refuse_login(id, &response.into_refusal(LoginStatus::SERVICE_UNAVAILABLE));
+        }
+        let key = key_of(&established, &ends);
         let joins = established.joins;
         let entered = match joins {
             None => self

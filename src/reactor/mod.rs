@@ -12,6 +12,7 @@ mod close;
 mod conn;
 mod delays;
 mod desk;
+mod detour;
 mod disk;
 mod drain;
 mod enclose;
@@ -49,6 +50,7 @@ use std::sync::Arc;
 
 use self::conn::{Conn, Conns, Phase};
 use self::desk::{Desk, desk};
+use self::detour::Detours;
 use self::disk::Client;
 use self::gates::Then;
 pub use self::live::{Chosen, Notice, SessionReport};
@@ -190,6 +192,8 @@ struct Reactor<D> {
     next_look: u64,
     /// When the daemon stops at the latest, once it does.
     draining: Option<u64>,
+    /// Whose logins are sent elsewhere.
+    detours: Detours,
 }
 
 /// What a change of a logical unit means for a session here: the tasks that it ends, and what there is to be told.

@@ -16,6 +16,7 @@ use super::beside::Beside;
 use super::conn::Conns;
 use super::delays::Delays;
 use super::desk::fresh_scratch;
+use super::detour::Detours;
 use super::fair::Shortage;
 use super::gates::Gates;
 use super::live::{Chosen, Done, Doors, Entering, Live, Notice, SessionReport, Switch, Tell};
@@ -366,6 +367,7 @@ impl Seed {
             refusals: Talk::default(),
             next_look: 0,
             draining: None,
+            detours: Detours::default(),
         }
     }
 }

@@ -39,7 +39,7 @@ use toml::de::DeTable;
 
 pub use auth::UNFINISHED;
 pub use names::{check_iqn, default_iqn};
-pub use portal::{DEFAULT_PORT, PortalConfig, check_open, parse_portal};
+pub use portal::{DEFAULT_PORT, PortalConfig, check_open, parse_destination, parse_portal};
 pub use problem::{At, Problem, Report, Severity, Told};
 pub use server::{DEFAULT_BUFFER_MEMORY, Limits, MAX_POLL_US, ServerConfig, parse_buffer_memory};
 pub use source::Source;

@@ -256,13 +256,19 @@ pub(super) fn redirect(file: FileRedirect, cx: &mut Resolver<'_>) -> Option<Redi
         return None;
     };
     let text = value.get_ref();
-    let Some((to, None)) = parse_address(text).filter(|(to, _)| can_be_reached(*to)) else {
+    let Some(to) = parse_destination(text) else {
         let what = format!("\"{text}\" is not an address to which others can be sent");
         let reason = "initiators are told it as it stands; names are not looked up, and links are not theirs";
         cx.error(value, what, reason, "write one like 192.0.2.2:3260 or [2001:db8::2]:3260");
         return None;
     };
     Some(Redirect { to, permanent: file.permanent.is_some_and(|v| *v.get_ref()) })
+}
+
+/// Reads an address to which others can be sent; the port is 3260 by default.
+pub fn parse_destination(text: &str) -> Option<SocketAddr> {
+    let (to, interface) = parse_address(text)?;
+    (interface.is_none() && can_be_reached(to)).then_some(to)
 }
 
 fn can_be_reached(to: SocketAddr) -> bool {

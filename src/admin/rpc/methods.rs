@@ -1,5 +1,6 @@
 //! What can be asked, one function each.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{API, FAILED, Fault, INVALID_CONFIG, INVALID_PARAMS, METHOD_NOT_FOUND, OTHER_PLAN, OTHER_TEXT};
-use crate::admin::config::{At, Report, Severity, words};
+use crate::admin::config::{At, Problem, Report, Severity, parse_destination, parse_portal, words};
 use crate::admin::live::{Live, Plan, Refused};
 use crate::admin::lookout::{Lookout, Text as Written};
 use crate::admin::{recording, stats};
@@ -149,7 +150,7 @@ fn told(result: Result<Plan, Refused>) -> Result<Value, Fault> {
 }
 
 fn invalid(report: &Report) -> Fault {
-    let problem = |p: &crate::admin::config::Problem| {
+    let problem = |p: &Problem| {
         let at = match &p.at {
             At::File(span) => Some(report.position(span.start)),
             At::Argument(_) | At::Whole => None,
@@ -171,24 +172,46 @@ struct Whom {
     initiator: Option<String>,
     target: Option<String>,
     tsih: Option<u16>,
+    portal: Option<String>,
     deadline: Option<u64>,
+    to: Option<String>,
 }
 
 /// Tells sessions to go at once, or what `notice` says with a deadline.
 fn tell(live: &Live, whom: Whom, notice: Option<fn(Duration) -> Notice>) -> Result<Value, Fault> {
-    let Whom { initiator, target, tsih, deadline } = whom;
-    if initiator.is_none() && target.is_none() && tsih.is_none() {
-        let what = "name an initiator, a target or a tsih: else all sessions would be meant";
-        return Err(Fault::new(INVALID_PARAMS, what));
+    let Whom { initiator, target, tsih, portal, deadline, to } = whom;
+    let wrong = |what: &str| Err(Fault::new(INVALID_PARAMS, what));
+    if initiator.is_none() && target.is_none() && tsih.is_none() && portal.is_none() {
+        return wrong("name an initiator, a target, a portal or a tsih: else all sessions would be meant");
     }
     if deadline.is_some() && notice.is_none() {
-        return Err(Fault::new(INVALID_PARAMS, "sessions.kick has no deadline; sessions.drain has"));
+        return wrong("sessions.kick has no deadline; sessions.drain has");
     }
-    let whom = Chosen { initiator: normal(initiator)?, target: normal(target)?, tsih };
+    if to.is_some() && (initiator.is_some() || tsih.is_some() || target.is_some() == portal.is_some()) {
+        return wrong("to is where logins are sent: name their target or their portal, and nothing else");
+    }
+    let portal =
+        portal.map(|text| parse_portal(&text, At::Whole).map_err(|problem| invalid_address(&problem)));
+    let whom =
+        Chosen { initiator: normal(initiator)?, target: normal(target)?, tsih, portal: portal.transpose()? };
     let within = Duration::from_secs(deadline.unwrap_or(DEADLINE).min(3600));
-    let notice = notice.map_or(Notice::Gone, |notice| notice(within));
+    let notice = match (notice.map(|notice| notice(within)), to) {
+        (Some(Notice::LogOut(within)), Some(to)) => Notice::Move(within, destination(&to)?),
+        (_, Some(_)) => return wrong("only sessions.drain sends logins elsewhere"),
+        (notice, None) => notice.unwrap_or(Notice::Gone),
+    };
     tracing::info!(?whom, ?notice, "the control socket has something to say to sessions");
     Ok(json!({ "sessions": live.control().tell(whom, notice) }))
+}
+
+fn destination(text: &str) -> Result<SocketAddr, Fault> {
+    let what =
+        || format!("{text} is not an address to which others can be sent: write one like 192.0.2.2:3260");
+    parse_destination(text).ok_or_else(|| Fault::new(INVALID_PARAMS, what()))
+}
+
+fn invalid_address(problem: &Problem) -> Fault {
+    Fault::new(INVALID_PARAMS, format!("{}; {}", problem.what, problem.remedy))
 }
 
 fn normal(name: Option<String>) -> Result<Option<String>, Fault> {

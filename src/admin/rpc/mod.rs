@@ -17,8 +17,9 @@
 //! | `config.apply` | `toml`, `name`?, `dir`?, `plan`?, `base`? | the same, done, and `warnings` if something has gone wrong when there was no way back. With `plan` only if it still is that one, with `base` only if that still is the text that is served |
 //! | `config.reload` | | the same for the file that is served, as SIGHUP does it |
 //! | `sessions.list` | | `sessions`: who is logged in, and what was agreed on; `refused`: the names of the last 32 initiators that were refused, the latest first |
-//! | `sessions.kick` | `initiator`?, `target`?, `tsih`?: at least one | `sessions`: how many were dropped at once |
+//! | `sessions.kick` | `initiator`?, `target`?, `portal`?, `tsih`?: at least one | `sessions`: how many were dropped at once |
 //! | `sessions.drain` | the same, and `deadline`: seconds, 10 by default | `sessions`: how many are asked to log out, and dropped then |
+//! | | `target` or `portal`, `to`, `deadline`? | the same, but for those who have come in at `to`; until the deadline whoever logs in is answered Target moved temporarily (RFC 7143 section 11.13.5), with `to` as TargetAddress. Deadline 0 ends that, and asks nobody |
 //! | `sessions.renegotiate` | the same | `sessions`: how many are asked to negotiate anew what may be in a session under way: MaxRecvDataSegmentLength |
 //! | `alua.set` | `backstore`, `group`, `state` | nothing, when it holds everywhere |
 //! | `counters` | | `reactors` and `backstores` |
