@@ -24,14 +24,7 @@ ringtgt_up() {
 	: >/tmp/target.log
 	/lab/job/ringtgt serve --listen "$V4" --iqn "$NAME" --state-dir /tmp/state "$1" >/tmp/target.log 2>&1 &
 	SERVER=$!
-	local n
-	for ((n = 0; n < 300; n++)); do
-		! grep -qx ready /tmp/target.log || return 0
-		kill -0 "$SERVER" || break
-		sleep 0.1
-	done
-	cat /tmp/target.log
-	return 1
+	until_ready "$SERVER" /tmp/target.log
 }
 ringtgt_down() { kill -TERM "$SERVER" && wait "$SERVER"; }
 

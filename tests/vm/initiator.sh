@@ -4,6 +4,8 @@
 # What a scenario saw:   pass WHAT, fail WHAT, check WHAT COMMAND...  print one line each, PASS or FAIL.
 #   within TURNS COMMAND...       its output and status; it is ended when it says nothing for so long
 #   each COMMAND...               each of these words, a command with its arguments, until one fails
+# A ringtgt in the guest:
+#   until_ready PID LOG           waits at most 60 s until it has said in LOG that it is ready; prints LOG if it does not
 # The kernel's iSCSI initiator:
 #   initiator_up                  load the modules, start udevd and iscsid
 #   node IQN PORTAL ARG...        iscsiadm on that node record, which is made when absent
@@ -36,6 +38,17 @@ check() {
 each() {
 	local c
 	for c in "$@"; do $c || { echo "$c: status $?" && return 1; }; done
+}
+
+until_ready() {
+	local n
+	for ((n = 0; n < 600; n++)); do
+		! grep -qx ready "$2" || return 0
+		kill -0 "$1" || break
+		sleep 0.1
+	done
+	cat "$2"
+	return 1
 }
 
 # within TURNS COMMAND...: its output and its status. It is ended when it has said nothing for that many turns of a

@@ -49,12 +49,7 @@ serve_ringtgt() {
 	config >/tmp/ringtgt.toml
 	chmod 600 /tmp/ringtgt.toml
 	/lab/job/ringtgt serve --config /tmp/ringtgt.toml --state-dir /tmp/state >/tmp/target.log 2>&1 &
-	for n in $(seq 600); do
-		! grep -qx ready /tmp/target.log || return 0
-		sleep 0.1
-	done
-	cat /tmp/target.log
-	return 1
+	until_ready $! /tmp/target.log
 }
 serve_lio() { # the kernel's target, through configfs
 	local c=/sys/kernel/config/target name dev

@@ -41,16 +41,7 @@ target_begin() {
 	TARGET_PID=$!
 	echo $TARGET_PID >/tmp/target.pid
 }
-target_ready() {
-	local n
-	for ((n = 0; n < 600; n++)); do
-		! grep -qx ready /tmp/target.log || return 0
-		kill -0 "$TARGET_PID" || break
-		sleep 0.1
-	done
-	cat /tmp/target.log
-	return 1
-}
+target_ready() { until_ready "$TARGET_PID" /tmp/target.log; }
 target_end() {
 	local n rc=0
 	kill "-$1" "$TARGET_PID"
