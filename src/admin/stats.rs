@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::live::Live;
 use crate::ids::{ConnId, CoreId, LuId};
 use crate::reactor::{
-    Distribution, Flow, Late, SessionUsage, Snapshot, TIMES, Usage, bucket_begin, time_word,
+    Distribution, Flow, Late, OfSession, SessionUsage, Snapshot, TIMES, Usage, bucket_begin, time_word,
 };
 
 /// What the JSON is as a whole: another number, another meaning. What is added to it changes nothing.
@@ -110,27 +110,7 @@ pub struct UnitStats {
 }
 
 /// A session and what it has done.
-#[derive(Debug, Clone)]
-pub struct SessionStats {
-    /// Where it lives.
-    pub core: CoreId,
-    /// Its connection there.
-    pub conn: ConnId,
-    /// The session's handle.
-    pub tsih: u16,
-    /// The initiator's name.
-    pub initiator: String,
-    /// The target's name; none: a discovery session.
-    pub target: Option<String>,
-    /// Where it has come from.
-    pub peer: std::net::SocketAddr,
-    /// Commands that are open.
-    pub commands: u32,
-    /// Some of them wait for slots.
-    pub waits: bool,
-    /// What it has done.
-    pub done: Done,
-}
+pub type SessionStats = OfSession<Done>;
 
 /// How many commands everything had done at some time: what more there is by now tells who is busy.
 #[derive(Debug, Clone, Default)]
@@ -216,11 +196,12 @@ impl Stats {
     }
 
     fn add_session(&mut self, session: SessionUsage, since: &Mark, busiest: &mut Busiest) {
-        let SessionUsage { core, conn, tsih, initiator, target, peer, commands, waits, usage } = session;
-        let done = Done::from(&usage);
-        let old = before(&since.sessions, &(core, conn));
-        busiest.look(done.ops().saturating_sub(old), self.sessions.len(), &usage);
-        self.sessions.push(SessionStats { core, conn, tsih, initiator, target, peer, commands, waits, done });
+        let (old, at) = (before(&since.sessions, &(session.core, session.conn)), self.sessions.len());
+        self.sessions.push(session.map(|usage| {
+            let done = Done::from(&usage);
+            busiest.look(done.ops().saturating_sub(old), at, &usage);
+            done
+        }));
     }
 
     /// How many commands everything has done.
@@ -384,7 +365,7 @@ pub(super) mod tests {
             peer: std::net::SocketAddr::from(([127, 0, 0, 1], 4711)),
             commands: 2,
             waits: false,
-            usage: usage(5),
+            done: usage(5),
         };
         let mut stats = Stats { reactors: vec![reactor(0), reactor(1)], ..Stats::default() };
         let mut busiest = Busiest::default();

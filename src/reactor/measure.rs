@@ -43,22 +43,9 @@ pub(super) struct Page<T> {
     next: Option<usize>,
 }
 
-/// What a session has done, and what it is at.
-#[derive(Debug)]
-pub(super) struct SessionMeter {
-    conn: ConnId,
-    tsih: u16,
-    initiator: String,
-    target: Option<String>,
-    peer: std::net::SocketAddr,
-    commands: u32,
-    waits: bool,
-    meter: Box<Meter>,
-}
-
-/// What a session has done, and what it is at.
+/// A session, what it is at, and what it has done, as `T` tells that.
 #[derive(Debug, Clone)]
-pub struct SessionUsage {
+pub struct OfSession<T> {
     /// Where it lives.
     pub core: CoreId,
     /// Its connection there.
@@ -76,7 +63,20 @@ pub struct SessionUsage {
     /// Some of them wait for slots.
     pub waits: bool,
     /// What it has done.
-    pub usage: Usage,
+    pub done: T,
+}
+
+/// As it is measured.
+type SessionMeter = OfSession<Box<Meter>>;
+/// As it is told, whole.
+pub type SessionUsage = OfSession<Usage>;
+
+impl<T> OfSession<T> {
+    /// The same, told otherwise.
+    pub fn map<U>(self, tell: impl FnOnce(T) -> U) -> OfSession<U> {
+        let Self { core, conn, tsih, initiator, target, peer, commands, waits, done } = self;
+        OfSession { core, conn, tsih, initiator, target, peer, commands, waits, done: tell(done) }
+    }
 }
 
 impl<D: Driver> Reactor<D> {
@@ -111,7 +111,8 @@ impl<D: Driver> Reactor<D> {
             }
             let (Some(session), Some(meter)) = (conn.session(), &conn.meter) else { continue };
             let established = session.established();
-            found.push(SessionMeter {
+            found.push(OfSession {
+                core: self.world.mail.core,
                 conn: conn.id,
                 tsih: conn.key.as_ref().map_or(0, |(_, tsih)| *tsih),
                 initiator: established.initiator.clone(),
@@ -119,7 +120,7 @@ impl<D: Driver> Reactor<D> {
                 peer: conn.ends.peer,
                 commands: session.open_tasks(),
                 waits: conn.hungry,
-                meter: meter.clone(),
+                done: meter.clone(),
             });
         }
         Page { found, next }
@@ -160,7 +161,7 @@ impl Control {
                 address.ask(Letter::Measure(Measure::Sessions { from, to }), PATIENCE);
                 let page = answer.recv_timeout(PATIENCE).map_err(|_| Late(core))?;
                 next = page.next;
-                page.found.into_iter().for_each(|found| each(found.told_by(core)));
+                page.found.into_iter().for_each(|found| each(found.map(whole)));
             }
         }
         Ok(())
@@ -188,11 +189,8 @@ impl Control {
     }
 }
 
-impl SessionMeter {
-    fn told_by(self, core: CoreId) -> SessionUsage {
-        let Self { conn, tsih, initiator, target, peer, commands, waits, meter } = self;
-        let mut usage = Usage::default();
-        usage.add(&meter);
-        SessionUsage { core, conn, tsih, initiator, target, peer, commands, waits, usage }
-    }
+fn whole(meter: Box<Meter>) -> Usage {
+    let mut usage = Usage::default();
+    usage.add(&meter);
+    usage
 }

@@ -56,7 +56,7 @@ use self::gates::Then;
 pub use self::live::{Chosen, Notice, SessionReport};
 use self::login::Listener;
 use self::mail::{Change, Letter};
-pub use self::measure::{Late, SessionUsage};
+pub use self::measure::{Late, OfSession, SessionUsage};
 pub use self::meter::{BUCKETS, Distribution, Flow, TIMES, Usage, begin as bucket_begin, time_word};
 pub use self::recorder::{Passed, Recording, Setup as RecorderSetup};
 use self::registry::Registry;

@@ -63,12 +63,32 @@ impl Rig {
     }
 }
 
+/// A connection over loopback: this end, which is served, and the peer's.
+fn connected() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (listener.accept().unwrap().0, peer)
+}
+
+/// With this kernel, and with one that cannot send without copies, where a send must do as well.
+fn with_and_without_copies(test: impl Fn(Rig, bool)) {
+    let uncopied = |level| {
+        let rig = Rig::new(&RingConfig { level, ..RingConfig::default() });
+        let can = rig.ring.caps().zero_copy;
+        test(rig, can);
+        can
+    };
+    assert!(!uncopied(Some(KernelLevel::V5_15)), "it came with Linux 6.2");
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+    let is_old = (numbers.next(), numbers.next()) < (Some(6), Some(2));
+    assert!(uncopied(None) || is_old, "Linux {release} can do it");
+}
+
 #[test]
 fn what_has_reached_the_peer_is_known_before_a_send_ends() {
     let mut rig = Rig::new(&RingConfig::default());
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (near, _) = listener.accept().unwrap();
+    let (near, mut peer) = connected();
     let before = rig.ring.delivered(near.as_raw_fd()).expect("the kernel tells");
     // More than both sockets hold: it ends only when the peer reads.
     let mut send = SendOp::new(near.as_raw_fd(), 1);
@@ -89,85 +109,80 @@ fn what_has_reached_the_peer_is_known_before_a_send_ends() {
 
 #[test]
 fn a_send_without_copies_comes_back_when_nobody_looks_at_its_memory() {
-    let mut rig = Rig::new(&RingConfig::default());
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (near, _) = listener.accept().unwrap();
-    let fd = near.as_raw_fd();
-    assert!(!rig.ring.zero_copy(fd), "nobody asked for it");
-    crate::sys::set_int(near.as_fd(), libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1).unwrap();
-    assert_eq!(rig.ring.zero_copy(fd), rig.ring.caps().zero_copy);
-    if !rig.ring.caps().zero_copy {
-        return;
-    }
-    let (bytes, place) = (pattern(256 << 10), Place::pool(1 << 20, 256 << 10));
-    rig.memory.write(place, &bytes);
-    let Kind::Send(mut op) = send(fd, [place]) else { unreachable!() };
-    (op.number, op.zero_copy) = (7, true);
-    let key = rig.push(5, Kind::Send(op));
-    rig.ring.cancel(key);
-    let reader = thread::spawn(move || {
-        let mut got = vec![0; 256 << 10];
-        peer.read_exact(&mut got).unwrap();
-        got
+    with_and_without_copies(|mut rig, uncopied| {
+        let (near, mut peer) = connected();
+        let fd = near.as_raw_fd();
+        assert!(!rig.ring.zero_copy(fd), "nobody asked for it");
+        crate::sys::set_int(near.as_fd(), libc::SOL_SOCKET, libc::SO_ZEROCOPY, 1).unwrap();
+        assert_eq!(rig.ring.zero_copy(fd), uncopied);
+        let (bytes, place) = (pattern(256 << 10), Place::pool(1 << 20, 256 << 10));
+        rig.memory.write(place, &bytes);
+        let Kind::Send(mut op) = send(fd, [place]) else { unreachable!() };
+        (op.number, op.zero_copy) = (7, uncopied);
+        let key = rig.push(5, Kind::Send(op));
+        let reader = thread::spawn(move || {
+            let mut got = vec![0; 256 << 10];
+            peer.read_exact(&mut got).unwrap();
+            got
+        });
+        if uncopied {
+            rig.ring.cancel(key);
+            let first = rig.next();
+            assert!(matches!(first.op, Op { tag: 5, kind: Kind::Taken }), "{first:?}");
+            assert_eq!(first.result, 256 << 10, "a cancellation has no effect");
+        }
+        let last = rig.next();
+        let Kind::Send(op) = last.op.kind else { panic!("{:?} comes back", last.op) };
+        assert_eq!((last.op.tag, last.result, op.number), (5, 256 << 10, 7));
+        assert_eq!(last.copied, uncopied, "loopback copies, which is told of what need not be");
+        assert_eq!(rig.ring.in_flight(), 0);
+        assert!(reader.join().unwrap() == bytes);
     });
-    let first = rig.next();
-    assert!(matches!(first.op, Op { tag: 5, kind: Kind::Taken }), "{first:?}");
-    assert_eq!(first.result, 256 << 10, "a cancellation has no effect");
-    let last = rig.next();
-    let Kind::Send(op) = last.op.kind else { panic!("{:?} comes back", last.op) };
-    assert_eq!((last.op.tag, last.result, op.number), (5, 256 << 10, 7));
-    assert!(last.copied, "loopback copies");
-    assert_eq!(rig.ring.in_flight(), 0);
-    assert!(reader.join().unwrap() == bytes);
 }
 
 #[test]
 fn a_connection_that_is_broken_off_gives_back_what_its_peer_does_not_read() {
-    let mut rig = Rig::new(&RingConfig::default());
-    if !rig.ring.caps().zero_copy {
-        return assert!(!rig.ring.zero_copy(0), "it is never tried");
-    }
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (near, _) = listener.accept().unwrap();
-    let fd = std::os::fd::IntoRawFd::into_raw_fd(near);
-    // What is beyond the peer's buffer lingers here.
-    crate::sys::set_int(peer.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, 4096).unwrap();
-    let (mut taken, mut back) = (0, 0);
-    for number in 0..8 {
-        let Kind::Send(mut op) = send(fd, [Place::pool(number << 16, 64 << 10)]) else { unreachable!() };
-        (op.number, op.zero_copy) = (number, true);
-        rig.push(number, Kind::Send(op));
-    }
-    let mut count = |rig: &mut Rig| {
-        rig.turn(Wait::Until(monotonic_ns() + 20 * MS));
-        for done in rig.done.drain(..) {
-            match done.op.kind {
-                Kind::Taken => taken += 1,
-                _ => back += 1,
-            }
+    with_and_without_copies(|mut rig, uncopied| {
+        let (near, peer) = connected();
+        let fd = std::os::fd::IntoRawFd::into_raw_fd(near);
+        // What is beyond the peer's buffer lingers here.
+        crate::sys::set_int(peer.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, 4096).unwrap();
+        let (mut taken, mut back) = (0, 0);
+        for number in 0..8 {
+            let Kind::Send(mut op) = send(fd, [Place::pool(number << 16, 64 << 10)]) else { unreachable!() };
+            (op.number, op.zero_copy) = (number, uncopied);
+            rig.push(number, Kind::Send(op));
         }
-        (taken, back)
-    };
-    for _ in 0..5 {
-        count(&mut rig);
-    }
-    let (taken, back) = count(&mut rig);
-    assert!(taken > back, "{taken} were taken, and {back} have come back");
-    rig.ring.shutdown(fd);
-    for _ in 0..5 {
-        count(&mut rig);
-    }
-    let (taken, back) = count(&mut rig);
-    assert!(taken > back, "{taken} were taken, and {back} have come back");
-    rig.ring.abort(fd);
-    rig.push(99, Kind::Close { fd });
-    let end = monotonic_ns() + 5000 * MS;
-    while rig.ring.in_flight() > 0 {
-        assert!(monotonic_ns() < end, "{:?}", rig.ring);
-        count(&mut rig);
-    }
+        let mut count = |rig: &mut Rig| {
+            rig.turn(Wait::Until(monotonic_ns() + 20 * MS));
+            for done in rig.done.drain(..) {
+                match done.op.kind {
+                    Kind::Taken => taken += 1,
+                    _ => back += 1,
+                }
+            }
+            (taken, back)
+        };
+        for _ in 0..6 {
+            count(&mut rig);
+        }
+        let (taken, back) = count(&mut rig);
+        assert_eq!(taken > back, uncopied, "{taken} were taken, and {back} have come back");
+        rig.ring.shutdown(fd);
+        for _ in 0..6 {
+            count(&mut rig);
+        }
+        let (taken, back) = count(&mut rig);
+        assert_eq!(taken > back, uncopied, "{taken} were taken, and {back} have come back");
+        rig.ring.abort(fd);
+        rig.push(99, Kind::Close { fd });
+        let end = monotonic_ns() + 5000 * MS;
+        while rig.ring.in_flight() > 0 {
+            assert!(monotonic_ns() < end, "{:?}", rig.ring);
+            count(&mut rig);
+        }
+        assert_eq!(count(&mut rig).1, 8 + 1, "each send and the close, once");
+    });
 }
 
 fn recv(fd: i32, into: Option<Place>, staging: usize) -> Kind {
@@ -210,9 +225,7 @@ fn received_bytes_land_where_they_belong() {
 #[test]
 fn more_in_the_socket_is_told() {
     Rig::each(|mut rig| {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let near = listener.accept().unwrap().0;
+        let (near, mut far) = connected();
         far.write_all(&pattern(100)).unwrap();
         let first = rig.run(recv(near.as_raw_fd(), None, 60));
         assert_eq!((first.result, first.more_in_socket), (60, true));
