@@ -22,7 +22,7 @@
 //! No payload byte is copied.
 //!
 //! A **WRITE** likewise. What of its data already sits in staging is copied to the slot, at most 16 KiB for each data
-//! PDU; the rest is received straight into the slot. What the initiator does not send by itself is asked for by R2T,
+//! PDU, but for a long one behind many small ones; the rest is received straight into the slot. What the initiator does not send by itself is asked for by R2T,
 //! segment by segment of 256 KiB. A full segment is written; when all are, the response leaves.
 //!
 //! # Code map

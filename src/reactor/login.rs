@@ -10,6 +10,7 @@ use super::live::Done as LiveDone;
 use super::mail::{Letter, Moving};
 use super::meter::Meter;
 use super::registry::SessionKey;
+use super::staging::{Staging, USUAL};
 use super::tag::Tag;
 use super::tx::Tx;
 use super::{Reactor, Why};
@@ -146,7 +147,8 @@ impl<D: Driver> Reactor<D> {
             fd,
             ends,
             phase,
-            recv: Some(RecvOp::new(fd, super::staging::USUAL)),
+            recv: Some(RecvOp::new(fd, USUAL)),
+            staging: Staging::default(),
             receiving: false,
             paused: None,
             more: false,

@@ -21,7 +21,7 @@ impl<D: Driver> Reactor<D> {
         let Some(mut recv) = conn.recv.take() else { return };
         recv.into = match &mut conn.phase {
             Phase::Full(session) => {
-                self.world.roomy.fit(&mut recv, session.take_longest());
+                self.world.roomy.fit(&mut conn.staging, &mut recv, session.take_longest());
                 session.next_place().map(|(buf, at, len)| self.world.pool.place(buf).part(at, len))
             }
             _ => None,

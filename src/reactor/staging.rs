@@ -27,6 +27,19 @@ const SMALL: u32 = 16 << 10;
 /// So many receives that would not have filled the usual give the rest back.
 const PATIENCE: u32 = 256;
 
+/// So many receives with nothing but small payloads must have filled the usual since the last long one: of the next long
+/// one more than the usual may be copied.
+const WARY: u32 = 16;
+
+/// What a connection has.
+#[derive(Debug, Default)]
+pub(super) struct Staging {
+    /// Full receives that are still to come before it gets more.
+    wary: u32,
+    /// Receives in a row for which it would not have needed more.
+    slack: u32,
+}
+
 /// The room that is left for connections with more than the usual.
 #[derive(Debug)]
 pub(super) struct Roomy {
@@ -42,33 +55,37 @@ impl Default for Roomy {
 impl Roomy {
     /// Says how much the next receive may take, after one that brought payloads of up to `longest` bytes.
     #[inline]
-    pub(super) fn fit(&mut self, recv: &mut RecvOp, longest: u32) {
-        let is_full = recv.is_full();
+    pub(super) fn fit(&mut self, staging: &mut Staging, recv: &mut RecvOp, longest: u32) {
         if longest > SMALL {
+            staging.wary = WARY;
             recv.offer(USUAL.max(recv.filled + MAX_HEADERS));
-        } else if is_full {
-            self.widen(recv);
+        } else if recv.is_full() {
+            self.widen(staging, recv);
         } else if recv.staging.len() > USUAL {
-            self.narrow(recv);
+            self.narrow(staging, recv);
         }
     }
 
     #[cold]
-    fn widen(&mut self, recv: &mut RecvOp) {
+    fn widen(&mut self, staging: &mut Staging, recv: &mut RecvOp) {
+        staging.slack = 0;
+        if staging.wary > 0 {
+            staging.wary -= 1;
+            return;
+        }
         if recv.staging.len() == USUAL && self.left > 0 {
             self.left -= 1;
             recv.resize(ROOMY);
         }
         recv.offer(recv.staging.len());
-        recv.slack = 0;
     }
 
     #[cold]
-    fn narrow(&mut self, recv: &mut RecvOp) {
-        recv.slack = if recv.brought() < USUAL { recv.slack + 1 } else { 0 };
-        if recv.slack >= PATIENCE && recv.filled <= USUAL - MAX_HEADERS {
+    fn narrow(&mut self, staging: &mut Staging, recv: &mut RecvOp) {
+        staging.slack = if recv.brought() < USUAL { staging.slack + 1 } else { 0 };
+        if staging.slack >= PATIENCE && recv.filled <= USUAL - MAX_HEADERS {
+            staging.slack = 0;
             recv.resize(USUAL);
-            recv.slack = 0;
             self.left += 1;
         }
     }
@@ -83,56 +100,67 @@ impl Roomy {
 mod tests {
     use super::*;
 
-    /// A receive brings so many bytes, which are used.
-    fn receive(roomy: &mut Roomy, recv: &mut RecvOp, bytes: usize, longest: u32) -> usize {
-        let count = bytes.min(recv.wanted() as usize);
-        recv.took(count as u32);
-        recv.consume(count);
-        roomy.fit(recv, longest);
-        recv.wanted() as usize
+    /// One connection.
+    struct Line(Staging, Box<RecvOp>);
+
+    impl Line {
+        fn new() -> Self {
+            Self(Staging::default(), RecvOp::new(3, USUAL))
+        }
+
+        /// A receive brings so many bytes, which are used; how much the next one may bring.
+        fn receive(&mut self, roomy: &mut Roomy, bytes: usize, longest: u32) -> usize {
+            let Self(staging, recv) = self;
+            let count = bytes.min(recv.wanted() as usize);
+            recv.took(count as u32);
+            recv.consume(count);
+            roomy.fit(staging, recv, longest);
+            recv.wanted() as usize
+        }
     }
 
     #[test]
     fn many_small_writes_get_more_and_long_ones_do_not() {
-        let (mut roomy, mut recv) = (Roomy::default(), RecvOp::new(3, USUAL));
-        assert_eq!(receive(&mut roomy, &mut recv, 9000, 4096), USUAL, "it has not filled");
-        assert_eq!(receive(&mut roomy, &mut recv, USUAL, SMALL + 1), USUAL, "long ones");
-        assert_eq!(receive(&mut roomy, &mut recv, USUAL, 4096), ROOMY);
-        assert_eq!(receive(&mut roomy, &mut recv, 100, 4096), ROOMY, "it stays");
-        assert_eq!(receive(&mut roomy, &mut recv, 100, 1 << 20), USUAL, "until there are long ones");
-        assert_eq!(receive(&mut roomy, &mut recv, USUAL, 4096), ROOMY, "and comes back");
+        let (mut roomy, mut line) = (Roomy::default(), Line::new());
+        assert_eq!(line.receive(&mut roomy, 9000, 4096), USUAL, "it has not filled");
+        assert_eq!(line.receive(&mut roomy, USUAL, 4096), ROOMY);
+        assert_eq!(line.receive(&mut roomy, 100, 4096), ROOMY, "it stays");
+        assert_eq!(line.receive(&mut roomy, 100, SMALL + 1), USUAL, "until there are long ones");
+        (0..WARY).for_each(|_| assert_eq!(line.receive(&mut roomy, USUAL, 4096), USUAL, "and for a while"));
+        assert_eq!(line.receive(&mut roomy, USUAL, 4096), ROOMY, "and comes back");
         assert_eq!(roomy.left, MOST_ROOMY - 1);
     }
 
     #[test]
     fn what_is_not_needed_any_more_goes_back() {
-        let (mut roomy, mut recv) = (Roomy::default(), RecvOp::new(3, USUAL));
-        receive(&mut roomy, &mut recv, USUAL, 512);
-        (1..PATIENCE).for_each(|_| assert_eq!(receive(&mut roomy, &mut recv, 4144, 4096), ROOMY));
-        assert_eq!(receive(&mut roomy, &mut recv, USUAL, 4096), ROOMY, "it was needed");
-        (1..PATIENCE).for_each(|_| assert_eq!(receive(&mut roomy, &mut recv, 4144, 4096), ROOMY));
-        assert_eq!(receive(&mut roomy, &mut recv, 4144, 4096), USUAL);
-        assert_eq!((recv.staging.len(), roomy.left), (USUAL, MOST_ROOMY));
-        receive(&mut roomy, &mut recv, USUAL, 512);
-        roomy.gone(&recv);
+        let (mut roomy, mut line) = (Roomy::default(), Line::new());
+        line.receive(&mut roomy, USUAL, 512);
+        (1..PATIENCE).for_each(|_| assert_eq!(line.receive(&mut roomy, 4144, 4096), ROOMY));
+        assert_eq!(line.receive(&mut roomy, USUAL, 4096), ROOMY, "it was needed");
+        (1..PATIENCE).for_each(|_| assert_eq!(line.receive(&mut roomy, 4144, 4096), ROOMY));
+        assert_eq!(line.receive(&mut roomy, 4144, 4096), USUAL);
+        assert_eq!((line.1.staging.len(), roomy.left), (USUAL, MOST_ROOMY));
+        line.receive(&mut roomy, USUAL, 512);
+        assert_eq!(roomy.left, MOST_ROOMY - 1);
+        roomy.gone(&line.1);
         assert_eq!(roomy.left, MOST_ROOMY);
     }
 
     #[test]
     fn the_budget_is_kept() {
         let mut roomy = Roomy::default();
-        let mut all: Vec<_> = (0..=MOST_ROOMY).map(|_| RecvOp::new(3, USUAL)).collect();
-        let given: Vec<usize> = all.iter_mut().map(|r| receive(&mut roomy, r, USUAL, 512)).collect();
+        let mut all: Vec<_> = (0..=MOST_ROOMY).map(|_| Line::new()).collect();
+        let given: Vec<usize> = all.iter_mut().map(|line| line.receive(&mut roomy, USUAL, 512)).collect();
         assert_eq!(given.iter().filter(|room| **room == ROOMY).count(), MOST_ROOMY as usize);
         assert_eq!(given.last(), Some(&USUAL));
     }
 
     #[test]
     fn what_was_left_unread_has_headers_behind_it() {
-        let (mut roomy, mut recv) = (Roomy::default(), RecvOp::new(3, USUAL));
-        receive(&mut roomy, &mut recv, USUAL, 512);
-        recv.took(ROOMY as u32 / 2);
-        roomy.fit(&mut recv, SMALL + 1);
-        assert_eq!(recv.wanted() as usize, MAX_HEADERS);
+        let (mut roomy, mut line) = (Roomy::default(), Line::new());
+        line.receive(&mut roomy, USUAL, 512);
+        line.1.took(ROOMY as u32 / 2);
+        roomy.fit(&mut line.0, &mut line.1, SMALL + 1);
+        assert_eq!(line.1.wanted() as usize, MAX_HEADERS);
     }
 }

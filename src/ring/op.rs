@@ -184,8 +184,6 @@ pub struct RecvOp {
     pub staging: Box<[u8]>,
     /// Bytes at the front of `staging` that are yet to be used.
     pub filled: usize,
-    /// The caller's, to count by.
-    pub slack: u32,
     /// Bytes of `staging` that may be filled; and where they ended, with how many new ones, when it was last received.
     offered: usize,
     brought: usize,
@@ -254,13 +252,12 @@ impl RecvOp {
     /// A receive on `fd` with that many bytes of staging.
     pub fn new(fd: RawFd, staging: usize) -> Box<Self> {
         let (offered, staging) = (staging, vec![0; staging].into_boxed_slice());
-        let (filled, slack, brought, full) = (0, 0, 0, false);
+        let (filled, brought, full) = (0, 0, false);
         Box::new(Self {
             fd,
             into: None,
             staging,
             filled,
-            slack,
             offered,
             brought,
             full,
