@@ -533,7 +533,9 @@ impl<D: Driver> Reactor<D> {
             let deaf = self.listeners.iter().all(|l| l.armed.is_none());
             // Others may need acknowledgements of this one until their last connection has gone.
             let alone = self.registry.is_idle();
-            let idle = deaf && alone && self.conns.len() == 0 && self.world.jobs.is_empty();
+            // The close of the last connection, too, is to be carried out.
+            let quiet = self.world.jobs.is_empty() && self.world.driver.in_flight() == 0;
+            let idle = deaf && alone && self.conns.len() == 0 && quiet;
             idle || self.world.driver.now() >= deadline + TICK_NS * 4
         })
     }

@@ -253,16 +253,7 @@ impl RecvOp {
     pub fn new(fd: RawFd, staging: usize) -> Box<Self> {
         let (offered, staging) = (staging, vec![0; staging].into_boxed_slice());
         let (filled, brought, full) = (0, 0, false);
-        Box::new(Self {
-            fd,
-            into: None,
-            staging,
-            filled,
-            offered,
-            brought,
-            full,
-            message: Message::new(2),
-        })
+        Box::new(Self { fd, into: None, staging, filled, offered, brought, full, message: Message::new(2) })
     }
 
     /// Only so much of staging is to be filled, or all there is.
