@@ -6,10 +6,7 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
-use io_uring::types::Fd;
-use io_uring::{Builder, EnterFlags, IoUring, Probe, cqueue, opcode, squeue};
-
-use super::ring::Queues;
+use io_uring::{Builder, IoUring, Probe, cqueue, opcode, squeue};
 
 /// Abilities beyond the least that is needed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -33,10 +30,9 @@ pub struct Caps {
     pub zero_copy: bool,
     /// A sleeping reactor does not count as waiting for a disk (6.15).
     pub no_iowait: bool,
-    /// Devices take commands of their own, in rings of long entries and completions (5.19).
+    /// Devices take commands of their own, and tell how each has ended (5.19; but until 6.12 NVMe tells of success, too, when
+    /// a command has failed before the device had it, as when that vanishes).
     pub commands: bool,
-    /// Likewise, on registered memory (6.1).
-    pub registered_commands: bool,
 }
 
 /// Rings made only to ask.
@@ -66,21 +62,9 @@ fn accepts(flags: impl Fn(&mut Setup) -> &mut Setup) -> bool {
     flags(&mut IoUring::builder()).build(PROBE_ENTRIES).is_ok()
 }
 
-/// A ring of long entries and completions, where there are commands for devices.
-fn long(ops: &Probe) -> Option<IoUring<squeue::Entry128, cqueue::Entry32>> {
-    IoUring::builder().build(PROBE_ENTRIES).ok().filter(|_| ops.is_supported(opcode::UringCmd80::CODE))
-}
-
-/// Whether commands work on registered memory. A kernel that does not know the flag for that refuses it before it looks
-/// for a file, of which there is none.
-fn takes_registered(ring: IoUring<squeue::Entry128, cqueue::Entry32>) -> bool {
-    let mut queues = Queues::new(ring);
-    queues.publish(&opcode::UringCmd80::new(Fd(-1), 0).buf_index(Some(0)).build());
-    queues.sq.sync();
-    let refused = queues.enter(1, 1, EnterFlags::GETEVENTS, None).is_err();
-    queues.cq.sync();
-    let answer = queues.cq.next().map(|completion| completion.result());
-    !refused && answer.is_some_and(|result| result != -libc::EINVAL)
+/// Whether there are rings of long entries and completions.
+fn makes_long() -> bool {
+    IoUring::<squeue::Entry128, cqueue::Entry32>::builder().build(PROBE_ENTRIES).is_ok()
 }
 
 /// io_uring cannot be used here.
@@ -183,7 +167,8 @@ impl Caps {
             return Err(Unusable::lacks(name));
         }
         let params = ring.params();
-        let long = long(&ops);
+        // What came with that release and cannot be asked for itself.
+        let since_6_12 = params.is_feature_min_timeout() && ops.is_supported(opcode::UringCmd80::CODE);
         Ok(Self {
             submit_all: accepts(|b| b.setup_submit_all()),
             coop_taskrun: accepts(|b| b.setup_coop_taskrun().setup_taskrun_flag()),
@@ -192,12 +177,10 @@ impl Caps {
             ring_fd: ring.submitter().register_ring_fd().is_ok(),
             // Came with the same release; hints themselves cannot be asked for.
             socket_hints: ops.is_supported(opcode::Socket::CODE),
-            // Likewise.
-            discard: ops.is_supported(opcode::UringCmd16::CODE) && params.is_feature_min_timeout(),
+            discard: since_6_12,
             zero_copy: ops.is_supported(opcode::SendMsgZc::CODE),
             no_iowait: params.is_feature_no_iowait(),
-            commands: long.is_some(),
-            registered_commands: long.is_some_and(takes_registered),
+            commands: since_6_12 && makes_long(),
         })
     }
 
@@ -215,8 +198,7 @@ impl Caps {
             discard: self.discard && level >= V6_12,
             zero_copy: self.zero_copy && level >= V6_8,
             no_iowait: false,
-            commands: self.commands && level >= V6_1,
-            registered_commands: self.registered_commands && level >= V6_1,
+            commands: self.commands && level >= V6_12,
         }
     }
 }
@@ -256,13 +238,17 @@ mod tests {
             zero_copy: true,
             no_iowait: true,
             commands: true,
-            registered_commands: true,
         };
         assert_eq!(all.masked(KernelLevel::V5_10), Caps::default());
         assert_eq!(all.masked(KernelLevel::V5_15), Caps { ext_arg: true, ..Caps::default() });
-        let old = Caps { discard: false, zero_copy: false, no_iowait: false, ..all };
+        let old = Caps { discard: false, zero_copy: false, no_iowait: false, commands: false, ..all };
         assert_eq!(all.masked(KernelLevel::V6_1), old);
-        assert_eq!(all.masked(KernelLevel::V6_8), Caps { zero_copy: true, ..old });
+        assert_eq!(
+            all.masked(KernelLevel::V6_8),
+            Caps { zero_copy: true, ..old },
+            "NVMe may say what is not true there"
+        );
+        assert_eq!(all.masked(KernelLevel::V6_12), Caps { no_iowait: false, ..all });
         assert_eq!(Caps::default().masked(KernelLevel::V6_12), Caps::default());
         assert_eq!(Caps::default().to_string(), "basic operations only");
     }

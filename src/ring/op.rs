@@ -117,11 +117,6 @@ pub enum Way {
 }
 
 impl File {
-    /// Whether a discard goes as a command of its own, so that the kernel need not have [`Kind::Discard`].
-    pub fn discards(&self) -> bool {
-        self.namespace().is_some()
-    }
-
     /// The namespace that gets commands.
     #[inline]
     pub(super) fn namespace(&self) -> Option<Namespace> {

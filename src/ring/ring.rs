@@ -412,9 +412,7 @@ impl Ring {
     fn make_commands(&self) -> io::Result<Commands> {
         let bell = self.bell.event().filter(|_| self.caps.commands).ok_or(io::ErrorKind::Unsupported)?;
         let ring = make(&Caps { defer_taskrun: false, ..self.caps }, self.main.cq.capacity() as u32, |_| {})?;
-        let register = |submitter: &Submitter<'_>| {
-            self.caps.registered_commands && register_memory(submitter, self.at.own())
-        };
+        let register = |submitter: &Submitter<'_>| register_memory(submitter, self.at.own());
         // Each file has two entries there.
         let side = Side::new(ring, false, 2 * self.files, register);
         side.ring(bell).map(|()| side)

@@ -51,7 +51,7 @@ pub(super) fn generic(
     let missing = |what: &str, error: &io::Error| Hindrance::Missing(format!("{what}: {error}"));
     if !Caps::probe().is_ok_and(|caps| caps.commands) {
         return Err(Hindrance::Missing(
-            "the kernel's io_uring has no commands for devices (Linux 5.19)".into(),
+            "only Linux 6.12 and later tell truly how each command of NVMe has ended".into(),
         ));
     }
     let found = sibling(sysfs, "nvme", "ng").and_then(|found| node(&found));

@@ -341,7 +341,7 @@ impl Store {
     /// One discard whose range reads as anything afterwards.
     pub(super) fn forget(&self, offset: u64, len: u64) -> Step {
         match self.place {
-            Location::File { file, .. } if self.discards || file.discards() => {
+            Location::File { file, .. } if self.discards => {
                 Step::Op(Kind::Discard { file, offset, len, room: [0; 2] })
             }
             _ => self.blocking(offset, len, BlockingWork::Discard),

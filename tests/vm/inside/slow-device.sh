@@ -74,3 +74,8 @@ for ((n = 0; n < 100; n++)); do
 done
 check "a slow disk of NVMe" [ -b "/dev/$slow" ]
 overtaken passthrough "/dev/$slow"
+as_configured() { ! grep 'as io = "direct"' /tmp/target.log; }
+case $(uname -r) in
+6.1.*) check "passthrough: direct, for this kernel does not tell truly how commands end" grep 'only Linux 6.12' /tmp/target.log ;;
+*) check "passthrough: that was by commands" as_configured ;;
+esac
