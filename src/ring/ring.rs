@@ -359,7 +359,7 @@ impl Ring {
         if let Some(side) = self.commands.as_mut().filter(|side| side.live() > 0) {
             collect(side, &mut self.table, &mut self.stats, done, nvme::result);
         }
-        if done[had..].iter().any(|one| one.result == -libc::EOPNOTSUPP) {
+        if done[had..].iter().any(|one| nvme::is_for_block_layer(one.result)) {
             self.go_direct(done);
         }
     }
@@ -367,13 +367,14 @@ impl Ring {
     /// What the kernel does not do on that device in that way after all goes the other way.
     #[cold]
     fn go_direct(&mut self, done: &mut Vec<Done>) {
-        let refusal = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
         let aside = |kind: &Kind| kind.is_polled() || nvme::namespace(kind).is_some();
-        let refused = |done: &mut Done| done.result == -libc::EOPNOTSUPP && aside(&done.op.kind);
+        let refused = |done: &mut Done| nvme::is_for_block_layer(done.result) && aside(&done.op.kind);
         let refused: Vec<Done> = done.extract_if(.., refused).collect();
         for mut one in refused {
             let warn = if one.op.kind.is_polled() { warn_unpolled } else { warn_uncommanded };
-            warn(&refusal);
+            if one.result == -libc::EOPNOTSUPP {
+                warn(&io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+            }
             one.op.kind.go_direct();
             if let Err(op) = self.push(one.op) {
                 done.push(Done { op, result: -libc::EAGAIN, more_in_socket: false, copied: false });
