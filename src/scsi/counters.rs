@@ -92,18 +92,26 @@ impl Counters {
         cell.store(cell.load(Ordering::Relaxed).wrapping_add(number), Ordering::Relaxed);
     }
 
+    /// Counts a command that is about to read so many bytes for its initiator.
+    #[inline]
+    pub fn read(&self, bytes: u64) {
+        self.add(Count::Reads, 1);
+        self.add(Count::BytesRead, bytes);
+    }
+
+    /// Counts a command that is about to write so many bytes of its initiator.
+    #[inline]
+    pub fn write(&self, bytes: u64) {
+        self.add(Count::Writes, 1);
+        self.add(Count::BytesWritten, bytes);
+    }
+
     /// Counts a command that is about to be carried out.
     #[inline]
     pub fn command(&self, io: &Io) {
         match io {
-            Io::Read { range, .. } => {
-                self.add(Count::Reads, 1);
-                self.add(Count::BytesRead, range.len);
-            }
-            Io::Write { range, .. } => {
-                self.add(Count::Writes, 1);
-                self.add(Count::BytesWritten, range.len);
-            }
+            Io::Read { range, .. } => self.read(range.len),
+            Io::Write { range, .. } => self.write(range.len),
             Io::Compare { range } | Io::Verify { range } => self.add(Count::BytesVerified, range.len),
             _ => {}
         }

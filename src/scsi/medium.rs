@@ -5,7 +5,7 @@
 use super::cdb::Cdb;
 use super::check::{range, transfer};
 use super::extent::Extent;
-use super::{Answered, Context, Io, Lu, Outcome};
+use super::{Answered, Context, Io, Lu, Outcome, Straight, Way, table};
 
 #[inline]
 fn read(lu: &Lu, extent: &Extent) -> Answered {
@@ -20,9 +20,35 @@ fn write(lu: &Lu, extent: &Extent) -> Answered {
     extent.unprotected()?;
     let range = range(&lu.facts, extent.lba, extent.blocks)?;
     transfer(&lu.facts, extent.blocks, extent.length_at)?;
-    // A store without a volatile cache is durable by itself; only a switched-off one needs help.
-    let fua = extent.fua() || lu.state.mode.current.write_through;
+    let fua = durable(lu, extent);
     Ok(if range.len == 0 { Outcome::Good } else { Outcome::Io(Io::Write { range, fua }) })
+}
+
+/// What the READ and WRITE commands of 10 and 16 bytes do, if nothing is wrong with them: those of nearly every I/O.
+#[inline(always)]
+pub(super) fn usual(cdb: &Cdb, lu: &Lu) -> Option<Straight> {
+    let (extent, writes) = match cdb.opcode() {
+        table::READ10 => (Extent::of10(cdb), false),
+        table::READ16 => (Extent::of16(cdb), false),
+        table::WRITE10 => (Extent::of10(cdb), true),
+        table::WRITE16 => (Extent::of16(cdb), true),
+        _ => return None,
+    };
+    extent.unprotected().ok()?;
+    transfer(&lu.facts, extent.blocks, extent.length_at).ok()?;
+    let range = range(&lu.facts, extent.lba, extent.blocks).ok().filter(|range| range.len > 0)?;
+    let way = match writes {
+        false => Way::Read,
+        true if durable(lu, &extent) => Way::WriteThrough,
+        true => Way::Write,
+    };
+    Some(Straight { way, range })
+}
+
+/// A store without a volatile cache is durable by itself; only a switched-off one needs help.
+#[inline]
+fn durable(lu: &Lu, extent: &Extent) -> bool {
+    extent.fua() || lu.state.mode.current.write_through
 }
 
 pub(super) fn read6(cdb: &Cdb, lu: &Lu, _: &mut Context<'_>, _: &mut [u8]) -> Answered {
@@ -124,6 +150,25 @@ mod tests {
             let want = Io::Write { range: range(0x12345, 7), fua: false };
             assert_eq!(rig.start(&cdb(opcode, 0, 0x12345, 7)), Outcome::Io(want), "{opcode:#x}");
         }
+    }
+
+    #[test]
+    fn the_usual_ones_go_straight() {
+        let mut rig = Rig::new(facts());
+        for opcode in [0x28, 0x88] {
+            let want = Straight { way: Way::Read, range: range(0x12345, 7) };
+            assert_eq!(rig.straight(&cdb(opcode, 0x08, 0x12345, 7)), Some(want), "{opcode:#x}");
+        }
+        for opcode in [0x2a, 0x8a] {
+            for (flags, way) in [(0, Way::Write), (0x08, Way::WriteThrough)] {
+                let want = Straight { way, range: range(0x12345, 7) };
+                assert_eq!(rig.straight(&cdb(opcode, flags, 0x12345, 7)), Some(want), "{opcode:#x}");
+            }
+            assert_eq!(rig.straight(&cdb(opcode, 0, BLOCKS, 1)), None, "{opcode:#x} beyond the end");
+        }
+        rig.read_only_map = true;
+        assert_eq!(rig.straight(&cdb(0x2a, 0, 1, 1)), None, "write protected");
+        assert!(rig.straight(&cdb(0x28, 0, 1, 1)).is_some());
     }
 
     #[test]

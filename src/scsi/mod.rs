@@ -97,7 +97,7 @@ pub use erasure::{Cause, Erasure, Fill};
 pub use facts::{Atomic, DeviceType, Identity, LuFacts, Naa, T10_MAX, Thin, WHOLE};
 #[cfg(test)]
 pub(crate) use gate::STUMBLES;
-pub use gate::{params, start};
+pub use gate::{params, start, straight};
 pub use known::REPORT_LUNS_LUN;
 pub use label::{Label, Labels};
 pub use lists::Provisioning;
@@ -304,6 +304,35 @@ pub enum Io {
         /// So many stretches, from the beginning, are enough; at least 1.
         most: u32,
     },
+}
+
+/// What a command does that reads or writes a range and that nothing is in the way of: as [`Io::Read`] and [`Io::Write`] say
+/// it, in less.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Straight {
+    /// Which way the data goes.
+    pub way: Way,
+    /// The range, which is not empty.
+    pub range: Range,
+}
+
+/// Which way the data of a [`Straight`] command goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// From the medium.
+    Read,
+    /// To the medium.
+    Write,
+    /// To the medium, and it must be durable before the answer.
+    WriteThrough,
+}
+
+impl Way {
+    /// Whether it changes the medium.
+    #[inline]
+    pub fn writes(self) -> bool {
+        self != Self::Read
+    }
 }
 
 /// What the handlers of the table give back.

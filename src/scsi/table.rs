@@ -22,7 +22,11 @@ pub(super) const INQUIRY: u8 = 0x12;
 pub(super) const MODE_SELECT6: u8 = 0x15;
 pub(super) const WRITE_BUFFER: u8 = 0x3b;
 pub(super) const READ_BUFFER10: u8 = 0x3c;
+pub(super) const READ10: u8 = 0x28;
+pub(super) const WRITE10: u8 = 0x2a;
 pub(super) const SANITIZE: u8 = 0x48;
+pub(super) const READ16: u8 = 0x88;
+pub(super) const WRITE16: u8 = 0x8a;
 pub(super) const READ_BUFFER16: u8 = 0x9b;
 pub(super) const REPORT_LUNS: u8 = 0xa0;
 

@@ -123,7 +123,26 @@ impl Rig {
     }
 
     pub(super) fn start_from(&mut self, number: u16, cdb: &[u8]) -> Outcome {
-        self.with(number, false, |cx, out| start(cdb, cx, out))
+        self.with(number, false, |cx, out| {
+            let straight = straight(cdb, cx);
+            let outcome = start(cdb, cx, out);
+            if let Some(Straight { way, range }) = straight {
+                let same = match &outcome {
+                    Outcome::Io(Io::Read { range: same, .. }) => way == Way::Read && range == *same,
+                    Outcome::Io(Io::Write { range: same, fua }) => {
+                        way == (if *fua { Way::WriteThrough } else { Way::Write }) && range == *same
+                    }
+                    _ => false,
+                };
+                assert!(same, "what goes straight does the same: {straight:?}, {outcome:?}");
+            }
+            outcome
+        })
+    }
+
+    /// What a command is to do that nothing is in the way of.
+    pub(super) fn straight(&mut self, cdb: &[u8]) -> Option<Straight> {
+        self.with(1, false, |cx, _| straight(cdb, cx))
     }
 
     /// Sends a command from nexus 1 to the REPORT LUNS well known logical unit.
