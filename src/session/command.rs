@@ -10,9 +10,11 @@ use super::set::Attribute;
 use super::taking::{Unasked, Use};
 use super::task::{MAX_CDB, Task, Work};
 use super::watch::{Direction, Watch};
-use super::{Close, SEGMENT, Session};
+use super::{SEGMENT, Session};
 use crate::ids::{BufId, LuId, TaskId};
-use crate::scsi::{self, Amount, Asc, Context, Failure, Io, Outcome, PassData, Sense, SharedOp, status};
+use crate::scsi::{
+    self, Amount, Asc, Context, Failure, Io, Outcome, PassData, Sense, SharedOp, Straight, Way, status,
+};
 use crate::wire::ahs::{self, Ahs};
 use crate::wire::bhs::{Bhs, ScsiCommand};
 use crate::wire::codes::RejectReason;
@@ -26,28 +28,23 @@ const MAX_IMMEDIATE: u32 = 64;
 const INVALID_COMMAND_IU_FIELD: Sense = Sense::illegal(Asc(0x0e, 0x03));
 
 impl Session {
-    /// A SCSI Command header; returns where its immediate data goes.
-    pub(super) fn scsi_command<H: Host>(
-        &mut self,
-        h: &mut H,
-        bhs: &Bhs,
-        extra: &[u8],
-    ) -> Result<Dest, Close> {
+    /// A SCSI Command header: where its immediate data goes, if not nowhere.
+    pub(super) fn scsi_command<H: Host>(&mut self, h: &mut H, bhs: &Bhs, extra: &[u8], dest: &mut Dest) {
         let pdu = ScsiCommand::from_bhs(bhs.as_bhs());
         (self.opened, self.unproven) = (None, false);
         if self.discovery {
-            return Ok(self.refuse(h, bhs, RejectReason::COMMAND_NOT_SUPPORTED));
+            return *dest = self.refuse(h, bhs, RejectReason::COMMAND_NOT_SUPPORTED);
         }
         if self.tasks.len() >= self.command_window + MAX_IMMEDIATE {
-            return Ok(self.refuse(h, bhs, RejectReason::TOO_MANY_IMMEDIATE));
+            return *dest = self.refuse(h, bhs, RejectReason::TOO_MANY_IMMEDIATE);
         }
         self.unasked =
             Unasked { immediate: pdu.data_len() as u32, follows: pdu.flags & flags::FINAL == 0, held: None };
-        let Some(cdb) = whole_cdb(pdu, extra) else {
-            return Ok(self.refuse(h, bhs, RejectReason::INVALID_PDU_FIELD));
-        };
-        let Some(id) = self.task_for(pdu, cdb, h.now()) else {
-            return Ok(self.refuse(h, bhs, RejectReason::TOO_MANY_IMMEDIATE));
+        if !extra.is_empty() && extended_cdb(pdu, extra).is_none() {
+            return *dest = self.refuse(h, bhs, RejectReason::INVALID_PDU_FIELD);
+        }
+        let Some(id) = self.task_for(pdu, extra, h.now()) else {
+            return *dest = self.refuse(h, bhs, RejectReason::TOO_MANY_IMMEDIATE);
         };
         let at_once = self.begins_at_once(h, id);
         self.unproven = self.negotiated.data_digest && pdu.data_len() > 0;
@@ -57,9 +54,11 @@ impl Session {
         if at_once {
             self.start_task(h, id);
         } else if let Some(waits) = self.line_up(h, id) {
-            return Ok(waits);
+            return *dest = waits;
         }
-        Ok(if pdu.data_len() > 0 { self.immediate_dest(id, pdu.data_len() as u32) } else { Dest::Discard })
+        if pdu.data_len() > 0 {
+            self.place_immediate(id, pdu.data_len() as u32, dest);
+        }
     }
 
     /// Rejects a command by its header: whatever else is wrong with it, once is enough.
@@ -70,7 +69,7 @@ impl Session {
 
     /// A task of its own for a command, if there is room.
     #[inline]
-    fn task_for(&mut self, pdu: &ScsiCommand, cdb: ArrayVec<u8, MAX_CDB>, now: u64) -> Option<TaskId> {
+    fn task_for(&mut self, pdu: &ScsiCommand, extra: &[u8], now: u64) -> Option<TaskId> {
         let map = lun::from_wire(pdu.lun).and_then(|n| self.luns.binary_search_by_key(&n, |l| l.lun).ok());
         let (id, task) = self.tasks.open(false)?;
         task.itt = pdu.itt.get();
@@ -81,7 +80,13 @@ impl Session {
         task.actual = 0;
         task.reads = pdu.flags & flags::READ != 0;
         task.writes = pdu.flags & flags::WRITE != 0;
-        task.cdb = cdb;
+        task.cdb.clear();
+        task.cdb.extend(pdu.cdb);
+        if !extra.is_empty()
+            && let Some(cdb) = extended_cdb(pdu, extra)
+        {
+            task.cdb = cdb;
+        }
         task.attribute = Attribute::of(pdu.flags);
         task.immediate = pdu.opcode & flags::IMMEDIATE != 0;
         (task.doomed, task.begun) = (false, false);
@@ -91,6 +96,11 @@ impl Session {
 
     /// A command begins.
     pub(super) fn start_task<H: Host>(&mut self, h: &mut H, id: TaskId) {
+        if let Some(straight) = self.straight(h, id) {
+            self.opened = Some(id);
+            self.go_straight(h, id, straight);
+            return self.forget_what_needs_nothing();
+        }
         if self.tasks.get(id).is_some_and(|t| t.reads && t.writes) {
             // Bidirectional commands: SBC has none that anybody sends, and none is in our table.
             return self.begin_with(h, id, Planned::failed(INVALID_COMMAND_IU_FIELD));
@@ -102,6 +112,34 @@ impl Session {
         }
     }
 
+    /// What a usual READ or WRITE is to do, if nothing is in its way: nearly every command is one, and what this finds is
+    /// not put down in between. All others are planned.
+    #[inline(always)]
+    fn straight<H: Host>(&mut self, h: &H, id: TaskId) -> Option<Straight> {
+        if self.unproven || self.limited || h.is_low() {
+            return None;
+        }
+        let straight = self.with_context(h, id, |cdb, cx| scsi::straight(cdb, cx))??;
+        let task = self.tasks.get(id)?;
+        (!(task.reads && (task.writes || straight.way.writes()))).then_some(straight)
+    }
+
+    #[inline(always)]
+    fn go_straight<H: Host>(&mut self, h: &mut H, id: TaskId, Straight { way, range }: Straight) {
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        let counters = h.lu(task.lu).map(|lu| &lu.counters);
+        if way.writes() {
+            task.watch.direction = Direction::Write;
+            counters.inspect(|c| c.write(range.len));
+            let usage = Use::Write { fua: way == Way::WriteThrough };
+            self.start_taking(h, id, usage, range.offset, range.len);
+        } else {
+            task.watch.direction = Direction::Read;
+            counters.inspect(|c| c.read(range.len));
+            self.start_reading(h, id, range);
+        }
+    }
+
     /// A command begins, and it is known already what is to become of it.
     pub(super) fn begin_with<H: Host>(&mut self, h: &mut H, id: TaskId, planned: Planned) {
         self.opened = Some(id);
@@ -109,6 +147,12 @@ impl Session {
             Some(task) if self.unproven && !planned.takes_data() => task.work = Work::Deferred(planned),
             _ => self.follow(h, id, planned),
         }
+        self.forget_what_needs_nothing();
+    }
+
+    /// The command that was opened last is of no interest any more if nothing that comes with it can matter to it.
+    #[inline]
+    fn forget_what_needs_nothing(&mut self) {
         let waits = |t: &Task| matches!(t.work, Work::Taking(_) | Work::Deferred(_));
         self.opened = self.opened.filter(|id| self.tasks.get(*id).is_some_and(waits));
     }
@@ -399,8 +443,9 @@ impl Planned {
     }
 }
 
-/// The CDB of the header, with what an extended-CDB segment adds (RFC 7143 section 11.2.2.3).
-fn whole_cdb(pdu: &ScsiCommand, extra: &[u8]) -> Option<ArrayVec<u8, MAX_CDB>> {
+/// The CDB of the header, with what extended-CDB segments add (RFC 7143 section 11.2.2.3), if they are what they should be.
+#[cold]
+fn extended_cdb(pdu: &ScsiCommand, extra: &[u8]) -> Option<ArrayVec<u8, MAX_CDB>> {
     let mut cdb = ArrayVec::<u8, MAX_CDB>::new();
     cdb.try_extend_from_slice(&pdu.cdb).ok()?;
     for segment in ahs::segments(extra) {

@@ -71,7 +71,9 @@ impl Reading {
         self.parts.iter().flatten().map(|p| p.buf).collect()
     }
 
-    /// Puts the next segment into `buf` and says what to read, with the part's number.
+    /// Puts the next segment into `buf` and says what to read, with the part's number. Inlined, so that the request is
+    /// written where it stays.
+    #[inline(always)]
     fn assign(&mut self, buf: BufId) -> Option<(u8, DiskOp)> {
         let index = self.parts.iter().position(Option::is_none)?;
         let len = (self.total - self.issued).min(SEGMENT);

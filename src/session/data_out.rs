@@ -41,16 +41,18 @@ impl Session {
         let Some(task) = self.tasks.get_mut(id) else { return };
         task.actual = needed;
         let offered = if task.writes { task.edtl } else { 0 };
-        let mut taking = Taking::new(usage, base, needed.min(u64::from(offered)) as u32, block);
-        taking.asked = unasked.immediate.min(taking.total);
-        taking.announced = unasked.immediate.into();
-        if unasked.follows {
-            let end = first_burst.min(offered);
-            taking.unsolicited = Some(Burst { number: 0, next: unasked.immediate, end, data_sn: 0 });
-        }
-        taking.failed = problem;
-        taking.held = unasked.held;
-        task.work = Work::Taking(taking);
+        let total = needed.min(u64::from(offered)) as u32;
+        // Made where it stays: it is large, and every write has one.
+        task.work = Work::Taking(Taking {
+            asked: unasked.immediate.min(total),
+            announced: unasked.immediate.into(),
+            unsolicited: unasked
+                .follows
+                .then(|| Burst::unsolicited(unasked.immediate, first_burst.min(offered))),
+            held: unasked.held,
+            failed: problem,
+            ..Taking::new(usage, base, total, block)
+        });
         let urgent = unasked.is_some();
         if urgent {
             task.watch.enter(Phase::Data, h.now());
@@ -113,51 +115,47 @@ impl Session {
     }
 
     /// Where the immediate data of the command goes that was just opened.
-    pub(super) fn immediate_dest(&mut self, id: TaskId, len: u32) -> Dest {
-        match self.tasks.get_mut(id) {
-            Some(Task { work: Work::Taking(taking), .. }) => Self::dest_at(id, taking, 0, len),
-            _ => Dest::Discard,
+    pub(super) fn place_immediate(&mut self, id: TaskId, len: u32, dest: &mut Dest) {
+        if let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) {
+            Self::place_at(id, taking, 0, len, dest);
         }
     }
 
-    pub(super) fn dest_at(id: TaskId, taking: &mut Taking, offset: u32, len: u32) -> Dest {
-        if taking.failed.is_some() {
-            return Dest::Discard;
-        }
-        match taking.segment_at(offset) {
-            Some((_, s)) => {
-                let at = offset - s.start;
-                Dest::Slot { task: Some(id), buf: s.buf, at, keep: len.min(s.len - at) }
-            }
-            None => Dest::Discard,
+    /// Where `len` bytes at `offset` of a transfer go, if they go anywhere.
+    #[inline]
+    pub(super) fn place_at(id: TaskId, taking: &mut Taking, offset: u32, len: u32, dest: &mut Dest) {
+        if taking.failed.is_none()
+            && let Some((_, s)) = taking.segment_at(offset)
+        {
+            let at = offset - s.start;
+            *dest = Dest::Slot { task: Some(id), buf: s.buf, at, keep: len.min(s.len - at) };
         }
     }
 
-    /// A Data-Out header: where its payload goes.
-    pub(super) fn data_out<H: Host>(&mut self, h: &mut H, pdu: &DataOut) -> Dest {
-        let Some((id, solicited)) = self.data_out_task(pdu) else { return Dest::Discard };
+    /// A Data-Out header: where its payload goes, if not nowhere.
+    pub(super) fn data_out<H: Host>(&mut self, h: &mut H, pdu: &DataOut, dest: &mut Dest) {
+        let Some((id, solicited)) = self.data_out_task(pdu) else { return };
         let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else {
-            return self.data_for_dormant(id, pdu);
+            return *dest = self.data_for_dormant(id, pdu);
         };
         let burst = match solicited {
             Some(number) => taking.bursts.iter_mut().find(|b| b.number == number),
             None => taking.unsolicited.as_mut(),
         };
-        let Some(burst) = burst else { return Dest::Discard };
+        let Some(burst) = burst else { return };
         let (offset, len) = (pdu.buffer_offset.get(), pdu.data_len() as u32);
         let problem = burst.problem(pdu);
         burst.data_sn = burst.data_sn.wrapping_add(1);
         burst.next = burst.next.saturating_add(len);
         if let Some(sense) = problem {
             taking.fail(Failure::Check(sense));
-            self.let_go_of_slots(h, id);
-            return Dest::Discard;
+            return self.let_go_of_slots(h, id);
         }
         // What is dropped is no progress, or a peer could keep the slots of a lost transfer by it.
         if taking.failed.is_none() {
             taking.announced += u64::from(len);
         }
-        Self::dest_at(id, taking, offset, len)
+        Self::place_at(id, taking, offset, len, dest);
     }
 
     /// Which task a Data-Out is for, and which R2T of it (`None`: unsolicited).
@@ -243,12 +241,13 @@ impl Session {
     }
 
     fn use_full_segments<H: Host>(&mut self, h: &mut H, id: TaskId) {
-        for part in 0..MAX_SLOTS {
-            let Some(Task { lu, doomed, watch, work: Work::Taking(taking), .. }) = self.tasks.get_mut(id)
+        for _ in 0..MAX_SLOTS {
+            let Some(Task { lu, doomed: false, watch, work: Work::Taking(taking), .. }) =
+                self.tasks.get_mut(id)
             else {
                 return;
             };
-            if taking.failed.is_some() || *doomed {
+            if taking.failed.is_some() {
                 return;
             }
             if taking.held.is_some() {
@@ -258,10 +257,8 @@ impl Session {
                 return;
             }
             let (lu, base) = (*lu, taking.base);
-            let Some(s) = taking.segments[part].as_mut() else { continue };
-            if s.step != Step::Receiving || s.received < s.len {
-                continue;
-            }
+            let Some(part) = taking.full_segment() else { return };
+            let Some(s) = taking.segments[part].as_mut() else { return };
             let (offset, whole) = (base + u64::from(s.start), s.len - s.len % taking.block);
             match taking.usage {
                 // Less than a block: the initiator announced less than the command writes.
@@ -374,9 +371,9 @@ impl Session {
     /// A transfer has failed: what neither the disk uses nor a payload is on its way into goes back at once, though the
     /// rest of the data is still to come, and is dropped.
     fn let_go_of_slots<H: Host>(&mut self, h: &mut H, id: TaskId) {
-        let receiving = self.rx.place_of(id);
         let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };
         if taking.failed.is_some() {
+            let receiving = self.rx.place_of(id);
             taking.take_idle_slots(receiving).into_iter().for_each(|buf| h.free(buf));
         }
     }

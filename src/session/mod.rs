@@ -49,8 +49,6 @@ pub use revise::{Revision, View};
 
 use std::collections::VecDeque;
 
-use arrayvec::ArrayVec;
-
 use self::copy::Copies;
 use self::host::Host;
 use self::keys::Negotiated;
@@ -62,7 +60,7 @@ use self::rx::{Dest, Rx};
 use self::service::Text;
 use self::set::Sets;
 use self::taking::Unasked;
-use self::task::{MAX_SLOTS, Task, Tasks, Work};
+use self::task::{Task, Tasks, Work};
 use self::tmf::Managing;
 use crate::ids::{BufId, LuId, TaskId};
 use crate::scsi::{Asc, Attentions, Echo, ItNexus, Port};
@@ -271,15 +269,16 @@ impl Session {
         }
     }
 
-    /// A header is there: decides where its payload goes.
-    fn begin<H: Host>(&mut self, h: &mut H, bhs: &Bhs, ahs: &[u8]) -> Result<Dest, Close> {
+    /// A header is there: decides where its payload goes, if not nowhere.
+    fn begin<H: Host>(&mut self, h: &mut H, bhs: &Bhs, ahs: &[u8], dest: &mut Dest) -> Result<(), Close> {
         match bhs.opcode() {
-            Opcode::SCSI_COMMAND => self.scsi_command(h, bhs, ahs),
-            Opcode::DATA_OUT => Ok(self.data_out(h, DataOut::from_bhs(bhs.as_bhs()))),
-            Opcode::NOP_OUT | Opcode::TEXT_REQUEST => self.gather(bhs.data_len()),
-            Opcode::LOGIN_REQUEST => self.give_up("Login Request in full feature phase"),
-            _ => Ok(Dest::Discard),
+            Opcode::SCSI_COMMAND => self.scsi_command(h, bhs, ahs, dest),
+            Opcode::DATA_OUT => self.data_out(h, DataOut::from_bhs(bhs.as_bhs()), dest),
+            Opcode::NOP_OUT | Opcode::TEXT_REQUEST => *dest = self.gather(bhs.data_len())?,
+            Opcode::LOGIN_REQUEST => return self.give_up("Login Request in full feature phase"),
+            _ => {}
         }
+        Ok(())
     }
 
     /// A PDU is complete; `kept` bytes of its payload are in the slot of its task.
@@ -385,8 +384,9 @@ impl Session {
             let bytes = task.actual.min(u64::from(task.edtl)) as u32;
             h.answered(&task.watch.stop(task.lu, bytes, h.now()));
         }
-        let Some(slots) = self.take_out(id) else { return };
-        slots.into_iter().for_each(|buf| h.free(buf));
+        if !self.take_out(id, |buf| h.free(buf)) {
+            return;
+        }
         self.advance(h);
         if !self.managing.pending.is_empty() {
             // A function may have waited for the data of this one, which does not come any more.
@@ -394,19 +394,20 @@ impl Session {
         }
     }
 
-    /// Takes a task out of the table and out of its task set. The slots that it leaves, but for the one that payload is on
-    /// its way into.
-    fn take_out(&mut self, id: TaskId) -> Option<ArrayVec<BufId, MAX_SLOTS>> {
-        let task = self.tasks.get(id)?;
+    /// Takes a task out of the table and out of its task set; whether it was there. `leaves` hears of each slot that is
+    /// left, but for the one that payload is on its way into.
+    fn take_out(&mut self, id: TaskId, mut leaves: impl FnMut(BufId)) -> bool {
+        let Some(task) = self.tasks.get(id) else { return false };
         if !self.sets.are_plain() {
             self.sets.leave(id, task);
         }
-        let mut slots = task.work.slots();
-        self.tasks.close(id);
-        if let Some(receiving) = self.rx.orphan(id) {
-            slots.retain(|buf| *buf != receiving);
+        let receiving = self.rx.orphan(id);
+        for buf in task.work.slots() {
+            if Some(buf) != receiving {
+                leaves(buf);
+            }
         }
-        Some(slots)
+        self.tasks.close(id)
     }
 
     /// The connection is gone and nothing of it is in flight: everything that is still held goes back. Tasks must

@@ -70,8 +70,9 @@ pub(super) enum Dest {
     Rejected,
 }
 
-/// The PDU whose payload is being received.
-#[derive(Debug)]
+/// The PDU whose payload is being received. It is filled in where it is: what has just been written in words cannot be
+/// moved in larger pieces before all that was written earlier has left the processor's core.
+#[derive(Debug, Clone)]
 struct Open {
     bhs: Bhs,
     dest: Dest,
@@ -79,6 +80,13 @@ struct Open {
     len: u32,
     got: u32,
     crc: Crc,
+}
+
+impl Open {
+    fn new(bhs: Bhs) -> Self {
+        let len = bhs.data_len() as u32;
+        Self { bhs, dest: Dest::Discard, turn: Turn::Never, len, got: 0, crc: Crc::new() }
+    }
 }
 
 /// The framing state.
@@ -187,16 +195,15 @@ impl Session {
         let mut read_on = true;
         while self.closing.is_none() && read_on {
             let rest = &bytes[used..];
-            let step = match self.rx.open.take() {
-                Some(open) => self.payload(h, open, rest)?,
-                None if self.holds_off(h)? => {
-                    read_on = false;
-                    None
-                }
-                None => match self.release_next(h)? {
-                    true => Some(0),
-                    false => self.header(h, rest)?,
-                },
+            let step = if self.rx.open.is_some() {
+                self.go_on(h, rest)?
+            } else if self.holds_off(h)? {
+                read_on = false;
+                None
+            } else if self.release_next(h)? {
+                Some(0)
+            } else {
+                self.header(h, rest)?
             };
             match step {
                 Some(count) => used += count,
@@ -253,51 +260,61 @@ impl Session {
             return Err(Close::Protocol("data segment longer than MaxRecvDataSegmentLength"));
         }
         self.last_heard = h.now();
-        let open = self.open(h, bhs, &bytes[BHS_LEN..protected])?;
+        let mut open = Open::new(bhs);
+        self.begin_pdu(h, &mut open, &bytes[BHS_LEN..protected])?;
         // Of a connection that closes nothing more is used than its headers.
         let rest = if self.closing.is_none() { &bytes[whole..] } else { &[] };
-        let took = self.payload(h, open, rest)?;
+        let took = self.payload(h, &mut open, rest)?;
         Ok(Some(whole + took.unwrap_or(0)))
     }
 
     /// A header is there: what its payload is for.
-    fn open<H: Host>(&mut self, h: &mut H, bhs: Bhs, ahs: &[u8]) -> Result<Open, Close> {
-        let turn = self.turn(&bhs);
-        let dest = match turn {
-            Turn::Now => self.begin(h, &bhs, ahs)?,
-            Turn::Later => self.hold_back(&bhs, ahs)?,
-            Turn::Never => Dest::Discard,
-        };
-        self.rx.longest = self.rx.longest.max(bhs.data_len() as u32);
-        if let Dest::Slot { .. } = dest {
-            self.intake += bhs.data_len() as u64;
+    fn begin_pdu<H: Host>(&mut self, h: &mut H, open: &mut Open, ahs: &[u8]) -> Result<(), Close> {
+        open.turn = self.turn(&open.bhs);
+        match open.turn {
+            Turn::Now => self.begin(h, &open.bhs, ahs, &mut open.dest)?,
+            Turn::Later => open.dest = self.hold_back(&open.bhs, ahs)?,
+            Turn::Never => {}
         }
-        Ok(Open { bhs, dest, turn, len: bhs.data_len() as u32, got: 0, crc: Crc::new() })
+        self.rx.longest = self.rx.longest.max(open.len);
+        if let Dest::Slot { .. } = open.dest {
+            self.intake += u64::from(open.len);
+        }
+        Ok(())
     }
 
     /// A PDU that was held back whole.
     pub(super) fn replay<H: Host>(&mut self, h: &mut H, pdu: &Whole) -> Result<(), Close> {
-        let mut open = self.open(h, pdu.bhs, &pdu.ahs)?;
+        let mut open = Open::new(pdu.bhs);
+        self.begin_pdu(h, &mut open, &pdu.ahs)?;
         self.payload_bytes(h, &mut open, &pdu.data);
         self.finish_pdu(h, &open, pdu.intact)
     }
 
+    /// More has come of a PDU that was put down.
+    fn go_on<H: Host>(&mut self, h: &mut H, bytes: &[u8]) -> Result<Option<usize>, Close> {
+        match self.rx.open.take() {
+            Some(mut open) => self.payload(h, &mut open, bytes),
+            None => Ok(None),
+        }
+    }
+
     /// Payload, its padding and digest; returns the bytes it took, or `None` when more must come. What usually is there in
     /// one piece is not put down in between.
-    fn payload<H: Host>(&mut self, h: &mut H, mut open: Open, bytes: &[u8]) -> Result<Option<usize>, Close> {
-        let took = self.payload_bytes(h, &mut open, bytes);
+    fn payload<H: Host>(&mut self, h: &mut H, open: &mut Open, bytes: &[u8]) -> Result<Option<usize>, Close> {
+        let took = self.payload_bytes(h, open, bytes);
         let pad = padding(open.len as usize);
         let digest = if self.negotiated.data_digest && open.len > 0 { DIGEST_LEN } else { 0 };
         let tail = bytes[took..].get(..pad + digest).filter(|_| open.got == open.len);
         let Some(tail) = tail else {
-            self.rx.open = Some(open);
+            self.rx.open = Some(open.clone());
             return Ok((took > 0).then_some(took));
         };
         let intact = digest == 0 || {
             open.crc.update(&tail[..pad]);
             tail[pad..] == digest::to_wire(open.crc.finish())
         };
-        self.finish_pdu(h, &open, intact)?;
+        self.finish_pdu(h, open, intact)?;
         Ok(Some(took + tail.len()))
     }
 

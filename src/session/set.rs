@@ -359,7 +359,9 @@ impl Session {
             burst.next = len;
         }
         taking.announced = len.into();
-        if let Dest::Slot { buf, at, keep, .. } = Self::dest_at(id, taking, 0, len) {
+        let mut dest = Dest::Discard;
+        Self::place_at(id, taking, 0, len, &mut dest);
+        if let Dest::Slot { buf, at, keep, .. } = dest {
             h.copy_in(buf, at, &dormant.data[..keep as usize]);
             self.data_taken(id, 0, keep);
         }

@@ -105,6 +105,7 @@ pub(super) struct Burst {
 }
 
 impl Taking {
+    #[inline]
     pub(super) fn new(usage: Use, base: u64, total: u32, block: u32) -> Self {
         Self {
             usage,
@@ -190,6 +191,13 @@ impl Taking {
         })
     }
 
+    /// A segment whose data is all there, and of which nothing has been made yet.
+    #[inline]
+    pub(super) fn full_segment(&self) -> Option<usize> {
+        let is_full = |s: &Segment| s.step == Step::Receiving && s.received >= s.len;
+        self.segments.iter().position(|s| s.as_ref().is_some_and(is_full))
+    }
+
     pub(super) fn fail(&mut self, failure: Failure) {
         self.failed.get_or_insert(failure);
     }
@@ -219,6 +227,11 @@ impl Unasked {
 }
 
 impl Burst {
+    /// What comes unasked behind `immediate` bytes, up to `end`.
+    pub(super) fn unsolicited(immediate: u32, end: u32) -> Self {
+        Self { number: 0, next: immediate, end, data_sn: 0 }
+    }
+
     /// What is wrong with a Data-Out in its burst (RFC 7143 sections 11.8 and 4.2.2.3).
     pub(super) fn problem(&self, pdu: &DataOut) -> Option<Sense> {
         let (offset, len) = (pdu.buffer_offset.get(), pdu.data_len() as u32);

@@ -193,8 +193,11 @@ impl Session {
         }
         let held = h.abandon(ids);
         for &id in ids {
-            let slots = self.take_out(id).unwrap_or_default();
-            slots.into_iter().filter(|buf| held.binary_search(buf).is_err()).for_each(|buf| h.free(buf));
+            self.take_out(id, |buf| {
+                if held.binary_search(&buf).is_err() {
+                    h.free(buf);
+                }
+            });
         }
         let tasks = &self.tasks;
         self.parked.retain(|parked| tasks.get(*parked).is_some());
