@@ -106,7 +106,7 @@ impl<D: Driver> World<D> {
         match op {
             DiskOp::Enclose { offset, len } => return self.enclose(client, lu, offset, len),
             DiskOp::Disclose => return self.disclose(client, lu),
-            _ if self.copied_at_once(client, lu, &op) => return,
+            _ if self.copied_at_once(client, lu, op) => return,
             _ => {}
         }
         self.job_serial = self.job_serial.wrapping_add(1);
@@ -131,14 +131,14 @@ impl<D: Driver> World<D> {
     }
 
     /// Reads or writes a medium that is memory, if nothing holds that up: it has ended before there is a request to keep.
-    #[inline]
-    fn copied_at_once(&mut self, client: Client, lu: LuId, op: &DiskOp) -> bool {
+    #[inline(always)]
+    fn copied_at_once(&mut self, client: Client, lu: LuId, op: DiskOp) -> bool {
         let Some(unit) = self.units.get(lu.0 as usize).filter(|unit| unit.store.is_memory()) else {
             return false;
         };
         let free = self.enclosures.is_empty() && unit.fences.is_empty() && unit.barred.is_empty();
         let (memory, pool) = (&mut self.memory, &self.pool);
-        let (step, len) = match *op {
+        let (step, len) = match op {
             DiskOp::Read { buf, len, offset } if free => {
                 (unit.store.read(memory, pool.place(buf).part(0, len), offset), len)
             }

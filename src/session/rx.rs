@@ -74,7 +74,6 @@ pub(super) enum Dest {
 /// moved in larger pieces before all that was written earlier has left the processor's core.
 #[derive(Debug, Clone)]
 struct Open {
-    bhs: Bhs,
     dest: Dest,
     turn: Turn,
     len: u32,
@@ -83,16 +82,16 @@ struct Open {
 }
 
 impl Open {
-    fn new(bhs: Bhs) -> Self {
+    fn new(bhs: &Bhs) -> Self {
         let len = bhs.data_len() as u32;
-        Self { bhs, dest: Dest::Discard, turn: Turn::Never, len, got: 0, crc: Crc::new() }
+        Self { dest: Dest::Discard, turn: Turn::Never, len, got: 0, crc: Crc::new() }
     }
 }
 
 /// The framing state.
 #[derive(Debug, Default)]
 pub(super) struct Rx {
-    open: Option<Open>,
+    open: Option<(Bhs, Open)>,
     /// Text and ping data of the PDU at hand, or all data of one that comes before its turn.
     pub(super) gathered: Vec<u8>,
     /// Additional headers of a PDU that comes before its turn.
@@ -112,7 +111,9 @@ impl Rx {
     /// That slot.
     pub(super) fn place_of(&self, id: TaskId) -> Option<BufId> {
         match &self.open {
-            Some(Open { dest: Dest::Slot { task: Some(task), buf, .. }, .. }) if *task == id => Some(*buf),
+            Some((_, Open { dest: Dest::Slot { task: Some(task), buf, .. }, .. })) if *task == id => {
+                Some(*buf)
+            }
             _ => None,
         }
     }
@@ -121,7 +122,7 @@ impl Rx {
     /// has ended. Returns that slot.
     pub(super) fn orphan(&mut self, id: TaskId) -> Option<BufId> {
         match &mut self.open {
-            Some(Open { dest: Dest::Slot { task, buf, .. }, .. }) if *task == Some(id) => {
+            Some((_, Open { dest: Dest::Slot { task, buf, .. }, .. })) if *task == Some(id) => {
                 *task = None;
                 self.orphan_pace = Pace::default();
                 Some(*buf)
@@ -135,7 +136,7 @@ impl Rx {
     /// Bytes that are still to come of a payload that goes into a slot.
     pub(super) fn payload_to_come(&self) -> u32 {
         match &self.open {
-            Some(Open { dest: Dest::Slot { .. }, len, got, .. }) => len - got,
+            Some((_, Open { dest: Dest::Slot { .. }, len, got, .. })) => len - got,
             _ => 0,
         }
     }
@@ -143,7 +144,7 @@ impl Rx {
     /// The pace of a payload whose task is gone and whose slot must wait for its end, and how much of it has come.
     pub(super) fn orphaned(&mut self) -> Option<(&mut Pace, u64)> {
         match &self.open {
-            Some(Open { dest: Dest::Slot { task: None, .. }, got, .. }) => {
+            Some((_, Open { dest: Dest::Slot { task: None, .. }, got, .. })) => {
                 Some((&mut self.orphan_pace, u64::from(*got)))
             }
             _ => None,
@@ -163,7 +164,7 @@ pub struct Input {
 impl Session {
     /// Where the next payload bytes belong, if a payload is under way that has a slot: slot, first byte, length.
     pub fn next_place(&self) -> Option<(BufId, u32, u32)> {
-        let open = self.rx.open.as_ref()?;
+        let (_, open) = self.rx.open.as_ref()?;
         let Dest::Slot { buf, at, keep, .. } = open.dest else { return None };
         (open.got < keep).then(|| (buf, at + open.got, keep - open.got))
     }
@@ -179,7 +180,7 @@ impl Session {
         let data_digest = self.negotiated.data_digest;
         // A long payload on a slow line is no silence.
         self.last_heard = h.now();
-        let Some(open) = self.rx.open.as_mut() else { return };
+        let Some((_, open)) = self.rx.open.as_mut() else { return };
         if let Dest::Slot { buf, at, .. } = open.dest
             && data_digest
         {
@@ -246,7 +247,7 @@ impl Session {
     /// A header, if it is all there; returns the bytes it took.
     fn header<H: Host>(&mut self, h: &mut H, bytes: &[u8]) -> Result<Option<usize>, Close> {
         let Some(raw) = bytes.first_chunk::<BHS_LEN>() else { return Ok(None) };
-        let bhs = *Bhs::from_bhs(raw);
+        let bhs = Bhs::from_bhs(raw);
         let protected = BHS_LEN + bhs.ahs_len();
         let whole = protected + if self.negotiated.header_digest { DIGEST_LEN } else { 0 };
         if bytes.len() < whole {
@@ -261,19 +262,19 @@ impl Session {
         }
         self.last_heard = h.now();
         let mut open = Open::new(bhs);
-        self.begin_pdu(h, &mut open, &bytes[BHS_LEN..protected])?;
+        self.begin_pdu(h, bhs, &mut open, &bytes[BHS_LEN..protected])?;
         // Of a connection that closes nothing more is used than its headers.
         let rest = if self.closing.is_none() { &bytes[whole..] } else { &[] };
-        let took = self.payload(h, &mut open, rest)?;
+        let took = self.payload(h, bhs, &mut open, rest)?;
         Ok(Some(whole + took.unwrap_or(0)))
     }
 
     /// A header is there: what its payload is for.
-    fn begin_pdu<H: Host>(&mut self, h: &mut H, open: &mut Open, ahs: &[u8]) -> Result<(), Close> {
-        open.turn = self.turn(&open.bhs);
+    fn begin_pdu<H: Host>(&mut self, h: &mut H, bhs: &Bhs, open: &mut Open, ahs: &[u8]) -> Result<(), Close> {
+        open.turn = self.turn(bhs);
         match open.turn {
-            Turn::Now => self.begin(h, &open.bhs, ahs, &mut open.dest)?,
-            Turn::Later => open.dest = self.hold_back(&open.bhs, ahs)?,
+            Turn::Now => self.begin(h, bhs, ahs, &mut open.dest)?,
+            Turn::Later => open.dest = self.hold_back(bhs, ahs)?,
             Turn::Never => {}
         }
         self.rx.longest = self.rx.longest.max(open.len);
@@ -285,36 +286,42 @@ impl Session {
 
     /// A PDU that was held back whole.
     pub(super) fn replay<H: Host>(&mut self, h: &mut H, pdu: &Whole) -> Result<(), Close> {
-        let mut open = Open::new(pdu.bhs);
-        self.begin_pdu(h, &mut open, &pdu.ahs)?;
+        let mut open = Open::new(&pdu.bhs);
+        self.begin_pdu(h, &pdu.bhs, &mut open, &pdu.ahs)?;
         self.payload_bytes(h, &mut open, &pdu.data);
-        self.finish_pdu(h, &open, pdu.intact)
+        self.finish_pdu(h, &pdu.bhs, &open, pdu.intact)
     }
 
     /// More has come of a PDU that was put down.
     fn go_on<H: Host>(&mut self, h: &mut H, bytes: &[u8]) -> Result<Option<usize>, Close> {
         match self.rx.open.take() {
-            Some(mut open) => self.payload(h, &mut open, bytes),
+            Some((bhs, mut open)) => self.payload(h, &bhs, &mut open, bytes),
             None => Ok(None),
         }
     }
 
     /// Payload, its padding and digest; returns the bytes it took, or `None` when more must come. What usually is there in
     /// one piece is not put down in between.
-    fn payload<H: Host>(&mut self, h: &mut H, open: &mut Open, bytes: &[u8]) -> Result<Option<usize>, Close> {
+    fn payload<H: Host>(
+        &mut self,
+        h: &mut H,
+        bhs: &Bhs,
+        open: &mut Open,
+        bytes: &[u8],
+    ) -> Result<Option<usize>, Close> {
         let took = self.payload_bytes(h, open, bytes);
         let pad = padding(open.len as usize);
         let digest = if self.negotiated.data_digest && open.len > 0 { DIGEST_LEN } else { 0 };
         let tail = bytes[took..].get(..pad + digest).filter(|_| open.got == open.len);
         let Some(tail) = tail else {
-            self.rx.open = Some(open.clone());
+            self.rx.open = Some((*bhs, open.clone()));
             return Ok((took > 0).then_some(took));
         };
         let intact = digest == 0 || {
             open.crc.update(&tail[..pad]);
             tail[pad..] == digest::to_wire(open.crc.finish())
         };
-        self.finish_pdu(h, open, intact)?;
+        self.finish_pdu(h, bhs, open, intact)?;
         Ok(Some(took + tail.len()))
     }
 
@@ -339,7 +346,7 @@ impl Session {
     }
 
     /// A PDU is complete.
-    fn finish_pdu<H: Host>(&mut self, h: &mut H, open: &Open, intact: bool) -> Result<(), Close> {
+    fn finish_pdu<H: Host>(&mut self, h: &mut H, bhs: &Bhs, open: &Open, intact: bool) -> Result<(), Close> {
         if let Dest::Slot { task: None, buf, .. } = open.dest {
             h.free(buf);
         }
@@ -349,9 +356,9 @@ impl Session {
         };
         match open.turn {
             _ if open.dest == Dest::Rejected => Ok(()),
-            Turn::Now => self.complete(h, &open.bhs, kept, intact),
+            Turn::Now => self.complete(h, bhs, kept, intact),
             Turn::Later => {
-                self.keep_for_later(h, &open.bhs, intact);
+                self.keep_for_later(h, bhs, intact);
                 Ok(())
             }
             Turn::Never => Ok(()),
@@ -360,7 +367,7 @@ impl Session {
 
     /// Slots that framing alone owns: to be freed when the connection is gone.
     pub(super) fn take_orphan(&mut self) -> Option<BufId> {
-        match self.rx.open.take()?.dest {
+        match self.rx.open.take()?.1.dest {
             Dest::Slot { task: None, buf, .. } => Some(buf),
             _ => None,
         }
