@@ -308,6 +308,7 @@ rules! {
     reserve_10_ends_with_lun_reset
     reserve_6_beside_registrations
     reserve_6_ends_with_the_session
+    reserve_6_lets_others_look
     restricted_reordering_keeps_the_order
     retry_plugs_gaps_only
     sanitize_ends_the_tasks_of_all

@@ -184,15 +184,15 @@ pub(super) static ROWS: &[Row] = &[
     // MODE SENSE(6)
     row(&[0x1a, 0x08, 0xff, 0xff, 0xff, 4], Reading, STANDBY, mode::sense6),
     // START STOP UNIT
-    row(&[0x1b, 1, 0, 0x0f, 0xf7, 4], NoLegacy, NONE, drive::start_stop),
+    row(&[0x1b, 1, 0, 0x0f, 0xf7, 4], Nothing, NONE, drive::start_stop),
     // RECEIVE DIAGNOSTIC RESULTS
     row(&[0x1c, 1, 0xff, 0xff, 0xff, 4], Reading, STANDBY, diagnostic::receive),
     // SEND DIAGNOSTIC
     row(&[0x1d, 0xf4, 0, 0xff, 0xff, 4], Writing, STANDBY, diagnostic::send).params(diagnostic::send_params),
     // PREVENT ALLOW MEDIUM REMOVAL
-    row(&[0x1e, 0, 0, 0, 3, 4], NoLegacy, Traits::REMOVABLE, drive::prevent_allow),
+    row(&[0x1e, 0, 0, 0, 3, 4], Nothing, Traits::REMOVABLE, drive::prevent_allow),
     // READ CAPACITY(10)
-    row(&[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 4], NoLegacy, CAPACITY, misc::capacity10),
+    row(&[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 4], Nothing, CAPACITY, misc::capacity10),
     // READ(10)
     row(&[0x28, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 4], Reading, MEDIUM, medium::read10),
     // WRITE(10)
@@ -234,7 +234,7 @@ pub(super) static ROWS: &[Row] = &[
     row(&[0x4c, 3, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 4], Writing, STANDBY, log::select)
         .params(log::select_params),
     // LOG SENSE
-    row(&[0x4d, 3, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, 4], NoLegacy, STANDBY, log::sense),
+    row(&[0x4d, 3, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, 4], Nothing, STANDBY, log::sense),
     // READ DISC INFORMATION
     row(&[0x51, 7, 0, 0, 0, 0, 0, 0xff, 0xff, 4], Reading, DISC, multimedia::disc_information),
     // READ TRACK INFORMATION
@@ -316,7 +316,7 @@ pub(super) static ROWS: &[Row] = &[
     // READ CAPACITY(16)
     row(
         &[0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4],
-        NoLegacy,
+        Nothing,
         CAPACITY,
         misc::capacity16,
     )
@@ -327,7 +327,7 @@ pub(super) static ROWS: &[Row] = &[
     // REPORT LUNS
     row(&[0xa0, 0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4], Nothing, EXEMPT, misc::report_luns),
     // REPORT IDENTIFYING INFORMATION
-    row(&[0xa3, 0x05, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xfe, 4], NoLegacy, NONE, label::report)
+    row(&[0xa3, 0x05, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xfe, 4], Nothing, NONE, label::report)
         .action(0x05)
         .disk(),
     // REPORT TARGET PORT GROUPS

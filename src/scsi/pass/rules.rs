@@ -67,7 +67,8 @@ impl Passing {
         Self { needs, writes: false, data, seconds: USUAL, check: anything, list: None, revised: false }
     }
 
-    /// What reservations must allow. Of two commands it depends on what they ask for (SPC-5 table 67, SBC-4 table 14).
+    /// What reservations must allow. Of two commands it depends on what they ask for (SPC-5 table 67, SBC-4 table 14,
+    /// SPC-2 tables 9 and B.2).
     pub(super) fn needs(&self, cdb: &Cdb) -> Needs {
         let harmless = match cdb.opcode() {
             // START STOP UNIT that starts and has no power condition.
@@ -76,7 +77,7 @@ impl Passing {
             PREVENT_ALLOW => cdb.u8::<4>() & 0x03 == 0,
             _ => false,
         };
-        if harmless { NoLegacy } else { self.needs }
+        if harmless { Nothing } else { self.needs }
     }
 }
 
@@ -154,7 +155,7 @@ static COMMON: &[Rule] = &[
     own(0x3b), // WRITE BUFFER: the device has one echo buffer for all; and microcode is for the whole device
     own(0x3c), // READ BUFFER(10)
     pass(0x4c, Writing, give::<7, 2>), // LOG SELECT
-    pass(0x4d, NoLegacy, take::<7, 2>), // LOG SENSE
+    pass(0x4d, Nothing, take::<7, 2>), // LOG SENSE
     judged(0x55, give::<7, 2>, lists::modes), // MODE SELECT(10)
     own(0x56), // RESERVE(10)
     own(0x57), // RELEASE(10)
@@ -174,13 +175,13 @@ static COMMON: &[Rule] = &[
 
 /// MAINTENANCE IN and OUT; to optical devices these operation codes are keys of copy protection.
 static MAINTENANCE: &[Rule] = &[
-    pass(0xa3, NoLegacy, take::<6, 4>).action(0x05), // REPORT IDENTIFYING INFORMATION
-    own(0xa3).action(0x0a),                          // REPORT TARGET PORT GROUPS: our ports
-    refuse(0xa3).action(0x0b),                       // REPORT ALIASES: of the whole device
+    pass(0xa3, Nothing, take::<6, 4>).action(0x05), // REPORT IDENTIFYING INFORMATION
+    own(0xa3).action(0x0a),                         // REPORT TARGET PORT GROUPS: our ports
+    refuse(0xa3).action(0x0b),                      // REPORT ALIASES: of the whole device
     revised(0xa3, Reading, take::<6, 4>).action(0x0c), // REPORT SUPPORTED OPERATION CODES
-    own(0xa3).action(0x0d),                          // REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS
+    own(0xa3).action(0x0d),                         // REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS
     pass(0xa3, NoLegacy, take::<6, 4>).action(0x0f), // REPORT TIMESTAMP
-    pass(0xa4, Writing, give::<6, 4>).action(0x06),  // SET IDENTIFYING INFORMATION
+    pass(0xa4, Writing, give::<6, 4>).action(0x06), // SET IDENTIFYING INFORMATION
     own(0xa4).action(0x0a), // SET TARGET PORT GROUPS: likewise our ports, where their group lets initiators do so
     refuse(0xa4).action(0x0b), // CHANGE ALIASES: of the whole device
     refuse(0xa4).action(0x0e), // SET PRIORITY: of nexuses that are all this host
@@ -193,7 +194,7 @@ static DISK: &[Rule] = &[
     listed(0x07, reassigned, lists::defects, SLOW),   // REASSIGN BLOCKS
     pass(0x08, Reading, read6),                       // READ(6)
     change(0x0a, write6, USUAL),                      // WRITE(6)
-    pass(0x25, NoLegacy, fixed::<8>),                 // READ CAPACITY(10)
+    pass(0x25, Nothing, fixed::<8>),                  // READ CAPACITY(10)
     pass(0x28, Reading, read::<7, 2>),                // READ(10)
     change(0x2a, write::<7, 2>, USUAL),               // WRITE(10)
     change(0x2e, write::<7, 2>, USUAL),               // WRITE AND VERIFY(10)
@@ -219,7 +220,7 @@ static DISK: &[Rule] = &[
     wait(0x91, Writing, nothing, SLOW),               // SYNCHRONIZE CACHE(16)
     change(0x93, write_same16, SLOW),                 // WRITE SAME(16)
     change(0x9c, write::<12, 2>, USUAL),              // WRITE ATOMIC(16)
-    pass(0x9e, NoLegacy, take::<10, 4>).action(0x10), // READ CAPACITY(16)
+    pass(0x9e, Nothing, take::<10, 4>).action(0x10),  // READ CAPACITY(16)
     pass(0x9e, Reading, take::<12, 2>).action(0x11),  // READ LONG(16)
     pass(0x9e, Reading, take::<10, 4>).action(0x12),  // GET LBA STATUS(16)
     pass(0x9e, NoLegacy, take::<10, 4>).action(0x13), // REPORT REFERRALS
@@ -235,7 +236,7 @@ static DISK: &[Rule] = &[
 static TAPE: &[Rule] = &[
     wait(0x01, Writing, nothing, ENDLESS), // REWIND
     change(0x04, give::<3, 2>, ENDLESS),   // FORMAT MEDIUM
-    revised(0x05, NoLegacy, fixed::<6>),   // READ BLOCK LIMITS
+    revised(0x05, Nothing, fixed::<6>),    // READ BLOCK LIMITS
     wait(0x08, Writing, tape_read, SLOW),  // READ(6)
     change(0x0a, tape_write, SLOW),        // WRITE(6)
     change(0x10, nothing, SLOW),           // WRITE FILEMARKS(6)
@@ -256,7 +257,7 @@ static TAPE: &[Rule] = &[
 /// MMC-6, without burning and without keys.
 static OPTICAL: &[Rule] = &[
     pass(0x23, NoLegacy, take::<7, 2>), // READ FORMAT CAPACITIES
-    pass(0x25, NoLegacy, fixed::<8>),   // READ CAPACITY
+    pass(0x25, Nothing, fixed::<8>),    // READ CAPACITY
     pass(0x28, Reading, read::<7, 2>),  // READ(10)
     change(0x2a, write::<7, 2>, USUAL), // WRITE(10)
     wait(0x35, Writing, nothing, SLOW), // SYNCHRONIZE CACHE

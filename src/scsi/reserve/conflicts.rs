@@ -129,10 +129,42 @@ const MULTIMEDIA: &[Line] = &[
     (0xbe, &[], Reads),   // READ CD
 ];
 
+/// What others may do while RESERVE holds the logical unit (SPC-2 tables 9 and B.2): operation code, service actions.
+/// READ CAPACITY(16) goes by the rule of READ CAPACITY, and what tells of a drive by that of INQUIRY. PERSISTENT RESERVE
+/// is not to be had meanwhile, and of START STOP UNIT and PREVENT ALLOW MEDIUM REMOVAL it depends: the handlers see to
+/// that.
+const BESIDE_RESERVE: &[(u8, &[u16])] = &[
+    (0x03, &[]),                          // REQUEST SENSE
+    (0x12, &[]),                          // INQUIRY
+    (0x17, &[]),                          // RELEASE(6)
+    (0x1b, &[]),                          // START STOP UNIT
+    (0x1e, &[]),                          // PREVENT ALLOW MEDIUM REMOVAL
+    (0x25, &[]),                          // READ CAPACITY(10)
+    (0x46, &[]),                          // GET CONFIGURATION
+    (0x4a, &[]),                          // GET EVENT STATUS NOTIFICATION
+    (0x4d, &[]),                          // LOG SENSE
+    (0x57, &[]),                          // RELEASE(10)
+    (0x5e, &[0, 1, 2, 3]),                // PERSISTENT RESERVE IN
+    (0x5f, &[0, 1, 2, 3, 4, 5, 6, 7, 8]), // PERSISTENT RESERVE OUT
+    (0x9e, &[0x10]),                      // READ CAPACITY(16)
+    (0xa0, &[]),                          // REPORT LUNS
+    (0xa3, &[0x05]),                      // REPORT IDENTIFYING INFORMATION, once REPORT DEVICE IDENTIFIER
+];
+
 /// The rule of a command; every command that we have must be in the tables.
 fn rule(opcode: u8, action: Option<u16>) -> Option<Rule> {
     let is_it = |line: &&Line| line.0 == opcode && action.map_or(line.1.is_empty(), |a| line.1.contains(&a));
     PRIMARY.iter().chain(BLOCK).chain(MULTIMEDIA).find(is_it).map(|line| line.2)
+}
+
+#[test]
+fn beside_reserve_others_may_do_what_the_standard_says() {
+    for row in ROWS {
+        let may = BESIDE_RESERVE.iter().any(|(opcode, actions)| {
+            *opcode == row.opcode && row.action.is_none_or(|action| actions.contains(&action))
+        });
+        assert_eq!(row.needs == Nothing, may, "{:#04x}/{:x?}", row.opcode, row.action);
+    }
 }
 
 #[test]

@@ -116,7 +116,7 @@ pub struct Reservations {
 /// 4.17; `conflicts` has their tables).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Needs {
-    /// Never refused.
+    /// Never refused, unless by the handler.
     Nothing,
     /// Refused only by RESERVE, never by a persistent reservation.
     NoLegacy,

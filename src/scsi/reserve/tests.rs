@@ -290,6 +290,28 @@ fn the_old_reserve_and_release() {
 }
 
 #[test]
+fn what_tells_and_what_frees_passes_the_old_reserve() {
+    let mut rig = Rig::new(LuFacts { removable: true, ..facts() });
+    rig.run_from(1, &[0x16, 0, 0, 0, 0, 0], &[]).unwrap();
+    let capacity16 = [0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0];
+    let allowed: [&[u8]; 6] = [
+        &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        &capacity16,
+        &[0x4d, 0, 0x40, 0, 0, 0, 0, 0, 64, 0],
+        &[0xa3, 0x05, 0, 0, 0, 0, 0, 0, 0, 64, 0, 0],
+        &[0x1b, 0, 0, 0, 1, 0],
+        &[0x1e, 0, 0, 0, 0, 0],
+    ];
+    for cdb in allowed {
+        assert!(!refused(&mut rig, 2, cdb), "{cdb:02x?}");
+    }
+    for cdb in [[0x1b, 0, 0, 0, 0, 0], [0x1b, 0, 0, 0, 0x11, 0], [0x1b, 0, 0, 0, 2, 0], [0x1e, 0, 0, 0, 1, 0]]
+    {
+        assert!(refused(&mut rig, 2, &cdb), "{cdb:02x?}");
+    }
+}
+
+#[test]
 fn the_old_reserve_beside_registrations() {
     let mut rig = scene(PrType::WriteExclusiveRegistrants);
     let reserve = [0x16, 0, 0, 0, 0, 0];
