@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use super::{Asc, Io, Sense, SenseKey};
 
 /// The kinds of things that are counted.
-const KINDS: usize = 8;
+const KINDS: usize = 10;
 
 /// Something that is counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,6 +25,10 @@ pub enum Count {
     BytesWritten,
     /// Bytes that were to be verified or compared.
     BytesVerified,
+    /// Of the bytes to be written, those of WRITE SAME, which come as one block or none.
+    BytesFilled,
+    /// Blocks that came for them.
+    FillBlocks,
     /// Commands that the medium failed while it was read.
     ReadErrors,
     /// Commands that the medium failed while it was written.
@@ -112,8 +116,29 @@ impl Counters {
         match io {
             Io::Read { range, .. } => self.read(range.len),
             Io::Write { range, .. } => self.write(range.len),
-            Io::Compare { range } | Io::Verify { range } => self.add(Count::BytesVerified, range.len),
-            _ => {}
+            io => self.less_usual(io),
+        }
+    }
+
+    /// Out of line: these are seldom. What UNMAP gives back is not written.
+    #[cold]
+    fn less_usual(&self, io: &Io) {
+        match io {
+            Io::Compare { range } | Io::CompareEach { range } | Io::Verify { range } => {
+                self.add(Count::BytesVerified, range.len);
+            }
+            Io::WriteVerify { range, .. } | Io::CompareAndWrite { range, .. } => {
+                self.write(range.len);
+                self.add(Count::BytesVerified, range.len);
+            }
+            Io::Or { range, .. } | Io::WriteAtomic { range, .. } => self.write(range.len),
+            Io::Fill { range, .. } | Io::Zero { range, .. } => {
+                self.write(range.len);
+                self.add(Count::BytesFilled, range.len);
+                self.add(Count::FillBlocks, matches!(io, Io::Fill { .. }).into());
+            }
+            Io::Read { .. } | Io::Write { .. } | Io::Flush { .. } | Io::Map { .. } => {}
+            Io::Unmap(_) | Io::Anchor(_) => {}
         }
     }
 
@@ -175,12 +200,33 @@ mod tests {
         counters.command(&Io::Write { range, fua: true });
         counters.command(&Io::Verify { range });
         counters.command(&Io::Compare { range });
-        counters.command(&Io::Zero { range, unmap: false });
+        counters.command(&Io::Unmap(vec![range]));
         counters.failure(&Sense::read_error(1), false);
         counters.failure(&Sense::read_error(1), true);
         counters.failure(&Sense::write_error(1), true);
         counters.failure(&Sense::no_space(), false);
-        assert_eq!(counters.totals(), Totals([1, 1, 1024, 1024, 2048, 1, 1, 1]));
+        assert_eq!(counters.totals(), Totals([1, 1, 1024, 1024, 2048, 0, 0, 1, 1, 1]));
+    }
+
+    #[test]
+    fn whatever_writes_is_counted_as_that() {
+        let range = super::super::Range { offset: 512, len: 1024 };
+        let count = |io| {
+            let counters = Counters::default();
+            counters.command(&io);
+            counters.totals().0[..7].to_vec()
+        };
+        let fua = false;
+        for io in [Io::Write { range, fua }, Io::Or { range, fua }, Io::WriteAtomic { range, fua }] {
+            assert_eq!(count(io), [0, 1, 0, 1024, 0, 0, 0]);
+        }
+        for io in [Io::WriteVerify { range, compare: true }, Io::CompareAndWrite { range, fua }] {
+            assert_eq!(count(io), [0, 1, 0, 1024, 1024, 0, 0]);
+        }
+        let unmap = true;
+        assert_eq!(count(Io::Fill { range, unmap, anchor: false }), [0, 1, 0, 1024, 0, 1024, 1]);
+        assert_eq!(count(Io::Zero { range, unmap }), [0, 1, 0, 1024, 0, 1024, 0]);
+        assert_eq!(count(Io::CompareEach { range }), [0, 0, 0, 0, 1024, 0, 0]);
     }
 
     #[test]

@@ -125,12 +125,14 @@ fn self_tests(page: &mut Parameters<'_, '_>, _: &Totals, _: &Lu) {
     (1..=20).for_each(|test| page.put(test, LIST, &[0; 16]));
 }
 
-/// 19h, General Statistics and Performance: commands and blocks. How long they took is not counted, and so
-/// the fields for that are zero, and there is no Time Interval parameter.
+/// 19h, General Statistics and Performance: commands, and the blocks that came and went for them: of WRITE SAME one.
+/// How long they took is not counted, and so the fields for that are zero, and there is no Time Interval parameter.
 fn statistics(page: &mut Parameters<'_, '_>, totals: &Totals, lu: &Lu) {
-    let blocks = |bytes| totals.get(bytes) / u64::from(lu.facts.block_size.max(1));
+    let blocks = |bytes: u64| bytes / u64::from(lu.facts.block_size.max(1));
+    let one_by_one = totals.get(Count::BytesWritten).wrapping_sub(totals.get(Count::BytesFilled));
+    let came = blocks(one_by_one).wrapping_add(totals.get(Count::FillBlocks));
     let commands = [totals.get(Count::Reads), totals.get(Count::Writes)];
-    let counts = commands.into_iter().chain([blocks(Count::BytesWritten), blocks(Count::BytesRead)]);
+    let counts = commands.into_iter().chain([came, blocks(totals.get(Count::BytesRead))]);
     let mut value = [0; 64];
     for (field, count) in value.chunks_exact_mut(8).zip(counts) {
         field.copy_from_slice(&count.to_be_bytes());
@@ -237,8 +239,8 @@ pub(super) fn select_params(_: &Cdb, lu: &Lu, _: &mut Context<'_>, data: &[u8], 
 
 #[cfg(test)]
 mod tests {
-    use super::super::Asc;
     use super::super::testing::{Rig, facts};
+    use super::super::{Asc, Io, Range};
     use super::*;
 
     fn sense(control: u8, code: u8, subpage: u8) -> [u8; 10] {
@@ -319,6 +321,19 @@ mod tests {
         assert_eq!((got.len(), got[0].0, got[0].1, got[0].2.len()), (1, 1, 0x23, 64));
         let fields: Vec<u64> = got[0].2.chunks(8).map(number).collect();
         assert_eq!(fields, [2, 1, 5, 3, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn of_write_same_one_block_has_come() {
+        let mut rig = used();
+        rig.lu.counters.command(&Io::Fill {
+            range: Range { offset: 0, len: 100 * 512 },
+            unmap: false,
+            anchor: false,
+        });
+        let fields: Vec<u64> = parameters(&mut rig, 0x19)[0].2.chunks(8).map(number).collect();
+        assert_eq!(fields[..4], [2, 2, 6, 3]);
+        assert_eq!(number(&parameters(&mut rig, 2)[0].2), 105 * 512, "all of them were written");
     }
 
     #[test]
