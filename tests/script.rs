@@ -156,6 +156,7 @@ rules! {
     i_t_nexus_reset_ends_tasks
     i_t_nexus_reset_keeps_registrations
     i_t_nexus_reset_releases_reserve
+    idle_ends_with_the_next_access
     immediate_commands_take_no_number
     immediate_data_must_be_negotiated
     inquiry_tells_of_target_port_groups

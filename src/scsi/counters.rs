@@ -4,7 +4,7 @@
 //! wants the sum reads all of them. So counting shares no written cache line.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use super::{Asc, Io, Sense, SenseKey};
 
@@ -65,6 +65,8 @@ pub struct Counters {
     own: usize,
     /// Nobody reads or writes it but while there is such an operation.
     progress: Arc<AtomicU16>,
+    /// Nobody reads or writes it but in a power condition that a command has asked for.
+    rests_ended: Arc<AtomicU32>,
 }
 
 impl Default for Counters {
@@ -77,7 +79,7 @@ impl Counters {
     /// Counters for that many reactors, the first one's.
     pub fn new(reactors: usize) -> Self {
         let cells = (0..reactors.max(1)).map(|_| Cell::default()).collect();
-        Self { cells, own: 0, progress: Arc::default() }
+        Self { cells, own: 0, progress: Arc::default(), rests_ended: Arc::default() }
     }
 
     /// The same as that reactor has them.
@@ -86,7 +88,7 @@ impl Counters {
     /// When there are not so many: two reactors with one cell would lose counts.
     pub fn of_reactor(&self, own: usize) -> Self {
         assert!(own < self.cells.len(), "reactor {own} of {}", self.cells.len());
-        Self { cells: self.cells.clone(), own, progress: self.progress.clone() }
+        Self { own, ..self.clone() }
     }
 
     /// Counts. Only the reactor whose they are may do so.
@@ -163,6 +165,16 @@ impl Counters {
     /// Says so. Only the owner of the logical unit may.
     pub fn set_progress(&self, progress: u16) {
         self.progress.store(progress, Ordering::Relaxed);
+    }
+
+    /// The last idle or standby condition that an access to the medium has ended.
+    pub(super) fn rests_ended(&self) -> u32 {
+        self.rests_ended.load(Ordering::Relaxed)
+    }
+
+    /// Such an access has ended that one. Any reactor may say so.
+    pub(super) fn end_rest(&self, rest: u32) {
+        self.rests_ended.store(rest, Ordering::Relaxed);
     }
 
     /// What all reactors have counted.

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Power condition (SPC-5 section 5.13). Nothing of ours spins: idle and standby are remembered
-/// and reported, and commands are served in them as in active.
+/// and reported until a command needs the medium, which is served as in active.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Power {
     /// Ready.
@@ -28,8 +28,10 @@ pub enum Power {
 /// The state of the drive.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Drive {
-    /// Its power condition.
+    /// The power condition that a command has given it. [`Lu::power`] tells whether it still has it.
     pub power: Power,
+    /// Which of the idle and standby conditions that commands have given it this is.
+    rests: u32,
     /// The medium, which is removable, was taken out.
     pub ejected: bool,
     /// How often it was taken out or put in.
@@ -90,9 +92,36 @@ pub enum DriveOp {
     },
 }
 
+impl Power {
+    /// Whether the next access to the medium ends it.
+    fn rests(self) -> bool {
+        matches!(self, Self::Idle | Self::Standby)
+    }
+}
+
+impl Lu {
+    /// The power condition that the drive is in.
+    pub(super) fn power(&self) -> Power {
+        let Drive { power, rests, .. } = self.state.drive;
+        if power.rests() && self.counters.rests_ended() == rests { Power::Active } else { power }
+    }
+
+    /// A command needs the medium: the drive is active from now on (SPC-5 section 5.13.7, Idle to Active_Wait).
+    pub(super) fn rouse(&self) {
+        if self.power().rests() {
+            self.counters.end_rest(self.state.drive.rests);
+        }
+    }
+}
+
 impl Drive {
-    /// Whether every command can be served.
+    /// Whether every command can be served, and none changes anything by that.
     #[inline]
+    pub(super) fn is_active(&self) -> bool {
+        self.power == Power::Active && !self.ejected
+    }
+
+    /// Whether every command can be served.
     pub(super) fn is_ready(&self) -> bool {
         self.power != Power::Stopped && !self.ejected
     }
@@ -108,9 +137,9 @@ impl Drive {
         Ok(())
     }
 
-    /// What REQUEST SENSE tells (SBC-4 section 4.21, SPC-5 section 6.39).
-    pub(super) fn sense(&self) -> Sense {
-        match self.power {
+    /// What REQUEST SENSE tells of a drive in that power condition (SBC-4 section 4.21, SPC-5 section 6.39).
+    pub(super) fn sense(&self, power: Power) -> Sense {
+        match power {
             _ if self.ejected => Sense::not_ready(Asc::MEDIUM_NOT_PRESENT_TRAY_OPEN),
             Power::Active => Sense::none(),
             Power::Idle => Sense::new(SenseKey::NO_SENSE, Asc::IDLE_BY_COMMAND),
@@ -124,6 +153,7 @@ impl Drive {
         match op {
             DriveOp::Power { to, flush } => {
                 self.power = to;
+                self.rests = self.rests.wrapping_add(to.rests().into());
                 return Ok(Effects { flush, ..Effects::default() });
             }
             DriveOp::Prevent { prevent, persistent } => {
@@ -236,7 +266,7 @@ fn started(cdb: &Cdb, lu: &Lu, start: bool) -> Result<Option<DriveOp>, Failure> 
         (false, false) => {
             // A drive turns its disc again when somebody reads it (MMC-6, START STOP UNIT).
             let to = if optical { Power::Standby } else { Power::Stopped };
-            Some(DriveOp::Power { to, flush }).filter(|_| flush || drive.power != to)
+            Some(DriveOp::Power { to, flush }).filter(|_| flush || lu.power() != to)
         }
     })
 }
@@ -255,7 +285,8 @@ fn conditioned(cdb: &Cdb, lu: &Lu, condition: u8) -> Result<Option<DriveOp>, Fai
         return Err(bad_field(3, 3));
     }
     let flush = to == Power::Standby && !cdb.bit::<4>(2);
-    Ok(Some(DriveOp::Power { to, flush }).filter(|_| flush || lu.state.drive.power != to))
+    let is_so = lu.state.drive.power == to && lu.power() == to;
+    Ok(Some(DriveOp::Power { to, flush }).filter(|_| flush || !is_so))
 }
 
 /// Whether removal is prevented, and whether persistently, which only drives know.

@@ -214,6 +214,7 @@ fn a_stopped_disc_turns_again_when_it_is_read() {
     assert_eq!(told(&mut rig), (0, 0x5e, 4));
     assert_eq!(rig.start(&READY), Outcome::Good);
     assert!(matches!(rig.start(&[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0]), Outcome::Io(_)));
+    assert_eq!(told(&mut rig), (0, 0, 0));
     assert_eq!(rig.sense(&[0x1b, 0, 0, 0, 4 | EJECT, 0]), Sense::cdb_field(4, 2), "FL");
 }
 
@@ -244,6 +245,26 @@ fn power_conditions_are_told_and_serve() {
     assert_eq!(told(&mut rig), (0, 0x5e, 4));
     unit(&mut rig, 0x70).unwrap();
     assert_eq!(told(&mut rig), (0, 0, 0));
+}
+
+#[test]
+fn whoever_needs_the_medium_ends_idle_and_standby() {
+    let mut rig = Rig::new(facts());
+    let read = [0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+    for (condition, qualifier) in [(0x20, 3), (0x30, 4), (0x30, 4)] {
+        unit(&mut rig, condition).unwrap();
+        assert_eq!(rig.start(&READY), Outcome::Good);
+        rig.data(&CAPACITY);
+        assert_eq!(told(&mut rig), (0, 0x5e, qualifier), "that takes no medium");
+        assert!(matches!(rig.start(&read), Outcome::Io(_)));
+        assert_eq!(told(&mut rig), (0, 0, 0));
+        assert!(matches!(rig.start(&read), Outcome::Io(_)));
+    }
+    unit(&mut rig, 0x20).unwrap();
+    rig.sense(&[0x28, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 1, 0]);
+    assert_eq!(told(&mut rig), (0, 0, 0), "it had to look");
+    unit(&mut rig, 0x10).unwrap();
+    assert!(rig.lu.state.is_ready(), "and nobody has to look any more");
 }
 
 #[test]

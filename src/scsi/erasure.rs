@@ -129,10 +129,10 @@ fn informs(cdb: &Cdb) -> bool {
 }
 
 impl LuState {
-    /// Whether every command can be served, as far as the drive and the medium go.
+    /// Whether every command can be served, as far as the drive and the medium go, and none changes anything by that.
     #[inline]
     pub(super) fn is_ready(&self) -> bool {
-        self.drive.is_ready() && self.erasure.is_none()
+        self.drive.is_active() && self.erasure.is_none()
     }
 
     /// The operation on the whole medium that is under way.

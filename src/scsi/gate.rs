@@ -127,7 +127,12 @@ fn accessible(row: &Row, cdb: &Cdb, lu: &Lu) -> Result<(), Failure> {
     if !row.traits.intersects(table::Traits::MEDIUM | table::Traits::LOADED) {
         return Ok(());
     }
-    lu.state.drive.check(row.traits.contains(table::Traits::MEDIUM))
+    lu.state.drive.check(row.traits.contains(table::Traits::MEDIUM))?;
+    // To tell whether the medium could be got at, nobody has to get at it.
+    if row.traits.contains(table::Traits::MEDIUM) && row.opcode != table::TEST_UNIT_READY {
+        lu.rouse();
+    }
+    Ok(())
 }
 
 /// What would change the medium is refused where that is forbidden, once nothing else is wrong with it.

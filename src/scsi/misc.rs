@@ -16,7 +16,7 @@ pub(super) fn test_unit_ready(_: &Cdb, _: &Lu, _: &mut Context<'_>, _: &mut [u8]
 pub(super) fn request_sense(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
     let standing = || match &lu.state.erasure {
         Some(erasure) => erasure.sense(lu.counters.progress()),
-        None => lu.state.drive.sense(),
+        None => lu.state.drive.sense(lu.power()),
     };
     let sense = match cx.attentions.take() {
         Some(asc) => attention::report(asc, lu),

@@ -250,8 +250,10 @@ impl Peer<'_> {
         if self.lu.facts.passed.is_some() {
             return false;
         }
-        let reached = self.lu.is_open() || self.lu.access(nexus).barrier().is_none();
-        reached && self.lu.state.is_ready() && self.lu.state.reservations.check(nexus, needs).is_ok()
+        let (lu, state) = (self.lu, &self.lu.state);
+        let reached = lu.is_open() || lu.access(nexus).barrier().is_none();
+        let ready = state.drive.is_ready() && state.erasure.is_none();
+        reached && ready && state.reservations.check(nexus, needs).is_ok()
     }
 }
 

@@ -92,7 +92,7 @@ fn event(class: u8, lu: &Lu, told: &mut Told) -> [u8; 4] {
             let change = if told.features(drive) { 1 } else { 0 };
             [change << 1, u8::from(drive.is_prevented_for_long()) << 7, 0, change]
         }
-        POWER => [0, power_status(drive.power), 0, 0],
+        POWER => [0, power_status(lu.power()), 0, 0],
         // The tray is open without a disc, closed with one; there are no slots.
         MEDIA => [told.media(drive), if drive.ejected { 1 } else { 2 }, 0, 0],
         // Never busy.
