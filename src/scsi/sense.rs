@@ -63,8 +63,6 @@ impl Asc {
     pub const NONE: Self = Self(0x00, 0x00);
     /// 00/16
     pub const OPERATION_IN_PROGRESS: Self = Self(0x00, 0x16);
-    /// 03/00 (key MEDIUM ERROR or HARDWARE ERROR)
-    pub const PERIPHERAL_DEVICE_WRITE_FAULT: Self = Self(0x03, 0x00);
     /// 04/00: not ready, cause not reportable
     pub const NOT_READY: Self = Self(0x04, 0x00);
     /// 04/04
@@ -143,10 +141,6 @@ impl Asc {
     pub const MEDIUM_MAY_HAVE_CHANGED: Self = Self(0x28, 0x00);
     /// 29/00
     pub const POWER_ON_OR_RESET: Self = Self(0x29, 0x00);
-    /// 29/01
-    pub const POWER_ON: Self = Self(0x29, 0x01);
-    /// 29/02
-    pub const SCSI_BUS_RESET: Self = Self(0x29, 0x02);
     /// 29/03
     pub const DEVICE_RESET: Self = Self(0x29, 0x03);
     /// 29/07
