@@ -20,7 +20,7 @@ use crate::ring::{Done, Driver, Ends, Key, Kind, Op, RecvOp};
 use crate::session::Session;
 use crate::session::host::After;
 use crate::session::login::fault::Fault;
-use crate::session::login::{Established, Login, LoginReply, Pdu};
+use crate::session::login::{Established, Login, LoginReply, Pdu, refuse};
 use crate::session::pace::Pace;
 use crate::target::ChapAlgorithm;
 use crate::wire::bhs::{BHS_LEN, Bhs, LoginRequest, padding};
@@ -201,7 +201,10 @@ impl<D: Driver> Reactor<D> {
         recv.consume(request.whole);
         match reply {
             Some(reply) => self.follow_login(id, reply),
-            None => self.close(id, Why::Broken),
+            None => {
+                let refused = refuse(LoginRequest::from_bhs(&request.bhs), LoginStatus::TARGET_ERROR);
+                self.refuse_login(id, &refused);
+            }
         }
     }
 

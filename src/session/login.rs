@@ -176,6 +176,8 @@ impl Login {
 
     /// One whole Login Request: header and data segment (digests never apply in login).
     pub fn request(&mut self, bhs: &LoginRequest, data: &[u8], entropy: &mut Entropy<'_>) -> LoginReply {
+        #[cfg(test)]
+        assert!(!crate::scsi::STUMBLES.take(), "a test wants a mistake here");
         match self.step(bhs, data, entropy) {
             Ok(reply) => reply,
             Err(fault) => self.refusal(bhs, fault),

@@ -30,7 +30,12 @@ pub struct Catalog {
     pub redirects: Vec<(SocketAddr, Redirect)>,
     /// What logical units may do in a second, as far as they are limited.
     pub quotas: HashMap<LuId, Quota>,
+    /// The names of targets that there were since the start and that are no more, the latest last.
+    pub removed: Vec<String>,
 }
+
+/// As many names of removed targets are remembered: whoever comes for one of those before has been told often enough.
+const MOST_REMOVED: usize = 4096;
 
 /// Discovery sessions.
 #[derive(Debug, Clone, PartialEq)]
@@ -194,6 +199,15 @@ impl Catalog {
         self.targets.iter().find(|t| t.iqn == iqn)
     }
 
+    /// Takes the place of another, some of whose targets are gone.
+    pub fn follow(&mut self, old: &Self) {
+        let here: HashSet<&str> = self.targets.iter().map(|t| t.iqn.as_str()).collect();
+        let were = old.removed.iter().chain(old.targets.iter().map(|t| &t.iqn));
+        let mut removed: Vec<String> = were.filter(|iqn| !here.contains(iqn.as_str())).cloned().collect();
+        removed.drain(..removed.len().saturating_sub(MOST_REMOVED));
+        self.removed = removed;
+    }
+
     /// Where a visitor is sent who has arrived at `local`, if the portal sends its visitors on.
     pub fn redirect_at(&self, local: SocketAddr) -> Option<Redirect> {
         let here = self.redirects.iter().filter(|(portal, _)| portal_covers(*portal, local));
@@ -303,6 +317,28 @@ mod tests {
             open,
             ..Tpg::default()
         }
+    }
+
+    #[test]
+    fn targets_that_are_gone_are_remembered_until_they_are_there_again() {
+        let catalog = |names: &[&str]| {
+            let target =
+                |iqn: &&str| Target { iqn: (*iqn).into(), alias: None, redirect: None, tpgs: vec![] };
+            Catalog { targets: names.iter().map(|n| Arc::new(target(n))).collect(), ..Catalog::default() }
+        };
+        let followed = |old: &Catalog, names: &[&str]| {
+            let mut new = catalog(names);
+            new.follow(old);
+            new
+        };
+        let gone = followed(&catalog(&["iqn.a", "iqn.b"]), &["iqn.b"]);
+        assert_eq!(gone.removed, ["iqn.a"]);
+        let more = followed(&gone, &[]);
+        assert_eq!(more.removed, ["iqn.a", "iqn.b"]);
+        assert_eq!(followed(&more, &["iqn.a"]).removed, ["iqn.b"]);
+        let many = Catalog { removed: vec!["iqn.x".into(); MOST_REMOVED], ..catalog(&["iqn.b"]) };
+        let removed = followed(&many, &[]).removed;
+        assert_eq!((removed.len(), removed.last().map(String::as_str)), (MOST_REMOVED, Some("iqn.b")));
     }
 
     #[test]

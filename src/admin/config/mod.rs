@@ -108,6 +108,7 @@ impl Config {
             discovery: std::mem::take(&mut self.discovery),
             quotas: std::mem::take(&mut self.quotas),
             redirects: self.portals.iter().filter_map(|p| Some((p.address, p.redirect?))).collect(),
+            removed: Vec::new(),
         }
     }
 }

@@ -104,6 +104,7 @@ impl Draft {
     /// The catalogue of the change. What is as it was stays the same in memory: whoever compares sees at once.
     pub(super) fn catalog(&mut self, old: &Catalog) -> Arc<Catalog> {
         let mut new = self.config.take_catalog();
+        new.follow(old);
         let before: HashMap<&str, &Arc<Target>> = old.targets.iter().map(|t| (t.iqn.as_str(), t)).collect();
         for target in &mut new.targets {
             if let Some(was) = before.get(target.iqn.as_str()).filter(|was| **was == target) {

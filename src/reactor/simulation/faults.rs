@@ -164,6 +164,23 @@ fn introductions(rig: &mut Rig, clients: &mut [Client], who: usize) -> [Vec<u8>;
 }
 
 #[test]
+fn a_mistake_in_a_login_is_told_as_one_and_the_next_login_comes_in() {
+    seeds(8, |seed| {
+        let mut rig = Rig::new(seed, &Plan { reactors: 1, ..Plan::default() });
+        let mut clients = some_clients(&rig, 1);
+        STUMBLES.set(true);
+        clients[0].login(rig.address, TARGET);
+        rig.until(&mut clients, Duration::from_secs(10), "it is put out", |_, clients| {
+            clients[0].events.contains(&Event::Gone)
+        });
+        assert!(!STUMBLES.get() && clients[0].events.contains(&Event::Refused(3, 0)), "target error");
+        let load = Load::new(1, 64);
+        load.log_in(&mut rig, &mut clients);
+        rig.finish(&mut clients);
+    });
+}
+
+#[test]
 fn a_mistake_in_the_core_ends_one_connection_and_the_others_go_on() {
     seeds(8, |seed| {
         let mut rig = Rig::new(seed, &Plan { reactors: 1, ..Plan::default() });

@@ -65,6 +65,9 @@ pub enum Fault {
     /// No such target, or not at this portal.
     #[error("no such target at this portal")]
     NotFound,
+    /// There was such a target.
+    #[error("the target has been removed")]
+    Removed,
     /// The initiator is to log in elsewhere.
     #[error("it is sent to {}", .0.to)]
     Moved(Redirect),
@@ -104,6 +107,7 @@ impl Fault {
             Self::Moved(Redirect { permanent: false, .. }) => LoginStatus::MOVED_TEMPORARILY,
             Self::Moved(Redirect { permanent: true, .. }) => LoginStatus::MOVED_PERMANENTLY,
             Self::NotFound => LoginStatus::NOT_FOUND,
+            Self::Removed => LoginStatus::TARGET_REMOVED,
             Self::NoAccess => LoginStatus::AUTHORIZATION_FAILURE,
             Self::NotAuthenticated | Self::NoCommonMethod | Self::Chap(_) => {
                 LoginStatus::AUTHENTICATION_FAILURE

@@ -161,7 +161,8 @@ fn find_door(
     let name = said.target_name.ok_or(Fault::Missing("TargetName"))?;
     // A name that cannot be one is not there either.
     let name = normalise(name).map_err(|_| Fault::NotFound)?;
-    let target = catalog.target(&name).ok_or(Fault::NotFound)?;
+    let absent = || if catalog.removed.contains(&name) { Fault::Removed } else { Fault::NotFound };
+    let target = catalog.target(&name).ok_or_else(absent)?;
     let group = target.tpgs.iter().position(|g| g.listens_at(local));
     // What has left altogether has no groups here, and so nobody who would be let in.
     let left = || if target.tpgs.is_empty() { target.redirect.map(Fault::Moved) } else { None };

@@ -56,7 +56,8 @@ fn catalog(auth: Auth, params: TpgParams) -> Catalog {
     };
     let target =
         Target { iqn: TARGET.into(), alias: Some("The Disk".into()), redirect: None, tpgs: vec![group] };
-    Catalog { targets: vec![Arc::new(elsewhere), Arc::new(target)], ..Catalog::default() }
+    let removed = vec!["iqn.2026-01.a.target:gone".to_owned()];
+    Catalog { targets: vec![Arc::new(elsewhere), Arc::new(target)], removed, ..Catalog::default() }
 }
 
 fn open_group() -> Tpg {

@@ -67,6 +67,7 @@ fn names_that_lead_nowhere() {
         Peer::open().say(OPERATIONAL, TO_FULL, &format!("InitiatorName={initiator};TargetName={target};"))
     };
     login(INITIATOR, "iqn.2026-01.a.target:none").refused(LoginStatus::NOT_FOUND);
+    login(INITIATOR, "iqn.2026-01.a.target:gone").refused(LoginStatus::TARGET_REMOVED);
     login(INITIATOR, "nonsense").refused(LoginStatus::NOT_FOUND);
     login(INITIATOR, "iqn.2026-01.a.target:elsewhere").refused(LoginStatus::NOT_FOUND);
     login("iqn.2026-01.a.initiator:two", TARGET).refused(LoginStatus::AUTHORIZATION_FAILURE);
