@@ -212,7 +212,7 @@ fn heed<D: Driver>(session: &mut Session, desk: &mut Desk<'_, D>, change: &Chang
         endings.extend(session.end_for_another(desk, lu, failure));
     }
     for asc in change.attentions_for(session.nexus()) {
-        session.attention(lu, asc);
+        session.attention_at_once(desk, lu, asc);
     }
     endings
 }

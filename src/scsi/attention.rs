@@ -33,11 +33,16 @@ impl Attentions {
         self.pending.is_empty()
     }
 
+    /// Whether that one is pending.
+    pub fn has(&self, asc: Asc) -> bool {
+        self.pending.contains(&asc)
+    }
+
     /// Establishes a unit attention.
     pub fn raise(&mut self, asc: Asc) {
         if asc.0 == RESET_GROUP {
             self.raise_reset(asc);
-        } else if !self.pending.contains(&asc) && self.pending.try_push(asc).is_err() {
+        } else if !self.has(asc) && self.pending.try_push(asc).is_err() {
             self.pending.clear();
             self.pending.push(Asc::POWER_ON_OR_RESET);
         }
@@ -79,10 +84,12 @@ impl Attentions {
     }
 }
 
-/// The sense data that report an attention. Of a threshold they say which one it is.
-pub(super) fn report(asc: Asc, lu: &Lu) -> Sense {
-    let pointer = lu.state.space.pointer().filter(|_| asc == Asc::SOFT_THRESHOLD_REACHED);
-    Sense { information: pointer, ..Sense::attention(asc) }
+impl Lu {
+    /// The sense data that report an attention. Of a threshold they say which one it is.
+    pub fn attention_sense(&self, asc: Asc) -> Sense {
+        let pointer = self.state.space.pointer().filter(|_| asc == Asc::SOFT_THRESHOLD_REACHED);
+        Sense { information: pointer, ..Sense::attention(asc) }
+    }
 }
 
 /// POWER ON, RESET, OR BUS DEVICE RESET OCCURRED and its kin.

@@ -99,7 +99,7 @@ pub(super) fn attention(row: Option<&&'static Row>, lu: &Lu, cx: &mut Context<'_
     if row.is_some_and(|r| r.traits.contains(table::Traits::PASSES_ATTENTION)) {
         return Ok(());
     }
-    cx.attentions.take().map_or(Ok(()), |asc| Err(super::attention::report(asc, lu).into()))
+    cx.attentions.take().map_or(Ok(()), |asc| Err(lu.attention_sense(asc).into()))
 }
 
 #[inline]

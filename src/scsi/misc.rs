@@ -4,7 +4,7 @@
 use super::answer::Answer;
 use super::cdb::Cdb;
 use super::check::bad_field;
-use super::{Answered, Asc, Context, Lu, MAX_SENSE, Outcome, REPORT_LUNS_LUN, Sense, attention};
+use super::{Answered, Asc, Context, Lu, MAX_SENSE, Outcome, REPORT_LUNS_LUN, Sense};
 
 /// That the medium is accessible has been checked before.
 pub(super) fn test_unit_ready(_: &Cdb, _: &Lu, _: &mut Context<'_>, _: &mut [u8]) -> Answered {
@@ -19,7 +19,7 @@ pub(super) fn request_sense(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, out: &mut 
         None => lu.state.drive.sense(lu.power()),
     };
     let sense = match cx.attentions.take() {
-        Some(asc) => attention::report(asc, lu),
+        Some(asc) => lu.attention_sense(asc),
         None => lu.access(cx.nexus).barrier().map_or_else(standing, Sense::not_ready),
     };
     Ok(sense_data(cdb, sense, out))

@@ -26,6 +26,10 @@ use crate::wire::lun;
 /// What a command is answered with whose logical unit is not to be seen any more.
 const UNMAPPED: Failure = Failure::Check(Sense::illegal(Asc::LU_NOT_SUPPORTED));
 
+/// What an initiator acts upon of which it may be long in hearing: another size, other ways that lead to the unit, and
+/// space that runs short.
+const URGENT: [Asc; 3] = [Asc::CAPACITY_CHANGED, Asc::ACCESS_STATE_CHANGED, Asc::SOFT_THRESHOLD_REACHED];
+
 /// What an initiator finds where it has logged in.
 #[derive(Debug, Clone)]
 pub struct View {
@@ -100,7 +104,9 @@ impl Session {
         let lost = self.remap(map);
         self.copies.forget_units(&lost);
         if tell && self.closing.is_none() {
-            self.tell_of_luns(h);
+            // There are other LUNs than before, whichever of them the message names.
+            let first = self.luns.first().map_or(0, |l| l.lun);
+            self.tell_sense(h, first, &Sense::attention(Asc::REPORTED_LUNS_CHANGED));
         }
         Revision { endings, lost }
     }
@@ -170,15 +176,25 @@ impl Session {
         lost
     }
 
-    /// There are other LUNs than before (section 11.9.1, event 0).
-    fn tell_of_luns<H: Host>(&mut self, h: &mut H) {
-        let mut sense = [0; MAX_SENSE];
-        let len = Sense::attention(Asc::REPORTED_LUNS_CHANGED).encode(false, &mut sense);
+    /// Establishes a unit attention condition for this nexus. One that should not wait for the next command is told at
+    /// once besides, if that was not done already: an initiator that hears nothing answers to nothing.
+    pub fn attention_at_once<H: Host>(&mut self, h: &mut H, lu: LuId, asc: Asc) {
+        let urgent = URGENT.contains(&asc) && self.closing.is_none();
+        let is_new = |l: &&MappedLun| l.lu == lu && !l.attentions.has(asc);
+        let to_tell: Vec<u16> = self.luns.iter().filter(is_new).map(|l| l.lun).collect();
+        self.attention(lu, asc);
+        let Some(sense) = h.lu(lu).filter(|_| urgent).map(|lu| lu.attention_sense(asc)) else { return };
+        to_tell.into_iter().for_each(|number| self.tell_sense(h, number, &sense));
+    }
+
+    /// A SCSI event of that LUN (section 11.9.1, event 0).
+    fn tell_sense<H: Host>(&mut self, h: &mut H, number: u16, sense: &Sense) {
+        let mut bytes = [0; MAX_SENSE];
+        let len = sense.encode(false, &mut bytes);
         let mut data = (len as u16).to_be_bytes().to_vec();
-        data.extend_from_slice(&sense[..len]);
-        let first = self.luns.first().map_or(0, |l| l.lun);
+        data.extend_from_slice(&bytes[..len]);
         let mut pdu = AsyncMessage { async_event: AsyncEvent::SCSI_EVENT.0, ..AsyncMessage::default() };
-        pdu.lun = lun::to_wire(first);
+        pdu.lun = lun::to_wire(number);
         pdu.stat_sn = U32::new(self.next_stat_sn());
         self.put_window(h, &mut pdu.exp_cmd_sn, &mut pdu.max_cmd_sn, false);
         pdu.set_data_len(data.len());

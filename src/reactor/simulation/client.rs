@@ -46,6 +46,12 @@ pub(super) enum Event {
     Gone,
 }
 
+impl Event {
+    pub(super) fn is_told(&self) -> bool {
+        matches!(self, Self::Told(_))
+    }
+}
+
 /// What is asked for at login, and how the initiator behaves.
 #[derive(Debug, Clone)]
 pub(super) struct Manner {

@@ -1,5 +1,5 @@
 //! A capacity that changes while everybody reads and writes: from any core all are judged by the same one, and are
-//! told of it once.
+//! told of it once, at once.
 
 use std::time::Duration;
 
@@ -84,6 +84,8 @@ fn a_new_capacity_holds_on_every_core_and_is_told_once() {
         }
         rig.pass(&mut clients, Duration::from_secs(1));
         for who in 0..clients.len() {
+            let told = |event: &Event| matches!(event, Event::Told([6, 0x2a, 0x09]));
+            assert_eq!(clients[who].events.iter().filter(|event| told(event)).count(), 1, "by a message");
             assert_eq!(attention(&mut rig, &mut clients, who), [6, 0x2a, 0x09]);
             let itt = ready(&mut clients[who]);
             assert_eq!(status_of(&mut rig, &mut clients, who, itt), status::GOOD, "once");
