@@ -44,6 +44,8 @@ rules! {
     async_message_before_the_session_is_dropped
     bidirectional_command_is_refused
     bidirectional_length_segment_alone
+    buffer_offset_in_any_order
+    buffer_offset_in_any_order_comes_once
     buffer_offset_must_follow
     chap_algorithm_before_the_method
     chap_by_an_algorithm_nobody_has

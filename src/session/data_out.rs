@@ -20,7 +20,7 @@ use crate::wire::codes::TAG_NONE;
 /// Data that was not to come unasked (RFC 7143 section 11.4.7.2).
 const UNEXPECTED_UNSOLICITED_DATA: Sense = Sense::aborted(Asc(0x0c, 0x0c));
 /// A burst that ended early (RFC 7143 section 11.4.7.2).
-const INCORRECT_AMOUNT_OF_DATA: Sense = Sense::aborted(Asc(0x0c, 0x0d));
+pub(super) const INCORRECT_AMOUNT_OF_DATA: Sense = Sense::aborted(Asc(0x0c, 0x0d));
 /// Data that did not come in time (SPC-5).
 const INITIATOR_RESPONSE_TIMEOUT: Sense = Sense::aborted(Asc(0x4b, 0x06));
 
@@ -144,10 +144,8 @@ impl Session {
         };
         let Some(burst) = burst else { return };
         let (offset, len) = (pdu.buffer_offset.get(), pdu.data_len() as u32);
-        let problem = burst.problem(pdu);
-        burst.data_sn = burst.data_sn.wrapping_add(1);
-        burst.next = burst.next.saturating_add(len);
-        if let Some(sense) = problem {
+        let in_order = self.negotiated.data_pdu_in_order;
+        if let Err(sense) = burst.take(pdu, in_order, &mut taking.ahead) {
             taking.fail(Failure::Check(sense));
             return self.let_go_of_slots(h, id);
         }
@@ -192,8 +190,11 @@ impl Session {
                 }
                 None => taking.unsolicited.take(),
             };
+            // Unasked may come less than could, but nothing in between may be missing.
+            let torn =
+                |b: Burst| if solicited.is_some() { b.next != b.end } else { !taking.ahead.is_empty() };
             // What is about to be aborted may end as early as it can.
-            if solicited.is_some() && !*doomed && ended.is_some_and(|b| b.next != b.end) {
+            if !*doomed && ended.is_some_and(torn) {
                 taking.fail(Failure::Check(INCORRECT_AMOUNT_OF_DATA));
             }
         }

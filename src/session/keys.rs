@@ -207,8 +207,8 @@ impl From<&TpgParams> for Wishes {
             time2wait: params.time2wait,
             time2retain: params.time2retain,
             error_recovery_level: 0,
-            data_pdu_in_order: true,
-            data_sequence_in_order: true,
+            data_pdu_in_order: params.data_pdu_in_order,
+            data_sequence_in_order: params.data_sequence_in_order,
             // One connection delivers in order, which is all that a response fence asks.
             task_reporting: &["FastAbort", "ResponseFence", "RFC3720"],
             protocol_level: LEVEL_RFC7144,

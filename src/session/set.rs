@@ -17,9 +17,10 @@ use std::mem;
 
 use super::Session;
 use super::command::Planned;
+use super::data_out::INCORRECT_AMOUNT_OF_DATA;
 use super::host::Host;
 use super::rx::Dest;
-use super::taking::{Burst, Unasked};
+use super::taking::{Ahead, Burst, Unasked};
 use super::task::{Task, Tasks, Work};
 use crate::ids::{LuId, TaskId};
 use crate::scsi::{Asc, Failure, Outcome, Sense, status};
@@ -66,7 +67,10 @@ pub(super) struct Dormant {
     unasked: Unasked,
     /// What else comes by itself.
     burst: Option<Burst>,
+    ahead: Ahead,
     data: Vec<u8>,
+    /// Where the next of it belongs.
+    at: usize,
     /// Bytes that may come.
     room: u32,
     /// The PDU with the F bit was there.
@@ -81,7 +85,9 @@ impl Dormant {
         Self {
             unasked,
             burst: unasked.follows.then_some(burst),
+            ahead: Ahead::default(),
             data: Vec::new(),
+            at: 0,
             room: if unasked.follows { end } else { unasked.immediate },
             complete: false,
             failed: None,
@@ -104,8 +110,24 @@ impl Dormant {
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        let room = self.room as usize - self.data.len();
-        self.data.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        if bytes.is_empty() {
+            return;
+        }
+        let end = (self.room as usize).min(self.at + bytes.len());
+        if self.data.len() < end {
+            self.data.resize(end, 0);
+        }
+        if let Some(place) = self.data.get_mut(self.at..end) {
+            place.copy_from_slice(&bytes[..place.len()]);
+        }
+    }
+
+    /// The PDU with the F bit is there; nothing before the last byte may be missing.
+    fn complete(&mut self) {
+        self.complete = true;
+        if !self.ahead.is_empty() {
+            self.spoil(INCORRECT_AMOUNT_OF_DATA);
+        }
     }
 }
 
@@ -277,14 +299,13 @@ impl Session {
             return Dest::Discard;
         };
         let Some(burst) = dormant.burst.as_mut() else { return Dest::Discard };
-        match burst.problem(pdu) {
-            Some(sense) => {
+        match burst.take(pdu, self.negotiated.data_pdu_in_order, &mut dormant.ahead) {
+            Err(sense) => {
                 dormant.spoil(sense);
                 Dest::Discard
             }
-            None => {
-                burst.data_sn = burst.data_sn.wrapping_add(1);
-                burst.next += pdu.data_len() as u32;
+            Ok(()) => {
+                dormant.at = pdu.buffer_offset.get() as usize;
                 Dest::Gather
             }
         }
@@ -296,8 +317,8 @@ impl Session {
         let before = dormant.memory();
         dormant.take(&mem::take(&mut self.rx.gathered));
         self.sets.brought += dormant.memory() - before;
-        dormant.complete |= fin;
         if fin {
+            dormant.complete();
             self.advance(h);
         }
     }

@@ -1,9 +1,12 @@
 //! A transfer from the initiator as a value: segments with their slots, bursts, and what is still to come.
 
+use std::ops;
+
 use arrayvec::ArrayVec;
 
 use super::SEGMENT;
 use super::enclosed::Whole;
+use super::keys::DEFAULT_SEGMENT_LENGTH;
 use super::pace::Pace;
 use super::quota::Charge;
 use super::task::MAX_SLOTS;
@@ -13,6 +16,10 @@ use crate::wire::bhs::DataOut;
 
 /// The most R2Ts of one task that are outstanding at a time, whatever was negotiated.
 pub(super) const MAX_BURSTS: usize = 8;
+
+/// How much that is not the next data of its burst is remembered of one task: with R2Ts of 256 KiB, all that the fullest
+/// ones bring in PDUs of the 8192 bytes that everybody takes.
+const MAX_AHEAD: usize = MAX_BURSTS * (SEGMENT / DEFAULT_SEGMENT_LENGTH) as usize;
 
 /// A Data-Out that is not the next one of its burst (SPC-5).
 const DATA_PHASE_ERROR: Sense = Sense::aborted(Asc(0x4b, 0x00));
@@ -59,6 +66,7 @@ pub(super) struct Taking {
     pub(super) segments: [Option<Segment>; MAX_SLOTS],
     pub(super) bursts: ArrayVec<Burst, MAX_BURSTS>,
     pub(super) unsolicited: Option<Burst>,
+    pub(super) ahead: Ahead,
     /// It waits for its limits to let it go on, and then pays this.
     pub(super) held: Option<Charge>,
     /// Number of the next R2T.
@@ -117,6 +125,7 @@ impl Taking {
             segments: [None; MAX_SLOTS],
             bursts: ArrayVec::new(),
             unsolicited: None,
+            ahead: Ahead::default(),
             held: None,
             r2t_sn: 0,
             extra: None,
@@ -232,18 +241,100 @@ impl Burst {
         Self { number: 0, next: immediate, end, data_sn: 0 }
     }
 
-    /// What is wrong with a Data-Out in its burst (RFC 7143 sections 11.8 and 4.2.2.3).
-    pub(super) fn problem(&self, pdu: &DataOut) -> Option<Sense> {
+    /// A Data-Out has come of it, whose header may be wrong (RFC 7143 sections 11.8 and 4.2.2.3). `in_order`: what is not
+    /// the next of it is (DataPDUInOrder).
+    pub(super) fn take(&mut self, pdu: &DataOut, in_order: bool, ahead: &mut Ahead) -> Result<(), Sense> {
         let (offset, len) = (pdu.buffer_offset.get(), pdu.data_len() as u32);
-        if pdu.data_sn.get() != self.data_sn {
-            return Some(DATA_PHASE_ERROR);
+        let due = self.data_sn;
+        self.data_sn = due.wrapping_add(1);
+        if pdu.data_sn.get() != due {
+            return Err(DATA_PHASE_ERROR);
         }
-        if offset != self.next {
-            return Some(DATA_OFFSET_ERROR);
+        if offset != self.next && (in_order || offset < self.next) {
+            return Err(DATA_OFFSET_ERROR);
         }
-        if offset.checked_add(len).is_none_or(|end| end > self.end) {
-            return Some(TOO_MUCH_WRITE_DATA);
+        let end = offset.checked_add(len).filter(|end| *end <= self.end).ok_or(TOO_MUCH_WRITE_DATA)?;
+        if offset == self.next && ahead.is_empty() {
+            self.next = end;
+            return Ok(());
         }
-        None
+        ahead.put(offset..end)?;
+        self.next = ahead.catch_up(self.next);
+        Ok(())
+    }
+}
+
+/// What has come of bursts beyond the byte that is due: nothing, where data comes in order.
+#[derive(Debug, Default)]
+pub(super) struct Ahead(Vec<ops::Range<u32>>);
+
+impl Ahead {
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// No byte may come twice: then as many bytes as are due are all that are due.
+    #[cold]
+    fn put(&mut self, came: ops::Range<u32>) -> Result<(), Sense> {
+        let overlaps = self.0.iter().any(|known| known.start < came.end && came.start < known.end);
+        if overlaps || self.0.len() == MAX_AHEAD {
+            return Err(DATA_OFFSET_ERROR);
+        }
+        self.0.extend((!came.is_empty()).then_some(came));
+        Ok(())
+    }
+
+    /// The byte that is due when all is there before that one, and what lies behind it here.
+    #[cold]
+    fn catch_up(&mut self, mut next: u32) -> u32 {
+        while let Some(at) = self.0.iter().position(|known| known.start == next) {
+            next = self.0.swap_remove(at).end;
+        }
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A burst of 4096 bytes from 512 on, and what becomes of PDUs of it.
+    fn sent(in_order: bool, pdus: &[(u32, usize)]) -> (Vec<Result<(), Sense>>, u32, bool) {
+        let mut burst = Burst { number: 0, next: 512, end: 4608, data_sn: 0 };
+        let mut ahead = Ahead::default();
+        let mut take = |(data_sn, (offset, len)): (u32, &(u32, usize))| {
+            let mut pdu = DataOut::default();
+            (pdu.data_sn, pdu.buffer_offset) = (data_sn.into(), (*offset).into());
+            pdu.set_data_len(*len);
+            burst.take(&pdu, in_order, &mut ahead)
+        };
+        let taken = (0..).zip(pdus).map(&mut take).collect();
+        (taken, burst.next, ahead.is_empty())
+    }
+
+    #[test]
+    fn in_order_every_pdu_is_the_next() {
+        assert_eq!(sent(true, &[(512, 512), (1024, 3584)]), (vec![Ok(()); 2], 4608, true));
+        assert_eq!(sent(true, &[(1024, 512)]).0, [Err(DATA_OFFSET_ERROR)]);
+    }
+
+    #[test]
+    fn out_of_order_every_byte_comes_once() {
+        let mixed = [(3584, 1024), (512, 512), (2048, 1536), (1024, 1024)];
+        assert_eq!(sent(false, &mixed), (vec![Ok(()); 4], 4608, true));
+        assert_eq!(sent(false, &[(1024, 512)]), (vec![Ok(())], 512, false), "something is missing");
+        let twice = [(1024, 1024), (512, 1024)];
+        assert_eq!(sent(false, &twice).0, [Ok(()), Err(DATA_OFFSET_ERROR)]);
+        assert_eq!(sent(false, &[(512, 512), (512, 512)]).0, [Ok(()), Err(DATA_OFFSET_ERROR)]);
+        assert_eq!(sent(false, &[(4096, 1024)]).0, [Err(TOO_MUCH_WRITE_DATA)]);
+        assert_eq!(sent(false, &[(0, 512)]).0, [Err(DATA_OFFSET_ERROR)], "before its burst");
+    }
+
+    #[test]
+    fn what_is_out_of_order_is_not_remembered_without_end() {
+        let pdus: Vec<_> = (0..=MAX_AHEAD as u32).map(|n| (514 + 2 * n, 1)).collect();
+        let (taken, ..) = sent(false, &pdus);
+        assert_eq!(taken.iter().position(Result::is_err), Some(MAX_AHEAD));
     }
 }

@@ -138,6 +138,10 @@ pub struct TpgParams {
     pub immediate_data: bool,
     /// MaxOutstandingR2T limit.
     pub max_outstanding_r2t: u16,
+    /// DataPDUInOrder that the target wants (OR rule).
+    pub data_pdu_in_order: bool,
+    /// DataSequenceInOrder that the target wants (OR rule).
+    pub data_sequence_in_order: bool,
     /// DefaultTime2Wait, seconds.
     pub time2wait: u16,
     /// DefaultTime2Retain, seconds.
@@ -166,6 +170,8 @@ impl Default for TpgParams {
             initial_r2t: false,
             immediate_data: true,
             max_outstanding_r2t: 8,
+            data_pdu_in_order: true,
+            data_sequence_in_order: true,
             time2wait: 2,
             time2retain: 0,
             command_window: 256,

@@ -548,6 +548,7 @@ fn login_options(number: u32, words: &[&str]) -> Step<LoginOptions> {
             "immediate_data" => wishes.immediate_data = value == "Yes",
             "first_burst" => wishes.first_burst_length = number()?,
             "max_burst" => wishes.max_burst_length = number()?,
+            "data_pdu_in_order" => wishes.data_pdu_in_order = value == "Yes",
             "max_r2t" => wishes.max_outstanding_r2t = number()? as u16,
             "task_reporting" if value == "FastAbort" => wishes.task_reporting = &["FastAbort"],
             "protocol_level" => wishes.protocol_level = number()? as u8,

@@ -183,6 +183,8 @@ sections! {
         initial_r2t: leaf<bool>,
         immediate_data: leaf<bool>,
         max_outstanding_r2t: leaf<u16>,
+        data_pdu_in_order: leaf<bool>,
+        data_sequence_in_order: leaf<bool>,
         time2wait: leaf<Word>,
         time2retain: leaf<Word>,
         command_window: leaf<u32>,

@@ -69,6 +69,8 @@ pub(super) fn resolve(file: FileParameters, cx: &mut Resolver<'_>) -> TpgParams 
         max_outstanding_r2t: cx
             .number(&file.max_outstanding_r2t, &R2T)
             .unwrap_or(default.max_outstanding_r2t),
+        data_pdu_in_order: flag(&file.data_pdu_in_order, default.data_pdu_in_order),
+        data_sequence_in_order: flag(&file.data_sequence_in_order, default.data_sequence_in_order),
         time2wait: seconds(&file.time2wait, cx).unwrap_or(default.time2wait),
         time2retain: seconds(&file.time2retain, cx).unwrap_or(default.time2retain),
         command_window: cx.number(&file.command_window, &WINDOW).unwrap_or(default.command_window),

@@ -424,6 +424,8 @@ fn parameters(params: &TpgParams, alias: Option<&str>) -> Value {
         "DefaultTime2Retain": params.time2retain.to_string(),
         "InitialR2T": yes(params.initial_r2t),
         "ImmediateData": yes(params.immediate_data),
+        "DataPDUInOrder": yes(params.data_pdu_in_order),
+        "DataSequenceInOrder": yes(params.data_sequence_in_order),
     });
     if let Some(alias) = alias {
         all["TargetAlias"] = alias.into();

@@ -107,8 +107,6 @@ pub(super) const OF_ACLS: &[Known] = &[
 ];
 
 pub(super) const OF_PARAMETERS: &[Known] = &[
-    known("DataPDUInOrder", "Yes", ORDER),
-    known("DataSequenceInOrder", "Yes", ORDER),
     known("ErrorRecoveryLevel", "0", LEVEL),
     known("IFMarkInt", "Reject", MARKERS),
     known("IFMarker", "No", MARKERS),

@@ -15,7 +15,12 @@ const NUMBERS: [(&str, &str, u64, u64); 6] = [
 ];
 
 /// One that is yes or no.
-const FLAGS: [(&str, &str); 2] = [("InitialR2T", "initial_r2t"), ("ImmediateData", "immediate_data")];
+const FLAGS: [(&str, &str); 4] = [
+    ("InitialR2T", "initial_r2t"),
+    ("ImmediateData", "immediate_data"),
+    ("DataPDUInOrder", "data_pdu_in_order"),
+    ("DataSequenceInOrder", "data_sequence_in_order"),
+];
 
 /// LIO's defaults that are narrower than what ringtgt offers by itself.
 const NARROW: [(&str, &str); 5] = [

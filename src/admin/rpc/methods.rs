@@ -293,6 +293,8 @@ fn session(s: &SessionReport) -> Value {
             "initial_r2t": n.initial_r2t,
             "immediate_data": n.immediate_data,
             "max_outstanding_r2t": n.max_outstanding_r2t,
+            "data_pdu_in_order": n.data_pdu_in_order,
+            "data_sequence_in_order": n.data_sequence_in_order,
             "time2wait": n.time2wait,
             "time2retain": n.time2retain,
             "error_recovery_level": n.error_recovery_level,

@@ -233,6 +233,7 @@ impl Initiator {
         let itt = dice.pick(&owing);
         let slips = self.slips(dice);
         let most = self.negotiated.max_recv_data_segment_length;
+        let from_the_end = !self.negotiated.data_pdu_in_order && dice.once_in(2);
         let Some(command) = self.commands.get_mut(&itt) else { return false };
         let which = dice.below(command.owed.len() as u32) as usize;
         let owed = &mut command.owed[which];
@@ -241,11 +242,15 @@ impl Initiator {
             len = 1 + dice.below(len);
         }
         let mut pdu = DataOut { itt: U32::new(itt), ttt: U32::new(owed.ttt), ..DataOut::default() };
-        (pdu.data_sn, pdu.buffer_offset) = (U32::new(owed.data_sn), U32::new(owed.next));
-        owed.next += len;
+        let mut offset = if from_the_end { owed.end - len } else { owed.next };
+        (pdu.data_sn, pdu.buffer_offset) = (U32::new(owed.data_sn), U32::new(offset));
+        if from_the_end {
+            owed.end -= len;
+        } else {
+            owed.next += len;
+        }
         owed.data_sn += 1;
         let mut last = owed.next >= owed.end;
-        let mut offset = pdu.buffer_offset.get();
         if slips {
             command.odd = true;
             match dice.below(6) {

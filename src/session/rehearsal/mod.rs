@@ -86,6 +86,7 @@ fn negotiated(dice: &mut Dice<'_>) -> Negotiated {
         initial_r2t: dice.once_in(2),
         immediate_data: !dice.once_in(4),
         max_outstanding_r2t: dice.pick(&[1, 2, 8, 100]),
+        data_pdu_in_order: !dice.once_in(4),
         protocol_level: LEVEL_RFC7144,
         ..Negotiated::default()
     }
