@@ -195,6 +195,7 @@ rules! {
     login_first_burst_within_max_burst
     login_for_error_recovery
     login_for_one_connection
+    login_from_elsewhere
     login_in_a_reserved_stage
     login_irrelevant_in_discovery
     login_isid_changes

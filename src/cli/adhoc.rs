@@ -178,6 +178,7 @@ fn target(args: &Serve, hostname: &str, stores: usize, problems: &mut Vec<Proble
         params: TpgParams::default(),
         luns,
         acls,
+        from: Vec::new(),
         open: args.allow.is_empty(),
         auth: Auth { chap: credential(args, problems).into_iter().collect(), mutual: None },
     };

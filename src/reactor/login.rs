@@ -117,6 +117,7 @@ impl<D: Driver> Reactor<D> {
         let registry = self.registry.clone();
         let catalog = self.detours.catalog(&self.world.catalog, self.world.driver.now());
         let login = Login::new(catalog, ends.local)
+            .from_peer(ends.peer.ip())
             .with_challenges(registry.clone())
             .with_sessions(move |initiator, isid, tsih| registry.known(initiator, isid, tsih));
         let deadline = self.world.driver.now() + self.login_timeout;

@@ -121,7 +121,7 @@ fn addresses(catalog: &Catalog, target: &Target, session: &Established) -> Vec<(
     let mut found = Vec::new();
     let own_only = catalog.discovery.own_portal_only;
     let is_shown =
-        |g: &&Tpg| g.access(&session.initiator).is_some() && (!own_only || g.listens_at(session.local));
+        |g: &&Tpg| g.admits(&session.initiator, session.peer) && (!own_only || g.listens_at(session.local));
     for group in target.tpgs.iter().filter(is_shown) {
         for address in group.portals.iter().filter_map(|portal| reachable(*portal, session.local)) {
             if !found.contains(&(address, group.tag)) {
@@ -212,6 +212,7 @@ mod tests {
             initiator: initiator.into(),
             chap: None,
             local: local.parse().unwrap(),
+            peer: "192.0.2.100".parse().unwrap(),
             itt: 0,
         }
     }
@@ -272,6 +273,18 @@ mod tests {
         assert!(shown("[fe80::1%2]:3260").contains("TargetAddress=[fe80::1]:3260,1\0"));
         assert_eq!(shown("[fe80::7%3]:3260"), "");
         assert_eq!(shown("[2001:db8::1]:3260"), "");
+    }
+
+    #[test]
+    fn groups_that_the_initiator_may_not_come_to_from_there_are_not_shown() {
+        let shown = |from: &str| {
+            let from = vec![from.parse().unwrap()];
+            let group = Tpg { from, ..group(1, &["192.0.2.1:3260"], true) };
+            let catalog = Catalog { targets: vec![target("far", vec![group])], ..Catalog::default() };
+            let mut visitor = session(INITIATOR, "192.0.2.1:3260", None);
+            !answer(&catalog, &mut visitor, b"SendTargets=All\0").unwrap().is_empty()
+        };
+        assert!(shown("192.0.2.0/24") && !shown("198.51.100.0/24"));
     }
 
     #[test]

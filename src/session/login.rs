@@ -17,7 +17,7 @@ mod security;
 mod statements;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use self::fault::Fault;
@@ -61,6 +61,7 @@ type SessionCheck = Box<dyn Fn(&str, [u8; 6], u16) -> Option<KnownSession> + Sen
 pub struct Login {
     catalog: Arc<Catalog>,
     local: SocketAddr,
+    peer: IpAddr,
     sessions: SessionCheck,
     challenges: Box<dyn Outstanding>,
     requests: u32,
@@ -121,11 +122,12 @@ impl fmt::Debug for Login {
 }
 
 impl Login {
-    /// A login on a connection that arrived at `local`. No request is yet known.
+    /// A login on a connection that arrived at `local`, from an address that is no network's. No request is yet known.
     pub fn new(catalog: Arc<Catalog>, local: SocketAddr) -> Self {
         Self {
             catalog,
             local,
+            peer: Ipv4Addr::UNSPECIFIED.into(),
             sessions: Box::new(|_, _, _| None),
             challenges: Box::new(()),
             requests: 0,
@@ -141,6 +143,12 @@ impl Login {
             over: false,
             fault: None,
         }
+    }
+
+    /// It comes from that address.
+    #[must_use]
+    pub fn from_peer(self, peer: IpAddr) -> Self {
+        Self { peer, ..self }
     }
 
     /// Tells which sessions exist, by initiator name, ISID and TSIH, so that one can be joined, or the request is
@@ -314,7 +322,7 @@ impl Login {
         let initiator = initiator_name(said)?;
         self.initiator = Some(initiator.clone());
         self.wanted = said.target_name.map(|name| name.chars().take(MOST_NAME).collect());
-        let party = Party::enter(initiator, said, &self.catalog, self.local)?;
+        let party = Party::enter(initiator, said, &self.catalog, self.local, self.peer)?;
         if self.stage != Stage::SECURITY && party.auth(&self.catalog)?.required() {
             return Err(Fault::NotAuthenticated);
         }
@@ -397,6 +405,7 @@ impl Login {
             initiator,
             chap,
             local: self.local,
+            peer: self.peer,
             itt: bhs.itt.get(),
         }
     }

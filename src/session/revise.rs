@@ -59,7 +59,8 @@ impl Established {
         let target = catalog.target(&was.iqn)?;
         let is_it = |g: &Tpg| (g.tag, g.relative_port) == (group.tag, group.relative_port);
         let tpg = target.tpgs.iter().position(is_it)?;
-        let access = target.tpgs[tpg].access(&self.initiator)?;
+        let group = &target.tpgs[tpg];
+        let access = group.access(&self.initiator).filter(|_| group.admits(&self.initiator, self.peer))?;
         Some(View { target: target.clone(), tpg, luns: access.luns.to_vec() })
     }
 
@@ -278,6 +279,7 @@ mod tests {
             initiator: INITIATOR.into(),
             chap: proof.then_some(ChapAlgorithm::Sha256),
             local: ([127, 0, 0, 1], 3260).into(),
+            peer: [127, 0, 0, 1].into(),
             itt: 0,
         }
     }

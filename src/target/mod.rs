@@ -4,15 +4,17 @@
 //! in an `Arc`, and a change is a new snapshot. Nothing here does I/O.
 
 mod auth;
+mod network;
 mod quota;
 mod redirect;
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use auth::{Auth, ChapAlgorithm, Credential};
+pub use network::{Network, NotANetwork};
 pub use quota::{Quota, Rate};
 pub use redirect::Redirect;
 
@@ -84,6 +86,8 @@ pub struct Tpg {
     pub luns: Vec<Lun>,
     /// Who may log in.
     pub acls: Vec<Acl>,
+    /// Where initiators may come from; empty: from anywhere.
+    pub from: Vec<Network>,
     /// Whether initiators without an ACL may log in too (they then see `luns` and must satisfy `auth`).
     pub open: bool,
     /// The credentials of initiators that are let in by `open`, and of ACLs that have none of their own.
@@ -111,6 +115,8 @@ pub struct Acl {
     pub initiator: String,
     /// Its credentials; without any, those of the group apply.
     pub auth: Auth,
+    /// Where it may come from, as far as the group lets it; empty: from anywhere.
+    pub from: Vec<Network>,
     /// The LUN map that this initiator sees.
     pub luns: Vec<Lun>,
     /// What it may do in a second, over all of its sessions with the group.
@@ -277,9 +283,23 @@ impl Tpg {
         self.acls.iter().map(|acl| &acl.luns).chain(self.open.then_some(&self.luns))
     }
 
-    /// What `initiator` may see here, or `None` when it may not log in at all: no ACL, no access.
+    /// Whether `initiator` may log in from that address.
+    pub fn admits(&self, initiator: &str, peer: IpAddr) -> bool {
+        let lies_in = |from: &[Network]| from.is_empty() || from.iter().any(|network| network.contains(peer));
+        lies_in(&self.from)
+            && match self.acl(initiator) {
+                Some(acl) => lies_in(&acl.from),
+                None => self.open,
+            }
+    }
+
+    fn acl(&self, initiator: &str) -> Option<&Acl> {
+        self.acls.iter().find(|a| a.initiator == initiator)
+    }
+
+    /// What `initiator` may see here, wherever it comes from, or `None` when it may not log in at all: no ACL, no access.
     pub fn access(&self, initiator: &str) -> Option<Access<'_>> {
-        match self.acls.iter().find(|a| a.initiator == initiator) {
+        match self.acl(initiator) {
             Some(acl) => {
                 let auth = if acl.auth.required() { &acl.auth } else { &self.auth };
                 Some(Access { luns: &acl.luns, auth, quota: acl.quota })
@@ -352,6 +372,23 @@ mod tests {
         assert!(tpg(false).access("iqn.2026-01.a:stranger").is_none());
         assert!(tpg(false).access("iqn.2026-01.a:b").unwrap().luns.is_empty());
         assert_eq!(tpg(true).access("iqn.2026-01.a:stranger").unwrap().luns.len(), 1);
+    }
+
+    #[test]
+    fn initiators_come_from_where_their_group_and_their_acl_let_them() {
+        let network = |text: &str| vec![text.parse().unwrap()];
+        let mut group = tpg(true);
+        let admits = |group: &Tpg, name: &str, from: &str| {
+            group.admits(&format!("iqn.2026-01.a:{name}"), from.parse().unwrap())
+        };
+        assert!(admits(&group, "b", "192.0.2.1") && admits(&group, "stranger", "192.0.2.1"));
+        group.from = network("192.0.2.0/24");
+        assert!(admits(&group, "b", "::ffff:192.0.2.1") && admits(&group, "stranger", "192.0.2.2"));
+        assert!(!admits(&group, "b", "192.0.3.1") && !admits(&group, "stranger", "2001:db8::1"));
+        group.acls[0].from = network("192.0.2.1");
+        assert!(admits(&group, "b", "192.0.2.1"));
+        assert!(!admits(&group, "b", "192.0.2.2"), "nor as a stranger");
+        assert!(!admits(&tpg(false), "stranger", "192.0.2.1"));
     }
 
     #[test]

@@ -165,6 +165,7 @@ sections! {
         relative_port: leaf<u16>,
         portals: leaf<Vec<Spanned<String>>>,
         any_initiator: leaf<bool>,
+        from: leaf<Vec<Spanned<String>>>,
         chap: one_or_more<FileChap>,
         mutual_chap: table<FileChap>,
         parameters: table<FileParameters>,
@@ -205,6 +206,7 @@ sections! {
     /// An initiator that may log in.
     FileAcl @here "[[target.tpg.acl]]" {
         initiator: leaf<String>,
+        from: leaf<Vec<Spanned<String>>>,
         chap: one_or_more<FileChap>,
         mutual_chap: table<FileChap>,
         mapped_lun: tables<FileMappedLun>,

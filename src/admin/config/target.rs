@@ -14,7 +14,7 @@ use super::resolve::{Bounds, Resolver};
 use super::store::Stores;
 use super::{alua, auth, params, portal, qos, words};
 use crate::ids::LuId;
-use crate::target::{Acl, Lun, Target, Tpg, TpgParams, portal_covers};
+use crate::target::{Acl, Lun, Network, Target, Tpg, TpgParams, portal_covers};
 
 /// What is said of a group without portals.
 pub const NO_PORTAL: &str = "this group has no portal";
@@ -138,6 +138,7 @@ fn group(
         params: file.parameters.map_or_else(TpgParams::default, |p| params::resolve(p, cx)),
         acls: acls(file.acl.unwrap_or_default(), &luns, &auth, cx),
         luns,
+        from: networks(&file.from, cx),
         open,
         auth,
     };
@@ -217,9 +218,9 @@ fn check_doors(group: &Tpg, spans: &[Range<usize>], span: Range<usize>, cx: &mut
         let remedy = "add a [[target.tpg.acl]] for each initiator, or any_initiator = true";
         cx.warning(span, NO_ACL, "no ACL, no access", remedy);
     }
-    if group.open && !group.auth.required() {
+    if group.open && group.from.is_empty() && !group.auth.required() {
         let remedy = "remove any_initiator and add a [[target.tpg.acl]] for each initiator, or give the group \
-                      a chap, or listen on 127.0.0.1";
+                      a chap, or say where they come from = [\"192.0.2.0/24\"], or listen on 127.0.0.1";
         let checks = group.portals.iter().zip(spans).map(|(p, span)| check_open(*p, span.clone(), remedy));
         checks.filter_map(Result::err).for_each(|problem| cx.push(problem));
     }
@@ -294,12 +295,38 @@ fn acls(files: Vec<FileAcl>, luns: &[Lun], group: &crate::target::Auth, cx: &mut
         }
         acls.push(Acl {
             initiator,
+            from: networks(&file.from, cx),
             auth: acl_auth(file.chap, file.mutual_chap, &file.here.span, group, cx),
             luns: file.mapped_lun.map_or_else(|| luns.to_vec(), |mapped| map(mapped, luns, cx)),
             quota: qos::resolve(file.qos, cx),
         });
     }
     acls
+}
+
+/// `from`: addresses and networks.
+fn networks(value: &Value<Vec<Spanned<String>>>, cx: &mut Resolver<'_>) -> Vec<Network> {
+    let Some(value) = value else { return Vec::new() };
+    if value.get_ref().is_empty() {
+        let remedy = "name some, like \"192.0.2.0/24\", or remove the line";
+        cx.error(value, "there is nowhere to come from", "nobody could log in", remedy);
+    }
+    value.get_ref().iter().filter_map(|text| network(text, cx)).collect()
+}
+
+fn network(text: &Spanned<String>, cx: &mut Resolver<'_>) -> Option<Network> {
+    match text.get_ref().parse::<Network>() {
+        Ok(network) if network.is_everything() => {
+            cx.error(text, format!("{network} is everywhere"), "it keeps nobody out", "remove the line");
+            None
+        }
+        Ok(network) => Some(network),
+        Err(problem) => {
+            let remedy = "write one like 192.0.2.1, 192.0.2.0/24, 192.0.2.0/255.255.255.0 or 2001:db8::/32";
+            cx.error(text, problem.to_string(), "names are not looked up", remedy);
+            None
+        }
+    }
 }
 
 fn initiator(file: &FileAcl, cx: &mut Resolver<'_>) -> Option<String> {

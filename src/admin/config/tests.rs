@@ -476,6 +476,23 @@ fn luns_and_maps() {
 }
 
 #[test]
+fn initiators_come_from_networks() {
+    let acl = "acl = [{ initiator = \"iqn.2026-11.org.example:i\", from = [\"192.0.2.7\"] }]";
+    let config = good(&group(&format!("from = [\"192.0.2.0/255.255.255.0\", \"2001:db8::/32\"]\n{acl}")));
+    let tpg = &config.targets[0].tpgs[0];
+    assert_eq!(
+        tpg.from.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["192.0.2.0/24", "2001:db8::/32"]
+    );
+    assert_eq!(tpg.acls[0].from, ["192.0.2.7".parse().unwrap()]);
+    let from = |list: &str| one_error(&group(&format!("from = [{list}]\n{acl}")));
+    assert!(from("\"storage\"").contains("\"storage\" is no address and no network"));
+    assert!(from("\"192.0.2.1/24\"").contains("192.0.2.1 has bits set behind the first 24"));
+    assert!(from("\"::/0\"").contains("::/0 is everywhere"));
+    assert!(from("").contains("there is nowhere to come from"));
+}
+
+#[test]
 fn acls_name_initiators_once() {
     let acl = "{ initiator = \"iqn.2026-11.org.example:i\" }";
     assert!(one_error(&group(&format!("acl = [{acl}, {acl}]"))).contains("an ACL for"));

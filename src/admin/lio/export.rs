@@ -12,7 +12,7 @@ use crate::admin::socket::SocketOptions;
 use crate::ids::LuId;
 use crate::scsi::{DEFAULT_GROUP, DeviceType, Group, Groups, Identity, Supported};
 use crate::store::{Io, StoreConfig, StoreKind};
-use crate::target::{Acl, Auth, Credential, Lun, Target, Tpg, TpgParams};
+use crate::target::{Acl, Auth, Credential, Lun, Network, Target, Tpg, TpgParams};
 
 /// LIO's bounds: the depth of a session, and the seconds of a login and of a NOP-In and its answer.
 const DEPTH: (u64, u64) = (1, 512);
@@ -260,10 +260,20 @@ impl<'c> Export<'c> {
         if params.chap_algorithms != default.chap_algorithms {
             self.list(format!("{at}: chap_algorithms"), "LIO takes what its kernel has");
         }
+        self.places(&tpg.from, &at);
         if tpg.relative_port != 0 {
             self.list(format!("{at}: relative_port"), "LIO gives such numbers itself");
         }
         all
+    }
+
+    fn places(&mut self, from: &[Network], at: &str) {
+        if !from.is_empty() {
+            self.list(
+                format!("{at}: from"),
+                "LIO lets initiators come from anywhere: a firewall must see to it",
+            );
+        }
     }
 
     /// Whether strangers may only read; LIO has that for all LUNs or none.
@@ -296,6 +306,7 @@ impl<'c> Export<'c> {
         if acl.quota.is_some() {
             self.list(format!("{at}: qos"), UNLIMITED);
         }
+        self.places(&acl.from, &at);
         let mapped: Vec<Value> = acl.luns.iter().filter_map(|lun| self.mapped(lun, tpg)).collect();
         let interval = match tpg.params.nop_interval {
             // It never asks, here and there.

@@ -184,6 +184,7 @@ fn changed_group(path: &str, old: &Tpg, new: &Tpg, name: &dyn Fn(LuId) -> String
     let what = [
         (old.relative_port != new.relative_port, "relative_port"),
         (old.open != new.open, "any_initiator"),
+        (old.from != new.from, "from"),
         (old.auth != new.auth, "chap"),
         (old.params != new.params, "parameters, from the next login on"),
     ];
@@ -232,7 +233,15 @@ fn acls(path: &str, old: &Tpg, new: &Tpg, name: &dyn Fn(LuId) -> String, plan: &
             plan.push(Action::Add, path, "");
             continue;
         };
-        tell(&path, &[(was.auth != acl.auth, "chap"), (was.quota != acl.quota, "qos")], plan);
+        tell(
+            &path,
+            &[
+                (was.auth != acl.auth, "chap"),
+                (was.from != acl.from, "from"),
+                (was.quota != acl.quota, "qos"),
+            ],
+            plan,
+        );
         // One that sees what its group has is told of with the group.
         let own_map = was.luns != old.luns || acl.luns != new.luns;
         if was.luns != acl.luns && own_map {
@@ -256,6 +265,7 @@ pub(super) fn touched(
         let old_group = &was.tpgs[group(was)?];
         let now = after.get(target).and_then(|t| Some(&t.tpgs[group(t)?]));
         let now = now.filter(|g| g.relative_port == old_group.relative_port);
+        let now = now.filter(|g| g.admits(&s.initiator, s.peer.ip()));
         let Some(luns) = now.and_then(|g| g.access(&s.initiator)).map(|a| a.luns) else {
             return Some(Effect::LoggedOut);
         };

@@ -1,6 +1,6 @@
 //! Who is logging in, and to what: the first text of a login, held against the catalogue.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::fault::Fault;
@@ -39,6 +39,7 @@ impl Party {
         said: &Statements<'_>,
         catalog: &Catalog,
         local: SocketAddr,
+        peer: IpAddr,
     ) -> Result<Self, Fault> {
         let session_type = session_type(said.session_type)?;
         if let Some(redirect) = catalog.redirect_at(local) {
@@ -46,7 +47,7 @@ impl Party {
         }
         let door = match session_type {
             SessionType::Discovery => None,
-            SessionType::Normal => Some(find_door(said, catalog, local, &initiator)?),
+            SessionType::Normal => Some(find_door(said, catalog, local, (&initiator, peer))?),
         };
         Ok(Self { initiator, alias: said.initiator_alias.map(alias), door })
     }
@@ -156,7 +157,7 @@ fn find_door(
     said: &Statements<'_>,
     catalog: &Catalog,
     local: SocketAddr,
-    initiator: &str,
+    (initiator, peer): (&str, IpAddr),
 ) -> Result<(Arc<Target>, usize), Fault> {
     let name = said.target_name.ok_or(Fault::Missing("TargetName"))?;
     // A name that cannot be one is not there either.
@@ -167,6 +168,6 @@ fn find_door(
     // What has left altogether has no groups here, and so nobody who would be let in.
     let left = || if target.tpgs.is_empty() { target.redirect.map(Fault::Moved) } else { None };
     let group = group.ok_or_else(|| left().unwrap_or(Fault::NotFound))?;
-    target.tpgs[group].access(initiator).ok_or(Fault::NoAccess)?;
-    Ok((Arc::clone(target), group))
+    let may_enter = target.tpgs[group].admits(initiator, peer);
+    may_enter.then(|| (Arc::clone(target), group)).ok_or(Fault::NoAccess)
 }

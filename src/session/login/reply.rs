@@ -1,6 +1,6 @@
 //! What a login brings forth: responses, refusals and the facts of an established connection.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::session::keys::Negotiated;
@@ -96,6 +96,8 @@ pub struct Established {
     pub chap: Option<ChapAlgorithm>,
     /// Where the connection arrived.
     pub local: SocketAddr,
+    /// Where it has come from.
+    pub peer: IpAddr,
     /// Initiator Task Tag of the login.
     pub itt: u32,
 }

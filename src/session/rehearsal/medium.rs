@@ -99,6 +99,7 @@ fn facts(number: u8, block_size: u32, bytes: u64, thin: bool) -> LuFacts {
         optimal_transfer_blocks: 0,
         max_transfer_blocks: 0,
         rotational: false,
+        ranges: Vec::new(),
         removable: false,
         saves: true,
         resident: false,

@@ -150,6 +150,7 @@ impl World {
             initiator: "iqn.2026-01.org.example:host".into(),
             chap: None,
             local: ([192, 0, 2, 1], 3260).into(),
+            peer: [192, 0, 2, 2].into(),
             itt: 0,
         });
         let stage = Stage::new(Slots::new(capacity, capacity / 8), units(), catalog);
