@@ -19,6 +19,9 @@ use crate::sys;
 pub struct SocketOptions {
     /// The differentiated services code point of what is sent (RFC 2474), if not the system's choice.
     pub dscp: Option<u8>,
+    /// The priority of what is sent (SO_PRIORITY), if not zero: on a VLAN the priority code point (IEEE 802.1Q), as the
+    /// interface maps it (`egress-qos-map`). The kernel does not hand it down from the listener; a reactor does.
+    pub pcp: Option<u8>,
     /// When the kernel asks whether a silent peer is still there; none: never.
     pub keepalive: Option<Keepalive>,
     /// How long sent data may be without acknowledgement before the connection is given up, if not as long as the
@@ -45,7 +48,7 @@ pub struct Keepalive {
 impl Default for SocketOptions {
     fn default() -> Self {
         let keepalive = Some(Keepalive::default());
-        Self { dscp: None, keepalive, user_timeout: None, congestion: None, zero_copy: false }
+        Self { dscp: None, pcp: None, keepalive, user_timeout: None, congestion: None, zero_copy: false }
     }
 }
 
@@ -70,6 +73,11 @@ impl SocketOptions {
         let socket = listener.as_fd();
         if let Some(dscp) = self.dscp {
             mark(socket, address, dscp).map_err(|e| refused("dscp", dscp, e))?;
+        }
+        // After the code point, from which the kernel makes a priority too.
+        if let Some(pcp) = self.pcp {
+            let set = sys::set_int(socket, SOL_SOCKET, libc::SO_PRIORITY, pcp.into());
+            set.map_err(|e| refused("pcp", pcp, e))?;
         }
         if let Some(keepalive) = &self.keepalive {
             keepalive.apply(socket)?;
@@ -131,6 +139,7 @@ fn refused(key: &str, value: impl Display, error: io::Error) -> Refused {
         ("congestion", Some(libc::EPERM)) => {
             "add it to the sysctl net.ipv4.tcp_allowed_congestion_control, or start with CAP_NET_ADMIN"
         }
+        ("pcp", Some(libc::EPERM)) => "choose one from 0 to 6, or start with CAP_NET_ADMIN",
         _ => "remove the line, or choose another value",
     };
     Refused { setting: format!("{key} = {value}"), error, remedy }
@@ -167,11 +176,17 @@ mod tests {
         for address in ["127.0.0.1:0", "[::1]:0", "[::ffff:127.0.0.1]:0"] {
             let options = SocketOptions {
                 dscp: Some(26),
+                pcp: Some(5),
                 keepalive: Some(keepalive),
                 user_timeout: Some(Duration::from_millis(31_500)),
                 congestion: Some("reno".into()),
                 zero_copy: true,
             };
+            let portal = Portal { address: address.parse().unwrap(), options: options.clone() };
+            let bound = listen(&[portal], Duration::ZERO).unwrap();
+            let mut priority = [0; 4];
+            sys::option(bound[0].listener.as_fd(), SOL_SOCKET, libc::SO_PRIORITY, &mut priority).unwrap();
+            assert_eq!(c_int::from_ne_bytes(priority), 5, "for the reactor to hand down");
             let (stream, _client) = accepted(address, options);
             assert_eq!(number(&stream, SOL_SOCKET, libc::SO_KEEPALIVE), 1);
             assert_eq!(number(&stream, IPPROTO_TCP, libc::TCP_KEEPIDLE), 61);

@@ -77,9 +77,9 @@ impl<D: Driver> Reactor<D> {
 
     /// A listener's wait is over; whether all is well with it.
     pub(super) fn accepted(&mut self, listener: u32, done: &Done) -> bool {
-        let mut leaves = false;
+        let (mut leaves, mut from) = (false, -1);
         if let Some(l) = self.listeners.get_mut(listener as usize) {
-            l.armed = None;
+            (l.armed, from) = (None, l.fd);
             leaves = l.leaves.is_some();
             if leaves {
                 l.vacate();
@@ -97,7 +97,10 @@ impl<D: Driver> Reactor<D> {
             return false;
         }
         match self.world.driver.adopt(fd) {
-            Ok(ends) => self.begin_login(fd, ends),
+            Ok(ends) => {
+                self.world.driver.hand_down(from, fd);
+                self.begin_login(fd, ends);
+            }
             Err(error) => {
                 tracing::debug!(%error, "a connection was gone before it could be served");
                 self.close_fd(fd);

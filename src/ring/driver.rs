@@ -59,6 +59,9 @@ pub trait Driver {
     /// The kernel's; usually the peer has gone.
     fn adopt(&mut self, fd: RawFd) -> io::Result<Ends>;
 
+    /// Gives a connection what the listener that it came by is set to and the kernel does not hand down by itself.
+    fn hand_down(&mut self, listener: RawFd, fd: RawFd);
+
     /// Ends both directions at once, so that all operations on the socket complete. Close it after they have.
     fn shutdown(&mut self, fd: RawFd);
 

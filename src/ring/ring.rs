@@ -643,6 +643,10 @@ impl Driver for Ring {
         socket::adopt(fd)
     }
 
+    fn hand_down(&mut self, listener: RawFd, fd: RawFd) {
+        socket::hand_down_priority(listener, fd);
+    }
+
     fn shutdown(&mut self, fd: RawFd) {
         socket::shutdown(fd);
     }

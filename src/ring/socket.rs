@@ -1,7 +1,7 @@
 //! Setting up a connection's socket.
 //!
 //! Owns: what every connection is set to. Refuses to know: what is said on it, and what its portal is set to, which a
-//! connection has from its listener.
+//! connection has from its listener; what the kernel does not hand down is copied from there.
 
 use std::io;
 use std::net::Shutdown;
@@ -19,6 +19,17 @@ pub(super) fn adopt(fd: RawFd) -> io::Result<Ends> {
         stream.set_nonblocking(false)?;
         Ok(Ends { local: stream.local_addr()?, peer: stream.peer_addr()? })
     })
+}
+
+/// The priority of the listener (SO_PRIORITY), which the kernel begins anew for every connection. One that cannot be set
+/// would have been refused at the listener.
+pub(super) fn hand_down_priority(listener: RawFd, fd: RawFd) {
+    let mut priority = [0; 4];
+    let (level, option) = (libc::SOL_SOCKET, libc::SO_PRIORITY);
+    let read = with_stream(listener, |stream| sys::option(stream.as_fd(), level, option, &mut priority));
+    if read.is_ok() && priority != [0; 4] {
+        let _ = with_stream(fd, |stream| sys::set_option(stream.as_fd(), level, option, &priority));
+    }
 }
 
 /// Where `tcpi_bytes_acked` is in the kernel's `struct tcp_info` (since 4.1), whose beginning never changes.

@@ -502,6 +502,12 @@ fn a_connection_from_accept_to_close() {
         assert!(fd > 0);
         let ends = rig.ring.adopt(fd).unwrap();
         assert_eq!(ends, Ends { local: address, peer: far.local_addr().unwrap() });
+        crate::sys::set_int(listener.as_fd(), libc::SOL_SOCKET, libc::SO_PRIORITY, 5).unwrap();
+        rig.ring.hand_down(listener.as_raw_fd(), fd);
+        let mut priority = [0; 4];
+        let (level, option) = (libc::SOL_SOCKET, libc::SO_PRIORITY);
+        ring::with_stream(fd, |near| crate::sys::option(near.as_fd(), level, option, &mut priority)).unwrap();
+        assert_eq!(i32::from_ne_bytes(priority), 5, "like its listener");
         rig.push(2, recv(fd, None, 100));
         rig.turn(Wait::No);
         rig.ring.shutdown(fd);

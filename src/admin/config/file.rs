@@ -86,6 +86,7 @@ sections! {
     FilePortal @here "[[portal]]" {
         address: leaf<String>,
         dscp: leaf<Word>,
+        pcp: leaf<u16>,
         keepalive: leaf<Word>,
         keepalive_interval: leaf<Word>,
         keepalive_probes: leaf<u16>,

@@ -129,6 +129,7 @@ fn check_listed(address: SocketAddr, listed: &[SocketAddr], at: Range<usize>, cx
 fn check_taken(file: &FilePortal, address: SocketAddr, listed: &[SocketAddr], cx: &mut Resolver<'_>) {
     let FilePortal {
         dscp,
+        pcp,
         keepalive,
         keepalive_interval,
         keepalive_probes,
@@ -139,6 +140,7 @@ fn check_taken(file: &FilePortal, address: SocketAddr, listed: &[SocketAddr], cx
     } = file;
     let spans = [
         dscp.as_ref().map(|v| v.span()),
+        pcp.as_ref().map(|v| v.span()),
         keepalive.as_ref().map(|v| v.span()),
         keepalive_interval.as_ref().map(|v| v.span()),
         keepalive_probes.as_ref().map(|v| v.span()),
@@ -152,6 +154,9 @@ fn check_taken(file: &FilePortal, address: SocketAddr, listed: &[SocketAddr], cx
         cx.error(span, what, reason, "say it of the wildcard's [[portal]], or list addresses instead of it");
     }
 }
+
+/// A priority code point (IEEE 802.1Q).
+const PCP: Bounds = Bounds { min: 0, max: 7, reason: "IEEE 802.1Q has three bits for it" };
 
 /// The widest that the kernel takes (TCP_KEEPIDLE, TCP_KEEPINTVL), milliseconds.
 const KEEPALIVE: Bounds =
@@ -179,6 +184,7 @@ fn options(file: &FilePortal, cx: &mut Resolver<'_>) -> SocketOptions {
     check_whole_seconds(&file.keepalive_interval, "the kernel counts those", cx);
     SocketOptions {
         dscp: file.dscp.as_ref().and_then(|value| dscp(value, cx)),
+        pcp: cx.number(&file.pcp, &PCP).and_then(|pcp| u8::try_from(pcp).ok()),
         keepalive: (!off).then_some(keepalive),
         user_timeout: cx.period(&file.user_timeout, &USER_TIMEOUT),
         congestion: congestion(&file.congestion, cx),

@@ -594,14 +594,15 @@ const ONE: &str = "\"192.0.2.1:3260\"";
 fn portals_are_set() {
     let text = with_portals(
         ONE,
-        "[[portal]]\naddress = \"192.0.2.1\"\ndscp = \"AF31\"\nkeepalive = \"1m\"\nkeepalive_interval = 5\n\
+        "[[portal]]\naddress = \"192.0.2.1\"\ndscp = \"AF31\"\npcp = 4\nkeepalive = \"1m\"\nkeepalive_interval = 5\n\
          keepalive_probes = 3\nuser_timeout = \"30s\"\ncongestion = \"bbr\"\n\
          zero_copy = true\nredirect = { to = \"[2001:db8::2]:3261\", permanent = true }",
     );
     let mut config = good(&text);
     let listener = config.listeners().remove(0);
     let options = listener.options;
-    assert_eq!((options.dscp, options.congestion.as_deref()), (Some(26), Some("bbr")));
+    assert_eq!((options.dscp, options.pcp), (Some(26), Some(4)));
+    assert_eq!(options.congestion.as_deref(), Some("bbr"));
     assert_eq!((options.user_timeout, options.zero_copy), (Some(Duration::from_secs(30)), true));
     let keepalive = options.keepalive.unwrap();
     assert_eq!((keepalive.idle, keepalive.probes), (Some(Duration::from_secs(60)), Some(3)));
@@ -627,6 +628,7 @@ fn portals_that_cannot_be_set_so() {
     for (line, told) in [
         ("dscp = 64", "3:8: \"64\" is no differentiated services code point"),
         ("dscp = \"af14\"", "3:8: \"af14\" is no differentiated services code point"),
+        ("pcp = 8", "3:7: 8 is too large"),
         ("keepalive = \"10h\"", "3:13: 10h is too large"),
         ("keepalive = \"1500ms\"", "3:13: this is not a whole number of seconds"),
         ("keepalive_interval = 0", "3:22: 0s is too small"),

@@ -321,6 +321,8 @@ impl Driver for Sim {
         stream.available().map(|_| stream.ends)
     }
 
+    fn hand_down(&mut self, _listener: RawFd, _fd: RawFd) {}
+
     fn shutdown(&mut self, fd: RawFd) {
         if let Ok(stream) = self.world.inner().stream(fd) {
             stream.shut_down();

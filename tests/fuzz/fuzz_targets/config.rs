@@ -79,6 +79,7 @@ const LINES: &[&str] = &[
     "portals = [\"[fe80::1%lo]:3260\", \"127.0.0.2\", \"fe80::%\"]",
     "dscp = \"af31\"",
     "dscp = 64",
+    "pcp = 4",
     "keepalive = 0",
     "keepalive_interval = \"1500ms\"",
     "keepalive_probes = 3",
