@@ -78,6 +78,9 @@ pub struct LuFacts {
     pub max_transfer_blocks: u32,
     /// Whether the medium rotates.
     pub rotational: bool,
+    /// What of it has an actuator of its own, if there are several: first block and number of blocks, as of when the store
+    /// was opened.
+    pub ranges: Vec<(u64, u64)>,
     /// Whether the medium can be taken out and put in again (RMB), by START STOP UNIT.
     pub removable: bool,
     /// Whether what commands ask to be saved outlives the process.
@@ -183,6 +186,14 @@ impl LuFacts {
     /// Capacity in bytes.
     pub fn bytes(&self) -> u64 {
         self.blocks.saturating_mul(u64::from(self.block_size))
+    }
+
+    /// The ranges, if they are all of it: not of a medium that has another size than its device.
+    pub(super) fn concurrent_ranges(&self) -> Option<&[(u64, u64)]> {
+        let follow =
+            |end: u64, (start, blocks): &(u64, u64)| (*start == end).then(|| end.saturating_add(*blocks));
+        let end = self.ranges.iter().try_fold(0, follow);
+        (self.ranges.len() > 1 && end == Some(self.blocks)).then_some(&self.ranges)
     }
 
     /// Whether INQUIRY data or mode parameters of `other` are not the same.

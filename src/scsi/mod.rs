@@ -22,12 +22,9 @@
 //!
 //! | what | why not |
 //! |---|---|
-//! | VPD 85h, Management Network Addresses | the daemon is managed through a socket of its host's file system; who reads VPD pages is not told where else this host listens |
-//! | VPD 92h, SCSI Feature Sets | each is a promise of a whole list of commands and pages, optional ones too; what is there is told by itself in the pages and by REPORT SUPPORTED OPERATION CODES |
-//! | VPD B3h, Referrals; REPORT REFERRALS | every port reaches every block equally well, as the states of target port groups are of whole units: there is nobody to refer to |
+//! | VPD 92h, SCSI Feature Sets | each is a promise of a whole list of commands and pages, and none is kept as a whole: those of SBC-4 ask for a Power Condition page and for four ways of reporting informational exceptions, though nothing of ours saves power or watches its health |
+//! | VPD B3h, Referrals; REPORT REFERRALS, where there are several target port groups | see `alua::referrals` |
 //! | VPD B5h, Block Device Characteristics Extension | it tells for which rate of use a device was made: a store does not say, and the page has no value for that |
-//! | VPD B7h, Block Limits Extension | it has the limits of streams and of scattered writes, and there are none of these |
-//! | VPD B9h, Concurrent Positioning Ranges | it tells which blocks share a set of heads: a store does not say |
 //! | VPD B8h, Format Presets | FORMAT WITH PRESET gives a medium other blocks or zones; the blocks of a store are those of its configuration |
 //! | STREAM CONTROL, GET STREAM STATUS | streams keep data apart that is to be erased together; what a write goes with is not handed on to stores, and a stream that changes nothing would be a lie |
 //! | hints by group number | for the same reason: the IO Advice Hints Grouping mode page is there and says that no group has any, and GROUP NUMBER is taken and not looked at |

@@ -62,6 +62,8 @@ bitflags! {
         const DISK = 4096;
         /// It exists only on drives of the multimedia command set.
         const MULTIMEDIA = 8192;
+        /// It exists only where there is one target port group.
+        const ONE_GROUP = 16384;
     }
 }
 
@@ -108,6 +110,7 @@ impl Row {
             && has(Traits::SAVES, facts.saves)
             && has(Traits::EXPLICIT, facts.groups.any_explicit())
             && has(Traits::MULTIMEDIA, facts.device == DeviceType::Cdrom)
+            && has(Traits::ONE_GROUP, facts.groups.is_one())
     }
 }
 
@@ -117,7 +120,8 @@ const CONDITIONS: Traits = Traits::THIN
     .union(Traits::ATOMIC)
     .union(Traits::SAVES)
     .union(Traits::EXPLICIT)
-    .union(Traits::MULTIMEDIA);
+    .union(Traits::MULTIMEDIA)
+    .union(Traits::ONE_GROUP);
 
 const NONE: Traits = Traits::empty();
 const STANDBY: Traits = Traits::STANDBY;
@@ -324,6 +328,8 @@ pub(super) static ROWS: &[Row] = &[
     .disk(),
     // GET LBA STATUS(16)
     row(&GET_LBA_STATUS, Reading, MEDIUM, lists::lba_status).action(0x12).disk(),
+    // REPORT REFERRALS
+    row(&REPORT_REFERRALS, NoLegacy, Traits::ONE_GROUP, alua::referrals).action(0x13).disk(),
     // REPORT LUNS
     row(&[0xa0, 0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 4], Nothing, EXEMPT, misc::report_luns),
     // REPORT IDENTIFYING INFORMATION
@@ -415,6 +421,13 @@ const COMPARE_AND_WRITE: [u8; 16] = {
 const GET_LBA_STATUS: [u8; 16] = {
     let mut usage = usage16(0x9e, 0x12);
     usage[14] = 0xff;
+    usage
+};
+
+/// Usage data of REPORT REFERRALS, whose last field is ONE_SEG.
+const REPORT_REFERRALS: [u8; 16] = {
+    let mut usage = usage16(0x9e, 0x13);
+    usage[14] = 1;
     usage
 };
 

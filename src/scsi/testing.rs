@@ -50,6 +50,7 @@ pub(super) fn facts() -> LuFacts {
         optimal_transfer_blocks: 512,
         max_transfer_blocks: 1 << 16,
         rotational: false,
+        ranges: Vec::new(),
         removable: false,
         saves: true,
         resident: false,

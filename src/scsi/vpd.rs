@@ -12,6 +12,7 @@ static PAGES: &[(u8, Page)] = &[
     (0x00, supported),
     (0x80, serial),
     (0x83, identification),
+    (0x85, management),
     (0x86, extended),
     (0x87, policy),
     (0x88, ports),
@@ -19,15 +20,30 @@ static PAGES: &[(u8, Page)] = &[
     (0xb0, limits),
     (0xb1, characteristics),
     (0xb2, provisioning),
+    (REFERRALS, referrals),
+    (0xb7, further_limits),
+    (RANGES, ranges),
 ];
 
+/// Only of a disk with several actuators.
+const RANGES: u8 = 0xb9;
+
+/// Only where there is one target port group: see [`super::alua::referrals`].
+const REFERRALS: u8 = 0xb3;
+
 /// Of these a drive has none (SBC-4): Third-Party Copy, and what block devices tell of themselves.
-const OF_DISKS: [u8; 4] = [0x8f, 0xb0, 0xb1, 0xb2];
+const OF_DISKS: [u8; 7] = [0x8f, 0xb0, 0xb1, 0xb2, REFERRALS, 0xb7, RANGES];
 
 /// The pages that the logical unit has.
 fn pages(facts: &LuFacts) -> impl Iterator<Item = &'static (u8, Page)> {
     let disk = facts.device == DeviceType::Disk;
-    PAGES.iter().filter(move |(code, _)| disk || !OF_DISKS.contains(code))
+    let (refers, ranges) = (facts.groups.is_one(), facts.concurrent_ranges().is_some());
+    PAGES.iter().filter(move |(code, _)| match *code {
+        code if OF_DISKS.contains(&code) && !disk => false,
+        REFERRALS => refers,
+        RANGES => ranges,
+        _ => true,
+    })
 }
 
 /// Writes that page, or says that there is none.
@@ -114,6 +130,9 @@ fn name(answer: &mut Answer<'_>, name: &str) {
     answer.zeroes((name.len() + 1).next_multiple_of(4) - name.len());
 }
 
+/// 85h: Management Network Addresses: none. The daemon is managed through a socket of its host's file system.
+fn management(_: &Lu, _: &Context<'_>, _: &mut Answer<'_>) {}
+
 /// 86h: Extended INQUIRY Data.
 fn extended(lu: &Lu, _: &Context<'_>, answer: &mut Answer<'_>) {
     answer.zeroes(60);
@@ -121,6 +140,8 @@ fn extended(lu: &Lu, _: &Context<'_>, answer: &mut Answer<'_>) {
     answer.patch(5, &[0x07]);
     // V_SUP: there is a volatile cache.
     answer.patch(6, &[u8::from(lu.facts.write_cache)]);
+    // R_SUP: there are referrals.
+    answer.patch(8, &[u8::from(pages(&lu.facts).any(|(code, _)| *code == REFERRALS)) << 4]);
     // Sense data is never longer.
     answer.patch(13, &[MAX_SENSE as u8]);
 }
@@ -194,6 +215,27 @@ fn provisioning(lu: &Lu, _: &Context<'_>, answer: &mut Answer<'_>) {
     }
 }
 
+/// B3h: Referrals. Where the one segment begins and ends is told by REPORT REFERRALS.
+fn referrals(_: &Lu, _: &Context<'_>, answer: &mut Answer<'_>) {
+    answer.zeroes(12);
+}
+
+/// B7h: Block Limits Extension: there are no streams and no scattered writes.
+fn further_limits(_: &Lu, _: &Context<'_>, answer: &mut Answer<'_>) {
+    answer.zeroes(28);
+}
+
+/// B9h: Concurrent Positioning Ranges.
+fn ranges(lu: &Lu, _: &Context<'_>, answer: &mut Answer<'_>) {
+    answer.zeroes(60);
+    for (number, (start, blocks)) in lu.facts.concurrent_ranges().into_iter().flatten().enumerate() {
+        answer.put(&[number as u8, 0, 0, 0, 0, 0, 0, 0]);
+        answer.put(&start.to_be_bytes());
+        answer.put(&blocks.to_be_bytes());
+        answer.zeroes(8);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::LuFacts;
@@ -207,7 +249,8 @@ mod tests {
     #[test]
     fn every_listed_page_is_there_and_as_long_as_it_says() {
         let listed = page(facts(), 0);
-        assert_eq!(listed[4..], [0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0x8f, 0xb0, 0xb1, 0xb2]);
+        let all = [0x00, 0x80, 0x83, 0x85, 0x86, 0x87, 0x88, 0x8f, 0xb0, 0xb1, 0xb2, 0xb3, 0xb7];
+        assert_eq!(listed[4..], all);
         for code in &listed[4..] {
             let got = page(facts(), *code);
             assert_eq!(got[1], *code);
@@ -218,11 +261,11 @@ mod tests {
     #[test]
     fn a_drive_has_no_pages_of_block_devices() {
         let listed = page(cdrom(1000), 0);
-        assert_eq!(listed, [5, 0, 0, 6, 0x00, 0x80, 0x83, 0x86, 0x87, 0x88]);
+        assert_eq!(listed, [5, 0, 0, 7, 0x00, 0x80, 0x83, 0x85, 0x86, 0x87, 0x88]);
         for code in &listed[4..] {
             assert_eq!(page(cdrom(1000), *code)[..2], [5, *code]);
         }
-        for code in [0x8f, 0xb0, 0xb1, 0xb2] {
+        for code in [0x8f, 0xb0, 0xb1, 0xb2, 0xb3, 0xb7] {
             let refused = Rig::new(cdrom(1000)).sense(&[0x12, 1, code, 2, 0, 0]);
             assert_eq!(refused, Sense::cdb_field(2, 7));
         }
@@ -303,8 +346,34 @@ mod tests {
     }
 
     #[test]
+    fn what_there_is_not_is_told_as_zero() {
+        assert_eq!(page(facts(), 0x85), [0, 0x85, 0, 0], "no management networks");
+        assert_eq!(page(facts(), 0xb3), [&[0, 0xb3, 0, 12][..], &[0; 12]].concat(), "no size of segments");
+        assert_eq!(page(facts(), 0xb7), [&[0, 0xb7, 0, 28][..], &[0; 28]].concat(), "no streams");
+    }
+
+    #[test]
+    fn a_disk_with_several_actuators_tells_which_blocks_each_has() {
+        let two = LuFacts { ranges: vec![(0, 1 << 20), (1 << 20, 1 << 20)], ..facts() };
+        let got = page(two.clone(), 0xb9);
+        assert_eq!((got.len(), &got[..4]), (64 + 2 * 32, &[0, 0xb9, 0, 124][..]));
+        assert_eq!(got[64..88], [[0; 8], 0u64.to_be_bytes(), (1u64 << 20).to_be_bytes()].concat());
+        assert_eq!(
+            got[96..120],
+            [[1, 0, 0, 0, 0, 0, 0, 0], (1u64 << 20).to_be_bytes(), (1u64 << 20).to_be_bytes()].concat()
+        );
+        assert_eq!(page(two.clone(), 0).last(), Some(&0xb9));
+        let part = LuFacts { blocks: 1000, ..two };
+        assert_eq!(
+            Rig::new(part).sense(&[0x12, 1, 0xb9, 2, 0, 0]),
+            Sense::cdb_field(2, 7),
+            "not of a part of it"
+        );
+    }
+
+    #[test]
     fn extended_data() {
         let got = page(facts(), 0x86);
-        assert_eq!((got.len(), got[5], got[6], got[13]), (64, 7, 1, 40));
+        assert_eq!((got.len(), got[5], got[6], got[8], got[13]), (64, 7, 1, 0x10, 40));
     }
 }

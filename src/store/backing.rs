@@ -57,6 +57,8 @@ pub struct Backing {
     pub thin: Option<Thin>,
     /// It has moving parts.
     pub rotational: bool,
+    /// What of it has an actuator of its own, beginning and length in bytes, if it has several.
+    pub ranges: Vec<(u64, u64)>,
     /// Initiators may eject it and load it again.
     pub removable: bool,
     /// Where the bytes are.
@@ -179,6 +181,7 @@ impl Backing {
         };
         let passed = self.passed();
         let most = if passed.is_some() { WHOLE } else { MAX_TRANSFER };
+        let block = u64::from(self.block_size);
         LuFacts {
             name: self.name.clone(),
             device: self.device,
@@ -192,6 +195,7 @@ impl Backing {
             optimal_transfer_blocks: OPTIMAL_TRANSFER / self.block_size,
             max_transfer_blocks: most / self.block_size,
             rotational: self.rotational,
+            ranges: self.ranges.iter().map(|(start, len)| (start / block, len / block)).collect(),
             removable: self.removable,
             saves,
             resident: matches!(self.medium, Medium::Ram(_) | Medium::Null),

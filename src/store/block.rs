@@ -107,6 +107,7 @@ fn set_up(config: &StoreConfig, path: &Path, file: File, facts: &Facts) -> Resul
         write_cache: facts.is_volatile() && !write_through && !config.read_only,
         thin: thin(discard, block, unit, facts.queue.discard_alignment),
         rotational: facts.queue.rotational,
+        ranges: facts.queue.ranges.clone(),
         warnings: warnings(config, path, facts, len, discard).into_iter().chain(note).collect(),
         ..base(config, len, block, Medium::File(medium))
     })

@@ -54,6 +54,7 @@ pub(super) fn base(config: &StoreConfig, len: u64, block_size: u32, medium: Medi
         write_cache: false,
         thin: None,
         rotational: false,
+        ranges: Vec::new(),
         removable: config.removable,
         medium,
         made: false,

@@ -24,6 +24,8 @@ pub(super) struct QueueFacts {
     pub(super) polls: bool,
     /// The longest transfer of one request, bytes, of which no two pages lie together; zero: it is not told.
     pub(super) transfer_max: u64,
+    /// What of it has an actuator of its own, beginning and length in bytes, if it has several (Linux 5.16).
+    pub(super) ranges: Vec<(u64, u64)>,
 }
 
 /// The sysfs directory of a block device by its numbers.
@@ -56,6 +58,8 @@ impl QueueFacts {
             zero_unmaps: zero_unmaps(disk, &queue),
             polls: number("io_poll") != 0,
             transfer_max: transfer_max(number("max_hw_sectors_kb") << 10, number("max_segments") * PAGE),
+            // Those of a disk say nothing of its partitions.
+            ranges: if disk == sysfs { ranges(&queue.join("independent_access_ranges")) } else { Vec::new() },
         }
     }
 }
@@ -66,6 +70,15 @@ const PAGE: u64 = 4096;
 /// What the adapter takes by length and by pieces of memory; a zero is not told.
 fn transfer_max(by_length: u64, by_pieces: u64) -> u64 {
     [by_length, by_pieces].into_iter().filter(|limit| *limit > 0).min().unwrap_or(0)
+}
+
+/// Directories with numbers from zero on; in sysfs a sector has 512 bytes.
+fn ranges(all: &Path) -> Vec<(u64, u64)> {
+    let range = |number: u32| {
+        let bytes = |name| Some(read_number(&all.join(number.to_string()).join(name))?.saturating_mul(512));
+        Some((bytes("sector")?, bytes("nr_sectors")?))
+    };
+    (0..).map_while(range).collect()
 }
 
 /// `write_zeroes_unmap_max_bytes` (Linux 6.17) says whether zeroing deallocates, but only the SCSI
@@ -128,6 +141,21 @@ mod tests {
         let facts = QueueFacts::read(&part);
         assert!(facts.write_back);
         assert_eq!(facts.discard_alignment, 512);
+    }
+
+    #[test]
+    fn a_disk_tells_what_each_of_its_actuators_has() {
+        let (_root, disk) = disk("sda", &[]);
+        for (number, sector) in [(0, "0\n"), (1, "2048\n")] {
+            let range = disk.join(format!("queue/independent_access_ranges/{number}"));
+            fs::create_dir_all(&range).unwrap();
+            fs::write(range.join("sector"), sector).unwrap();
+            fs::write(range.join("nr_sectors"), "2048\n").unwrap();
+        }
+        assert_eq!(QueueFacts::read(&disk).ranges, [(0, 1 << 20), (1 << 20, 1 << 20)]);
+        let part = disk.join("sda1");
+        fs::create_dir(&part).unwrap();
+        assert_eq!(QueueFacts::read(&part).ranges, []);
     }
 
     #[test]

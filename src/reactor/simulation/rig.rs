@@ -171,6 +171,7 @@ fn facts(number: usize, blocks: u64, plan: &Plan) -> LuFacts {
         optimal_transfer_blocks: 512,
         max_transfer_blocks: 1 << 16,
         rotational: false,
+        ranges: Vec::new(),
         removable: false,
         saves: true,
         resident: false,
@@ -208,6 +209,7 @@ fn backing(facts: &LuFacts, plan: &Plan) -> Arc<Backing> {
         write_cache: facts.write_cache,
         thin: facts.thin,
         rotational: false,
+        ranges: Vec::new(),
         removable: false,
         made: false,
         medium: match &plan.passed {

@@ -10,6 +10,7 @@
 //! is one flag: whether some group may be in a state that is not active.
 
 mod command;
+mod referrals;
 mod state;
 
 #[cfg(test)]
@@ -19,6 +20,7 @@ use bitflags::bitflags;
 use serde::{Deserialize, Serialize};
 
 pub(super) use command::{report, set, set_params};
+pub(super) use referrals::referrals;
 pub use state::{AccessChange, Accesses, ChangedBy};
 
 use super::cdb::Cdb;
@@ -217,6 +219,11 @@ impl Groups {
     /// IMPLICIT TRANSITION TIME, seconds; 0: nothing is said.
     pub fn transition_seconds(&self) -> u8 {
         self.transition_seconds
+    }
+
+    /// Whether every port is as good as any.
+    pub(super) fn is_one(&self) -> bool {
+        self.groups.len() == 1
     }
 
     /// Whether initiators may change anything.

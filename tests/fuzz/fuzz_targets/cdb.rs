@@ -181,6 +181,7 @@ fn facts(u: &mut Unstructured<'_>) -> Result<LuFacts> {
         optimal_transfer_blocks: 512,
         max_transfer_blocks: *u.choose(&[0, 128])?,
         rotational: u.arbitrary()?,
+        ranges: u.arbitrary()?,
         removable: u.arbitrary()?,
         saves: u.arbitrary()?,
         resident: u.arbitrary()?,
@@ -242,13 +243,13 @@ fn cdb(u: &mut Unstructured<'_>, facts: &LuFacts, opcode: u8, len: usize) -> Res
         0x84 => cdb[1] = *u.choose(COPY_IN)?,
         0x5e => cdb[1] = u.int_in_range(0..=4)?,
         0x5f => (cdb[1], cdb[2]) = (u.int_in_range(0..=8)?, u.int_in_range(0..=9)?),
-        0x9e => cdb[1] = u.int_in_range(0x10..=0x12)?,
+        0x9e => cdb[1] = u.int_in_range(0x10..=0x13)?,
         0xa4 => cdb[1] = *u.choose(&[0x06, 0x0a, 0x0f])?,
         0xa3 => (cdb[1], cdb[2], cdb[3]) = (u.int_in_range(0x05..=0x0f)?, u.arbitrary()?, u.arbitrary()?),
         0x12 => {
             (cdb[1], cdb[2]) = (
                 u.int_in_range(0..=1)?,
-                *u.choose(&[0, 0x80, 0x83, 0x85, 0x86, 0x87, 0x88, 0x8f, 0xb0, 0xb1, 0xb2, 0xb3, 0xb7])?,
+                *u.choose(&[0, 0x80, 0x83, 0x85, 0x86, 0x87, 0x88, 0x8f, 0xb0, 0xb1, 0xb2, 0xb3, 0xb7, 0xb9])?,
             )
         }
         0x1a | 0x5a => cdb[2] = u.arbitrary()?,

@@ -65,13 +65,13 @@ tool sg_inq "a disk, with commands queued and third-party copy" inquiry
 pages() { # each page that is listed can be had, and is the one
 	local n p some=0
 	sg_vpd -p sv -H "$disk" >/tmp/said || return
-	p=$(sg_raw -r 64 "$disk" 12 01 00 00 40 00 2>&1 | sed -n 's/^ *00 *//p' | head -1 | cut -c1-48)
-	read -ra p <<<"$p"
+	p=$(sg_raw -r 64 "$disk" 12 01 00 00 40 00 2>&1 | sed -nE 's/^ *[0-9a-f]0 +//p' | cut -c1-48)
+	read -ra p <<<"${p//$'\n'/ }"
 	for n in "${p[@]:4:$((16#${p[3]}))}"; do
 		says "^ 00 +00 $n " -- sg_vpd -p "0x$n" -H "$disk" || return
 		some=$((some + 1))
 	done
-	[ $some -ge 10 ]
+	[ $some -ge 13 ]
 }
 tool sg_vpd "every page of the list of pages" pages
 named() { says "0x$serial" 'Target port group: 0x' "$iqn,t,0x0001" 'UUID' -- sg_vpd -p di "$disk"; }
