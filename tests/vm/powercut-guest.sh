@@ -46,9 +46,14 @@ config() { # one target per disk
 	done
 }
 serve_ringtgt() {
+	local state
+	state=/dev/$(grep -lx state /sys/block/vd*/serial | cut -d/ -f4)
+	mkfs.ext4 -q -F "$state"
+	mkdir -p /srv/state
+	mount "$state" /srv/state
 	config >/tmp/ringtgt.toml
 	chmod 600 /tmp/ringtgt.toml
-	/lab/job/ringtgt serve --config /tmp/ringtgt.toml --state-dir /tmp/state >/tmp/target.log 2>&1 &
+	/lab/job/ringtgt serve --config /tmp/ringtgt.toml --state-dir /srv/state/ringtgt >/tmp/target.log 2>&1 &
 	until_ready $! /tmp/target.log
 }
 serve_lio() { # the kernel's target, through configfs
@@ -86,8 +91,17 @@ for stream in "${streams[@]}"; do
 	[ "$(cat "/sys/block/${DEV#/dev/}/queue/write_cache")" = "write back" ]
 	disk[${stream%:*}]=$DEV
 done
+register() { # with key after key, until the power goes
+	local key
+	for ((key = 1; ; key++)); do
+		sg_persist --out --register-ignore --param-aptpl --param-sark="$(printf %x "$key")" "$1" >/dev/null
+		echo "REGISTERED $key by APTPL"
+		[ "$key" -ne 30 ] || echo "GOING state"
+	done
+}
 udevadm control --exit # it would look at the disk again after every write
 for stream in "${streams[@]}"; do
 	python3 /lab/job/powercut-writer.py write "${stream%:*}" "${stream#*:}" "${disk[${stream%:*}]}" &
 done
+[ "$serve" = serve_lio ] || register "${disk[forget]}" &
 wait
