@@ -125,6 +125,7 @@ fn catalog(need: Need, params: TpgParams, open: bool, sent: Sent) -> Arc<Catalog
         acls: vec![Acl { initiator: INITIATOR.into(), auth: auth(need), luns: vec![lun], ..Acl::default() }],
         open,
         auth: auth(need),
+        ..Tpg::default()
     };
     let target = Target {
         iqn: TARGET.into(),
