@@ -10,6 +10,8 @@
 #   -x FILE      source FILE; its functions verb_NAME are what the guest may ask of the host: in the
 #                guest `host NAME ARG...` prints what verb_NAME printed and returns its status
 #   -d           systemd is the guest's process 1, and the script one of its services
+#   -o FILE      what the guest writes to its root stays in FILE, which is made when absent: the next guest with the same
+#                FILE is the same machine, started again. With -d it is shut down as machines are
 #   -m MIB       guest memory (default 1536)      -c N    virtual CPUs (default 2)
 #   -n NET       tap: a tap device in the network namespace that this runs in (so run it in one made
 #                     for it: unshare --net); the host is $HOST_IP and $HOST_IP6
@@ -19,7 +21,7 @@
 #   -v           show the guest's console on stderr (always kept in $LAB_CONSOLE, if that is set)
 #
 # The script's stdout and stderr come on this script's stdout, as they are written.
-# In the guest: /lab/job (tmpfs), $HOST_IP, $GUEST_IP; root is writable, changes are dropped.
+# In the guest: /lab/job (tmpfs), $HOST_IP, $GUEST_IP; root is writable, changes are dropped (but for -o).
 # Needs what build-guest.sh made in $LAB_CACHE for $KERNEL; runs it if that is absent.
 # ACCEL picks QEMU's accelerator (default tcg,thread=multi); CPU its processor model (default
 # Nehalem: has SSE4.2's crc32, and no AVX, which TCG emulates slowly. So a program that is to run
@@ -37,14 +39,15 @@ usage() {
 	exit 2
 }
 
-limit=300 mem=1536 cpus=2 net=none file='' verbose='' verbs='' systemd=''
+limit=300 mem=1536 cpus=2 net=none file='' verbose='' verbs='' systemd='' overlay=''
 share=() qargs=()
-while getopts t:s:m:c:n:a:f:x:dvh o; do
+while getopts t:s:m:c:n:a:f:x:o:dvh o; do
 	case $o in
 	t) limit=$OPTARG ;;
 	s) share+=("$(realpath "$OPTARG")") ;;
 	x) verbs=$OPTARG ;;
 	d) systemd=1 ;;
+	o) overlay=$(realpath -m "$OPTARG") ;;
 	m) mem=$OPTARG ;;
 	c) cpus=$OPTARG ;;
 	n) net=$OPTARG ;;
@@ -121,6 +124,7 @@ cat >"$job/.env" <<-EOT
 	GUEST_IP=$guest_ip
 	GUEST_IP6=$guest_ip6
 	SYSTEMD=$systemd
+	STAYS=${overlay:+1}
 	KERNEL_RELEASE=$(cat "$kdir/release")
 EOT
 
@@ -172,6 +176,7 @@ cd /lab/job
 setsid bash .run >/dev/ttyS1 2>&1 </dev/null
 rc=$?
 echo "$rc" >/dev/ttyS2
+[ "$SYSTEMD$STAYS" != 11 ] || exec systemctl --no-block poweroff
 sync
 echo o >/proc/sysrq-trigger
 sleep 60
@@ -199,6 +204,11 @@ HOST
 (cd "$work/cpio" && find . | cpio -o -H newc -R 0:0 2>/dev/null) >"$work/job.cpio"
 cat "$kdir/initrd.cpio" "$work/job.cpio" >"$work/initrd"
 
+root="file=$LAB_CACHE/rootfs.ext4,format=raw,snapshot=on"
+if [ -n "$overlay" ]; then
+	[ -e "$overlay" ] || qemu-img create -q -f qcow2 -b "$LAB_CACHE/rootfs.ext4" -F raw "$overlay"
+	root="file=$overlay,format=qcow2"
+fi
 touch "$work/status"
 mkfifo "$work/ctl.in" "$work/ctl.out"
 console=${LAB_CONSOLE:-$work/console}
@@ -208,7 +218,7 @@ qemu-system-x86_64 \
 	-nodefaults -no-user-config -display none -no-reboot \
 	-kernel "$kdir/vmlinux" -initrd "$work/initrd" \
 	-append 'console=ttyS0 quiet panic=-1 no_timer_check mitigations=off nokaslr random.trust_cpu=on' \
-	-drive "file=$LAB_CACHE/rootfs.ext4,format=raw,if=none,id=root,snapshot=on,cache=unsafe" -device virtio-blk-pci,drive=root \
+	-drive "$root,if=none,id=root,cache=unsafe" -device virtio-blk-pci,drive=root \
 	-device virtio-rng-pci \
 	-serial "file:$console" -chardev "stdio,id=job,signal=off,logfile=$work/said" -serial chardev:job -serial "file:$work/status" \
 	-chardev "pipe,id=ctl,path=$work/ctl" -serial chardev:ctl \
