@@ -33,6 +33,8 @@ verb_live_apply() {
 	export_live ''
 	"$RINGTGT" apply "$WORK/ringtgt.toml" --yes --prune --control-socket "$WORK/control.sock"
 }
+# churn COUNT: so many logical units and initiators come and go.
+verb_churn() { python3 "$ROOT/tests/vm/churn.py" "$WORK/control.sock" "$1"; }
 # cut / mend: the host's IPv6 address vanishes from the wire, with no reset and no word: what was sent to
 # it is lost, what it sends never leaves.
 verb_cut() { ip -6 addr del "$1/64" dev "$(tap_device)"; }
