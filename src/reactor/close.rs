@@ -163,6 +163,7 @@ impl<D: Driver> Reactor<D> {
             let done =
                 self.conns.get_mut(id).is_some_and(|c| c.is_closing() && c.harmless && c.in_flight() == 0);
             if done && let Some(conn) = self.conns.remove(id) {
+                self.world.copying.remove(&id);
                 self.bury(*conn);
                 buried = true;
             }

@@ -1,5 +1,7 @@
 //! A connection: its socket, where it is in its life, and the two directions.
 
+use std::collections::{BTreeSet, HashMap};
+
 use super::gates::GateId;
 use super::meter::Meter;
 use super::registry::SessionKey;
@@ -140,6 +142,8 @@ struct Entry {
     /// When its time is to be looked at next. It lies here so that a thousand that sleep are passed over without being
     /// touched.
     due: u64,
+    /// The target that it has logged in to.
+    target: Option<Box<str>>,
 }
 
 impl Entry {
@@ -153,6 +157,11 @@ impl Entry {
 pub(super) struct Conns {
     entries: Vec<Entry>,
     free: Vec<u32>,
+    /// Those that have logged in to a target, so that what is told to these touches nobody else.
+    at: HashMap<Box<str>, BTreeSet<ConnId>>,
+    /// How many connections were looked at, each time.
+    #[cfg(test)]
+    pub(super) looks: std::cell::Cell<usize>,
 }
 
 impl Conns {
@@ -172,9 +181,19 @@ impl Conns {
     /// That connection. Whatever is done with it, its time is looked at again.
     #[inline]
     pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        #[cfg(test)]
+        self.looks.update(|n| n + 1);
         let entry = self.entries.get_mut(id.index as usize).filter(|e| e.generation == id.generation)?;
         entry.due = 0;
         entry.conn.as_deref_mut()
+    }
+
+    /// That connection, with which nothing is done.
+    pub(super) fn get(&self, id: ConnId) -> Option<&Conn> {
+        #[cfg(test)]
+        self.looks.update(|n| n + 1);
+        let entry = self.entries.get(id.index as usize).filter(|e| e.generation == id.generation)?;
+        entry.conn.as_deref()
     }
 
     /// Its time is not looked at before `due`, unless somebody touches it.
@@ -189,8 +208,40 @@ impl Conns {
         let entry = self.entries.get_mut(id.index as usize).filter(|e| e.generation == id.generation)?;
         let conn = entry.conn.take()?;
         entry.generation = entry.generation.wrapping_add(1) & 0xff_ffff;
+        let target = entry.target.take();
         self.free.push(id.index);
+        target.iter().for_each(|target| self.depart(target, id));
         Some(conn)
+    }
+
+    /// It has logged in to that target, and counts as one of its visitors until it is removed.
+    pub(super) fn arrive(&mut self, id: ConnId, target: &str) {
+        let Some(entry) = self.entries.get_mut(id.index as usize).filter(|e| e.generation == id.generation)
+        else {
+            return;
+        };
+        if let Some(before) = entry.target.replace(target.into()) {
+            self.depart(&before, id);
+        }
+        self.at.entry(target.into()).or_default().insert(id);
+    }
+
+    fn depart(&mut self, target: &str, id: ConnId) {
+        if let Some(visitors) = self.at.get_mut(target) {
+            visitors.remove(&id);
+            if visitors.is_empty() {
+                self.at.remove(target);
+            }
+        }
+    }
+
+    /// Those that have logged in to one of these, in the order of the table. Nobody else is looked at.
+    pub(super) fn visitors<'a>(&self, targets: impl IntoIterator<Item = &'a String>) -> Vec<ConnId> {
+        let found = targets.into_iter().filter_map(|target| self.at.get(target.as_str()));
+        let mut visitors: Vec<ConnId> = found.flatten().copied().collect();
+        visitors.sort_unstable();
+        visitors.dedup();
+        visitors
     }
 
     pub(super) fn ids(&self) -> Vec<ConnId> {
@@ -199,6 +250,8 @@ impl Conns {
 
     /// Those whose time is to be looked at.
     pub(super) fn due(&self, now: u64) -> Vec<ConnId> {
+        #[cfg(test)]
+        self.looks.update(|n| n + self.entries.len());
         let due = self.entries.iter().enumerate().filter(|(_, e)| e.due <= now);
         due.filter_map(|(index, e)| e.id(index)).collect()
     }

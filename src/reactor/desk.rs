@@ -335,6 +335,10 @@ impl<D: Driver> Host for Desk<'_, D> {
         self.world.quotas.wait(self.conn);
     }
 
+    fn copies(&mut self) {
+        self.world.copying.insert(self.conn);
+    }
+
     fn wants_slots(&mut self) {
         if !*self.hungry {
             *self.hungry = true;

@@ -13,9 +13,9 @@
 //! Each step is done when all reactors have said so, and the next begins after that. So a logical unit is on every
 //! reactor before anybody can send a command to it, and its number means nothing else before the last trace of it has
 //! gone everywhere: requests, ghosts, letters that are answered, copies and tokens. What a step costs depends on what it
-//! changes; sessions and units that it does not name are not looked into.
+//! changes: sessions, targets and units that it does not name are not looked at, however many there are.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, OnceLock, PoisonError};
@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
-use super::conn::Phase;
+use super::conn::{Conn, Phase};
 use super::desk::desk;
 use super::detour::From;
 use super::disk::Client;
@@ -41,7 +41,7 @@ use crate::session::keys::Negotiated;
 use crate::session::tmf::Ending;
 use crate::session::{Revision, Session};
 use crate::store::{self, Backing, Medium, Reach, Store, StoreConfig, StoreKind};
-use crate::target::{Catalog, ChapAlgorithm, Redirect, portal_covers};
+use crate::target::{Catalog, ChapAlgorithm, Quota, Redirect, portal_covers};
 
 /// How often a reactor looks whether nothing is left of logical units that go, nanoseconds.
 const LOOK_NS: u64 = 2_000_000;
@@ -60,14 +60,14 @@ pub(super) enum Live {
     Enter { units: Arc<[Entering]>, _done: Done },
     /// This is exported now.
     Switch(Switch),
-    /// Nobody sees these logical units any more: end what is left of them.
-    Retire { units: Arc<[LuId]>, done: Done },
+    /// Nobody sees these logical units any more: end what is left of them. They were seen in these targets.
+    Retire { units: Arc<[LuId]>, targets: Arc<HashSet<String>>, done: Done },
     /// Nothing is left of these logical units anywhere.
     Vacate { units: Arc<[LuId]>, _done: Done },
     /// Listeners come and go.
     Doors(Doors),
-    /// Say which sessions there are.
-    Sessions(Sender<Vec<SessionReport>>),
+    /// Say which sessions there are, at these targets, or all.
+    Sessions { at: Option<Arc<HashSet<String>>>, to: Sender<Vec<SessionReport>> },
     /// Sessions are to end.
     Tell(Tell),
 }
@@ -95,13 +95,23 @@ impl Entering {
 #[derive(Debug, Clone)]
 pub(super) struct Switch {
     pub(super) catalog: Arc<Catalog>,
-    /// The targets that are not as they were, or are gone.
-    pub(super) targets: Arc<HashSet<String>>,
+    pub(super) moved: Arc<Moved>,
     /// How long a login may take from now on.
     pub(super) login_timeout: Duration,
     /// How long those who have no business there any more get to log out.
     pub(super) grace: Duration,
     pub(super) done: Done,
+}
+
+/// What of a catalogue is not as it was. Whoever does not see it has nothing to do with the change.
+#[derive(Debug, Clone, Default)]
+pub struct Moved {
+    /// The targets that are others now, or are gone.
+    pub targets: HashSet<String>,
+    /// The logical units that have other limits now, or none any more.
+    pub quotas: HashMap<LuId, Quota>,
+    /// The targets that are as they were, and show some of these logical units.
+    pub limited: HashSet<String>,
 }
 
 /// Listeners that come and go.
@@ -229,12 +239,13 @@ impl<D: Driver> Reactor<D> {
                 }
             }
             Live::Switch(switch) => self.switch(switch),
-            Live::Retire { units, done } => self.retire(units, done),
+            Live::Retire { units, targets, done } => self.retire(units, &targets, done),
             Live::Vacate { units, _done } => units.iter().for_each(|lu| self.world.vacate(*lu)),
             Live::Doors(doors) => self.change_doors(&doors),
-            Live::Sessions(to) => {
+            Live::Sessions { at, to } => {
+                let ids = at.map_or_else(|| self.conns.ids(), |targets| self.conns.visitors(&*targets));
                 // Whoever asked may have gone.
-                let _ = to.send(self.report_sessions());
+                let _ = to.send(self.report_sessions(ids));
             }
             Live::Tell(order) => self.tell(&order),
         }
@@ -244,16 +255,15 @@ impl<D: Driver> Reactor<D> {
     fn switch(&mut self, switch: Switch) {
         self.world.catalog = switch.catalog.clone();
         self.login_timeout = switch.login_timeout.as_nanos() as u64;
-        let other_quotas = self.world.quotas.renew(&switch.catalog, &self.registry);
+        let Moved { targets, quotas, limited } = &*switch.moved;
+        self.world.quotas.renew(quotas, &self.registry);
         let mut told = Vec::new();
-        for id in self.conns.ids() {
-            let concerned = self.concerns(id, &switch);
-            if concerned {
-                self.revise(id, &switch, &mut told);
-            }
-            if concerned || other_quotas {
-                self.limit(id);
-            }
+        for id in self.conns.visitors(targets) {
+            self.revise(id, &switch, &mut told);
+            self.limit(id);
+        }
+        for id in self.conns.visitors(limited) {
+            self.limit(id);
         }
         self.world.quotas.hurry();
         self.world.announce(Then::Revised { told, done: Some(switch.done) });
@@ -265,15 +275,6 @@ impl<D: Driver> Reactor<D> {
         if let Some(Phase::Full(session)) = self.conns.get_mut(id).map(|c| &mut c.phase) {
             session.limit(self.world.quotas.limits_of(session, &self.registry));
         }
-    }
-
-    fn concerns(&mut self, id: ConnId, switch: &Switch) -> bool {
-        let session = match self.conns.get_mut(id).map(|c| &c.phase) {
-            Some(Phase::Full(session)) => session,
-            Some(Phase::Reinstating(finishing)) => &finishing.session,
-            _ => return false,
-        };
-        switch.targets.contains(&session.nexus().target)
     }
 
     /// A session sees what the catalogue has for it now; one that has no business there any more sees nothing, and goes.
@@ -351,12 +352,12 @@ impl<D: Driver> Reactor<D> {
         let _ = order.found.send(found);
     }
 
-    fn report_sessions(&mut self) -> Vec<SessionReport> {
+    fn report_sessions(&self, ids: Vec<ConnId>) -> Vec<SessionReport> {
         let (core, now) = (self.world.mail.core, self.world.driver.now());
         let mut all = Vec::new();
-        for id in self.conns.ids() {
-            let Some(conn) = self.conns.get_mut(id) else { continue };
-            let Phase::Full(session) = &conn.phase else { continue };
+        for id in ids {
+            let Some(conn) = self.conns.get(id) else { continue };
+            let Some(session) = conn.session() else { continue };
             let e = session.established();
             all.push(SessionReport {
                 core,
@@ -400,18 +401,15 @@ impl<D: Driver> Reactor<D> {
     }
 
     /// These logical units are in nobody's map any more.
-    fn retire(&mut self, units: Arc<[LuId]>, done: Done) {
+    fn retire(&mut self, units: Arc<[LuId]>, targets: &HashSet<String>, done: Done) {
         let mut told = Vec::new();
         for lu in units.iter() {
             self.world.tokens.lock().unwrap_or_else(PoisonError::into_inner).revoke_all(*lu);
             self.world.stop_work_on(*lu);
         }
-        for id in self.conns.ids() {
+        for id in self.copying() {
             let Some(conn) = self.conns.get_mut(id) else { continue };
             let (mut desk, Phase::Full(session)) = desk(&mut self.world, conn) else { continue };
-            if !session.has_tasks() {
-                continue;
-            }
             // Copies from or to these that were sent to other logical units.
             let ended = desk.guarded(|desk| {
                 units.iter().filter_map(|lu| session.abort_copies(desk, *lu)).collect::<Vec<_>>()
@@ -425,14 +423,22 @@ impl<D: Driver> Reactor<D> {
             self.world.announce(Then::Revised { told, done: None });
         }
         let sending =
-            if units.iter().any(|lu| self.world.is_memory(*lu)) { self.sending() } else { Vec::new() };
+            if units.iter().any(|lu| self.world.is_memory(*lu)) { self.sending(targets) } else { Vec::new() };
         self.world.retiring.push(Retiring { units, sending, _done: done });
         self.next_look = 0;
     }
 
-    /// Connections with something to send, and when all of that has gone.
-    fn sending(&mut self) -> Vec<(ConnId, u64)> {
-        let ids = self.conns.ids();
+    /// The connections whose sessions have copies under way.
+    fn copying(&mut self) -> Vec<ConnId> {
+        let conns = &self.conns;
+        let session = |id: ConnId| conns.get(id).and_then(Conn::session);
+        self.world.copying.retain(|id| session(*id).is_some_and(Session::is_copying));
+        self.world.copying.iter().copied().collect()
+    }
+
+    /// Connections to these targets with something to send, and when all of that has gone.
+    fn sending(&mut self, targets: &HashSet<String>) -> Vec<(ConnId, u64)> {
+        let ids = self.conns.visitors(targets);
         ids.into_iter().filter_map(|id| Some((id, self.conns.get_mut(id)?.tx.last_send()?))).collect()
     }
 
@@ -443,7 +449,9 @@ impl<D: Driver> Reactor<D> {
             return;
         }
         self.next_look = now + LOOK_NS;
-        let busy = self.world.busy_units();
+        let mut units: Vec<LuId> = self.world.retiring.iter().flat_map(|r| r.units.iter().copied()).collect();
+        units.sort_unstable();
+        let busy = self.world.busy_units(&units);
         let (conns, units) = (&mut self.conns, &self.world.units);
         let at_rest = |lu: &LuId| !busy.contains(lu) && units.get(lu.0 as usize).is_none_or(Unit::is_at_rest);
         self.world.retiring.retain_mut(|r| {
@@ -521,8 +529,8 @@ impl<D: Driver> World<D> {
         self.stop_erasing(lu, &held);
     }
 
-    /// Logical units for which something is under way on this reactor.
-    fn busy_units(&self) -> HashSet<LuId> {
+    /// Those of these logical units, which are sorted, for which something is under way on this reactor.
+    fn busy_units(&self, units: &[LuId]) -> HashSet<LuId> {
         let jobs =
             self.jobs.iter().flat_map(|(_, j)| [Some(j.lu), j.op.source().map(|(lu, _)| lu)]).flatten();
         let told =
@@ -532,6 +540,7 @@ impl<D: Driver> World<D> {
             .chain(held)
             .chain(self.erasing.iter().map(|e| e.unit()))
             .chain(self.gates.units())
+            .filter(|lu| units.binary_search(lu).is_ok())
             .collect()
     }
 }

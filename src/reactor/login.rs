@@ -318,6 +318,9 @@ impl<D: Driver> Reactor<D> {
         };
         response.set_tsih(tsih);
         let now = self.world.driver.now();
+        if let Some(target) = &established.target {
+            self.conns.arrive(id, &target.iqn);
+        }
         let session = Box::new(Session::new(established, now));
         let Some(conn) = self.conns.get_mut(id) else { return };
         conn.key = Some((key, tsih));

@@ -53,7 +53,7 @@ use self::desk::{Desk, desk};
 use self::detour::Detours;
 use self::disk::Client;
 use self::gates::Then;
-pub use self::live::{Chosen, Notice, SessionReport};
+pub use self::live::{Chosen, Moved, Notice, SessionReport};
 use self::login::Listener;
 use self::mail::{Change, Letter};
 pub use self::measure::{Late, OfSession, SessionUsage};
@@ -472,8 +472,9 @@ impl<D: Driver> Reactor<D> {
             unit.refit(facts);
         }
         let facts = unit.lu.facts.clone();
+        let concerned = if change.effects.unfelt { Vec::new() } else { self.conns.ids() };
         let (mut told, mut barred, mut broken) = (Vec::new(), Vec::new(), Vec::new());
-        for id in self.conns.ids() {
+        for id in concerned {
             let Some(conn) = self.conns.get_mut(id) else { continue };
             if let Some(session) = conn.wandering() {
                 change.attentions_for(session.nexus()).into_iter().for_each(|asc| session.attention(lu, asc));

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use super::registry::Registry;
 use crate::ids::{ConnId, LuId};
 use crate::session::{Charge, Limited, Session};
-use crate::target::{Catalog, Quota, Rate};
+use crate::target::{Quota, Rate};
 
 /// The least that a reactor draws at a time, nanoseconds: long enough that the cache line which all share moves seldom,
 /// short enough that nobody notices who has drawn first.
@@ -121,18 +121,28 @@ pub(super) enum Holder {
 
 /// The quotas that reactors use, so that they find each other's. Slow path only.
 #[derive(Debug, Default)]
-pub(super) struct Exchange(Mutex<HashMap<Holder, Weak<Common>>>);
+pub(super) struct Exchange(Mutex<Offers>);
+
+#[derive(Debug, Default)]
+struct Offers {
+    all: HashMap<Holder, Weak<Common>>,
+    /// When there are more than so many, those that nobody uses any more are forgotten.
+    most: usize,
+}
 
 impl Exchange {
     /// That quota of that holder: the one that others use, if they go by the same.
     fn common(&self, holder: Holder, quota: Quota) -> Arc<Common> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, common| common.strong_count() > 0);
-        match all.get(&holder).and_then(Weak::upgrade).filter(|common| common.quota == quota) {
+        let mut offers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if offers.all.len() > offers.most {
+            offers.all.retain(|_, common| common.strong_count() > 0);
+            offers.most = 2 * offers.all.len();
+        }
+        match offers.all.get(&holder).and_then(Weak::upgrade).filter(|common| common.quota == quota) {
             Some(common) => common,
             None => {
                 let common = Arc::new(Common::new(quota));
-                all.insert(holder, Arc::downgrade(&common));
+                offers.all.insert(holder, Arc::downgrade(&common));
                 common
             }
         }
@@ -196,8 +206,6 @@ pub(super) struct Quotas {
     /// By the numbers that sessions have. They stay: there are no more than initiators with a quota.
     initiators: Vec<Account>,
     numbers: HashMap<Holder, u32>,
-    /// What the accounts of logical units were made of.
-    known: HashMap<LuId, Quota>,
     /// Sessions whose tasks wait.
     waiting: VecDeque<ConnId>,
     /// What is shut.
@@ -212,7 +220,6 @@ impl Default for Quotas {
             units: Vec::new(),
             initiators: Vec::new(),
             numbers: HashMap::new(),
-            known: HashMap::new(),
             waiting: VecDeque::new(),
             shut: Vec::new(),
             wake: NEVER,
@@ -227,24 +234,25 @@ impl Quotas {
         (self.wake != NEVER).then_some(self.wake)
     }
 
-    /// Goes by the catalogue from now on. What is limited as it was goes on as it is. Whether anything of logical units is
-    /// another.
-    pub(super) fn renew(&mut self, catalog: &Catalog, registry: &Registry) -> bool {
-        if self.known == catalog.quotas {
-            return false;
-        }
-        let mut before = mem::take(&mut self.units);
-        for (lu, quota) in catalog.quotas.iter().filter(|(_, quota)| quota.is_some()) {
+    /// Goes by these from now on. What is limited as it was goes on as it is; a quota without limits is none.
+    pub(super) fn renew<'a>(
+        &mut self,
+        quotas: impl IntoIterator<Item = (&'a LuId, &'a Quota)>,
+        registry: &Registry,
+    ) {
+        for (lu, quota) in quotas {
             let at = lu.0 as usize;
-            if self.units.len() <= at {
+            if quota.is_some() && self.units.len() <= at {
                 self.units.resize_with(at + 1, || None);
             }
-            let same = before.get_mut(at).and_then(Option::take).filter(|a| a.common.quota == *quota);
-            let new = || Box::new(Account::new(registry.quotas.common(Holder::Unit(*lu), *quota)));
-            self.units[at] = Some(same.unwrap_or_else(new));
+            let Some(place) = self.units.get_mut(at) else { continue };
+            if !quota.is_some() {
+                *place = None;
+            } else if place.as_ref().is_none_or(|account| account.common.quota != *quota) {
+                let common = registry.quotas.common(Holder::Unit(*lu), *quota);
+                *place = Some(Box::new(Account::new(common)));
+            }
         }
-        self.known.clone_from(&catalog.quotas);
-        true
     }
 
     /// Those who wait try again at once.
@@ -384,10 +392,9 @@ mod tests {
     /// So many reactors that go by that quota for the logical unit.
     fn reactors(count: usize, quota: Quota) -> Vec<Quotas> {
         let registry = Registry::new(count);
-        let catalog = Catalog { quotas: HashMap::from([(LU, quota)]), ..Catalog::default() };
         let make = |_| {
             let mut quotas = Quotas::default();
-            assert!(quotas.renew(&catalog, &registry) && !quotas.renew(&catalog, &registry));
+            quotas.renew([(&LU, &quota)], &registry);
             quotas
         };
         (0..count).map(make).collect()
@@ -501,19 +508,16 @@ mod tests {
     #[test]
     fn another_limit_counts_at_once_and_the_same_one_goes_on() {
         let registry = Registry::new(1);
-        let catalog = |rate| Catalog {
-            quotas: HashMap::from([(LU, reads(rate, 0, 0)), (LuId(3), reads(5, 0, 0))]),
-            ..Catalog::default()
-        };
+        let limits = |rate| HashMap::from([(LU, reads(rate, 0, 0)), (LuId(3), reads(5, 0, 0))]);
         let mut quotas = Quotas::default();
-        quotas.renew(&catalog(1), &registry);
+        quotas.renew(&limits(1), &registry);
         while quotas.charge(LU, None, READ, false, SECOND) {}
         while quotas.charge(LuId(3), None, READ, false, SECOND) {}
-        assert!(quotas.renew(&catalog(1000), &registry));
+        quotas.renew(&limits(1000), &registry);
         assert!(quotas.charge(LU, None, READ, false, SECOND));
         quotas.begin_turn();
         assert!(!quotas.charge(LuId(3), None, READ, false, SECOND), "this is not another");
-        quotas.renew(&Catalog::default(), &registry);
+        quotas.renew([(&LuId(3), &Quota::default())], &registry);
         assert!((0..10_000).all(|_| quotas.charge(LuId(3), None, READ, false, SECOND)));
     }
 }

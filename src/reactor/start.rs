@@ -1,6 +1,6 @@
 //! Starting reactors on threads of their own, and talking to them from ordinary threads.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, RawFd};
@@ -19,7 +19,7 @@ use super::desk::fresh_scratch;
 use super::detour::Detours;
 use super::fair::Shortage;
 use super::gates::Gates;
-use super::live::{Chosen, Done, Doors, Entering, Live, Notice, SessionReport, Switch, Tell};
+use super::live::{Chosen, Done, Doors, Entering, Live, Moved, Notice, SessionReport, Switch, Tell};
 use super::login::Listener;
 use super::mail::{Address, Letter, Mail, mailboxes};
 use super::quota::Quotas;
@@ -320,6 +320,7 @@ impl Seed {
             stopping: false,
             opened: VecDeque::new(),
             hungry: VecDeque::new(),
+            copying: BTreeSet::new(),
             quotas: Quotas::default(),
             sessions: 0,
             shortage: Shortage::default(),
@@ -333,7 +334,7 @@ impl Seed {
             counters: Counters::default(),
         };
         world.attach(ZEROES, Some(zeroes));
-        world.quotas.renew(&setup.catalog, &registry);
+        world.quotas.renew(&setup.catalog.quotas, &registry);
         for (number, seed) in (0..).zip(units.iter()) {
             let Entering { lu, seed, fd } = Entering::new(LuId(number), seed.clone());
             world.enter_unit(lu, &seed, fd);
@@ -452,32 +453,35 @@ impl Control {
         self.order_all(Some(LIVE_PATIENCE), |_done| Live::Enter { units: units.clone(), _done })
     }
 
-    /// Another catalogue holds; `targets` are those that are not as they were. When this returns nobody is served by the
-    /// old one any more, and what was under way where somebody may not be any more has ended or is fenced. Sessions of
-    /// those get `grace` to log out.
+    /// Another catalogue holds, which is another in these respects. When this returns nobody is served by the old one any
+    /// more, and what was under way where somebody may not be any more has ended or is fenced. Sessions of those get
+    /// `grace` to log out.
     ///
     /// # Errors
     /// When a reactor is stuck.
     pub fn switch(
         &self,
         catalog: &Arc<Catalog>,
-        targets: HashSet<String>,
+        moved: &Arc<Moved>,
         login_timeout: Duration,
         grace: Duration,
     ) -> Result<(), Stuck> {
-        let targets = Arc::new(targets);
         self.order_all(Some(LIVE_PATIENCE), |done| {
-            let (catalog, targets) = (catalog.clone(), targets.clone());
-            Live::Switch(Switch { catalog, targets, login_timeout, grace, done })
+            let (catalog, moved) = (catalog.clone(), moved.clone());
+            Live::Switch(Switch { catalog, moved, login_timeout, grace, done })
         })
     }
 
-    /// Nobody sees these logical units any more: waits until nothing is left of them, as long as that takes, and until no
-    /// reactor holds what they sit on. Then their numbers are free.
-    pub fn retire(&self, units: &[LuId]) {
-        let units: Arc<[LuId]> = units.into();
+    /// Nobody sees these logical units any more, which were seen in these targets: waits until nothing is left of them, as
+    /// long as that takes, and until no reactor holds what they sit on. Then their numbers are free.
+    pub fn retire(&self, units: &[LuId], targets: HashSet<String>) {
+        let (units, targets): (Arc<[LuId]>, _) = (units.into(), Arc::new(targets));
         // They do not fail but by a timeout.
-        let _ = self.order_all(None, |done| Live::Retire { units: units.clone(), done });
+        let _ = self.order_all(None, |done| Live::Retire {
+            units: units.clone(),
+            targets: targets.clone(),
+            done,
+        });
         let _ = self.order_all(None, |_done| Live::Vacate { units: units.clone(), _done });
     }
 
@@ -500,9 +504,19 @@ impl Control {
 
     /// The sessions there are, of every reactor that answers in time.
     pub fn sessions(&self) -> Vec<SessionReport> {
+        self.ask_for_sessions(None)
+    }
+
+    /// Those at these targets. Nobody is asked when there are none.
+    pub fn sessions_at(&self, targets: HashSet<String>) -> Vec<SessionReport> {
+        if targets.is_empty() { Vec::new() } else { self.ask_for_sessions(Some(Arc::new(targets))) }
+    }
+
+    fn ask_for_sessions(&self, at: Option<Arc<HashSet<String>>>) -> Vec<SessionReport> {
         let (to, answers) = bounded(self.addresses.len());
         for address in &self.addresses {
-            address.ask(Letter::Live(Box::new(Live::Sessions(to.clone()))), PATIENCE);
+            let (at, to) = (at.clone(), to.clone());
+            address.ask(Letter::Live(Box::new(Live::Sessions { at, to })), PATIENCE);
         }
         let all = self.addresses.iter().map_while(|_| answers.recv_timeout(PATIENCE).ok());
         all.flatten().collect()

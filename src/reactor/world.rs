@@ -1,6 +1,6 @@
 //! Everything of a reactor but its connections: memory, ring, logical units, mail.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use slab::Slab;
@@ -88,6 +88,8 @@ pub(super) struct World<D> {
     pub(super) opened: VecDeque<(Then, Result<(), Failure>)>,
     /// Connections whose tasks wait for slots, first come first served.
     pub(super) hungry: VecDeque<ConnId>,
+    /// Connections that have begun copies, and may be at them yet.
+    pub(super) copying: BTreeSet<ConnId>,
     /// What logical units and initiators may do in a second, and who waits for that.
     pub(super) quotas: Quotas,
     /// Sessions that are here.

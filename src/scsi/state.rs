@@ -197,6 +197,8 @@ pub struct Effects {
     pub block_length: Option<u32>,
     /// The new facts, but for the capacity, and for the block length where a device tells it.
     pub facts: Option<Arc<LuFacts>>,
+    /// No nexus that is there has anything to do with it: only ports have come or gone.
+    pub unfelt: bool,
 }
 
 impl Effects {
@@ -353,6 +355,10 @@ impl LuState {
         Effects {
             attention_others: moved.then_some(Asc::ACCESS_STATE_CHANGED),
             attention_all: shown.then_some(Asc::INQUIRY_CHANGED),
+            unfelt: !moved
+                && !shown
+                && facts.read_only == to.read_only
+                && facts.groups.seats_like(&to.groups),
             facts: Some(to.clone()),
             ..Effects::default()
         }

@@ -257,14 +257,22 @@ impl Session {
     /// Whether one more copy may begin; what is known of an earlier one of that list identifier is forgotten then.
     pub(super) fn admit_copy(&mut self, lu: LuId, list: Option<u32>) -> Result<(), Sense> {
         list.map_or(Ok(()), |list| self.list_is_free(lu, list))?;
-        let running = self.tasks.iter().filter(|(_, t)| matches!(t.work, Work::Copying(_))).count();
-        if running >= usize::from(MAX_COPIES) {
+        if self.copies_under_way() >= usize::from(MAX_COPIES) {
             return Err(TOO_MANY_COPIES);
         }
         if let Some(list) = list {
             self.copies.forget(lu, list);
         }
         Ok(())
+    }
+
+    fn copies_under_way(&self) -> usize {
+        self.tasks.iter().filter(|(_, t)| matches!(t.work, Work::Copying(_))).count()
+    }
+
+    /// Whether a copy is under way.
+    pub fn is_copying(&self) -> bool {
+        self.copies_under_way() > 0
     }
 
     /// Begins a copy that is admitted.
@@ -274,6 +282,7 @@ impl Session {
         let Some(id) = id else { return };
         if let Some(task) = self.tasks.get_mut(id) {
             task.work = Work::Copying(Box::new(Copying::new(order, block)));
+            h.copies();
         }
         self.copy_on(h, id);
     }

@@ -340,6 +340,8 @@ pub trait Host {
     fn charge(&mut self, _lu: LuId, _initiator: Option<u32>, _charge: Charge, _overdraw: bool) -> bool {
         true
     }
+    /// This session has begun a copy, which may have to do with logical units that it does not see.
+    fn copies(&mut self) {}
     /// This session has tasks that wait for their limits; [`Session::spend`](super::Session::spend) follows when there may be
     /// something left for them.
     fn waits_for_quota(&mut self) {}

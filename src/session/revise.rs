@@ -123,16 +123,10 @@ impl Session {
 
     /// Tasks end whose LUN is not in that map, or that copy to or from a logical unit that is not.
     fn end_unmapped<H: Host>(&mut self, h: &mut H, map: &[MappedLun]) -> Vec<Ending> {
-        let there = |key: (u16, LuId)| {
-            map.binary_search_by_key(&key.0, |l| l.lun).is_ok_and(|at| map[at].key() == key)
-        };
-        let mut gone: Vec<LuId> = self.luns.iter().filter(|l| !there(l.key())).map(|l| l.lu).collect();
-        gone.sort_unstable();
-        gone.dedup();
-        let lost: Vec<bool> = self.luns.iter().map(|l| !there(l.key())).collect();
+        let lost: Vec<bool> = side_by_side(&self.luns, map).map(|same| same.is_none()).collect();
+        let gone = self.luns.iter().zip(&lost).filter(|(_, lost)| **lost).map(|(l, _)| l.lu).collect();
         let mut endings = Vec::new();
-        for lu in gone {
-            let unseen = !map.iter().any(|l| l.lu == lu);
+        for (lu, unseen) in with_unseen(gone, map) {
             let ends = |t: &Task| {
                 let here =
                     t.lu == lu && t.map.is_some_and(|m| lost.get(usize::from(m)).copied().unwrap_or(true));
@@ -171,10 +165,9 @@ impl Session {
         for task in self.tasks.iter_mut() {
             task.map = task.map.and_then(|m| before.get(usize::from(m))).and_then(|l| at(l.lun));
         }
-        let mut lost: Vec<LuId> =
-            before.iter().map(|l| l.lu).filter(|lu| !self.luns.iter().any(|l| l.lu == *lu)).collect();
-        lost.dedup();
-        lost
+        let same = side_by_side(&before, &self.luns);
+        let gone = before.iter().zip(same).filter(|(_, same)| same.is_none()).map(|(l, _)| l.lu).collect();
+        with_unseen(gone, &self.luns).filter(|(_, unseen)| *unseen).map(|(lu, _)| lu).collect()
     }
 
     /// Establishes a unit attention condition for this nexus. One that should not wait for the next command is told at
@@ -209,23 +202,44 @@ impl MappedLun {
     }
 }
 
+/// For each entry of `one` the same in `other`, if it is there. Both are in the order of their numbers, and each is
+/// looked at once: a map may have ten thousand of them.
+fn side_by_side<'a>(
+    one: &'a [MappedLun],
+    other: &'a [MappedLun],
+) -> impl Iterator<Item = Option<&'a MappedLun>> {
+    let mut rest = other.iter().peekable();
+    one.iter().map(move |l| {
+        while rest.next_if(|o| o.lun < l.lun).is_some() {}
+        rest.peek().copied().filter(|o| o.key() == l.key())
+    })
+}
+
+/// Logical units, each once, and whether none of them is in the map.
+fn with_unseen(mut units: Vec<LuId>, map: &[MappedLun]) -> impl Iterator<Item = (LuId, bool)> {
+    units.sort_unstable();
+    units.dedup();
+    let mut unseen = vec![true; units.len()];
+    for at in map.iter().filter_map(|l| units.binary_search(&l.lu).ok()) {
+        unseen[at] = false;
+    }
+    units.into_iter().zip(unseen)
+}
+
 /// The new map. What was there before keeps what its nexus has yet to be told, and hears that there are others.
 fn mapping(before: &[MappedLun], luns: &[Lun]) -> Vec<MappedLun> {
-    let attentions = |l: &Lun| match before.iter().find(|b| b.key() == (l.lun, l.lu)) {
-        Some(was) => {
-            let mut attentions = was.attentions.clone();
-            attentions.raise(Asc::REPORTED_LUNS_CHANGED);
-            if was.read_only != l.read_only {
-                attentions.raise(Asc::MODE_PARAMETERS_CHANGED);
-            }
-            attentions
-        }
-        None => power_on(),
-    };
-    let mapped =
-        |l: &Lun| MappedLun { lun: l.lun, lu: l.lu, read_only: l.read_only, attentions: attentions(l) };
-    let mut map: Vec<MappedLun> = luns.iter().map(mapped).collect();
+    let new = |l: &Lun| MappedLun { lun: l.lun, lu: l.lu, read_only: l.read_only, attentions: power_on() };
+    let mut map: Vec<MappedLun> = luns.iter().map(new).collect();
     map.sort_by_key(|l| l.lun);
+    let what = |was: &MappedLun| (was.read_only, was.attentions.clone());
+    let known: Vec<_> = side_by_side(&map, before).map(|was| was.map(what)).collect();
+    for (l, (read_only, attentions)) in map.iter_mut().zip(known).filter_map(|(l, was)| Some((l, was?))) {
+        l.attentions = attentions;
+        l.attentions.raise(Asc::REPORTED_LUNS_CHANGED);
+        if read_only != l.read_only {
+            l.attentions.raise(Asc::MODE_PARAMETERS_CHANGED);
+        }
+    }
     map
 }
 
@@ -233,12 +247,13 @@ fn mapping(before: &[MappedLun], luns: &[Lun]) -> Vec<MappedLun> {
 /// was to be told by the last connection, what has happened meanwhile, and, if there are other LUNs than there were, that.
 pub(super) fn merge(own: &mut [MappedLun], legacy: &[MappedLun]) {
     let others = !own.iter().map(MappedLun::key).eq(legacy.iter().map(MappedLun::key));
-    for l in own {
-        let Some(was) = legacy.iter().find(|was| was.key() == l.key()) else {
+    let known: Vec<_> = side_by_side(own, legacy).map(|was| was.map(|was| was.attentions.clone())).collect();
+    for (l, was) in own.iter_mut().zip(known) {
+        let Some(was) = was else {
             l.attentions.raise(Asc::POWER_ON_OR_RESET);
             continue;
         };
-        let meanwhile: Attentions = mem::replace(&mut l.attentions, was.attentions.clone());
+        let meanwhile: Attentions = mem::replace(&mut l.attentions, was);
         l.attentions.raise_all(&meanwhile);
         if others {
             l.attentions.raise(Asc::REPORTED_LUNS_CHANGED);

@@ -12,7 +12,7 @@ use crate::admin::inherited::Inherited;
 use crate::admin::listen;
 use crate::admin::ports::Ports;
 use crate::ids::LuId;
-use crate::reactor::SessionReport;
+use crate::reactor::{Moved, SessionReport};
 use crate::scsi::LuFacts;
 use crate::store::StoreConfig;
 use crate::target::{Catalog, Target};
@@ -64,8 +64,7 @@ pub(super) struct Draft {
     /// The numbers of its ports, which have yet to be kept.
     pub(super) ports: Ports,
     pub(super) doors: DraftDoors,
-    /// Targets that are not as they were, or are gone.
-    pub(super) moved: HashSet<String>,
+    pub(super) moved: Arc<Moved>,
 }
 
 impl Draft {
@@ -76,7 +75,7 @@ impl Draft {
         ports: Ports,
         numbers: &[LuId],
         keeper: &Keeper,
-        sessions: &[SessionReport],
+        sessions: impl FnOnce(HashSet<String>) -> Vec<SessionReport>,
         inherited: &Inherited,
     ) -> anyhow::Result<Self> {
         let mut plan = Plan::default();
@@ -96,8 +95,10 @@ impl Draft {
         let name = |lu| names.get(&lu).map_or_else(String::new, |name| (*name).to_owned());
         plan::targets(&running.catalog.targets, &config.targets, &name, &mut plan);
         rest(running, &config, &mut plan);
-        let moved = moved(&running.catalog.targets, &config.targets);
-        plan.sessions = plan::touched(sessions, &running.catalog, &config.targets, &moved);
+        let moved = moved(&running.catalog, &config, &reached);
+        let sessions = sessions(moved.targets.clone());
+        plan.sessions = plan::touched(&sessions, &running.catalog, &config.targets, &moved.targets);
+        let moved = Arc::new(moved);
         Ok(Self { plan, config, stores, removed, reached, ports, doors, moved })
     }
 
@@ -115,10 +116,18 @@ impl Draft {
     }
 }
 
-fn moved(old: &[Arc<Target>], new: &[Target]) -> HashSet<String> {
-    let after: HashMap<&str, &Target> = new.iter().map(|t| (t.iqn.as_str(), t)).collect();
+/// What of the catalogue is not as it was.
+fn moved(old: &Catalog, new: &Config, reached: &Reached) -> Moved {
+    let after: HashMap<&str, &Target> = new.targets.iter().map(|t| (t.iqn.as_str(), t)).collect();
     let is_other = |t: &&Arc<Target>| after.get(t.iqn.as_str()).is_none_or(|now| **now != ***t);
-    old.iter().filter(is_other).map(|t| t.iqn.clone()).collect()
+    let targets: HashSet<String> = old.targets.iter().filter(is_other).map(|t| t.iqn.clone()).collect();
+    let quota = |lu: &LuId| (*lu, new.quotas.get(lu).copied().unwrap_or_default());
+    let numbers = old.quotas.keys().chain(new.quotas.keys());
+    let quotas: HashMap<_, _> =
+        numbers.filter(|lu| old.quotas.get(lu) != new.quotas.get(lu)).map(quota).collect();
+    let showing = quotas.keys().flat_map(|lu| reached.ports(*lu)).map(|port| &port.target);
+    let limited = showing.filter(|target| !targets.contains(*target)).cloned().collect();
+    Moved { targets, quotas, limited }
 }
 
 /// What of the daemon itself is another at the next start.

@@ -15,7 +15,7 @@ mod numbers;
 pub mod plan;
 pub(super) mod units;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ use super::listen::{self, Bound};
 use super::run::{flush, login_timeout};
 use super::watch::Watcher;
 use crate::ids::LuId;
-use crate::reactor::{Control, Stuck, UnitSeed};
+use crate::reactor::{Control, Moved, Stuck, UnitSeed};
 use crate::ring::KernelLevel;
 use crate::scsi::{Counters, LuFacts, SharedOp};
 use crate::store::{Backing, StoreConfig};
@@ -161,8 +161,17 @@ struct Running {
     server: ServerConfig,
     stores: BTreeMap<LuId, Served>,
     catalog: Arc<Catalog>,
+    /// Catalogues of before that logins go by which began then: they are freed here, not on a reactor.
+    former: Vec<Arc<Catalog>>,
     portals: Vec<PortalConfig>,
     sockets: Vec<Socket>,
+}
+
+impl Running {
+    fn replace_catalog(&mut self, catalog: Arc<Catalog>) {
+        self.former.push(std::mem::replace(&mut self.catalog, catalog));
+        self.former.retain(|catalog| Arc::strong_count(catalog) > 1);
+    }
 }
 
 /// What those are told who only look: of what is served as of the last change.
@@ -258,6 +267,7 @@ impl Live {
             server: config.server,
             stores: (0..).map(LuId).zip(served).collect(),
             catalog,
+            former: Vec::new(),
             portals: config.portals,
             sockets,
         };
@@ -464,7 +474,8 @@ impl Live {
     fn draft(&self, running: &Running, mut config: Config) -> anyhow::Result<Draft> {
         let ports = self.keeper.number_ports(&mut config.targets)?;
         let numbers = locked(&self.held).numbers.offer(config.stores.len());
-        Draft::new(running, config, ports, &numbers, &self.keeper, &self.control.sessions(), &self.inherited)
+        let sessions = |targets| self.control.sessions_at(targets);
+        Draft::new(running, config, ports, &numbers, &self.keeper, sessions, &self.inherited)
     }
 
     /// Makes the change. What can fail comes first, and is undone when it does; `note` keeps what it was made of.
@@ -485,8 +496,8 @@ impl Live {
         }
         // From here on it is seen, and there is no way back: what goes wrong is told of a change that is made.
         let catalog = draft.catalog(&running.catalog);
-        let switched = self.control.switch(&catalog, draft.moved.clone(), login_timeout(&catalog), GRACE);
-        running.catalog = catalog;
+        let switched = self.control.switch(&catalog, &draft.moved, login_timeout(&catalog), GRACE);
+        running.replace_catalog(catalog);
         running.portals = std::mem::take(&mut draft.config.portals);
         running.server.drain_timeout = draft.config.server.drain_timeout;
         *locked(&self.drain_timeout) = draft.config.server.drain_timeout;
@@ -497,7 +508,7 @@ impl Live {
         *locked(&self.shown) = Shown::of(running);
         let stuck = [switched, moved].into_iter().filter_map(Result::err).map(|stuck| stuck.to_string());
         let mut warnings: Vec<String> = stuck.collect();
-        warnings.extend(self.retire(gone));
+        warnings.extend(self.retire(gone, &draft.moved));
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         Ok(Plan { warnings, ..draft.plan })
     }
@@ -556,7 +567,7 @@ impl Live {
         let entered = self.hand_in(opened).and_then(|()| self.refit(running, draft));
         if entered.is_err() && !opened.is_empty() {
             // Reactors may know them by now: their numbers come back when the last one has forgotten them.
-            self.let_go(opened.to_vec());
+            self.let_go(opened.to_vec(), HashSet::new());
         }
         entered
     }
@@ -635,13 +646,13 @@ impl Live {
 
     /// Nobody sees these any more: they are flushed and closed when nothing is left of them. What an administrator must
     /// know of that.
-    fn retire(&self, gone: Vec<(LuId, Served)>) -> Vec<String> {
+    fn retire(&self, gone: Vec<(LuId, Served)>, moved: &Moved) -> Vec<String> {
         let units: Vec<_> = gone.into_iter().map(|(lu, served)| (lu, served.unit)).collect();
         if units.is_empty() {
             return Vec::new();
         }
         let names: Vec<String> = units.iter().map(|(_, unit)| unit.backing.name.clone()).collect();
-        self.let_go(units).recv_timeout(RETIRE_PATIENCE).unwrap_or_else(|_| {
+        self.let_go(units, moved.targets.clone()).recv_timeout(RETIRE_PATIENCE).unwrap_or_else(|_| {
             let names = names.join(", ");
             vec![format!(
                 "{names}: still at work; nobody sees them any more, and they are closed when that ends"
@@ -649,14 +660,15 @@ impl Live {
         })
     }
 
-    /// Ends logical units on a thread of its own, which tells when what they sit on is closed.
-    fn let_go(&self, units: Vec<(LuId, UnitSeed)>) -> Receiver<Vec<String>> {
+    /// Ends logical units, which were seen in these targets, on a thread of its own, which tells when what they sit on is
+    /// closed.
+    fn let_go(&self, units: Vec<(LuId, UnitSeed)>, targets: HashSet<String>) -> Receiver<Vec<String>> {
         let (tell, told) = bounded::<Vec<String>>(1);
         let (control, serials, watcher) = (self.control.clone(), self.serials.clone(), self.watcher.clone());
         let held = self.held.clone();
         let work = move || {
             let numbers: Vec<LuId> = units.iter().map(|(lu, _)| *lu).collect();
-            control.retire(&numbers);
+            control.retire(&numbers, targets);
             let closed = units.into_iter().filter_map(|(_, unit)| close(unit.backing).err());
             if let Err(untold) = tell.send(closed.map(|error| unflushed(&error)).collect()) {
                 // Whoever waited has lost patience.

@@ -40,7 +40,7 @@ impl Reached {
         all
     }
 
-    fn ports(&self, lu: LuId) -> &[TargetPort] {
+    pub(super) fn ports(&self, lu: LuId) -> &[TargetPort] {
         self.ports.get(&lu).map_or(&[], Vec::as_slice)
     }
 

@@ -1,13 +1,13 @@
 //! What comes and goes while it is served: whoever does not see it notices nothing, and whoever does is told at once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, TryRecvError};
+use crossbeam_channel::{Receiver, TryRecvError, bounded};
 
-use super::super::live::{Live, Notice, Switch, Tell};
-use super::super::{Chosen, Letter};
+use super::super::live::{Done, Entering, Live, Moved, Notice, Switch, Tell};
+use super::super::{Chosen, Letter, Reactor};
 use super::client::{Client, Event, Manner};
 use super::data::some_clients;
 use super::history::BLOCK;
@@ -16,8 +16,9 @@ use super::reservations::{ready, run};
 use super::rig::{Plan, Rig, TARGET};
 use super::seeds;
 use crate::ids::LuId;
+use crate::ring::sim::Sim;
 use crate::scsi::{Cause, Erasure, Fill, LuState, status};
-use crate::target::Catalog;
+use crate::target::{Catalog, Quota, Rate};
 
 const BLOCKS: u64 = 48;
 const GRACE: Duration = Duration::from_secs(3);
@@ -27,12 +28,24 @@ pub(super) fn is_done(done: &Receiver<()>) -> bool {
     done.try_recv() == Err(TryRecvError::Disconnected)
 }
 
+/// Where everybody logs in.
+fn here() -> HashSet<String> {
+    HashSet::from([TARGET.to_owned()])
+}
+
+fn retire(units: &Arc<[LuId]>, done: Done) -> Live {
+    Live::Retire { units: units.clone(), targets: Arc::new(here()), done }
+}
+
 pub(super) fn switch(rig: &Rig, catalog: &Arc<Catalog>) -> Receiver<()> {
-    let targets = Arc::new(HashSet::from([TARGET.to_owned()]));
+    // There are no more than these.
+    let quota = |lu| (lu, catalog.quotas.get(&lu).copied().unwrap_or_default());
+    let quotas = (0..8).map(LuId).map(quota).collect();
+    let moved = Arc::new(Moved { targets: here(), quotas, limited: HashSet::new() });
     let login_timeout = Duration::from_secs(15);
     rig.order(|done| {
-        let (catalog, targets) = (catalog.clone(), targets.clone());
-        Live::Switch(Switch { catalog, targets, login_timeout, grace: GRACE, done })
+        let (catalog, moved) = (catalog.clone(), moved.clone());
+        Live::Switch(Switch { catalog, moved, login_timeout, grace: GRACE, done })
     })
 }
 
@@ -114,7 +127,7 @@ fn a_lun_comes_and_goes_under_the_others_io() {
             let content = rig.below.disk_content(disk)[..4 * BLOCK].to_vec();
             assert!((0..4).all(|n| content[n * BLOCK] == n as u8 + 1), "what was answered is there");
             let units: Arc<[LuId]> = [LuId(1)].into();
-            let done = rig.order(|done| Live::Retire { units: units.clone(), done });
+            let done = rig.order(|done| retire(&units, done));
             told.extend(meanwhile(&mut rig, &mut load, &mut clients, &done));
             let done = rig.order(|_done| Live::Vacate { units: units.clone(), _done });
             told.extend(meanwhile(&mut rig, &mut load, &mut clients, &done));
@@ -130,6 +143,45 @@ fn a_lun_comes_and_goes_under_the_others_io() {
         assert_eq!(load.failed, 0, "{:?}", load.senses);
         rig.finish(&mut clients);
     });
+}
+
+/// Everything that a change comes to here, in its order: a logical unit comes, is shown elsewhere with a limit, and goes.
+fn a_change_elsewhere(reactor: &mut Reactor<Sim>, unit: Entering) {
+    let (told, _done) = bounded(0);
+    let done = || Done { _told: told.clone() };
+    let (lu, elsewhere) = (unit.lu, HashSet::from(["iqn.2026-01.org.example:elsewhere".to_owned()]));
+    let quota = Quota { read: Rate { commands: 1, bytes: 0 }, ..Quota::default() };
+    let quotas = HashMap::from([(lu, quota)]);
+    let moved = Moved { targets: elsewhere.clone(), quotas, limited: elsewhere.clone() };
+    let (catalog, targets, units) = (reactor.world.catalog.clone(), Arc::new(elsewhere), Arc::from([lu]));
+    let login_timeout = Duration::from_secs(15);
+    reactor.take_order(Live::Enter { units: [unit].into(), _done: done() });
+    let switch = Switch { catalog, moved: moved.into(), login_timeout, grace: GRACE, done: done() };
+    reactor.take_order(Live::Switch(switch));
+    let (to, sessions) = bounded(1);
+    reactor.take_order(Live::Sessions { at: Some(Arc::clone(&targets)), to });
+    assert!(sessions.try_recv().is_ok_and(|sessions| sessions.is_empty()));
+    reactor.take_order(Live::Retire { units: Arc::clone(&units), targets, done: done() });
+    reactor.look_at_retiring();
+    reactor.take_order(Live::Vacate { units, _done: done() });
+}
+
+#[test]
+fn whoever_does_not_see_what_changes_is_not_looked_at() {
+    for crowd in [1, 25] {
+        let plan = Plan { reactors: 1, disks: vec![BLOCKS], ..Plan::default() };
+        let (mut rig, mut load) = (Rig::new(1, &plan), Load::new(1, BLOCKS));
+        let mut clients = some_clients(&rig, crowd);
+        load.log_in(&mut rig, &mut clients);
+        load.run(&mut rig, &mut clients, 2);
+        let unit = rig.make_disk(1, 16, &plan);
+        let reactor = rig.reactors[0].as_mut().unwrap();
+        assert_eq!(reactor.conns.visitors(&here()).len(), usize::from(crowd));
+        let before = reactor.conns.looks.get();
+        a_change_elsewhere(reactor, unit);
+        assert_eq!(reactor.conns.looks.get() - before, 0, "of {crowd}");
+        rig.finish(&mut clients);
+    }
 }
 
 /// A change may be given up after its logical units have come: until it holds, what was under way on them stands still.
@@ -204,7 +256,7 @@ fn a_lun_that_goes_takes_its_writes_along() {
             is_done(&done)
         });
         let units: Arc<[LuId]> = [LuId(1)].into();
-        let done = rig.order(|done| Live::Retire { units: units.clone(), done });
+        let done = rig.order(|done| retire(&units, done));
         rig.until(&mut clients, Duration::from_secs(60), "nothing is left", |_, clients| {
             hear(clients, &mut tags);
             is_done(&done)
@@ -332,7 +384,7 @@ fn sessions_are_put_out_by_their_names() {
         let load = Load::new(1, BLOCKS);
         load.log_in(&mut rig, &mut clients);
         let whom = Chosen { initiator: Some("iqn.2026-01.org.example:a".into()), ..Chosen::default() };
-        let (whom, (found, counts)) = (Arc::new(whom), crossbeam_channel::bounded(4));
+        let (whom, (found, counts)) = (Arc::new(whom), bounded(4));
         let notice = if seed % 2 == 0 { Notice::LogOut(Duration::from_secs(2)) } else { Notice::Gone };
         for to in 0..plan.reactors {
             let order = Tell { whom: whom.clone(), notice, found: found.clone() };

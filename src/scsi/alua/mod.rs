@@ -200,6 +200,13 @@ impl Groups {
         }
     }
 
+    /// Whether every port that is in some group of both is in the same.
+    pub(super) fn seats_like(&self, other: &Self) -> bool {
+        let seat = |port: u16| other.groups.iter().find(|g| g.ports.binary_search(&port).is_ok());
+        let stays = |g: &Group| g.ports.iter().all(|port| seat(*port).is_none_or(|there| there.id == g.id));
+        self.groups.iter().all(stays)
+    }
+
     /// All of them; the first is the default one.
     pub fn iter(&self) -> impl Iterator<Item = &Group> + Clone {
         self.groups.iter()
