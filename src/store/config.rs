@@ -32,7 +32,7 @@ pub enum Io {
 }
 
 /// One store, as configured.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StoreConfig {
     /// What it is made of.
     pub kind: StoreKind,

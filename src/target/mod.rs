@@ -241,9 +241,10 @@ impl Target {
     }
 
     /// The logical units that somebody can see here, once for each group that shows them: with that group, and with the
-    /// number of the target port group that its port is in. It looks at every entry of every map once.
-    pub fn reached(&self) -> impl Iterator<Item = (LuId, &Tpg, u16)> {
-        self.tpgs.iter().flat_map(|g| g.shown().map(move |(lu, group)| (lu, g, group)))
+    /// number of the target port group that its port is in. It looks at every entry of every map once. `among`: of these
+    /// only.
+    pub fn reached(&self, among: Option<&HashSet<LuId>>) -> impl Iterator<Item = (LuId, &Tpg, u16)> {
+        self.tpgs.iter().flat_map(move |g| g.shown(among).map(move |(lu, group)| (lu, g, group)))
     }
 
     /// Those of its ports by which a logical unit is reached.
@@ -269,10 +270,11 @@ impl Tpg {
     }
 
     /// The logical units that somebody sees here, each once, with their target port group.
-    fn shown(&self) -> impl Iterator<Item = (LuId, u16)> + use<> {
-        let units: HashSet<LuId> = self.maps().flatten().map(|l| l.lu).collect();
+    fn shown(&self, among: Option<&HashSet<LuId>>) -> impl Iterator<Item = (LuId, u16)> + use<> {
+        let is_meant = |lu: &LuId| among.is_none_or(|among| among.contains(lu));
+        let units: HashSet<LuId> = self.maps().flatten().map(|l| l.lu).filter(is_meant).collect();
         let mut groups = HashMap::new();
-        for lun in &self.luns {
+        for lun in self.luns.iter().filter(|l| units.contains(&l.lu)) {
             groups.entry(lun.lu).or_insert(lun.group);
         }
         units.into_iter().map(move |lu| (lu, groups.get(&lu).copied().unwrap_or(0)))
@@ -410,7 +412,7 @@ mod tests {
         let target =
             Target { iqn: "iqn.t".into(), alias: None, redirect: None, tpgs: vec![tpg(true), other] };
         let mut reached: Vec<_> =
-            target.reached().map(|(lu, g, group)| (lu.0, group, g.relative_port)).collect();
+            target.reached(None).map(|(lu, g, group)| (lu.0, group, g.relative_port)).collect();
         reached.sort_unstable();
         assert_eq!(reached, [(0, 0, 1), (0, 5, 7), (1, 2, 7)]);
     }
@@ -420,7 +422,10 @@ mod tests {
         let acl = |name: &str| Acl { initiator: name.into(), luns: tpg(false).luns, ..Acl::default() };
         let group = Tpg { acls: vec![acl("iqn.a"), acl("iqn.b")], ..tpg(true) };
         let target = Target { iqn: "iqn.t".into(), alias: None, redirect: None, tpgs: vec![group] };
-        assert_eq!(target.reached().map(|(lu, _, group)| (lu, group)).collect::<Vec<_>>(), [(LuId(0), 0)]);
+        assert_eq!(
+            target.reached(None).map(|(lu, _, group)| (lu, group)).collect::<Vec<_>>(),
+            [(LuId(0), 0)]
+        );
     }
 
     #[test]

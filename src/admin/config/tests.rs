@@ -798,7 +798,7 @@ fn target_port_groups() {
     };
     assert_eq!(config.stores[0].groups, Groups::new(default, vec![second], 2));
     assert_eq!(config.targets[0].tpgs.iter().map(|g| g.luns[0].group).collect::<Vec<_>>(), [0, 7]);
-    let reached = config.targets[0].reached().filter(|(lu, ..)| *lu == LuId(0));
+    let reached = config.targets[0].reached(None).filter(|(lu, ..)| *lu == LuId(0));
     assert_eq!(reached.map(|(_, g, group)| (group, g.relative_port)).collect::<Vec<_>>(), [(0, 0), (7, 0)]);
 }
 

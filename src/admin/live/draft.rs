@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use super::plan::{self, Action, Plan};
+use super::plan::{self, Action, Plan, Turn};
 use super::units::{Keeper, Reached, is_missing};
 use super::{Running, Served, Socket};
 use crate::admin::config::{Config, PortalConfig, ServerConfig};
@@ -15,7 +15,7 @@ use crate::ids::LuId;
 use crate::reactor::{Moved, SessionReport};
 use crate::scsi::LuFacts;
 use crate::store::StoreConfig;
-use crate::target::{Catalog, Target};
+use crate::target::{Catalog, Quota, Target};
 
 /// The number of nothing.
 const NOBODY: LuId = LuId(u32::MAX);
@@ -58,8 +58,10 @@ pub(super) struct Draft {
     pub(super) plan: Plan,
     /// Its LUNs name logical units by their numbers in the daemon.
     pub(super) config: Config,
+    /// Those that are new, that are written otherwise, or that other ports show.
     pub(super) stores: Vec<DraftStore>,
     pub(super) removed: Vec<LuId>,
+    /// By which ports these are reached.
     pub(super) reached: Reached,
     /// The numbers of its ports, which have yet to be kept.
     pub(super) ports: Ports,
@@ -82,23 +84,29 @@ impl Draft {
         server(&running.server, &config.server, &mut plan);
         let (doors, bound) = doors(&running.sockets, &config, inherited, &mut plan);
         config.bind(&bound);
-        let (mut stores, removed) = stores(running, &config, numbers, &mut plan);
+        let Stores { places, mut touched, removed } = stores(running, &config, numbers, &mut plan);
         anyhow::ensure!(
-            stores.iter().all(|s| s.lu != NOBODY),
+            !places.contains(&NOBODY),
             "there are too many backstores at a time, those that go among them: remove some first, and add others then"
         );
-        renumber(&mut config, &stores);
-        quotas(running, &config, &stores, &mut plan);
-        let reached = Reached::by(config.targets.iter());
-        refit(running, &mut stores, keeper, &reached, &mut plan)?;
-        let names: HashMap<LuId, &str> = stores.iter().map(|s| (s.lu, s.config.name.as_str())).collect();
-        let name = |lu| names.get(&lu).map_or_else(String::new, |name| (*name).to_owned());
-        plan::targets(&running.catalog.targets, &config.targets, &name, &mut plan);
+        renumber(&mut config, &places);
+        quotas(running, &config, &places, &mut plan);
+        let turns = plan::turns(&running.catalog.targets, &config.targets);
+        let quotas = other_quotas(&running.catalog, &config);
+        let mut looked_at = shown_otherwise(&turns);
+        add_shown(running, &looked_at, &removed, &mut touched);
+        looked_at.extend(touched.iter().map(|s| s.lu).chain(quotas.keys().copied()));
+        let reached = Reached::among(&looked_at, config.targets.iter());
+        refit(running, &mut touched, keeper, &reached, &mut plan)?;
+        let names: HashMap<LuId, &str> = touched.iter().map(|s| (s.lu, s.config.name.as_str())).collect();
+        let served = |lu: &LuId| running.stores.get(lu).map(|s| s.config.name.as_str());
+        let name = |lu| names.get(&lu).copied().or_else(|| served(&lu)).unwrap_or_default().to_owned();
+        plan::targets(&turns, &name, &mut plan);
         rest(running, &config, &mut plan);
-        let moved = moved(&running.catalog, &config, &reached);
+        let moved = moved(&turns, quotas, &reached);
         let sessions = sessions(moved.targets.clone());
         plan.sessions = plan::touched(&sessions, &running.catalog, &config.targets, &moved.targets);
-        let moved = Arc::new(moved);
+        let (stores, moved) = (touched, Arc::new(moved));
         Ok(Self { plan, config, stores, removed, reached, ports, doors, moved })
     }
 
@@ -108,7 +116,9 @@ impl Draft {
         new.follow(old);
         let before: HashMap<&str, &Arc<Target>> = old.targets.iter().map(|t| (t.iqn.as_str(), t)).collect();
         for target in &mut new.targets {
-            if let Some(was) = before.get(target.iqn.as_str()).filter(|was| **was == target) {
+            if let Some(was) =
+                before.get(target.iqn.as_str()).filter(|was| !self.moved.targets.contains(&was.iqn))
+            {
                 *target = Arc::clone(was);
             }
         }
@@ -117,17 +127,41 @@ impl Draft {
 }
 
 /// What of the catalogue is not as it was.
-fn moved(old: &Catalog, new: &Config, reached: &Reached) -> Moved {
-    let after: HashMap<&str, &Target> = new.targets.iter().map(|t| (t.iqn.as_str(), t)).collect();
-    let is_other = |t: &&Arc<Target>| after.get(t.iqn.as_str()).is_none_or(|now| **now != ***t);
-    let targets: HashSet<String> = old.targets.iter().filter(is_other).map(|t| t.iqn.clone()).collect();
-    let quota = |lu: &LuId| (*lu, new.quotas.get(lu).copied().unwrap_or_default());
-    let numbers = old.quotas.keys().chain(new.quotas.keys());
-    let quotas: HashMap<_, _> =
-        numbers.filter(|lu| old.quotas.get(lu) != new.quotas.get(lu)).map(quota).collect();
+fn moved(turns: &[Turn<'_>], quotas: HashMap<LuId, Quota>, reached: &Reached) -> Moved {
+    let targets: HashSet<String> = turns.iter().filter_map(|turn| turn.old).map(|t| t.iqn.clone()).collect();
     let showing = quotas.keys().flat_map(|lu| reached.ports(*lu)).map(|port| &port.target);
     let limited = showing.filter(|target| !targets.contains(*target)).cloned().collect();
     Moved { targets, quotas, limited }
+}
+
+/// The limits that are others than before; those that are no more limit nothing.
+fn other_quotas(old: &Catalog, new: &Config) -> HashMap<LuId, Quota> {
+    let quota = |lu: &LuId| (*lu, new.quotas.get(lu).copied().unwrap_or_default());
+    let numbers = old.quotas.keys().chain(new.quotas.keys());
+    numbers.filter(|lu| old.quotas.get(lu) != new.quotas.get(lu)).map(quota).collect()
+}
+
+/// The logical units that are seen by a port by which they were not, or no longer, or as one of another group.
+fn shown_otherwise(turns: &[Turn<'_>]) -> HashSet<LuId> {
+    let seats = |target: &Target| -> HashSet<(LuId, u16, u16, u16)> {
+        target.reached(None).map(|(lu, tpg, group)| (lu, tpg.tag, tpg.relative_port, group)).collect()
+    };
+    let mut units = HashSet::new();
+    for Turn { old, new } in turns {
+        let (before, after) = (old.map(seats).unwrap_or_default(), new.map(seats).unwrap_or_default());
+        units.extend(before.symmetric_difference(&after).map(|(lu, ..)| *lu));
+    }
+    units
+}
+
+/// Stores that are written as before, and are seen otherwise.
+fn add_shown(running: &Running, units: &HashSet<LuId>, removed: &[LuId], touched: &mut Vec<DraftStore>) {
+    let known: HashSet<LuId> = touched.iter().map(|s| s.lu).chain(removed.iter().copied()).collect();
+    for lu in units.difference(&known) {
+        if let Some(served) = running.stores.get(lu) {
+            touched.push(DraftStore { lu: *lu, config: served.config.clone(), fate: Fate::Same });
+        }
+    }
 }
 
 /// What of the daemon itself is another at the next start.
@@ -195,30 +229,41 @@ fn is_in_the_way(socket: &Socket, plan: &listen::Plan) -> bool {
     old.port() == new.port() && (wide(old) || wide(new) || old.ip() == new.ip())
 }
 
-/// The stores of the new configuration with their numbers, and those that go.
-fn stores(
-    running: &Running,
-    config: &Config,
-    numbers: &[LuId],
-    plan: &mut Plan,
-) -> (Vec<DraftStore>, Vec<LuId>) {
+/// The stores of a new configuration.
+struct Stores {
+    /// Their numbers, in the order of the configuration.
+    places: Vec<LuId>,
+    /// Those that are new, or not written as they are served.
+    touched: Vec<DraftStore>,
+    /// Those that go.
+    removed: Vec<LuId>,
+}
+
+/// The stores of the new configuration with their numbers. One that is what it was is not looked into.
+fn stores(running: &Running, config: &Config, numbers: &[LuId], plan: &mut Plan) -> Stores {
     let known: HashMap<&str, (LuId, &Served)> =
         running.stores.iter().map(|(lu, s)| (s.config.name.as_str(), (*lu, s))).collect();
     let mut free = numbers.iter().copied();
-    let mut stores = Vec::new();
+    let (mut places, mut stores) = (Vec::with_capacity(config.stores.len()), Vec::new());
     for new in &config.stores {
         let old = known.get(new.name.as_str());
+        if let Some((lu, _)) = old.filter(|(_, served)| served.config == *new && !served.is_stand_in()) {
+            places.push(*lu);
+            continue;
+        }
         let appeared =
             old.is_some_and(|(_, s)| s.is_stand_in() && !is_another(&s.config, new) && !is_missing(new));
         if appeared {
             let lu = free.next().unwrap_or(NOBODY);
             plan.push(Action::Change, plan::store_path(new), "it is there");
+            places.push(lu);
             stores.push(DraftStore { lu, config: new.clone(), fate: Fate::New });
             continue;
         }
         match old.filter(|(_, s)| !is_another(&s.config, new)) {
             Some((lu, served)) => {
                 let config = kept(served, new, plan);
+                places.push(*lu);
                 stores.push(DraftStore { lu: *lu, config, fate: Fate::Same });
             }
             None => {
@@ -229,13 +274,14 @@ fn stores(
                     ""
                 };
                 plan.push(Action::Add, plan::store_path(new), plan::store_detail(new) + absent);
+                places.push(lu);
                 stores.push(DraftStore { lu, config: new.clone(), fate: Fate::New });
             }
         }
     }
-    let stay: HashSet<LuId> = stores.iter().map(|s| s.lu).collect();
+    let stay: HashSet<LuId> = places.iter().copied().collect();
     let goes = running.stores.iter().filter(|(lu, _)| !stay.contains(lu));
-    let named: HashSet<&str> = config.stores.iter().map(|s| s.name.as_str()).collect();
+    let named: HashSet<&str> = stores.iter().map(|s| s.config.name.as_str()).collect();
     let removed = goes.map(|(lu, served)| {
         // What has only stood for a store that is there now is no loss.
         if !(served.is_stand_in() && named.contains(served.config.name.as_str())) {
@@ -244,7 +290,7 @@ fn stores(
         *lu
     });
     let removed = removed.collect();
-    (stores, removed)
+    Stores { places, touched: stores, removed }
 }
 
 /// Whether a store of the same name is another one: what was on the old one is not on the new one.
@@ -288,8 +334,8 @@ fn kept(served: &Served, new: &StoreConfig, plan: &mut Plan) -> StoreConfig {
 }
 
 /// LUNs and quotas name stores by their place in the configuration; from here on by their numbers in the daemon.
-fn renumber(config: &mut Config, stores: &[DraftStore]) {
-    let number = |lu: LuId| stores.get(lu.0 as usize).map_or(NOBODY, |s| s.lu);
+fn renumber(config: &mut Config, places: &[LuId]) {
+    let number = |lu: LuId| places.get(lu.0 as usize).copied().unwrap_or(NOBODY);
     config.quotas = config.quotas.iter().map(|(lu, quota)| (number(*lu), *quota)).collect();
     for group in config.targets.iter_mut().flat_map(|t| &mut t.tpgs) {
         let maps = group.acls.iter_mut().map(|acl| &mut acl.luns).chain([&mut group.luns]);
@@ -298,10 +344,14 @@ fn renumber(config: &mut Config, stores: &[DraftStore]) {
 }
 
 /// Of stores that stay, those that have other limits now.
-fn quotas(running: &Running, config: &Config, stores: &[DraftStore], plan: &mut Plan) {
-    for store in stores.iter().filter(|s| matches!(s.fate, Fate::Same)) {
-        if running.catalog.quotas.get(&store.lu) != config.quotas.get(&store.lu) {
-            plan.push(Action::Change, plan::store_path(&store.config), "qos");
+fn quotas(running: &Running, config: &Config, places: &[LuId], plan: &mut Plan) {
+    let old = &running.catalog.quotas;
+    if *old == config.quotas {
+        return;
+    }
+    for (lu, store) in places.iter().zip(&config.stores) {
+        if running.stores.contains_key(lu) && old.get(lu) != config.quotas.get(lu) {
+            plan.push(Action::Change, plan::store_path(store), "qos");
         }
     }
 }

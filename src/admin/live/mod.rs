@@ -189,15 +189,32 @@ struct ShownUnit {
     facts: Arc<LuFacts>,
 }
 
-impl Shown {
-    fn of(running: &Running) -> Self {
-        let unit = |served: &Served| ShownUnit {
+impl From<&Served> for ShownUnit {
+    fn from(served: &Served) -> Self {
+        Self {
             name: served.config.name.clone(),
             counters: served.unit.lu.counters.clone(),
             facts: served.facts.clone(),
-        };
-        let units = running.stores.iter().map(|(lu, served)| (*lu, unit(served))).collect();
+        }
+    }
+}
+
+impl Shown {
+    fn of(running: &Running) -> Self {
+        let units = running.stores.iter().map(|(lu, served)| (*lu, served.into())).collect();
         Self { text: running.text.clone(), dir: running.dir.clone(), units }
+    }
+
+    /// What is served has become this, and those logical units are not what they were, or not there any more.
+    fn follow(&mut self, running: &Running, touched: impl Iterator<Item = LuId>) {
+        running.text.clone_into(&mut self.text);
+        self.dir.clone_from(&running.dir);
+        for lu in touched {
+            match running.stores.get(&lu) {
+                Some(served) => self.units.insert(lu, served.into()),
+                None => self.units.remove(&lu),
+            };
+        }
     }
 }
 
@@ -505,7 +522,8 @@ impl Live {
         self.remember(running, &draft, opened);
         let gone: Vec<_> = draft.removed.iter().filter_map(|lu| running.stores.remove_entry(lu)).collect();
         note(running);
-        *locked(&self.shown) = Shown::of(running);
+        let touched = draft.stores.iter().map(|s| s.lu).chain(draft.removed.iter().copied());
+        locked(&self.shown).follow(running, touched);
         let stuck = [switched, moved].into_iter().filter_map(Result::err).map(|stuck| stuck.to_string());
         let mut warnings: Vec<String> = stuck.collect();
         warnings.extend(self.retire(gone, &draft.moved));

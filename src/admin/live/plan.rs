@@ -124,19 +124,32 @@ pub(super) fn store_detail(store: &StoreConfig) -> String {
     [path, size].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// The differences between two lists of targets.
-pub(super) fn targets(old: &[Arc<Target>], new: &[Target], name: &dyn Fn(LuId) -> String, plan: &mut Plan) {
+/// A target that is not as it was: one of these is not there, or both are.
+pub(super) struct Turn<'a> {
+    pub(super) old: Option<&'a Target>,
+    pub(super) new: Option<&'a Target>,
+}
+
+/// The targets that go, in the order of before, and those that change or come, in their order. Those that are as they
+/// were are compared once, here.
+pub(super) fn turns<'a>(old: &'a [Arc<Target>], new: &'a [Target]) -> Vec<Turn<'a>> {
     let before: HashMap<&str, &Target> = old.iter().map(|t| (t.iqn.as_str(), &**t)).collect();
-    let after: HashMap<&str, ()> = new.iter().map(|t| (t.iqn.as_str(), ())).collect();
-    for target in old.iter().filter(|t| !after.contains_key(t.iqn.as_str())) {
-        plan.push(Action::Remove, format!("/iscsi/{}", target.iqn), "");
-    }
-    for target in new {
+    let after: HashSet<&str> = new.iter().map(|t| t.iqn.as_str()).collect();
+    let goes =
+        old.iter().filter(|t| !after.contains(t.iqn.as_str())).map(|t| Turn { old: Some(t), new: None });
+    let stays = new.iter().map(|t| Turn { old: before.get(t.iqn.as_str()).copied(), new: Some(t) });
+    goes.chain(stays.filter(|turn| turn.old != turn.new)).collect()
+}
+
+/// What these are in a plan.
+pub(super) fn targets(turns: &[Turn<'_>], name: &dyn Fn(LuId) -> String, plan: &mut Plan) {
+    for turn in turns {
+        let Some(target) = turn.new.or(turn.old) else { continue };
         let path = format!("/iscsi/{}", target.iqn);
-        match before.get(target.iqn.as_str()) {
-            Some(was) if *was == target => {}
-            Some(was) => changed_target(&path, was, target, name, plan),
-            None => {
+        match (turn.old, turn.new) {
+            (_, None) => plan.push(Action::Remove, path, ""),
+            (Some(was), Some(target)) => changed_target(&path, was, target, name, plan),
+            (None, Some(target)) => {
                 plan.push(Action::Add, path.as_str(), "");
                 target.tpgs.iter().for_each(|g| added_group(&path, g, name, plan));
             }
@@ -298,7 +311,7 @@ mod tests {
 
     fn lines(old: &[Arc<Target>], new: &[Target]) -> Vec<String> {
         let mut plan = Plan::default();
-        targets(old, new, &|lu| format!("store{}", lu.0), &mut plan);
+        targets(&turns(old, new), &|lu| format!("store{}", lu.0), &mut plan);
         plan.to_string().lines().map(Into::into).collect()
     }
 

@@ -61,6 +61,7 @@ impl Stage {
         let state = StateDir::open(dir.path().join("state")).unwrap();
         let keeper = Keeper::new(Some(state.clone()), &config.server, 1);
         keeper.keep_ports(&keeper.number_ports(&mut config.targets).unwrap()).unwrap();
+        keeper.identify(config.stores.iter()).unwrap();
         let reached = Reached::by(config.targets.iter());
         let stores = (0..).map(LuId).zip(&config.stores);
         let open = |(lu, store)| keeper.open(store, lu, &reached, Duration::ZERO).unwrap();
@@ -284,4 +285,38 @@ fn the_end_waits_for_no_change() {
         told
     });
     assert_eq!(told, Ok((Duration::from_secs(10), 1)));
+}
+
+/// So many logical units that keep nothing, in ten targets; `more`: and one, which another initiator of the first may see.
+fn many(count: usize, more: bool) -> String {
+    let store = |n: usize| format!("[[backstore]]\nkind = \"null\"\nname = \"n{n}\"\nsize = \"1G\"\n");
+    let lun = |n: usize| format!("[[target.tpg.lun]]\nlun = {}\nbackstore = \"n{n}\"\n", n / 10);
+    let acl = |n: usize| format!("[[target.tpg.acl]]\ninitiator = \"iqn.2026-11.org.example:i{n}\"\n");
+    let all = count + usize::from(more);
+    let target = |t: usize| {
+        let luns: String = (t..all).step_by(10).map(lun).collect();
+        let acls: String = (0..=usize::from(more && t == 0)).map(acl).collect();
+        format!("[[target]]\niqn = \"iqn.2026-11.org.example:t{t}\"\n[[target.tpg]]\n{luns}{acls}")
+    };
+    (0..all).map(store).chain((0..10).map(target)).collect()
+}
+
+/// How many stores, targets and changes the way from one text to the other has to do with.
+fn looked_at(stage: &Stage, to: &str) -> (usize, usize, usize) {
+    let (config, _) = stage.live.parse("test", to, Some(stage.dir.path())).unwrap();
+    let draft = stage.live.draft(&locked(&stage.live.running), config).unwrap();
+    (draft.stores.len() + draft.removed.len(), draft.moved.targets.len(), draft.plan.changes.len())
+}
+
+#[test]
+fn a_change_has_to_do_with_what_it_changes_however_much_there_is() {
+    for count in [100, 10_000] {
+        let stage = Stage::new(&many(count, false));
+        assert_eq!(looked_at(&stage, &many(count, false)), (0, 0, 0), "{count}");
+        assert_eq!(looked_at(&stage, &many(count, true)), (1, 1, 3), "{count}");
+        stage.apply(&many(count, true)).unwrap();
+        assert_eq!(looked_at(&stage, &many(count, false)), (1, 1, 3), "{count}");
+        stage.apply(&many(count, false)).unwrap();
+        assert_eq!(stage.live.unit_names().len(), count);
+    }
 }

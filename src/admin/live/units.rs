@@ -1,6 +1,6 @@
 //! Logical units as the daemon has them: opened, identified, with the state that was saved for them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -31,13 +31,24 @@ impl Reached {
     /// As these targets show them; in one pass over all of them.
     pub(in crate::admin) fn by<'a>(targets: impl Iterator<Item = &'a Target>) -> Self {
         let mut all = Self::default();
-        for target in targets {
-            for (lu, tpg, group) in target.reached() {
-                all.ports.entry(lu).or_default().push(target.port(tpg));
-                all.members.entry(lu).or_default().push((group, tpg.relative_port));
-            }
-        }
+        targets.for_each(|target| all.add(target, None));
         all
+    }
+
+    /// The same of these logical units only.
+    pub(super) fn among<'a>(units: &HashSet<LuId>, targets: impl Iterator<Item = &'a Target>) -> Self {
+        let mut some = Self::default();
+        if !units.is_empty() {
+            targets.for_each(|target| some.add(target, Some(units)));
+        }
+        some
+    }
+
+    fn add(&mut self, target: &Target, among: Option<&HashSet<LuId>>) {
+        for (lu, tpg, group) in target.reached(among) {
+            self.ports.entry(lu).or_default().push(target.port(tpg));
+            self.members.entry(lu).or_default().push((group, tpg.relative_port));
+        }
     }
 
     pub(super) fn ports(&self, lu: LuId) -> &[TargetPort] {
@@ -66,8 +77,8 @@ pub(in crate::admin) struct Keeper {
     state: Option<StateDir>,
     /// Whether identities are kept there.
     identities: bool,
-    /// The numbers of ports, where they are kept nowhere else.
-    ports: Arc<Mutex<Ports>>,
+    /// The numbers of ports, as they are kept, once they were asked for.
+    ports: Arc<Mutex<Option<Ports>>>,
     reactors: usize,
 }
 
@@ -78,20 +89,29 @@ impl Keeper {
 
     /// Gives every port its relative identifier. They are the port's own when they are kept.
     pub(in crate::admin) fn number_ports(&self, targets: &mut [Target]) -> anyhow::Result<Ports> {
-        let mut ports = match self.names() {
-            Some(state) => state.ports()?,
-            None => locked(&self.ports).clone(),
-        };
+        let mut ports = self.ports()?;
         ports.number(targets);
         Ok(ports)
     }
 
+    /// Those that are kept. Nobody else writes them while this daemon has its stores.
+    fn ports(&self) -> anyhow::Result<Ports> {
+        let mut known = locked(&self.ports);
+        if let Some(ports) = &*known {
+            return Ok(ports.clone());
+        }
+        let kept = self.names().map(StateDir::ports).transpose()?.unwrap_or_default();
+        Ok(known.insert(kept).clone())
+    }
+
     /// Ports have these numbers from now on; what is served from the command line has them as long as it is served.
     pub(in crate::admin) fn keep_ports(&self, ports: &Ports) -> anyhow::Result<()> {
-        match self.names() {
-            Some(state) => state.keep_ports(ports)?,
-            None => locked(&self.ports).clone_from(ports),
+        let mut known = locked(&self.ports);
+        if known.as_ref() == Some(ports) {
+            return Ok(());
         }
+        self.names().map_or(Ok(()), |state| state.keep_ports(ports))?;
+        *known = Some(ports.clone());
         Ok(())
     }
 
