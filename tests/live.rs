@@ -33,7 +33,12 @@ fn eventually(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 fn luns(initiator: &mut Initiator) -> Vec<u16> {
-    let done = initiator.execute(0, cdb::report_luns(4096), Direction::In, vec![0; 4096]).expect("an answer");
+    luns_within(initiator, 4096)
+}
+
+fn luns_within(initiator: &mut Initiator, most: u32) -> Vec<u16> {
+    let buffer = vec![0; most as usize];
+    let done = initiator.execute(0, cdb::report_luns(most), Direction::In, buffer).expect("an answer");
     assert!(done.is_good(), "{:?}", done.sense_code());
     let len = u32::from_be_bytes(*done.buffer.first_chunk().expect("a length")) as usize;
     done.buffer[8..8 + len].chunks(8).map(|lun| u16::from_be_bytes([lun[0] & 0x3f, lun[1]])).collect()
@@ -192,6 +197,44 @@ fn a_hundred_luns_come_at_once_and_one_by_one() {
     assert_eq!(luns(&mut initiator).len(), 100);
     server.reload(&many(1));
     assert_eq!(luns(&mut initiator), [0]);
+    let log = fs::read_to_string(server.log()).expect("the log");
+    assert!(!log.contains("panic"), "{log}");
+}
+
+/// So many logical units that keep nothing, which one initiator may see, and others as many as are named of them.
+fn nulls(count: u16, others: u8) -> String {
+    let store = |n| format!("[[backstore]]\nkind = \"null\"\nname = \"n{n}\"\nsize = \"1G\"\n");
+    let names: Vec<String> = (0..count).map(|n| format!("n{n}")).collect();
+    let luns: Vec<(u16, &str)> = (0..).zip(names.iter().map(String::as_str)).collect();
+    let initiators: Vec<u8> = (1..=1 + others).collect();
+    (0..count).map(store).collect::<String>() + &text(&[], &luns, &initiators)
+}
+
+#[test]
+fn ten_thousand_luns_are_served_and_change_like_a_few() {
+    const MANY: u16 = 10_000;
+    let server = Server::start(&nulls(MANY, 0));
+    let mut initiator = login(&server, 1);
+    let mut seen = |count: u16| {
+        let luns = luns_within(&mut initiator, 256 << 10);
+        assert!(luns.iter().copied().eq(0..count), "{} LUNs", luns.len());
+        let last = count - 1;
+        initiator.clear_attention(last).expect("it is ready");
+        assert!(initiator.read(last, 0, 8, 4096).expect("a read").is_good());
+    };
+    seen(MANY);
+    // One more, and another initiator that may see all of them; then everything is as before.
+    let client = server.client();
+    for (count, others) in [(MANY + 1, 1), (MANY, 0)] {
+        let plan =
+            client.call("config.apply", json!({ "toml": nulls(count, others) })).expect("it is applied");
+        assert_eq!(plan["changes"].as_array().map(Vec::len), Some(3), "{}", plan["changes"]);
+        assert_eq!(plan["sessions"].as_array().map(Vec::len), Some(1), "{}", plan["sessions"]);
+        seen(count);
+    }
+    assert!(server.try_login(2).is_err(), "it may not be there any more");
+    let counters = client.call("counters", json!({})).expect("counters");
+    assert_eq!(counters["backstores"].as_array().map(Vec::len), Some(usize::from(MANY)));
     let log = fs::read_to_string(server.log()).expect("the log");
     assert!(!log.contains("panic"), "{log}");
 }

@@ -57,8 +57,9 @@ pub(super) fn guarded<R>(call: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(call)).ok()
 }
 
-/// Answers that are made, not read, are made in this: the longest parameter data there is.
-const SCRATCH: usize = 64 << 10;
+/// Answers that are made, not read, are made in this. The longest is that to REPORT LUNS: all LUNs of flat addressing, the
+/// well known one, and how many these are.
+const SCRATCH: usize = 8 * (16_384 + 1 + 1);
 
 #[cold]
 pub(super) fn fresh_scratch() -> Vec<u8> {

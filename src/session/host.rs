@@ -279,7 +279,7 @@ pub trait Host {
     /// Whether a logical unit is to get no more slots for now: some are short, and it keeps some that nobody waits for any
     /// more, as a disk does that hangs or is slower than its initiators are patient.
     fn is_clogged(&self, lu: LuId) -> bool;
-    /// A large byte buffer for answers that are made, not read (≥ 64 KiB); given back with [`Host::give_scratch`].
+    /// A large byte buffer for answers that are made, not read (≥ 64 KiB, and of a host with more than 8,190 LUNs as much as REPORT LUNS of them needs); given back with [`Host::give_scratch`].
     fn take_scratch(&mut self) -> Vec<u8>;
     /// Gives it back.
     fn give_scratch(&mut self, scratch: Vec<u8>);
