@@ -41,7 +41,7 @@ use crate::session::keys::Negotiated;
 use crate::session::tmf::Ending;
 use crate::session::{Revision, Session};
 use crate::store::{self, Backing, Medium, Reach, Store, StoreConfig, StoreKind};
-use crate::target::{Catalog, ChapAlgorithm, Quota, Redirect, portal_covers};
+use crate::target::{Catalog, ChapAlgorithm, Quota, Redirect, Target, portal_covers};
 
 /// How often a reactor looks whether nothing is left of logical units that go, nanoseconds.
 const LOOK_NS: u64 = 2_000_000;
@@ -96,11 +96,29 @@ impl Entering {
 pub(super) struct Switch {
     pub(super) catalog: Arc<Catalog>,
     pub(super) moved: Arc<Moved>,
+    /// What has become of the targets that are not as they were.
+    pub(super) targets: Arc<Targets>,
     /// How long a login may take from now on.
     pub(super) login_timeout: Duration,
     /// How long those who have no business there any more get to log out.
     pub(super) grace: Duration,
     pub(super) done: Done,
+}
+
+/// Targets by name; nothing: there is none any more.
+pub(super) type Targets = HashMap<String, Option<Arc<Target>>>;
+
+impl Moved {
+    /// What has become of the targets, so that nobody has to look for them among all.
+    pub(super) fn found_in(&self, catalog: &Catalog) -> Targets {
+        let mut found: Targets = self.targets.iter().map(|name| (name.clone(), None)).collect();
+        for target in &catalog.targets {
+            if let Some(place) = found.get_mut(&target.iqn) {
+                *place = Some(target.clone());
+            }
+        }
+        found
+    }
 }
 
 /// What of a catalogue is not as it was. Whoever does not see it has nothing to do with the change.
@@ -286,7 +304,8 @@ impl<D: Driver> Reactor<D> {
             Phase::Reinstating(finishing) => (&mut finishing.session, false),
             Phase::Login(_) | Phase::Closing => return,
         };
-        let (view, stays) = match session.established().view(&switch.catalog) {
+        let now = switch.targets.get(&session.nexus().target).and_then(Option::as_ref);
+        let (view, stays) = match now.and_then(|now| session.established().view(now)) {
             Some(view) => (Some(view), true),
             None => (session.blank_view(), false),
         };

@@ -466,9 +466,10 @@ impl Control {
         login_timeout: Duration,
         grace: Duration,
     ) -> Result<(), Stuck> {
+        let targets = Arc::new(moved.found_in(catalog));
         self.order_all(Some(LIVE_PATIENCE), |done| {
-            let (catalog, moved) = (catalog.clone(), moved.clone());
-            Live::Switch(Switch { catalog, moved, login_timeout, grace, done })
+            let (catalog, moved, targets) = (catalog.clone(), moved.clone(), targets.clone());
+            Live::Switch(Switch { catalog, moved, targets, login_timeout, grace, done })
         })
     }
 

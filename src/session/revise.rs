@@ -51,12 +51,10 @@ pub struct Revision {
 }
 
 impl Established {
-    /// What the same initiator finds in the same place now; nothing, when it may not be there any more. A group that is
-    /// another port than before is another place.
-    pub fn view(&self, catalog: &Catalog) -> Option<View> {
-        let was = self.target.as_ref()?;
-        let group = was.tpgs.get(self.tpg)?;
-        let target = catalog.target(&was.iqn)?;
+    /// What the same initiator finds in the same place, when its target is that now; nothing, when it may not be there any
+    /// more. A group that is another port than before is another place.
+    pub fn view(&self, target: &Arc<Target>) -> Option<View> {
+        let group = self.target.as_ref()?.tpgs.get(self.tpg)?;
         let is_it = |g: &Tpg| (g.tag, g.relative_port) == (group.tag, group.relative_port);
         let tpg = target.tpgs.iter().position(is_it)?;
         let group = &target.tpgs[tpg];
@@ -67,10 +65,11 @@ impl Established {
     /// Brings a login up to date that has begun under an older catalogue. Whether it may still come in.
     pub fn renew(&mut self, catalog: &Catalog) -> bool {
         let Some(was) = &self.target else { return true };
-        if catalog.target(&was.iqn).is_some_and(|now| Arc::ptr_eq(now, was)) {
+        let Some(now) = catalog.target(&was.iqn) else { return false };
+        if Arc::ptr_eq(now, was) {
             return true;
         }
-        let Some(View { target, tpg, luns }) = self.view(catalog) else { return false };
+        let Some(View { target, tpg, luns }) = self.view(now) else { return false };
         let asked = |group: &Tpg| group.access(&self.initiator).map(|access| access.auth.clone());
         let (then, now) = (was.tpgs.get(self.tpg).and_then(asked), asked(&target.tpgs[tpg]));
         // Only what is asked for now has been proved, if it was asked for then: a secret that was taken back, or asked for

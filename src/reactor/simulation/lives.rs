@@ -42,10 +42,11 @@ pub(super) fn switch(rig: &Rig, catalog: &Arc<Catalog>) -> Receiver<()> {
     let quota = |lu| (lu, catalog.quotas.get(&lu).copied().unwrap_or_default());
     let quotas = (0..8).map(LuId).map(quota).collect();
     let moved = Arc::new(Moved { targets: here(), quotas, limited: HashSet::new() });
+    let targets = Arc::new(moved.found_in(catalog));
     let login_timeout = Duration::from_secs(15);
     rig.order(|done| {
-        let (catalog, moved) = (catalog.clone(), moved.clone());
-        Live::Switch(Switch { catalog, moved, login_timeout, grace: GRACE, done })
+        let (catalog, moved, targets) = (catalog.clone(), moved.clone(), targets.clone());
+        Live::Switch(Switch { catalog, moved, targets, login_timeout, grace: GRACE, done })
     })
 }
 
@@ -156,7 +157,9 @@ fn a_change_elsewhere(reactor: &mut Reactor<Sim>, unit: Entering) {
     let (catalog, targets, units) = (reactor.world.catalog.clone(), Arc::new(elsewhere), Arc::from([lu]));
     let login_timeout = Duration::from_secs(15);
     reactor.take_order(Live::Enter { units: [unit].into(), _done: done() });
-    let switch = Switch { catalog, moved: moved.into(), login_timeout, grace: GRACE, done: done() };
+    let found = moved.found_in(&catalog).into();
+    let switch =
+        Switch { catalog, moved: moved.into(), targets: found, login_timeout, grace: GRACE, done: done() };
     reactor.take_order(Live::Switch(switch));
     let (to, sessions) = bounded(1);
     reactor.take_order(Live::Sessions { at: Some(Arc::clone(&targets)), to });

@@ -377,3 +377,24 @@ fn a_report_waits_for_the_attention() {
     assert_eq!(rig.sense(&rtpg(0)), Sense::attention(Asc(0x2a, 6)));
     assert_eq!(rig.data(&rtpg(0)).len(), 44);
 }
+
+#[test]
+fn a_port_that_comes_or_goes_is_felt_by_nobody_and_one_that_moves_is() {
+    let facts = LuFacts { groups: groups(), ..facts() };
+    let unfelt = |change: fn(&mut [Group])| {
+        let mut groups: Vec<Group> = groups().iter().cloned().collect();
+        change(&mut groups);
+        let others = groups.split_off(1);
+        let to = LuFacts { groups: Groups::new(groups.remove(0), others, 30), ..facts.clone() };
+        let op = SharedOp::Refit(Arc::new(to));
+        LuState::default().apply(&facts, &op, &nexus(9)).unwrap().1.unfelt
+    };
+    assert!(unfelt(|groups| groups[0].ports.push(9)), "one comes");
+    assert!(unfelt(|groups| groups[1].ports.truncate(1)), "one goes");
+    let moves = |groups: &mut [Group]| {
+        groups[0].ports.clear();
+        groups[2].ports = vec![1, 3];
+    };
+    assert!(!unfelt(moves), "from one group to another");
+    assert!(!unfelt(|groups| groups[0].configured = AccessState::Standby), "a group changes");
+}
