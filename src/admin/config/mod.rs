@@ -11,8 +11,10 @@ mod auth;
 mod device;
 mod file;
 mod identity;
+mod kept;
 mod names;
 mod params;
+mod parts;
 mod portal;
 mod problem;
 mod qos;
@@ -38,6 +40,7 @@ use std::sync::Arc;
 use toml::de::DeTable;
 
 pub use auth::UNFINISHED;
+pub use kept::Kept;
 pub use names::{check_iqn, default_iqn};
 pub use portal::{DEFAULT_PORT, PortalConfig, check_open, parse_destination, parse_portal};
 pub use problem::{At, Problem, Report, Severity, Told};
@@ -74,6 +77,8 @@ pub struct Config {
     pub discovery: Discovery,
     /// What is said of portals, in the order of the file.
     pub portals: Vec<PortalConfig>,
+    /// Where the stores really are, and which is there: each place is that of one.
+    pub media: HashMap<PathBuf, String>,
 }
 
 impl Config {

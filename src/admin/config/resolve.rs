@@ -43,7 +43,8 @@ impl<'a> Resolver<'a> {
         stores.alua.check_used(&targets, self);
         let discovery = file.discovery.map(|d| auth::discovery(d, self)).unwrap_or_default();
         let portals = portal::resolve(file.portal.unwrap_or_default(), &targets, self);
-        Config { server, stores: stores.configs, quotas: stores.quotas, targets, discovery, portals }
+        let Stores { configs: stores, quotas, paths: media, .. } = stores;
+        Config { server, stores, quotas, targets, discovery, portals, media }
     }
 
     /// Everything found wrong.

@@ -25,14 +25,15 @@ const ANY_SPACE: Bounds = Bounds { min: 1, max: size::MAX, reason: "with none le
 const NAME_MAX: usize = 64;
 
 /// Reactors name the memory of each by sixteen bits, and a few are for other things.
-const MOST_STORES: usize = 65_000;
+pub(super) const MOST_STORES: usize = 65_000;
 
 /// The stores of a file by name.
 #[derive(Default)]
 pub(super) struct Stores {
     pub(super) configs: Vec<StoreConfig>,
     by_name: HashMap<String, usize>,
-    paths: HashMap<PathBuf, String>,
+    /// Where they really are.
+    pub(super) paths: HashMap<PathBuf, String>,
     identities: Identities,
     pub(super) alua: AluaGroups,
     /// By the place of their stores.

@@ -18,7 +18,7 @@ use std::path::Path;
 
 use toml_edit::DocumentMut;
 
-use super::config::{self, Config, Report, Source};
+use super::config::{self, Config, Kept, Report, Source};
 
 /// The permissions that a saved file gets, by which secrets in it are judged.
 const SAVED_MODE: u32 = 0o600;
@@ -84,12 +84,13 @@ impl Document {
         if text.starts_with(&self.heading) { text.to_owned() } else { format!("{}{text}", self.heading) }
     }
 
-    /// What the checker makes of it. `dir` is where its relative paths start, `name` what it is called in reports.
+    /// What the checker makes of it. `dir` is where its relative paths start, `name` what it is called in reports; `kept` what
+    /// was checked last.
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn check(&self, name: &str, dir: &Path) -> Result<(Config, Report), EditError> {
-        config::parse(Source::new(name, self.text()), dir, Some(SAVED_MODE)).map_err(EditError::Invalid)
+    pub fn check(&self, kept: &mut Kept, name: &str, dir: &Path) -> Result<(Config, Report), EditError> {
+        kept.read(Source::new(name, self.text()), dir, Some(SAVED_MODE)).map_err(EditError::Invalid)
     }
 }
 

@@ -151,16 +151,17 @@ fn converse(stream: &UnixStream, lookout: &Lookout) -> io::Result<()> {
 
 /// What a line comes to; nothing, when it is a notification.
 fn heed(line: &[u8], lookout: &Lookout) -> Option<(Value, Result<Told, Fault>)> {
-    let request: Value = match serde_json::from_slice(line) {
+    let mut request: Value = match serde_json::from_slice(line) {
         Ok(request) => request,
         Err(error) => return Some((Value::Null, Err(Fault::new(PARSE_ERROR, error.to_string())))),
     };
+    // A text in it is long: it is moved, not copied.
+    let params = request.get_mut("params").map_or_else(|| json!({}), Value::take);
     let (id, method) = (request.get("id").cloned(), request.get("method").and_then(Value::as_str));
     let (Some("2.0"), Some(method)) = (request.get("jsonrpc").and_then(Value::as_str), method) else {
         let what = "a request is an object with \"jsonrpc\": \"2.0\", \"id\", \"method\" and \"params\"";
         return Some((id.unwrap_or(Value::Null), Err(Fault::new(INVALID_REQUEST, what))));
     };
-    let params = request.get("params").cloned().unwrap_or_else(|| json!({}));
     let result = methods::call(lookout, method, params);
     id.map(|id| (id, result))
 }

@@ -27,6 +27,7 @@ mod verbs;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +40,7 @@ use together::Together;
 use tree::{Style, View};
 use verbs::Values;
 
-use crate::admin::config::{self, Config, words};
+use crate::admin::config::{self, Config, Kept, words};
 use crate::admin::edit::{Document, EditError};
 
 pub(super) use run::{Mode, run};
@@ -69,6 +70,8 @@ struct Shell {
     doc: Document,
     config: Config,
     warnings: Vec<String>,
+    /// What was checked last.
+    kept: RefCell<Kept>,
     together: Together,
     /// What is to be told of the edits of a line, behind what the line itself says.
     told: Vec<String>,
@@ -96,6 +99,7 @@ impl Shell {
             doc: Document::default(),
             config: Config::default(),
             warnings: Vec::new(),
+            kept: RefCell::default(),
             together: Together::default(),
             told: Vec::new(),
             dirty: false,
@@ -148,7 +152,8 @@ impl Shell {
         let file = self.backend.file();
         let dir = file.parent().map(Path::to_owned).unwrap_or_default();
         let dir = std::path::absolute(&dir).unwrap_or(dir);
-        let (config, report) = doc.check(&file.display().to_string(), &dir)?;
+        let kept = &mut self.kept.borrow_mut();
+        let (config, report) = doc.check(kept, &file.display().to_string(), &dir)?;
         Ok((config, report.problems().iter().map(ToString::to_string).collect()))
     }
 

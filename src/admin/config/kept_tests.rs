@@ -1,0 +1,146 @@
+//! What a text comes to, part by part and as a whole.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const DIR: &str = "/srv";
+
+fn whole(text: &str) -> Result<(Config, Report), Report> {
+    parse(Source::new("test", text), Path::new(DIR), None)
+}
+
+/// A text that helps with the next one.
+fn kept(text: &str) -> Option<Known> {
+    let (config, report) = whole(text).ok()?;
+    report.problems().is_empty().then(|| Known::of(text, Path::new(DIR), &config))?
+}
+
+/// All of it, to be compared.
+fn shown(config: &Config) -> String {
+    let Config { server, stores, quotas, targets, discovery, portals, media } = config;
+    let quotas: BTreeMap<_, _> = quotas.iter().collect();
+    let media: BTreeMap<_, _> = media.iter().collect();
+    format!("{:#?}", (server, stores, quotas, targets, discovery, portals, media))
+}
+
+fn store(n: usize) -> String {
+    format!("[[backstore]]\nkind = \"null\"\nname = \"n{n}\"\nsize = \"1G\"\n")
+}
+
+/// The target of that number, which shows these stores.
+fn target(n: usize, stores: impl Iterator<Item = usize>) -> String {
+    let lun = |(lun, store)| format!("[[target.tpg.lun]]\nlun = {lun}\nbackstore = \"n{store}\"\n");
+    let luns: String = stores.enumerate().map(lun).collect();
+    let head = format!(
+        "[[target]]\niqn = \"iqn.2026-11.org.example:t{n}\"\n[[target.tpg]]\nportals = [\"0.0.0.0:3260\"]\n"
+    );
+    head + &luns + "[[target.tpg.acl]]\ninitiator = \"iqn.2026-11.org.example:i\"\n"
+}
+
+#[test]
+fn what_is_read_is_what_is_written_otherwise() {
+    let text = |count: usize, more: usize| {
+        let own = |t: usize| {
+            (t * 10..t * 10 + 10).chain((t == 3).then_some(count..count + more).into_iter().flatten())
+        };
+        let stores = (0..count + more).map(store);
+        stores.chain((0..count / 10).map(|t| target(t, own(t)))).collect::<String>()
+    };
+    let read = |count| {
+        let mut kept = kept(&text(count, 0)).expect("it is plain");
+        let steps = [1, 2, 0].map(|more| {
+            let config =
+                kept.follow(&text(count, more), Path::new(DIR)).expect("a few parts tell it").clone();
+            assert_eq!(shown(&config), shown(&whole(&text(count, more)).unwrap().0));
+            kept.read.get()
+        });
+        steps.iter().sum::<usize>()
+    };
+    let few = read(100);
+    assert!(few < 4000, "{few} bytes");
+    assert!(read(10_000) < few + 200, "the names are longer");
+}
+
+fn line() -> impl Strategy<Value = String> {
+    const LINES: [&str; 30] = [
+        "[[backstore]]\nkind = \"null\"\nname = \"nN\"\nsize = \"1G\"",
+        "[[backstore]]\nkind = \"null\"\nname = \"nN\"\nsize = \"2G\"",
+        "[[backstore]]\nkind = \"null\"\nname = \"nN\"\nsize = \"1G\"\n[backstore.qos]\nread_iops = 5",
+        "[[backstore]]\nkind = \"fileio\"\nname = \"nN\"\npath = \"diskN\"\nsize = \"1G\"",
+        "[[backstore]]\nkind = \"fileio\"\nname = \"nN\"\npath = \"disk1\"\nsize = \"1G\"",
+        "[[backstore]]\nkind = \"null\"\nname = \"nN\"\nsize = \"1G\"\nserial = \"sN\"",
+        "[[backstore]]\nkind = \"null\"\nname = \"nN\"\nsize = \"1G\"\n[[backstore.alua.group]]\nname = \"g\"\nid = 2",
+        "size = \"3G\"",
+        "read_only = true",
+        "[[target]]\niqn = \"iqn.2026-11.org.example:tN\"\n[[target.tpg]]\nportals = [\"0.0.0.0:3260\"]",
+        "[[target]]\niqn = \"iqn.2026-11.org.example:tN\"\n[[target.tpg]]\nportals = [\"0.0.0.0:3260\"]\nrelative_port = 4",
+        "[[target]]\niqn = \"iqn.2026-11.org.example:tN\"\n[[target.tpg]]\nportals = [\n\"0.0.0.0:3260\",\n]",
+        "[[target.tpg.lun]]\nlun = N\nbackstore = \"nN\"",
+        "[[target.tpg.lun]]\nlun = N\nbackstore = \"nN\"",
+        "[[target.tpg.lun]]\nlun = N\nbackstore = \"nN\"",
+        "[[target.tpg.lun]]\nlun = 9\nbackstore = \"nN\"",
+        "[[target.tpg.lun]]\nlun = 8\nbackstore = \"n1\"\nalua_group = \"g\"",
+        "[[target.tpg.acl]]\ninitiator = \"iqn.2026-11.org.example:iN\"",
+        "[[target.tpg.acl]]\ninitiator = \"iqn.2026-11.org.example:iN\"",
+        "[[target.tpg.acl]]\ninitiator = \"iqn.2026-11.org.example:iN\"\nmapped_lun = [\n{ lun = 0, tpg_lun = N },\n]",
+        "[[target.tpg.acl]]\ninitiator = \"iqn.2026-11.org.example:iN\"\nmapped_lun = []",
+        "any_initiator = true",
+        "[[target.tpg]]\nportals = [\"0.0.0.0:326N\"]",
+        "[[portal]]\naddress = \"0.0.0.0:3260\"\nredirect = \"192.0.2.1:3260\"",
+        "[server]\npoll_us = N",
+        "[discovery]\nown_portal_only = true",
+        "alias = \"N\"",
+        "# N",
+        "",
+        "alias = '''\n[[target]]\n'''",
+    ];
+    (prop::sample::select(&LINES[..]), 0..4_u8)
+        .prop_map(|(line, n)| format!("{}\n", line.replace('N', &n.to_string())))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn part_by_part_it_comes_to_the_same(
+        begin in prop::collection::vec(line(), 0..12),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0..3_usize, line()), 1..12),
+    ) {
+        // What is right and warned of by nobody, and pieces that come and go in it.
+        let mut pieces: Vec<String> = vec![store(0), store(1), store(2), target(0, 0..2), target(1, 2..3)];
+        for piece in begin {
+            pieces.push(piece);
+            if kept(&pieces.concat()).is_none() {
+                pieces.pop();
+            }
+        }
+        let mut now = kept(&pieces.concat()).unwrap();
+        for (at, what, piece) in edits {
+            let mut next = pieces.clone();
+            let at = at.index(next.len());
+            match what {
+                0 => drop(next.remove(at)),
+                1 => next[at] = piece,
+                _ => next.insert(at, piece),
+            }
+            let text = next.concat();
+            let read = whole(&text);
+            match now.follow(&text, Path::new(DIR)) {
+                Some(config) => {
+                    let (expected, report) = read.expect("it is right");
+                    prop_assert!(report.problems().is_empty(), "{}", report);
+                    prop_assert_eq!(shown(config), shown(&expected), "{}", text);
+                    pieces = next;
+                }
+                None => if let Some(new) = kept(&text) {
+                    (now, pieces) = (new, next);
+                },
+            }
+            if pieces.is_empty() {
+                break;
+            }
+        }
+    }
+}
