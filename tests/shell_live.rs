@@ -316,3 +316,47 @@ fn limits_are_set_shown_kept_and_taken_away_while_somebody_reads() {
     let wrong = refused(&ringtgt(&server, &["set", store, "qos", "read_iops=0"], ""));
     assert!(wrong.contains("0 is too small"), "{wrong}");
 }
+
+#[test]
+fn access_states_are_set_and_shown_as_they_are_whoever_has_changed_them() {
+    let group = "[backstore.alua]\n[[backstore.alua.group]]\nname = \"g\"\nid = 2\naccess = \"both\"\n";
+    let with = text(&["a"], &[(0, "a")], &[1])
+        .replace("size = \"8M\"\n", &format!("size = \"8M\"\n{group}"))
+        .replace("backstore = \"a\"\n", "backstore = \"a\"\nalua_group = \"g\"\n");
+    let server = Server::start(&with);
+    let mut initiator = login(&server, 1);
+    let (before, path) = (saved(&server), "/backstores/fileio/a/alua/g");
+    let set = |to: &str| ringtgt(&server, &["set", path, "alua", &format!("alua_access_state={to}")], "");
+    let shown = |words: &[&str]| done(&ringtgt(&server, words, ""));
+    assert_eq!(done(&set("2")), "Parameter alua_access_state is now '2'.\n");
+    let refused_by =
+        |initiator: &mut Initiator| initiator.read(0, 0, 8, 4096).expect("an answer").sense_code();
+    assert_eq!(refused_by(&mut initiator), Some((6, 0x2a, 0x06)), "it is told");
+    assert_eq!(refused_by(&mut initiator), Some((2, 0x04, 0x0b)), "in standby");
+    assert!(
+        shown(&["ls", "/backstores"]).contains("o- g .") && shown(&["ls"]).contains("[ALUA state: Standby]")
+    );
+    assert_eq!(shown(&["get", path, "alua"]), "alua_access_state=2\n");
+    // An initiator puts it in another one.
+    let mut cdb = cdb::TEST_UNIT_READY;
+    (cdb[0], cdb[1], cdb[9]) = (0xa4, 0x0a, 8);
+    let answer = initiator.execute(0, cdb, Direction::Out, vec![0, 0, 0, 0, 1, 0, 0, 2]).expect("an answer");
+    assert!(answer.is_good(), "{:?}", answer.sense_code());
+    let told: serde_json::Value = serde_json::from_str(&shown(&["info", path, "--json"])).expect("JSON");
+    assert_eq!(told["summary"], "ALUA state: Active/non-optimized");
+    assert_eq!(told["settings"], json!({ "alua_access_state": "1" }));
+    let told: serde_json::Value = serde_json::from_str(&shown(&["ls", path, "--json"])).expect("JSON");
+    assert_eq!(told["tree"]["summary"], "ALUA state: Active/non-optimized");
+    // It is nothing of the file, so what somebody has written there meanwhile is in nobody's way.
+    fs::write(server.config(), before.replace("8M", "9M")).expect("an edit");
+    assert_eq!(set("Unavailable").status.code(), Some(0));
+    assert_eq!(saved(&server), before.replace("8M", "9M"));
+    let got = server.client().call("alua.get", json!({})).expect("states");
+    let states = json!({ "groups": [
+        { "backstore": "a", "group": "default_tg_pt_gp", "state": "active/optimized" },
+        { "backstore": "a", "group": "g", "state": "unavailable" },
+    ] });
+    assert_eq!(got, states);
+    assert!(refused(&set("standbye")).contains("did you mean \"standby\"?"));
+    assert!(refused(&set("7")).contains("neither the number of a state nor its name"));
+}

@@ -36,7 +36,7 @@ use super::{Reactor, Why};
 use crate::ids::{ConnId, CoreId, LuId};
 use crate::mem::{Region, RegionId};
 use crate::ring::Driver;
-use crate::scsi::{Counters, Groups, Identity, ItNexus, Lu, LuFacts, Naa, SharedOp};
+use crate::scsi::{Accesses, Counters, Groups, Identity, ItNexus, Lu, LuFacts, Naa, SharedOp};
 use crate::session::keys::Negotiated;
 use crate::session::tmf::Ending;
 use crate::session::{Revision, Session};
@@ -70,6 +70,8 @@ pub(super) enum Live {
     Sessions { at: Option<Arc<HashSet<String>>>, to: Sender<Vec<SessionReport>> },
     /// Sessions are to end.
     Tell(Tell),
+    /// Say which target port groups are not in the states that are configured.
+    Accesses(Sender<Vec<(LuId, Accesses)>>),
 }
 
 /// A logical unit that comes.
@@ -266,7 +268,16 @@ impl<D: Driver> Reactor<D> {
                 let _ = to.send(self.report_sessions(ids));
             }
             Live::Tell(order) => self.tell(&order),
+            Live::Accesses(to) => {
+                let _ = to.send(self.report_accesses());
+            }
         }
+    }
+
+    /// The logical units of which some target port group is not in the state that is configured.
+    fn report_accesses(&self) -> Vec<(LuId, Accesses)> {
+        let units = (0..).map(LuId).zip(self.world.units.iter().map(|unit| &unit.lu.state.accesses));
+        units.filter(|(_, a)| !a.is_unchanged()).map(|(lu, a)| (lu, a.clone())).collect()
     }
 
     /// From now on this is exported.

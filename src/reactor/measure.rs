@@ -33,7 +33,7 @@ pub(super) enum Measure {
 /// and whoever took it for one would see counters fall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} has not answered for {PATIENCE:?}")]
-pub struct Late(CoreId);
+pub struct Late(pub(super) CoreId);
 
 /// Some meters.
 #[derive(Debug)]

@@ -22,6 +22,7 @@ use super::gates::Gates;
 use super::live::{Chosen, Done, Doors, Entering, Live, Moved, Notice, SessionReport, Switch, Tell};
 use super::login::Listener;
 use super::mail::{Address, Letter, Mail, mailboxes};
+use super::measure::Late;
 use super::quota::Quotas;
 use super::recorder::{self, Recorder, Recording};
 use super::registry::Registry;
@@ -34,7 +35,7 @@ use super::{Reactor, TICK_NS};
 use crate::ids::{CoreId, LuId};
 use crate::mem::{Memory, Needs, Pages, Pool, PoolConfig, Region, RegionId};
 use crate::ring::{Bell, Driver, KernelLevel, Ring, RingConfig, monotonic_ns};
-use crate::scsi::{AccessChange, AccessState, ChangedBy, Failure, SharedOp, Tokens, status};
+use crate::scsi::{AccessChange, AccessState, Accesses, ChangedBy, Failure, SharedOp, Tokens, status};
 use crate::store::{BlockingPool, zero_region};
 use crate::target::Catalog;
 
@@ -560,6 +561,17 @@ impl Control {
     /// cannot be saved; BUSY when there is no such logical unit, or its owner does not answer.
     pub fn set_access(&self, lu: LuId, to: Vec<(u16, AccessState)>) -> Result<(), Failure> {
         self.change_unit(lu, SharedOp::Access(AccessChange { to, by: ChangedBy::Administrator }))
+    }
+
+    /// The logical units of which some target port group is not in the state that is configured, and the states of their
+    /// groups. What was answered holds on every reactor, so the first one knows it.
+    ///
+    /// # Errors
+    /// When it does not answer in time.
+    pub fn accesses(&self) -> Result<Vec<(LuId, Accesses)>, Late> {
+        let (to, answer) = bounded(1);
+        self.addresses[0].ask(Letter::Live(Box::new(Live::Accesses(to))), PATIENCE);
+        answer.recv_timeout(PATIENCE).map_err(|_| Late(CoreId(0)))
     }
 
     /// The counters of every reactor that answers in time.

@@ -41,9 +41,9 @@ use super::listen::{self, Bound};
 use super::run::{flush, login_timeout};
 use super::watch::Watcher;
 use crate::ids::LuId;
-use crate::reactor::{Control, Moved, Stuck, UnitSeed};
+use crate::reactor::{Control, Late, Moved, Stuck, UnitSeed};
 use crate::ring::KernelLevel;
-use crate::scsi::{Counters, LuFacts, SharedOp};
+use crate::scsi::{AccessState, Accesses, Counters, Group, LuFacts, SharedOp};
 use crate::store::{Backing, StoreConfig};
 use crate::target::Catalog;
 
@@ -357,6 +357,23 @@ impl Live {
         let shown = locked(&self.shown);
         let found = shown.units.iter().find(|(_, unit)| unit.name == name);
         found.map(|(lu, unit)| (*lu, unit.facts.clone()))
+    }
+
+    /// Something of every target port group, by the name of its backstore, and the state that it is in now. Devices that
+    /// are passed through have none. Waits for no change.
+    ///
+    /// # Errors
+    /// When a reactor does not say in time.
+    pub fn access_states<T>(&self, each: impl Fn(&str, &Group, AccessState) -> T) -> Result<Vec<T>, Late> {
+        let changed: HashMap<LuId, Accesses> = self.control.accesses()?.into_iter().collect();
+        let shown = locked(&self.shown);
+        let mut all = Vec::new();
+        for (lu, unit) in shown.units.iter().filter(|(_, unit)| unit.facts.passed.is_none()) {
+            let changed = changed.get(lu);
+            let state = |group: &Group| changed.map_or(group.configured, |accesses| accesses.of(group));
+            all.extend(unit.facts.groups.iter().map(|group| each(&unit.name, group, state(group))));
+        }
+        Ok(all)
     }
 
     /// Checks a text, whose relative paths start at `dir`, or where the file is that is served; what it says is adjusted

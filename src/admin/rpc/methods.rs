@@ -17,11 +17,11 @@ use crate::admin::live::{Live, Plan, Refused};
 use crate::admin::lookout::{Lookout, Text as Written};
 use crate::admin::{recording, stats};
 use crate::reactor::{Chosen, Notice, SessionReport};
-use crate::scsi::{AccessState, Count, Failure};
+use crate::scsi::{AccessState, Count, Failure, Group};
 use crate::target::ChapAlgorithm;
 use crate::wire::name::normalise;
 
-const METHODS: [&str; 13] = [
+const METHODS: [&str; 14] = [
     "version",
     "config.get",
     "config.plan",
@@ -31,6 +31,7 @@ const METHODS: [&str; 13] = [
     "sessions.kick",
     "sessions.renegotiate",
     "sessions.drain",
+    "alua.get",
     "alua.set",
     "counters",
     "stats.get",
@@ -78,6 +79,7 @@ fn call_live(live: &Live, method: &str, params: Value) -> Result<Value, Fault> {
         "sessions.kick" => tell(live, read(params)?, None),
         "sessions.renegotiate" => tell(live, read(params)?, Some(Notice::Negotiate)),
         "sessions.drain" => tell(live, read(params)?, Some(Notice::LogOut)),
+        "alua.get" => accesses(live),
         "alua.set" => set_access(live, &read(params)?),
         "counters" => counters(live),
         "recorder.dump" => {
@@ -224,6 +226,15 @@ fn normal(name: Option<String>) -> Result<Option<String>, Fault> {
 struct Detail {
     #[serde(default)]
     buckets: bool,
+}
+
+fn accesses(live: &Live) -> Result<Value, Fault> {
+    let told = |store: &str, group: &Group, state: AccessState| {
+        let (group, state) = (&group.name, state.word());
+        json!({ "backstore": store, "group": group, "state": state })
+    };
+    let groups = live.access_states(told).map_err(|late| Fault::new(FAILED, late.to_string()))?;
+    Ok(json!({ "groups": groups }))
 }
 
 #[derive(Deserialize)]

@@ -21,6 +21,7 @@
 //! | `sessions.drain` | the same, and `deadline`: seconds, 10 by default | `sessions`: how many are asked to log out, and dropped then |
 //! | | `target` or `portal`, `to`, `deadline`? | the same, but for those who have come in at `to`; until the deadline whoever logs in is answered Target moved temporarily (RFC 7143 section 11.13.5), with `to` as TargetAddress. Deadline 0 ends that, and asks nobody |
 //! | `sessions.renegotiate` | the same | `sessions`: how many are asked to negotiate anew what may be in a session under way: MaxRecvDataSegmentLength |
+//! | `alua.get` | | `groups`: of each target port group `backstore`, `group`, and the `state` that it is in now, whoever has put it there |
 //! | `alua.set` | `backstore`, `group`, `state` | nothing, when it holds everywhere |
 //! | `counters` | | `reactors` and `backstores` |
 //! | `recorder.dump` | | `pcap`: the headers of the last PDUs of all reactors as a file for Wireshark, in base64; `pdus`: how many |

@@ -4,6 +4,7 @@
 //! explained; a secret is never printed; what comes from a pipe stops at the first mistake. Refuses to know: how a
 //! configuration is checked, and what a daemon makes of it.
 
+mod access;
 mod arriving;
 mod backend;
 mod complete;
@@ -31,6 +32,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use access::Accesses;
 use backend::{Backend, Standing};
 use device::Seen;
 use line::Line;
@@ -77,6 +79,8 @@ struct Shell {
     told: Vec<String>,
     /// Edits were made that are not saved.
     dirty: bool,
+    /// An edit is saved before anybody could look at it.
+    saves_at_once: bool,
     here: Node,
     /// The names on the way to `here`.
     trail: Vec<String>,
@@ -103,6 +107,7 @@ impl Shell {
             together: Together::default(),
             told: Vec::new(),
             dirty: false,
+            saves_at_once: false,
             here: Node::Root,
             trail: Vec::new(),
             before: "/".into(),
@@ -168,6 +173,10 @@ impl Shell {
     /// Makes an edit, if the checker takes it, and the daemon that serves this, if one does.
     fn edit(&mut self, change: impl FnOnce(&mut Document) -> Result<(), EditError>) -> Result<(), String> {
         self.allow("edit")?;
+        if self.saves_at_once && self.differs() {
+            // What somebody has written in the file would be gone.
+            return Err(self.standing());
+        }
         let mut doc = self.doc.clone();
         change(&mut doc).map_err(|e| e.to_string())?;
         let (config, warnings) = self.check(&doc).map_err(|e| e.to_string())?;
@@ -196,8 +205,8 @@ impl Shell {
         format!("/{}", self.trail.join("/"))
     }
 
-    fn view(&self) -> View<'_> {
-        View { config: &self.config, look: self.host.look }
+    fn view<'a>(&'a self, accesses: &'a Accesses) -> View<'a> {
+        View { config: &self.config, look: self.host.look, accesses }
     }
 
     /// The node of a path, and the names on the way.
@@ -299,7 +308,8 @@ impl Shell {
         let (node, depth) = self.listed(trail, values)?;
         let colour = self.style.colour && self.prefs.color_mode;
         let style = Style { width: self.style.width, colour };
-        let drawn = tree::draw(&node, depth, self.view(), &style);
+        let accesses = self.accesses(&node);
+        let drawn = tree::draw(&node, depth, self.view(&accesses), &style);
         self.said.push_str(&drawn);
         Ok(())
     }
@@ -325,7 +335,7 @@ impl Shell {
     }
 
     fn info(&mut self, node: &Node, trail: &[String]) {
-        let summary = tree::summary(node, self.view()).text;
+        let summary = tree::summary(node, self.view(&self.accesses(node))).text;
         self.say(format!("path: /{}", trail.join("/")));
         self.say(format!("summary: {summary}"));
         if *node == Node::Root {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::admin::config::Config;
+use crate::scsi::Group;
 use crate::store::{StoreConfig, StoreKind};
 use crate::target::{Acl, Lun, Target, Tpg};
 
@@ -35,6 +36,11 @@ pub(super) const KINDS: [StoreKind; 5] =
 /// The backstore of that name. It is looked for from the end on, as are targets: whoever makes one goes on with it.
 pub(super) fn store<'c>(config: &'c Config, name: &str) -> Option<&'c StoreConfig> {
     config.stores.iter().rev().find(|s| s.name == name)
+}
+
+/// The target port group of that name.
+pub(super) fn alua_group<'c>(config: &'c Config, name: &str, group: &str) -> Option<&'c Group> {
+    store(config, name)?.groups.iter().find(|g| g.name == group)
 }
 
 /// The target of that name.

@@ -118,6 +118,9 @@ impl Shell {
 
     /// What counts for a setting, as it is shown.
     pub(super) fn value(&self, node: &Node, setting: &Setting) -> String {
+        if let Node::AluaGroup(store, group) = node {
+            return self.access_state(store, group);
+        }
         let Some(owner) = settings::owner(node, setting) else { return String::new() };
         let mut doc = self.doc.clone();
         if setting.form == Form::Credential {
@@ -136,6 +139,9 @@ impl Shell {
         let mut changes = Vec::new();
         for (name, value) in named {
             changes.push((Self::member(&members, name)?, value.as_str()));
+        }
+        if let Node::AluaGroup(store, group) = node {
+            return changes.iter().try_for_each(|(_, value)| self.set_access_state(store, group, value));
         }
         changes.retain(|(setting, value)| !self.is_so_already(node, setting, value));
         let map = if changes.is_empty() { None } else { self.map_of(node) };

@@ -159,10 +159,20 @@ static LUN: &[Setting] = &[
 static MAPPED: &[Setting] =
     &[s("attribute", "write_protect", "read_only", Form::Flag, "this initiator may not write")];
 
+/// It is no part of the configuration: see [`super::access`].
+static ALUA_GROUP: &[Setting] = &[s(
+    "alua",
+    "alua_access_state",
+    "",
+    Form::Word,
+    "the state it is in: 0 active/optimized, 1 active/non-optimized, 2 standby, 3 unavailable, 15 transitioning",
+)];
+
 /// The settings of a node.
 pub(super) fn of(node: &Node) -> &'static [Setting] {
     match node {
         Node::Store(_) => STORE,
+        Node::AluaGroup(..) => ALUA_GROUP,
         Node::Iscsi => DISCOVERY,
         Node::Target(_) => TARGET,
         Node::Tpg(..) => TPG,

@@ -367,6 +367,17 @@ fn settings_by_their_names() {
 }
 
 #[test]
+fn what_nobody_serves_is_in_no_access_state() {
+    let mut shell = sample();
+    let group = "/backstores/block/sample-bs/alua/default_tg_pt_gp";
+    assert_eq!(typed(&mut shell, &format!("{group} get alua")), "alua_access_state=0\n");
+    let said = refused(&mut shell, &format!("{group} set alua alua_access_state=2"));
+    assert!(said.contains("no daemon serves this group") && said.contains("state = \"standby\""), "{said}");
+    let said = refused(&mut shell, &format!("{group} set alua alua_access_state=standbye"));
+    assert!(said.contains("did you mean \"standby\"?"), "{said}");
+}
+
+#[test]
 fn places_and_bookmarks() {
     let mut shell = sample();
     let at = |shell: &mut Shell, line: &str| {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::access::Accesses;
 use super::device::{Seen, human};
 use super::node::{self, Node};
 use crate::admin::config::Config;
@@ -36,11 +37,12 @@ fn plain(text: impl Into<String>) -> Summary {
     Summary { text: text.into(), health: Health::Plain }
 }
 
-/// A configuration, and how this host is looked at.
+/// A configuration, how this host is looked at, and the states of target port groups.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     pub(super) config: &'a Config,
     pub(super) look: fn(&Path) -> Seen,
+    pub(super) accesses: &'a Accesses,
 }
 
 struct Row {
@@ -115,7 +117,7 @@ pub(super) fn summary(node: &Node, view: View<'_>) -> Summary {
         Node::Kind(_) => plain(format!("Storage Objects: {count}")),
         Node::Store(name) => node::store(config, name).map_or_else(|| plain("..."), |s| of_store(s, view)),
         Node::Alua(_) => plain(format!("ALUA Groups: {count}")),
-        Node::AluaGroup(name, group) => of_alua_group(config, name, group),
+        Node::AluaGroup(name, group) => of_alua_group(view, name, group),
         Node::Iscsi | Node::Loopback => plain(format!("Targets: {count}")),
         Node::Target(iqn) => plain(of_target(config, iqn, count)),
         Node::Tpg(iqn, tag) => node::tpg(config, iqn, *tag).map_or_else(|| plain("..."), of_tpg),
@@ -171,10 +173,11 @@ fn is_used(config: &Config, name: &str) -> bool {
     luns.into_iter().any(|l| l.lu.0 as usize == number)
 }
 
-fn of_alua_group(config: &Config, name: &str, group: &str) -> Summary {
-    let found = node::store(config, name).and_then(|s| s.groups.iter().find(|g| g.name == group));
-    let state = match found.map(|g| g.configured) {
-        Some(AccessState::Optimized) | None => "Active/optimized",
+fn of_alua_group(view: View<'_>, name: &str, group: &str) -> Summary {
+    let group = node::alua_group(view.config, name, group);
+    let state = match group.and_then(|group| view.accesses.of(name, group)) {
+        None => "unknown",
+        Some(AccessState::Optimized) => "Active/optimized",
         Some(AccessState::NonOptimized) => "Active/non-optimized",
         Some(AccessState::Standby) => "Standby",
         Some(AccessState::Unavailable) => "Unavailable",

@@ -51,7 +51,7 @@ impl Changed {
 impl Accesses {
     /// Whether every group is in the state that the configuration says.
     #[inline]
-    pub(in super::super) fn is_unchanged(&self) -> bool {
+    pub fn is_unchanged(&self) -> bool {
         self.changed.is_empty()
     }
 
