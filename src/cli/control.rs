@@ -19,6 +19,15 @@ use crate::admin::live::Plan;
 use crate::admin::live::plan::Action;
 use crate::admin::rpc::{CallError, Client, default_socket};
 
+/// The version of what is printed for programs: keys may come, none goes or changes its meaning.
+const VERSION: u32 = 1;
+
+/// What a daemon has answered, for programs.
+fn say_json(mut answer: Value) {
+    answer["version"] = VERSION.into();
+    say(&format!("{answer:#}\n"));
+}
+
 /// `ringtgt apply`.
 pub(super) fn apply(args: &Apply) -> ExitCode {
     let text = match read(&args.file) {
@@ -60,7 +69,7 @@ fn difference(file: &Path, text: &str, daemon: &Daemon) -> anyhow::Result<Plan> 
 pub(super) fn sessions(daemon: &Daemon) -> ExitCode {
     let listed = connect(daemon).and_then(|client| Ok(client.call("sessions.list", json!({}))?));
     finish(listed.map(|answer| match daemon.json {
-        true => say(&format!("{answer:#}\n")),
+        true => say_json(answer),
         false => say(&table(&answer)),
     }))
 }
@@ -83,7 +92,7 @@ pub(super) fn drain(whom: &Whom, to: Option<&str>, deadline: u64, daemon: &Daemo
 fn send_on(params: Value, to: &str, deadline: u64, daemon: &Daemon) -> anyhow::Result<()> {
     let answer = connect(daemon)?.call("sessions.drain", params)?;
     if daemon.json {
-        say(&format!("{answer:#}\n"));
+        say_json(answer);
         return Ok(());
     }
     let asked = counted(answer["sessions"].as_u64().unwrap_or(0));
@@ -116,7 +125,7 @@ fn try_record(out: &Path, daemon: &Daemon) -> anyhow::Result<()> {
     })
     .with_context(|| format!("cannot write {}", out.display()))?;
     match daemon.json {
-        true => say(&format!("{:#}\n", json!({ "file": out.display().to_string(), "pdus": answer["pdus"] }))),
+        true => say_json(json!({ "file": out.display().to_string(), "pdus": answer["pdus"] })),
         false => say(&format!("{} PDUs in {}\n", answer["pdus"], out.display())),
     }
     Ok(())
@@ -186,7 +195,7 @@ fn served_file(daemon: &Daemon) -> anyhow::Result<PathBuf> {
 
 fn show_plan(plan: &Plan, as_json: bool) {
     match as_json {
-        true => say(&format!("{:#}\n", json!(plan))),
+        true => say_json(json!(plan)),
         false if plan.is_empty() => say(&format!("{plan}nothing to change\n")),
         false => say(&plan.to_string()),
     }
@@ -263,7 +272,7 @@ fn tell(method: &str, params: Value, daemon: &Daemon, what: &str) -> anyhow::Res
     let answer = connect(daemon)?.call(method, params)?;
     let count = answer["sessions"].as_u64().unwrap_or(0);
     if daemon.json {
-        say(&format!("{answer:#}\n"));
+        say_json(answer);
     }
     if count == 0 {
         anyhow::bail!("there is no such session; `ringtgt sessions` lists them");
