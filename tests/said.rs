@@ -22,15 +22,26 @@ fn played(text: &str, dir: &Path) -> String {
     commands.map(|line| format!("{line}\n{}\n", said(&line[2..], dir))).collect()
 }
 
-/// Behind these stands what is another with every run.
-const CHANCE: [&str; 5] = ["\"pdus\": ", "\"reactor\": ", "\"seconds\": ", "\"tsih\": ", "127.0.0.1:"];
+/// A number behind these is another one with every run.
+const CHANCE: [&str; 8] = [
+    "\"pdus\": ",
+    "\"reactor\": ",
+    "\"seconds\": ",
+    "\"tsih\": ",
+    "127.0.0.1:",
+    " reactor ",
+    "session ",
+    "since ",
+];
 
 fn without_chance(text: String) -> String {
     let masked = |text: String, before: &str| {
         let mut parts = text.split(before);
         let first = parts.next().unwrap_or_default().to_owned();
-        let digits = |c: char| c.is_ascii_digit();
-        parts.fold(first, |all, part| all + before + "[N]" + part.trim_start_matches(digits))
+        parts.fold(first, |all, part| {
+            let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
+            all + before + if rest.len() < part.len() { "[N]" } else { "" } + rest
+        })
     };
     CHANCE.into_iter().fold(text, masked)
 }

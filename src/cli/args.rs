@@ -123,6 +123,9 @@ pub(super) enum Command {
     },
     /// List who is logged in
     Sessions {
+        /// With all that is known: who has proved himself and how, and what was negotiated
+        #[arg(long)]
+        detail: bool,
         #[command(flatten)]
         daemon: Daemon,
     },

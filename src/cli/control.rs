@@ -1,6 +1,5 @@
 //! The commands that ask a running daemon: `apply`, `diff`, `sessions`, `kick`, `drain`, `renegotiate`.
 
-use std::fmt::Write;
 use std::fs::{OpenOptions, Permissions};
 use std::io::{self, BufRead, IsTerminal, stdin};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -13,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::args::{Apply, Daemon, Whom};
-use super::{FAILED, UNREADABLE, complain, is_same_file, say};
+use super::{FAILED, UNREADABLE, complain, is_same_file, say, sessions};
 use crate::admin::config::{self, LoadError};
 use crate::admin::live::Plan;
 use crate::admin::live::plan::Action;
@@ -66,11 +65,12 @@ fn difference(file: &Path, text: &str, daemon: &Daemon) -> anyhow::Result<Plan> 
 }
 
 /// `ringtgt sessions`.
-pub(super) fn sessions(daemon: &Daemon) -> ExitCode {
+pub(super) fn sessions(detail: bool, daemon: &Daemon) -> ExitCode {
     let listed = connect(daemon).and_then(|client| Ok(client.call("sessions.list", json!({}))?));
-    finish(listed.map(|answer| match daemon.json {
-        true => say_json(answer),
-        false => say(&table(&answer)),
+    finish(listed.map(|answer| match (daemon.json, detail) {
+        (true, _) => say_json(answer),
+        (false, true) => say(&sessions::details(&answer)),
+        (false, false) => say(&sessions::table(&answer)),
     }))
 }
 
@@ -287,60 +287,9 @@ fn counted(sessions: u64) -> String {
     if sessions == 1 { "1 session".into() } else { format!("{sessions} sessions") }
 }
 
-const HEADINGS: [&str; 8] = ["TSIH", "INITIATOR", "TARGET", "TPG", "PEER", "REACTOR", "LUNS", "SINCE"];
-
-/// Who is logged in.
-fn table(answer: &Value) -> String {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-    let row = |s: &Value| {
-        let target = s["target"].as_str().unwrap_or("(discovery)").to_owned();
-        let since = since(s["seconds"].as_u64().unwrap_or(0));
-        [text(&s["tsih"]), text(&s["initiator"]), target, text(&s["tpg"]), text(&s["peer"])]
-            .into_iter()
-            .chain([text(&s["reactor"]), text(&s["luns"]), since])
-            .collect::<Vec<_>>()
-    };
-    let rows: Vec<Vec<String>> = answer["sessions"].as_array().into_iter().flatten().map(row).collect();
-    let heading = HEADINGS.map(ToOwned::to_owned).to_vec();
-    let all: Vec<&Vec<String>> = std::iter::once(&heading).chain(&rows).collect();
-    let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..HEADINGS.len()).map(width).collect();
-    let mut out = String::new();
-    for row in all {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        let _ = writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
-    }
-    out
-}
-
-/// A length of time, by its two largest units.
-fn since(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
-        3600..86400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
-        _ => format!("{}d{:02}h", seconds / 86400, seconds / 3600 % 24),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sessions_are_told_in_columns() {
-        let session = |tsih: u16, target: Value| {
-            json!({ "tsih": tsih, "initiator": "iqn.a", "target": target, "tpg": 1, "peer": "192.0.2.1:40000",
-                    "reactor": 0, "luns": 12, "seconds": 3700 })
-        };
-        let answer = json!({ "sessions": [session(1, json!("iqn.t")), session(65000, Value::Null)] });
-        assert_eq!(
-            table(&answer),
-            "TSIH   INITIATOR  TARGET       TPG  PEER             REACTOR  LUNS  SINCE\n\
-             1      iqn.a      iqn.t        1    192.0.2.1:40000  0        12    1h01m\n\
-             65000  iqn.a      (discovery)  1    192.0.2.1:40000  0        12    1h01m\n"
-        );
-    }
 
     #[test]
     fn a_directory_that_is_no_text_is_an_error() {
@@ -349,10 +298,5 @@ mod tests {
         let error = params(file, "").unwrap_err().to_string();
         assert!(error.contains("UTF-8"), "{error}");
         assert_eq!(params(Path::new("/etc/ringtgt.toml"), "").unwrap()["dir"], "/etc");
-    }
-
-    #[test]
-    fn times_are_short() {
-        assert_eq!([59, 61, 3599, 90_000].map(since), ["59s", "1m01s", "59m59s", "1d01h"]);
     }
 }

@@ -13,6 +13,7 @@ mod doctor;
 mod generate;
 mod moving;
 mod serve;
+mod sessions;
 mod shell;
 mod store_arg;
 mod top;
@@ -60,7 +61,7 @@ pub fn main() -> ExitCode {
         Command::Export(Export::Lio { config, to }) => moving::export_lio(&config, &to),
         Command::Apply(args) => control::apply(&args),
         Command::Diff { file, daemon } => control::diff(file.as_deref(), &daemon),
-        Command::Sessions { daemon } => control::sessions(&daemon),
+        Command::Sessions { detail, daemon } => control::sessions(detail, &daemon),
         Command::Kick { whom, daemon } => control::kick(&whom, &daemon),
         Command::Renegotiate { whom, daemon } => control::renegotiate(&whom, &daemon),
         Command::Drain { whom, to, deadline, daemon } => {

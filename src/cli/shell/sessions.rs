@@ -6,6 +6,7 @@ use super::Shell;
 use super::node::{self, Node};
 use super::verbs::Values;
 use crate::admin::config::words;
+use crate::cli::sessions::negotiated;
 use crate::target::Lun;
 
 /// What can be done with sessions.
@@ -49,6 +50,7 @@ impl Shell {
             lines.extend(self.seen_by(target, session));
         }
         lines.push(format!("address: {} (TCP)  connection-state: LOGGED_IN", text("peer")));
+        lines.extend(negotiated(&session["negotiated"]));
         lines.iter().for_each(|line| self.say(format!("    {line}")));
     }
 
