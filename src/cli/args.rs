@@ -111,6 +111,15 @@ pub(super) enum Command {
     /// What another file says than the one that the daemon was started with lasts until the next reload or restart, which
     /// read that one again.
     Apply(Apply),
+    /// Have a running daemon serve its configuration file as that is now
+    ///
+    /// Prints what that has changed, as `apply` does, or everything that is wrong with the file; then nothing has changed.
+    ///
+    /// Exit status: 0 when the file is served, 1 when it is not.
+    Reload {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
     /// Print what a configuration file would change of what is served
     ///
     /// Exit status: 0 when it is the same, 1 when it is not, 2 when that cannot be known.

@@ -1,4 +1,4 @@
-//! The commands that ask a running daemon: `apply`, `diff`, `sessions`, `kick`, `drain`, `renegotiate`.
+//! The commands that ask a running daemon: `apply`, `reload`, `diff`, `sessions`, `kick`, `drain`, `renegotiate`.
 
 use std::fs::{OpenOptions, Permissions};
 use std::io::{self, BufRead, IsTerminal, stdin};
@@ -34,6 +34,18 @@ pub(super) fn apply(args: &Apply) -> ExitCode {
         Err(status) => return status,
     };
     finish(try_apply(args, &text))
+}
+
+/// `ringtgt reload`.
+pub(super) fn reload(daemon: &Daemon) -> ExitCode {
+    finish(try_reload(daemon))
+}
+
+fn try_reload(daemon: &Daemon) -> anyhow::Result<()> {
+    let plan = plan_of(connect(daemon)?.call("config.reload", json!({}))?)?;
+    show_plan(&plan, daemon.json);
+    warn(&plan);
+    Ok(())
 }
 
 /// `ringtgt diff`. Its status says that they differ: what keeps that from being known has another.
@@ -201,6 +213,11 @@ fn show_plan(plan: &Plan, as_json: bool) {
     }
 }
 
+/// What has gone wrong when there was no way back.
+fn warn(done: &Plan) {
+    done.warnings.iter().for_each(|warning| complain(&format!("ringtgt: warning: {warning}\n")));
+}
+
 fn try_apply(args: &Apply, text: &str) -> anyhow::Result<()> {
     let client = connect(&args.daemon)?;
     let mut params = params(&args.file, text)?;
@@ -220,9 +237,7 @@ fn try_apply(args: &Apply, text: &str) -> anyhow::Result<()> {
     }
     params["plan"] = json!(plan);
     let done = plan_of(client.call("config.apply", params)?)?;
-    for warning in &done.warnings {
-        complain(&format!("ringtgt: warning: {warning}\n"));
-    }
+    warn(&done);
     if !args.daemon.json {
         say(&format!("applied: {} changes\n", plan.changes.len()));
         say(&passing(&args.file, &client));

@@ -60,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Import(Import::Lio { file, to }) => moving::import_lio(&file, &to),
         Command::Export(Export::Lio { config, to }) => moving::export_lio(&config, &to),
         Command::Apply(args) => control::apply(&args),
+        Command::Reload { daemon } => control::reload(&daemon),
         Command::Diff { file, daemon } => control::diff(file.as_deref(), &daemon),
         Command::Sessions { detail, daemon } => control::sessions(detail, &daemon),
         Command::Kick { whom, daemon } => control::kick(&whom, &daemon),

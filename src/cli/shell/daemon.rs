@@ -66,7 +66,7 @@ impl Daemon {
         match got["dir"].as_str() {
             Some(dir) if daemon.means_another(&daemon.text) => Err(format!(
                 "what is served was applied from {dir}, where its relative paths start, and they mean other disks where {} \
-                 is; serve that again (`systemctl reload ringtgt`, or kill -HUP), or apply what has absolute paths",
+                 is; serve that again (`ringtgt reload`), or apply what has absolute paths",
                 file.display()
             )),
             _ => Ok(Found::Serving(daemon)),

@@ -73,6 +73,20 @@ check "it hears of devices that grow" hears
 private() { [ "$(stat -c %a /var/lib/ringtgt)" = 700 ] && [ -n "$(ls /var/lib/ringtgt)" ]; }
 check "identities are kept in the state directory, for nobody else" private
 
+# A reload is done, or refused, when systemctl returns, and its status says which.
+toml=/etc/ringtgt/ringtgt.toml
+cp $toml /tmp/served.toml
+config more=fileio:/srv/more.img:1M >>$toml
+check "systemctl reload" systemctl reload ringtgt
+check "what the file says now is served" ringtgt diff
+check "by the same process" [ "$(prop MainPID)" = "$pid" ]
+printf '[[backstore]]\nkind = "nul"\nname = "wrong"\n' >>$toml
+refused() { ! systemctl reload ringtgt; }
+check "systemctl reload fails where the file is wrong" refused
+check "the journal says where" said 'ringtgt.toml:[0-9]+:[0-9]+'
+cp /tmp/served.toml $toml
+check "systemctl reload of what was served before" systemctl reload ringtgt
+
 login "$IQN:ram" "$V4"
 check "checked I/O on the block device" fio_verify "$DEV" --rw=randwrite --bssplit="$MIXED" --size=16m --iodepth=16
 logout "$IQN:ram" "$V4"
