@@ -3,21 +3,29 @@
 use super::json::{Findings, Object};
 
 /// One of them.
-pub(super) struct Known {
-    name: &'static str,
+#[derive(Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Its name.
+    pub name: &'static str,
     /// LIO's default; none where it depends on the device.
-    default: Option<&'static str>,
+    pub default: Option<&'static str>,
     /// Why there is no counterpart.
-    reason: &'static str,
+    pub reason: &'static str,
+    /// Nobody would notice another value.
+    pub is_moot: bool,
 }
 
 const fn known(name: &'static str, default: &'static str, reason: &'static str) -> Known {
-    Known { name, default: Some(default), reason }
+    Known { name, default: Some(default), reason, is_moot: false }
+}
+
+const fn moot(name: &'static str, default: &'static str, reason: &'static str) -> Known {
+    Known { is_moot: true, ..known(name, default, reason) }
 }
 
 /// The device decides, there and here.
 const fn of_device(name: &'static str) -> Known {
-    Known { name, default: None, reason: "" }
+    Known { name, default: None, reason: "", is_moot: false }
 }
 
 const ALWAYS: &str = "it is always offered here";
@@ -32,7 +40,8 @@ pub(super) const OF_OBJECTS: &[Known] = &[
     known("write_back", "false", "the device says whether it has a cache"),
 ];
 
-pub(super) const OF_STORES: &[Known] = &[
+/// Attributes of storage objects.
+pub const OF_STORES: &[Known] = &[
     known("alua_support", "1", "target port groups are always offered here"),
     known("emulate_3pc", "1", ALWAYS),
     known("emulate_caw", "1", ALWAYS),
@@ -70,16 +79,17 @@ pub(super) const OF_STORES: &[Known] = &[
     of_device("unmap_zeroes_data"),
 ];
 
-pub(super) const OF_GROUPS: &[Known] = &[
-    known("cache_dynamic_acls", "0", "initiators without an ACL leave nothing behind here"),
+/// Attributes of target portal groups.
+pub const OF_GROUPS: &[Known] = &[
+    moot("cache_dynamic_acls", "0", "initiators without an ACL leave nothing behind here"),
     known("default_erl", "0", LEVEL),
     known("demo_mode_discovery", "1", "discovery shows what an initiator may log in to"),
     known("fabric_prot_type", "0", PROTECTION),
-    known("login_keys_workaround", "1", "such initiators are served without being told to"),
-    known("netif_timeout", "2", "a portal stays open here when its link is lost"),
+    moot("login_keys_workaround", "1", "such initiators are served without being told to"),
+    moot("netif_timeout", "2", "a portal stays open here when its link is lost"),
     known("prod_mode_write_protect", "0", "each mapped LUN says whether it is write-protected"),
     known("t10_pi", "0", PROTECTION),
-    known("tpg_enabled_sendtargets", "1", "every group is served, so all are shown"),
+    moot("tpg_enabled_sendtargets", "1", "every group is served, so all are shown"),
 ];
 
 /// Of a device that is passed through, its names and attributes are its own.
@@ -97,7 +107,8 @@ pub(super) const OF_PASSED: &[Known] = &[
 /// The random names that rtslib-fb gives to LUNs and mapped LUNs.
 pub(super) const OF_LUNS: &[Known] = &[of_device("alias"), of_device("alua_tg_pt_gp_name")];
 
-pub(super) const OF_ACLS: &[Known] = &[
+/// Attributes of ACLs.
+pub const OF_ACLS: &[Known] = &[
     known("dataout_timeout", "3", "how long data may be owed depends here on who else waits for memory"),
     known("dataout_timeout_retries", "5", LEVEL),
     known("default_erl", "0", LEVEL),
@@ -106,12 +117,13 @@ pub(super) const OF_ACLS: &[Known] = &[
     known("random_r2t_offsets", "0", ORDER),
 ];
 
-pub(super) const OF_PARAMETERS: &[Known] = &[
+/// Keys of the negotiation.
+pub const OF_PARAMETERS: &[Known] = &[
     known("ErrorRecoveryLevel", "0", LEVEL),
     known("IFMarkInt", "Reject", MARKERS),
     known("IFMarker", "No", MARKERS),
     known("MaxConnections", "1", "a session has one connection here; use several sessions and multipath"),
-    known("MaxXmitDataSegmentLength", "262144", "what the initiator declares is what is sent to it"),
+    moot("MaxXmitDataSegmentLength", "262144", "what the initiator declares is what is sent to it"),
     known("OFMarkInt", "Reject", MARKERS),
     known("OFMarker", "No", MARKERS),
 ];

@@ -35,7 +35,8 @@ impl Shell {
             }
             Some("info") => {
                 let summary = tree::summary(&node, self.view(&self.accesses(&node))).text;
-                let all = settings::of(&node).iter().map(|s| (s.name.to_owned(), self.shown(&node, s)));
+                let all = settings::of(&node).iter().filter(|s| !matches!(s.form, Form::Lio(_)));
+                let all = all.map(|s| (s.name.to_owned(), self.shown(&node, s)));
                 let all: Map<String, Value> = all.collect();
                 Ok(json!({ "version": VERSION, "path": path, "summary": summary, "settings": all }))
             }

@@ -38,6 +38,7 @@ use device::Seen;
 use line::Line;
 use node::Node;
 use prefs::Prefs;
+use settings::Form;
 use together::Together;
 use tree::{Style, View};
 use verbs::Values;
@@ -49,6 +50,11 @@ pub(super) use run::{Mode, run};
 
 /// What is said of objects that are made line by line, and not whole yet.
 const STEPS: [&str; 3] = [config::UNFINISHED, config::NO_PORTAL, config::NO_ACL];
+
+/// What is said to whoever wants to disable a group.
+const ENABLED: &str = "every group that is configured is enabled; delete its portals, and nobody logs in to it any \
+                       more; `sessions drain` asks those to log out who are there, and `ringtgt drain --target IQN \
+                       --to ADDR` sends them elsewhere for a while";
 
 /// What a line has led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -295,6 +301,8 @@ impl Shell {
             "bookmarks" => self.bookmarks(values)?,
             "refresh" => self.load()?,
             "sessions" => self.sessions(node, values)?,
+            "enable" => self.say("The TPGT is already enabled."),
+            "disable" => return Err(ENABLED.into()),
             "saveconfig" => self.saveconfig(values.get("savefile"))?,
             "restoreconfig" => self.restoreconfig(values)?,
             "clearconfig" => self.clearconfig(values)?,
@@ -341,7 +349,8 @@ impl Shell {
         if *node == Node::Root {
             self.say(self.standing());
         }
-        let settings = settings::of(node).iter().filter(|s| s.form != settings::Form::Credential);
+        let is_told = |form| !matches!(form, Form::Credential | Form::Lio(_));
+        let settings = settings::of(node).iter().filter(|s| is_told(s.form));
         for setting in settings {
             let value = self.value(node, setting);
             if !value.is_empty() {

@@ -7,6 +7,7 @@ use super::settings::{self, Form, Setting};
 use super::{Shell, prefs};
 use crate::admin::config::words;
 use crate::admin::edit::{Document, Door, EditError};
+use crate::admin::lio::Known;
 
 /// What is shown in the place of a secret.
 const MASK: &str = "********";
@@ -143,7 +144,8 @@ impl Shell {
         if let Node::AluaGroup(store, group) = node {
             return changes.iter().try_for_each(|(_, value)| self.set_access_state(store, group, value));
         }
-        changes.retain(|(setting, value)| !self.is_so_already(node, setting, value));
+        self.keep_fixed(node, &changes)?;
+        changes.retain(|(setting, _)| !setting.form.is_fixed());
         let map = if changes.is_empty() { None } else { self.map_of(node) };
         self.edit(|doc| {
             if let Some((iqn, tag, initiator, luns)) = &map {
@@ -153,6 +155,10 @@ impl Shell {
         })?;
         for (name, value) in named {
             let setting = Self::member(&members, name)?;
+            if let Form::Lio(Known { is_moot: true, reason, .. }) = setting.form {
+                self.say(format!("Parameter {} makes no difference: {reason}.", setting.name));
+                continue;
+            }
             let told = match (is_secret(setting), value.as_str()) {
                 (true, "") => "unset.".into(),
                 (true, _) => "set.".into(),
@@ -170,9 +176,20 @@ impl Shell {
         Some((iqn.clone(), *tag, initiator.clone(), luns))
     }
 
-    /// What cannot be set may be said all the same, when it is true.
-    fn is_so_already(&self, node: &Node, setting: &Setting, value: &str) -> bool {
-        matches!(setting.form, Form::Fixed(_)) && self.value(node, setting) == value
+    /// What cannot be set may be said all the same, when it is true, or nobody would notice.
+    fn keep_fixed(&self, node: &Node, changes: &[(&'static Setting, &str)]) -> Result<(), String> {
+        for (setting, value) in changes {
+            let why = match setting.form {
+                Form::Fixed(why) => why,
+                Form::Lio(known) if !known.is_moot => known.reason,
+                _ => continue,
+            };
+            let is = self.value(node, setting);
+            if !settings::is_same(value, &is) {
+                return Err(format!("{}: {why}; it is {is} here, not {value}", setting.name));
+            }
+        }
+        Ok(())
     }
 
     fn set_global(&mut self, named: &[(String, String)]) -> Result<(), String> {

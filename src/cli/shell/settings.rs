@@ -1,8 +1,11 @@
 //! What can be set and got: each setting by its targetcli name, with its place in the configuration.
 
+use std::sync::LazyLock;
+
 use super::node::{self, Node};
 use crate::admin::config::Config;
 use crate::admin::edit::{Owner, Scalar};
+use crate::admin::lio::{self, Known};
 use crate::store::StoreKind;
 use crate::target::Tpg;
 
@@ -28,6 +31,8 @@ pub(super) enum Form {
     Credential,
     /// It can only be looked at; why.
     Fixed(&'static str),
+    /// LIO has it, and here it is the same for all.
+    Lio(&'static Known),
 }
 
 /// One setting.
@@ -53,13 +58,35 @@ const fn s(
 
 const MC_S: &str = "a session has one connection; use several sessions and multipath";
 
-static TPG: &[Setting] = &[
+/// These, and those of LIO that are fixed here, each in its group.
+fn with_lio(own: &[Setting], fixed: &[(&'static str, &'static [Known])]) -> Vec<Setting> {
+    let mut all = own.to_vec();
+    for (group, known) in fixed {
+        let theirs = known.iter().filter(|k| k.default.is_some() && own.iter().all(|s| s.name != k.name));
+        let theirs = theirs.map(|k| s(group, k.name, "", Form::Lio(k), k.reason));
+        let behind = own.iter().rposition(|s| s.group == *group).map_or(0, |last| last + 1);
+        all.splice(behind..behind, theirs);
+    }
+    all
+}
+
+const DEMANDED: &str = "credentials are demanded wherever they are set, and nowhere else: `set auth userid=… password=…`, \
+                        here or at an ACL, demands them, and empty values no longer";
+
+const STRANGERS: &str = "whoever is let in without an ACL may write; `set attribute read_only=1` at a LUN protects it \
+                         from everybody in this group, write_protect at a mapped LUN from one initiator";
+
+static TPG: LazyLock<Vec<Setting>> =
+    LazyLock::new(|| with_lio(OWN_TPG, &[("parameter", lio::OF_PARAMETERS), ("attribute", lio::OF_GROUPS)]));
+
+static OWN_TPG: &[Setting] = &[
+    s("attribute", "authentication", "", Form::Fixed(DEMANDED), "whether initiators must prove who they are"),
     s(
         "attribute",
-        "authentication",
+        "demo_mode_write_protect",
         "",
-        Form::Fixed("credentials are demanded wherever they are set; see group auth"),
-        "whether initiators must prove who they are",
+        Form::Fixed(STRANGERS),
+        "whether initiators without an ACL may only read",
     ),
     s("attribute", "generate_node_acls", "any_initiator", Form::Flag, "let initiators in that have no ACL"),
     s("attribute", "relative_port", "relative_port", Form::Number, "the number of this port"),
@@ -104,7 +131,9 @@ const WRITE_BANDWIDTH: Setting =
 const BURST: Setting =
     s("qos", "burst", "burst", Form::Word, "who was idle so long may make up for that, like 100ms");
 
-static ACL: &[Setting] = &[
+static ACL: LazyLock<Vec<Setting>> = LazyLock::new(|| with_lio(OWN_ACL, &[("attribute", lio::OF_ACLS)]));
+
+static OWN_ACL: &[Setting] = &[
     s("auth", "userid", "user", Form::Credential, "what this initiator shows"),
     s("auth", "password", "secret", Form::Credential, "its secret"),
     s("auth", "mutual_userid", "user", Form::Credential, "what the target shows it in turn"),
@@ -130,9 +159,13 @@ static DISCOVERY: &[Setting] = &[
     s("discovery_auth", "mutual_password", "secret", Form::Credential, "its secret"),
 ];
 
-static STORE: &[Setting] = &[
+static STORE: LazyLock<Vec<Setting>> =
+    LazyLock::new(|| with_lio(OWN_STORE, &[("attribute", lio::OF_STORES)]));
+
+static OWN_STORE: &[Setting] = &[
     s("attribute", "block_size", "block_size", Form::Number, "512 or 4096"),
     s("attribute", "emulate_tpu", "thin", Form::Flag, "discarded space is given back"),
+    s("attribute", "emulate_tpws", "thin", Form::Flag, "the same"),
     s("attribute", "emulate_write_cache", "write_back", Form::Flag, "a write is answered when it is cached"),
     s("attribute", "io", "io", Form::Text, "direct, polled or passthrough: how a block device is worked on"),
     s("attribute", "low_space", "low_space", Form::Word, "initiators are told when no more is left"),
@@ -171,12 +204,12 @@ static ALUA_GROUP: &[Setting] = &[s(
 /// The settings of a node.
 pub(super) fn of(node: &Node) -> &'static [Setting] {
     match node {
-        Node::Store(_) => STORE,
+        Node::Store(_) => &STORE,
         Node::AluaGroup(..) => ALUA_GROUP,
         Node::Iscsi => DISCOVERY,
         Node::Target(_) => TARGET,
-        Node::Tpg(..) => TPG,
-        Node::Acl(..) => ACL,
+        Node::Tpg(..) => &TPG,
+        Node::Acl(..) => &ACL,
         Node::Lun(..) => LUN,
         Node::Mapped(..) => MAPPED,
         _ => &[],
@@ -206,6 +239,11 @@ pub(super) fn owner(node: &Node, setting: &Setting) -> Option<Owner> {
     })
 }
 
+/// Whether two ways to write a value mean the same.
+pub(super) fn is_same(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other) || flag(one).is_ok_and(|one| flag(other) == Ok(one))
+}
+
 /// Yes or no, in any of the words for them.
 pub(super) fn flag(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
@@ -216,6 +254,11 @@ pub(super) fn flag(text: &str) -> Result<bool, String> {
 }
 
 impl Form {
+    /// Whether it can only be looked at.
+    pub(super) fn is_fixed(self) -> bool {
+        matches!(self, Self::Fixed(_) | Self::Lio(_))
+    }
+
     /// What is written in the configuration for `text`; nothing for an empty one, so that the default counts.
     pub(super) fn scalar(self, text: &str) -> Result<Option<Scalar>, String> {
         if text.is_empty() {
@@ -228,6 +271,7 @@ impl Form {
             Self::Word => text.parse().map_or_else(|_| Scalar::Text(text.into()), Scalar::Number),
             Self::Text | Self::Credential => Scalar::Text(text.into()),
             Self::Fixed(why) => return Err(why.into()),
+            Self::Lio(known) => return Err(known.reason.into()),
         }))
     }
 
@@ -255,6 +299,9 @@ fn digest(text: &str) -> Result<bool, String> {
 
 /// What counts where nothing is written.
 pub(super) fn default(node: &Node, setting: &Setting, config: &Config) -> String {
+    if let Form::Lio(known) = setting.form {
+        return known.default.filter(|_| !known.is_moot).unwrap_or_default().into();
+    }
     match node {
         Node::Tpg(iqn, tag) => node::tpg(config, iqn, *tag).map(|g| of_tpg(g, setting.name)),
         Node::Store(name) => node::store(config, name).map(|s| match setting.key {
@@ -278,6 +325,7 @@ fn of_tpg(tpg: &Tpg, name: &str) -> String {
     let demanded = tpg.auth.required() || tpg.acls.iter().any(|a| a.auth.required());
     match name {
         "authentication" => flag(demanded, Form::Flag),
+        "demo_mode_write_protect" => flag(false, Form::Flag),
         "generate_node_acls" => flag(tpg.open, Form::Flag),
         "default_cmdsn_depth" => p.command_window.to_string(),
         "login_timeout" => crate::admin::period::show(p.login_timeout),

@@ -353,7 +353,7 @@ fn settings_by_their_names() {
         ("set auth password=two words", "a word has no value"),
         ("/iscsi set discovery_auth password=two words", "a word has no value"),
         ("set MaxBurstLength=1", "the group of MaxBurstLength is missing"),
-        ("set attribute authentication=1", "authentication: credentials are demanded wherever they are set"),
+        ("set attribute authentication=1", "demands them, and empty values no longer; it is 0 here, not 1"),
         ("set attribute generate_node_acls=1", "any_initiator"),
         ("set attribute generate_node_acls=maybe", "neither true nor false"),
         ("set parameter MaxConnections=4", "use several sessions"),
@@ -364,6 +364,54 @@ fn settings_by_their_names() {
         let said = refused(&mut shell, line);
         assert!(said.contains(told), "{line}: {said}");
     }
+}
+
+/// The line that opens a group to everybody, as it is copied from page to page.
+#[test]
+fn what_is_the_same_for_all_may_be_said_and_not_changed() {
+    let mut shell = sample();
+    let line =
+        "set attribute authentication=0 demo_mode_write_protect=0 generate_node_acls=1 cache_dynamic_acls=1";
+    typed(&mut shell, &format!("cd {TARGET}/tpg1"));
+    let said = refused(&mut shell, line);
+    assert!(said.contains("0.0.0.0:3260 would let anybody in") && said.contains("127.0.0.1"), "{said}");
+    typed(&mut shell, "portals delete 0.0.0.0 3260");
+    typed(&mut shell, "portals create 127.0.0.1");
+    assert_eq!(
+        typed(&mut shell, line),
+        "Parameter authentication is now '0'.\nParameter demo_mode_write_protect is now '0'.\n\
+         Parameter generate_node_acls is now '1'.\n\
+         Parameter cache_dynamic_acls makes no difference: initiators without an ACL leave nothing behind here.\n"
+    );
+    assert!(shell.doc.text().contains("any_initiator = true") && shell.config.targets[0].tpgs[0].open);
+    for (line, told) in [
+        (
+            "set attribute default_erl=0 t10_pi=no",
+            "Parameter default_erl is now '0'.\nParameter t10_pi is now 'no'.\n",
+        ),
+        ("set parameter DataPDUInOrder=yes", "Parameter DataPDUInOrder is now 'yes'.\n"),
+        ("get attribute fabric_prot_type", "fabric_prot_type=0\n"),
+        ("/backstores/block/sample-bs set attribute emulate_caw=1", "Parameter emulate_caw is now '1'.\n"),
+        ("enable", "The TPGT is already enabled.\n"),
+    ] {
+        assert_eq!(typed(&mut shell, line), told, "{line}");
+    }
+    for (line, told) in [
+        ("set attribute demo_mode_write_protect=1", "may write; `set attribute read_only=1` at a LUN"),
+        (
+            "set attribute default_erl=2",
+            "default_erl: error recovery level 0 is all that is offered here; it is 0 here",
+        ),
+        ("set attribute default_cmdsn_depth=64 prod_mode_write_protect=1", "each mapped LUN says"),
+        ("disable", "delete its portals"),
+        ("/iscsi enable", "nothing can be enabled here"),
+    ] {
+        let said = refused(&mut shell, line);
+        assert!(said.contains(told), "{line}: {said}");
+    }
+    typed(&mut shell, "set auth userid=u password=0123456789ab");
+    let said = refused(&mut shell, line);
+    assert!(said.contains("empty values no longer; it is 1 here, not 0"), "{said}");
 }
 
 #[test]

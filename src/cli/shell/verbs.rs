@@ -118,6 +118,11 @@ const SESSIONS: Verb = verb!("sessions" [may("action", Kind::Word(ACTIONS)), may
     "list those who are logged in here, in detail if so asked; kick drops them, drain asks them to log out first");
 
 static SESSIONS_ONLY: &[Verb] = &[SESSIONS];
+static TPG: &[Verb] = &[
+    verb!("disable" [] "say how a group that is configured is kept from initiators"),
+    verb!("enable" [] "nothing: a group that is configured is enabled"),
+    SESSIONS,
+];
 static BLOCK: &[Verb] = &[
     verb!("create" [must("name", Kind::Text), must("dev", Kind::Device), may("readonly", Kind::Flag),
         may("wwn", Kind::Text), may("io", Kind::Word(WAYS))] "make a backstore of a block device"),
@@ -176,7 +181,8 @@ static PORTALS: &[Verb] = &[
 /// What can be done at a node beside what can be done everywhere.
 pub(super) fn own(node: &Node) -> &'static [Verb] {
     match node {
-        Node::Root | Node::Tpg(..) => SESSIONS_ONLY,
+        Node::Root => SESSIONS_ONLY,
+        Node::Tpg(..) => TPG,
         Node::Kind(StoreKind::Block) => BLOCK,
         Node::Kind(StoreKind::Fileio) => FILEIO,
         Node::Kind(StoreKind::Pscsi) => PSCSI,
@@ -206,7 +212,8 @@ pub(super) fn is_change(word: &str) -> bool {
 
 /// Whether there is such a verb anywhere.
 pub(super) fn is_verb(word: &str) -> bool {
-    COMMON.iter().any(|v| v.name == word) || ["create", "delete", "sessions"].contains(&word)
+    COMMON.iter().any(|v| v.name == word)
+        || ["create", "delete", "disable", "enable", "sessions"].contains(&word)
 }
 
 /// The verb of that name.
