@@ -579,3 +579,41 @@ fn who_is_asked_to_negotiate_anew_is_told_what_has_changed() {
     assert!(initiator.write(0, 0, 256, vec![3; 131_072]).expect("a write").is_good());
     assert_eq!(byte(&mut initiator, 0, 248), 3);
 }
+
+/// The configuration with disks of another size.
+fn sized(size: &str) -> String {
+    text(&["a"], &[(0, "a")], &[]).replace("size = \"8M\"\n", size)
+}
+
+#[test]
+fn a_file_becomes_longer_by_its_size_and_whoever_is_logged_in_is_told() {
+    let server = Server::start(&sized("size = \"8M\"\n"));
+    let mut initiator = login(&server, 1);
+    let len = || fs::metadata(server.disk("a")).expect("the disk").len();
+    write(&mut initiator, 0, 0, 7);
+    server.reload(&sized("size = \"12M\"\n"));
+    assert_eq!(ready(&mut initiator, 0), Some((6, 0x2a, 0x09)), "capacity data has changed");
+    assert_eq!((initiator.capacity(0).expect("a capacity"), len()), ((12 << 11, 512), 12 << 20));
+    write(&mut initiator, 0, (12 << 11) - 8, 9);
+    assert_eq!((byte(&mut initiator, 0, 0), byte(&mut initiator, 0, (12 << 11) - 8)), (7, 9));
+    // What comes together with something that cannot be had does not come.
+    let both = format!(
+        "[[backstore]]\nkind = \"fileio\"\nname = \"b\"\npath = \"@DISKS@/state\"\nsize = \"8M\"\n{}",
+        sized("size = \"16M\"\n")
+    );
+    server.reload_refused(&both, "/state: ");
+    assert_eq!(len(), 12 << 20);
+    server.reload_refused(&sized("size = \"4M\"\n"), "would be lost; if that is meant");
+    assert_eq!((initiator.capacity(0).expect("a capacity"), len()), ((12 << 11, 512), 12 << 20));
+    assert_eq!(ready(&mut initiator, 0), None, "nothing was to be told");
+    // Whoever means it makes the file shorter first.
+    fs::File::options().write(true).open(server.disk("a")).and_then(|f| f.set_len(4 << 20)).expect("shorter");
+    server.reload(&sized("size = \"4M\"\n"));
+    eventually("it is told", || ready(&mut initiator, 0) == Some((6, 0x2a, 0x09)));
+    assert_eq!(initiator.capacity(0).expect("a capacity"), (4 << 11, 512));
+    // Without a size it is served as long as it is; the next start finds the same.
+    server.reload(&sized(""));
+    fs::File::options().write(true).open(server.disk("a")).and_then(|f| f.set_len(6 << 20)).expect("longer");
+    eventually("it is told", || ready(&mut initiator, 0) == Some((6, 0x2a, 0x09)));
+    assert_eq!(initiator.capacity(0).expect("a capacity"), (6 << 11, 512));
+}

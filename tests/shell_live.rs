@@ -319,6 +319,20 @@ fn limits_are_set_shown_kept_and_taken_away_while_somebody_reads() {
 }
 
 #[test]
+fn a_file_becomes_longer_by_a_command() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
+    let mut initiator = login(&server, 1);
+    let store = "/backstores/fileio/a";
+    let said = done(&ringtgt(&server, &["set", store, "attribute", "size=16M"], ""));
+    assert!(said.starts_with("Parameter size is now '16M'.\n") && !said.contains("next start"), "{said}");
+    let told = initiator.read(0, 0, 8, 4096).expect("an answer").sense_code();
+    assert_eq!((told, initiator.capacity(0).expect("a capacity")), (Some((6, 0x2a, 0x09)), (16 << 11, 512)));
+    assert!(done(&ringtgt(&server, &["ls", store], "")).contains("(16.0MiB)"));
+    let said = refused(&ringtgt(&server, &["set", store, "attribute", "size=8M"], ""));
+    assert!(said.contains("truncate --size=8388608"), "{said}");
+}
+
+#[test]
 fn access_states_are_set_and_shown_as_they_are_whoever_has_changed_them() {
     let group = "[backstore.alua]\n[[backstore.alua.group]]\nname = \"g\"\nid = 2\naccess = \"both\"\n";
     let with = text(&["a"], &[(0, "a")], &[1])

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use super::StoreKind;
 use super::identity::PRODUCT;
@@ -24,6 +24,9 @@ const MAX_TRANSFER: u32 = 32 << 20;
 /// The unit in which nothing takes atomic writes: the largest logical block, and what devices have.
 const PAGE: u32 = 4096;
 
+/// What is served as long as it is.
+pub const UNBOUNDED: u64 = u64::MAX;
+
 /// Product identification of what is shown as a drive, whatever it was before.
 const CDROM: &str = "VIRTUAL-CDROM";
 
@@ -41,8 +44,8 @@ pub struct Backing {
     pub path: Option<PathBuf>,
     /// Capacity in logical blocks, when it was opened.
     pub blocks: u64,
-    /// Bytes beyond which it is not to grow while it is served, because its configuration gives them.
-    pub fixed: Option<u64>,
+    /// Bytes beyond which it is not served however long it is, because its configuration gives them; else [`UNBOUNDED`].
+    pub bound: AtomicU64,
     /// All of its space is allocated.
     pub allocated: bool,
     /// Bytes of a logical block.

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::atomic::Ordering::Relaxed;
 
 use std::os::unix::fs::MetadataExt;
 
@@ -39,7 +40,7 @@ impl Backing {
     pub fn length(&self) -> io::Result<Option<Length>> {
         let Medium::File(medium) = &self.medium else { return Ok(None) };
         medium.bytes().map(|len| {
-            let length = Length::of(len, self.block_size.into(), self.fixed);
+            let length = Length::of(len, self.block_size.into(), self.bound.load(Relaxed));
             let blocks = self.blocks_of(len - length.kept_out);
             // The last block of a disc is filled up.
             let over = if blocks == length.blocks { length.over } else { 0 };
@@ -77,16 +78,16 @@ impl Backing {
 }
 
 impl Length {
-    /// Of `len` bytes in blocks of `block`, of which at most `fixed` bytes are served.
-    fn of(len: u64, block: u64, fixed: Option<u64>) -> Self {
-        let served = fixed.map_or(len, |fixed| len.min(fixed));
+    /// Of `len` bytes in blocks of `block`, of which at most `bound` bytes are served.
+    fn of(len: u64, block: u64, bound: u64) -> Self {
+        let served = len.min(bound);
         Self { blocks: served / block, over: served % block, kept_out: len - served }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{StoreConfig, StoreKind, open};
+    use super::super::{StoreConfig, StoreKind, UNBOUNDED, open};
     use super::*;
     use std::time::Duration;
 
@@ -94,8 +95,8 @@ mod tests {
 
     #[test]
     fn whole_blocks_count() {
-        let of = |len, fixed| {
-            let Length { blocks, over, kept_out } = Length::of(len, 4096, fixed);
+        let of = |len, bound: Option<u64>| {
+            let Length { blocks, over, kept_out } = Length::of(len, 4096, bound.unwrap_or(UNBOUNDED));
             (blocks, over, kept_out)
         };
         assert_eq!(of(8192, None), (2, 0, 0));

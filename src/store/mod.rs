@@ -15,6 +15,7 @@ mod config;
 mod fault;
 mod file;
 mod fingerprint;
+mod growth;
 mod holder;
 mod identity;
 mod map;
@@ -31,12 +32,13 @@ mod unit;
 use std::fmt;
 use std::path::PathBuf;
 
-pub use backing::{Backing, DiscardMethod, FileMedium, Medium};
+pub use backing::{Backing, DiscardMethod, FileMedium, Medium, UNBOUNDED};
 #[cfg(test)]
 pub(crate) use blocking::Jobs;
 pub use blocking::{BlockingJob, BlockingPool};
 pub use config::{IdentityOverride, Io, StoreConfig, StoreKind};
 pub use fault::{Direction, Fault, Progress, judge, judge_plain};
+pub use growth::Growth;
 pub use measure::Length;
 pub use open::{PATIENCE, open};
 pub use pass::{Errand, PassMedium, Passage};

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::align::{Misfit, block_size};
-use super::backing::{Backing, DiscardMethod, Medium};
+use super::backing::{Backing, DiscardMethod, Medium, UNBOUNDED};
 use super::{OpenError, StoreConfig, StoreKind, block, file, pscsi, ram};
 use crate::scsi::{DeviceType, Thin};
 
@@ -47,7 +47,7 @@ pub(super) fn base(config: &StoreConfig, len: u64, block_size: u32, medium: Medi
         path: config.path.clone(),
         blocks: blocks_of(config.device, len, block_size.into()),
         block_size,
-        fixed: config.size,
+        bound: config.size.unwrap_or(UNBOUNDED).into(),
         allocated: config.thin == Some(false) && !config.read_only,
         physical_exponent: 0,
         read_only: config.read_only,

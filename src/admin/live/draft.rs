@@ -14,7 +14,7 @@ use crate::admin::ports::Ports;
 use crate::ids::LuId;
 use crate::reactor::{Moved, SessionReport};
 use crate::scsi::LuFacts;
-use crate::store::StoreConfig;
+use crate::store::{StoreConfig, StoreKind};
 use crate::target::{Catalog, Quota, Target};
 
 /// The number of nothing.
@@ -38,6 +38,8 @@ pub(super) struct DraftStore {
     /// What is served: what changes at the next start only is not in it yet.
     pub(super) config: StoreConfig,
     pub(super) fate: Fate,
+    /// It stays, and is served with another size, which stands in `config`.
+    pub(super) resized: bool,
 }
 
 /// Sockets that come and go.
@@ -89,6 +91,7 @@ impl Draft {
             !places.contains(&NOBODY),
             "there are too many backstores at a time, those that go among them: remove some first, and add others then"
         );
+        resize(running, &touched, &mut plan)?;
         renumber(&mut config, &places);
         quotas(running, &config, &places, &mut plan);
         let turns = plan::turns(&running.catalog.targets, &config.targets);
@@ -159,7 +162,8 @@ fn add_shown(running: &Running, units: &HashSet<LuId>, removed: &[LuId], touched
     let known: HashSet<LuId> = touched.iter().map(|s| s.lu).chain(removed.iter().copied()).collect();
     for lu in units.difference(&known) {
         if let Some(served) = running.stores.get(lu) {
-            touched.push(DraftStore { lu: *lu, config: served.config.clone(), fate: Fate::Same });
+            let (config, fate) = (served.config.clone(), Fate::Same);
+            touched.push(DraftStore { lu: *lu, config, fate, resized: false });
         }
     }
 }
@@ -257,14 +261,14 @@ fn stores(running: &Running, config: &Config, numbers: &[LuId], plan: &mut Plan)
             let lu = free.next().unwrap_or(NOBODY);
             plan.push(Action::Change, plan::store_path(new), "it is there");
             places.push(lu);
-            stores.push(DraftStore { lu, config: new.clone(), fate: Fate::New });
+            stores.push(DraftStore { lu, config: new.clone(), fate: Fate::New, resized: false });
             continue;
         }
         match old.filter(|(_, s)| !is_another(&s.config, new)) {
             Some((lu, served)) => {
-                let config = kept(served, new, plan);
+                let (config, resized) = (kept(served, new, plan), is_resized(served, new));
                 places.push(*lu);
-                stores.push(DraftStore { lu: *lu, config, fate: Fate::Same });
+                stores.push(DraftStore { lu: *lu, config, fate: Fate::Same, resized });
             }
             None => {
                 let lu = free.next().unwrap_or(NOBODY);
@@ -275,7 +279,7 @@ fn stores(running: &Running, config: &Config, numbers: &[LuId], plan: &mut Plan)
                 };
                 plan.push(Action::Add, plan::store_path(new), plan::store_detail(new) + absent);
                 places.push(lu);
-                stores.push(DraftStore { lu, config: new.clone(), fate: Fate::New });
+                stores.push(DraftStore { lu, config: new.clone(), fate: Fate::New, resized: false });
             }
         }
     }
@@ -304,7 +308,7 @@ fn kept(served: &Served, new: &StoreConfig, plan: &mut Plan) -> StoreConfig {
     let opened_for_reading = served.unit.backing.read_only && !new.read_only;
     let other_serial = old.identity.serial != new.identity.serial;
     let later = [
-        (old.size != new.size, "size"),
+        (old.size != new.size && !is_resized(served, new), "size"),
         (old.block_size != new.block_size, "block_size"),
         (old.io != new.io, "io"),
         (old.write_back != new.write_back, "write_back"),
@@ -329,8 +333,28 @@ fn kept(served: &Served, new: &StoreConfig, plan: &mut Plan) -> StoreConfig {
         removable: new.removable,
         identity,
         groups: new.groups.clone(),
+        size: if is_resized(served, new) { new.size } else { old.size },
         ..old.clone()
     }
+}
+
+/// Whether a store that stays has another size from now on: a file that is written can become longer. Memory is there
+/// as a whole from the start.
+fn is_resized(served: &Served, new: &StoreConfig) -> bool {
+    let is_file = new.kind == StoreKind::Fileio && !served.is_stand_in() && !served.unit.backing.read_only;
+    is_file && served.config.size != new.size
+}
+
+/// Of those that have another size from now on, whether they can.
+fn resize(running: &Running, stores: &[DraftStore], plan: &mut Plan) -> anyhow::Result<()> {
+    for store in stores.iter().filter(|store| store.resized) {
+        let Some(served) = running.stores.get(&store.lu) else { continue };
+        served.unit.backing.check_size(store.config.size)?;
+        let size = store.config.size.map(|size| format!("size, {}", crate::admin::size::show(size)));
+        let detail = size.unwrap_or_else(|| "size, as long as the file is".into());
+        plan.push(Action::Change, plan::store_path(&store.config), detail);
+    }
+    Ok(())
 }
 
 /// LUNs and quotas name stores by their place in the configuration; from here on by their numbers in the daemon.

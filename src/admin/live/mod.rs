@@ -6,8 +6,9 @@
 //! time. Refuses to know: where a configuration comes from and who wants it.
 //!
 //! ```text
-//!   text ─► Config ─► Draft (plan; numbers) ─► open stores ─► bind addresses ─► enter ─► refit ─► switch ─► doors ─► retire
-//!                                              └────── fails: nothing has changed ──────┘
+//!   text ─► Config ─► Draft (plan; numbers) ─► lengthen files ─► open stores ─► bind addresses ─► enter ─► refit ─┐
+//!                                              └────────────── fails: nothing has changed ──────────────┘         │
+//!                                                                 retire ◄─ show lengths ◄─ doors ◄─ switch ◄─────┘
 //! ```
 //!
 //! What a change costs: reactors look at nothing but what it changes. Here what is written otherwise is read, planned and
@@ -15,6 +16,7 @@
 //! units, that is milliseconds of an ordinary thread.
 
 mod draft;
+mod growths;
 mod numbers;
 pub mod plan;
 pub(super) mod units;
@@ -31,6 +33,7 @@ use anyhow::Context;
 use crossbeam_channel::{Receiver, bounded};
 
 use self::draft::{Draft, Fate};
+use self::growths::Growths;
 use self::numbers::Numbers;
 pub use self::plan::Plan;
 use self::units::{Keeper, Serials};
@@ -526,6 +529,7 @@ impl Live {
         mut draft: Draft,
         note: impl FnOnce(&mut Running),
     ) -> anyhow::Result<Plan> {
+        let growths = Growths::begin(running, &draft)?;
         let opened = self.open(&draft)?;
         let doors = self.bind(running, &draft).inspect_err(|_| unmake(&opened))?;
         draft.config.bind(&doors.new.iter().map(|b| (b.plan.address, b.got)).collect::<Vec<_>>());
@@ -549,7 +553,7 @@ impl Live {
         let touched = draft.stores.iter().map(|s| s.lu).chain(draft.removed.iter().copied());
         locked(&self.shown).follow(running, touched);
         let stuck = [switched, moved].into_iter().filter_map(Result::err).map(|stuck| stuck.to_string());
-        let mut warnings: Vec<String> = stuck.collect();
+        let mut warnings: Vec<String> = stuck.chain(growths.show(&self.control)).collect();
         warnings.extend(self.retire(gone, &draft.moved));
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         Ok(Plan { warnings, ..draft.plan })

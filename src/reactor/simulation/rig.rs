@@ -30,7 +30,7 @@ use crate::scsi::{
 };
 use crate::store::{
     Backing, BlockingPool, DiscardMethod, FileMedium, Jobs, Medium, PassMedium, Reach, Store, StoreKind,
-    zero_region,
+    UNBOUNDED, zero_region,
 };
 use crate::target::{Acl, Catalog, Lun, Target, Tpg, TpgParams};
 
@@ -202,7 +202,7 @@ fn backing(facts: &LuFacts, plan: &Plan) -> Arc<Backing> {
         path: None,
         blocks: facts.blocks,
         block_size: facts.block_size,
-        fixed: None,
+        bound: UNBOUNDED.into(),
         allocated: false,
         physical_exponent: 0,
         read_only: false,

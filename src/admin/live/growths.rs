@@ -1,0 +1,48 @@
+//! Files that are to have another length from now on.
+
+use super::Running;
+use super::draft::{Draft, DraftStore};
+use crate::ids::LuId;
+use crate::reactor::Control;
+use crate::scsi::{Failure, SharedOp};
+use crate::store::Growth;
+
+/// Those of a change. They are as they were when this goes before anybody has been shown.
+pub(super) struct Growths(Vec<Growing>);
+
+struct Growing {
+    lu: LuId,
+    name: String,
+    growth: Growth,
+}
+
+impl Growths {
+    /// Makes the files that long.
+    ///
+    /// # Errors
+    /// When one of them cannot be; then none is.
+    pub(super) fn begin(running: &Running, draft: &Draft) -> anyhow::Result<Self> {
+        let begin = |store: &DraftStore| {
+            let backing = &running.stores.get(&store.lu)?.unit.backing;
+            let growth = Growth::begin(backing, store.config.size);
+            Some(growth.map(|growth| Growing { lu: store.lu, name: store.config.name.clone(), growth }))
+        };
+        let all = draft.stores.iter().filter(|store| store.resized).filter_map(begin);
+        Ok(Self(all.collect::<Result<_, _>>()?))
+    }
+
+    /// Everybody is served all of them from now on, and told; what has gone wrong.
+    pub(super) fn show(self, control: &Control) -> Vec<String> {
+        let failed = |name: &str, why: &dyn std::fmt::Debug| {
+            format!("backstore {name}: initiators are not told of its new size yet ({why:?})")
+        };
+        let show = |Growing { lu, name, growth }| match growth.keep() {
+            Err(error) => Some(failed(&name, &error)),
+            Ok(blocks) => {
+                let told: Result<(), Failure> = control.change_unit(lu, SharedOp::Resize { blocks });
+                told.err().map(|failure| failed(&name, &failure))
+            }
+        };
+        self.0.into_iter().filter_map(show).collect()
+    }
+}
