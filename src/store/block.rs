@@ -130,9 +130,9 @@ fn polled(path: &Path, facts: &Facts) -> Found {
         return (Way::Polled, None, None);
     }
     let note = format!(
-        "{}: it has no queue that can be polled, so io = \"polled\" is as io = \"direct\"; for NVMe put \
-         `options nvme poll_queues=N` (one for each reactor) into /etc/modprobe.d and load the module anew, or, \
-         where the kernel has it built in, nvme.poll_queues=N on its command line",
+        "{}: it has no queue that can be polled, so io = \"polled\" is as io = \"direct\"; NVMe gets them by \
+         /usr/share/ringtgt/tuning/poll-queues apply N (one for each reactor), which puts `options nvme poll_queues=N` \
+         into /etc/modprobe.d",
         path.display()
     );
     (Way::Direct, None, Some(note))
