@@ -53,6 +53,13 @@ confined() {
 		[ "$(sed -n 's/^CapEff:.*0*\([1-9a-f][0-9a-f]*\)$/\1/p' "/proc/$pid/status")" = 2 ]
 }
 check "the daemon is confined: one capability, filtered calls" confined
+first() { # each of its threads
+	local task
+	for task in "/proc/$pid"/task/*; do
+		[ "$(ionice -p "${task##*/}")" = 'best-effort: prio 0' ] || { cat "$task/comm" && ionice -p "${task##*/}" && return 1; }
+	done
+}
+check "where a scheduler sorts requests, its own come first" first
 direct() { # direct PATH: the daemon has it open with O_DIRECT (octal 40000)
 	local fd
 	for fd in "/proc/$pid"/fd/*; do
@@ -138,6 +145,33 @@ check "systemctl start" systemctl start ringtgt
 logout "$iqn" "$V4"
 check "no I/O error on the way" quiet_kernel
 systemctl stop ringtgt
+
+# As a user of its own, who may do nothing but what the group disk may.
+systemd-sysusers /lab/job/sysusers.conf
+install -D -m 644 /lab/job/own-user.conf /run/systemd/system/ringtgt.service.d/own-user.conf
+chown -R ringtgt: /etc/ringtgt /var/lib/ringtgt /srv/disk.img
+systemctl daemon-reload
+systemctl reset-failed ringtgt
+check "systemctl start, as a user of its own" start
+check "it serves both, too" started 2
+pid=$(prop MainPID)
+nobody() { # no process of root's, and none with a capability
+	local status=/proc/$pid/status
+	[ "$(stat -c %U "/proc/$pid")" = ringtgt ] && grep -qx 'CapEff:.0*' "$status" && grep -qx 'CapBnd:.0*' "$status" &&
+		grep -qw "$(getent group disk | cut -d: -f3)" <(grep '^Groups:' "$status")
+}
+check "by the group disk, and without any capability" nobody
+check "login to the block device" login "$IQN:ram" "$V4"
+check "checked I/O on it" fio_verify "$DEV" --rw=randwrite --bssplit="$MIXED" --size=16m --iodepth=16
+logout "$IQN:ram" "$V4"
+check "login to the file" login "$iqn" "$V4"
+check "checked I/O on that" fio_verify "$DEV" --rw=randwrite --bssplit="$MIXED" --size=16m --iodepth=16
+logout "$iqn" "$V4"
+check "it warns of nothing" no_warning
+systemctl stop ringtgt
+rm -r /run/systemd/system/ringtgt.service.d
+systemctl daemon-reload
+chown -R root: /etc/ringtgt /var/lib/ringtgt /srv/disk.img
 
 # The sockets in the hands of systemd, as the sample has them but for the address.
 install -m 644 /lab/job/ringtgt.socket /etc/systemd/system/ringtgt.socket
