@@ -205,6 +205,7 @@ fn unit() -> Lu {
         optimal_transfer_blocks: 512,
         max_transfer_blocks: 65536,
         rotational: false,
+        ranges: Vec::new(),
         removable: false,
         saves: true,
         resident: false,

@@ -216,6 +216,7 @@ fn session(how: How) -> Session {
         initiator: "iqn.2026-01.org.example:host".into(),
         chap: None,
         local: ([192, 0, 2, 1], 3260).into(),
+        peer: [192, 0, 2, 2].into(),
         itt: 0,
     };
     Session::new(Box::new(established), 1)
