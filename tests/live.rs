@@ -102,6 +102,39 @@ fn whoever_may_not_be_there_any_more_goes_and_others_stay() {
 }
 
 #[test]
+fn whoever_may_not_come_from_there_any_more_goes_too() {
+    let all = text(&["a"], &[(0, "a")], &[1, 2]);
+    let server = Server::start(&all);
+    let (mut one, mut two) = (login(&server, 1), login(&server, 2));
+    server.reload(&all.replace("example:i1\"\n", "example:i1\"\nfrom = [\"192.0.2.0/24\"]\n"));
+    assert_eq!(one.wait_async().expect("a message").async_event, AsyncEvent::SCSI_EVENT.0);
+    assert_eq!(one.wait_async().expect("a message").async_event, AsyncEvent::LOGOUT_REQUESTED.0);
+    assert_eq!(refusal(&server, 1), LoginStatus::AUTHORIZATION_FAILURE);
+    write(&mut two, 0, 0, 3);
+    server.reload(&all.replace("example:i1\"\n", "example:i1\"\nfrom = [\"127.0.0.0/8\"]\n"));
+    login(&server, 1);
+}
+
+fn refusal(server: &Server, number: u8) -> LoginStatus {
+    match server.try_login(number) {
+        Err(Error::Login(LoginError::Refused(status))) => status,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("a login"),
+    }
+}
+
+#[test]
+fn a_target_that_was_removed_is_told_of_as_one() {
+    let there = text(&["a"], &[(0, "a")], &[1]);
+    let server = Server::start(&there);
+    drop(login(&server, 1));
+    server.reload(&there.replace(TARGET, "iqn.2026-11.org.example:other"));
+    assert_eq!(refusal(&server, 1), LoginStatus::TARGET_REMOVED);
+    server.reload(&there);
+    login(&server, 1);
+}
+
+#[test]
 fn what_is_wrong_or_cannot_be_had_changes_nothing() {
     let server = Server::start(&text(&["a"], &[(0, "a")], &[]));
     let mut initiator = login(&server, 1);

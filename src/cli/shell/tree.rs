@@ -9,7 +9,7 @@ use crate::admin::config::Config;
 use crate::ids::LuId;
 use crate::scsi::AccessState;
 use crate::store::{StoreConfig, StoreKind};
-use crate::target::Tpg;
+use crate::target::{Network, Tpg};
 
 /// How trees are drawn.
 pub(super) struct Style {
@@ -194,7 +194,16 @@ fn of_target(config: &Config, iqn: &str, tpgs: usize) -> String {
 /// Who gets in, as it is: credentials are demanded wherever they are set.
 fn of_tpg(tpg: &Tpg) -> Summary {
     let (gen_acls, demand) = (if tpg.open { "gen-acls" } else { "no-gen-acls" }, demand(tpg));
-    plain(format!("{gen_acls}, {demand}"))
+    plain(format!("{}{gen_acls}, {demand}", places(&tpg.from)))
+}
+
+/// Where initiators may come from, if not from anywhere.
+fn places(from: &[Network]) -> String {
+    match from {
+        [] => String::new(),
+        [one] => format!("from {one}, "),
+        [first, rest @ ..] => format!("from {first} and {} more, ", rest.len()),
+    }
 }
 
 fn demand(tpg: &Tpg) -> &'static str {
@@ -218,8 +227,10 @@ fn of_acl(config: &Config, iqn: &str, tag: u16, initiator: &str, mapped: usize) 
             _ => "",
         },
     };
-    let limited = node::acl(config, iqn, tag, initiator).is_some_and(|a| a.quota.is_some());
-    format!("{auth}{}Mapped LUNs: {mapped}", if limited { "qos, " } else { "" })
+    let acl = node::acl(config, iqn, tag, initiator);
+    let limited = if acl.is_some_and(|a| a.quota.is_some()) { "qos, " } else { "" };
+    let from = acl.map_or_else(String::new, |a| places(&a.from));
+    format!("{from}{auth}{limited}Mapped LUNs: {mapped}")
 }
 
 fn store_word(store: &StoreConfig) -> String {
@@ -244,4 +255,17 @@ fn of_lun(config: &Config, iqn: &str, tag: u16, number: u16) -> String {
     let group = group.map(|g| format!(" ({})", g.name)).unwrap_or_default();
     let read_only = if lun.read_only { " (ro)" } else { "" };
     format!("{}{path}{group}{read_only}", store_word(store))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_initiators_may_come_from() {
+        let of = |list: &[&str]| places(&list.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>());
+        assert_eq!(of(&[]), "");
+        assert_eq!(of(&["192.0.2.0/24"]), "from 192.0.2.0/24, ");
+        assert_eq!(of(&["192.0.2.7", "2001:db8::/32", "::1"]), "from 192.0.2.7 and 2 more, ");
+    }
 }
