@@ -49,7 +49,8 @@ impl FromStr for Network {
         let wrong = || NotANetwork::Form(text.to_owned());
         let (address, behind) = text.split_once('/').map_or((text, None), |(a, b)| (a, Some(b)));
         let first: IpAddr = address.parse().map_err(|_| wrong())?;
-        let prefix = behind.map_or(Some(width(first)), |behind| prefix(behind, first)).ok_or_else(wrong)?;
+        let prefix =
+            behind.map_or_else(|| Some(width(first)), |behind| prefix(behind, first)).ok_or_else(wrong)?;
         if bits(first).checked_shl(prefix).unwrap_or(0) != 0 {
             return Err(NotANetwork::NotTheFirst { address: first, prefix });
         }
