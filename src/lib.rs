@@ -22,8 +22,9 @@
 //! No payload byte is copied.
 //!
 //! A **WRITE** likewise. What of its data already sits in staging is copied to the slot, at most 16 KiB for each data
-//! PDU, but for a long one behind many small ones; the rest is received straight into the slot. What the initiator does not send by itself is asked for by R2T,
-//! segment by segment of 256 KiB. A full segment is written; when all are, the response leaves.
+//! PDU (twice that where a connection that has sent many small ones sends a long one behind them); the rest is received
+//! straight into the slot. What the initiator does not send by itself is asked for by R2T, segment by segment of 256 KiB.
+//! A full segment is written; when all are, the response leaves.
 //!
 //! # Code map
 //!
@@ -58,7 +59,8 @@
 //!    is built from there, and it comes back whole with its last completion. Slots that a ghost uses are freed then.
 //!    Regions are never unmapped.
 //! 4. **Nothing is shared, allocated or logged for each I/O**: no lock, no shared written cache line. One system call
-//!    a turn, one whenever a ring is looked at that polls, and one for what is submitted to a ring for commands.
+//!    a turn, one whenever a ring is looked at that polls, and one for what is submitted to a ring for commands. Only a
+//!    limit is one number for all reactors, of which each draws for some milliseconds at a time.
 //! 5. **A write that the kernel has cannot be called back.** When its task is forgotten (abort, reset, loss or
 //!    reinstatement of the session, PREEMPT AND ABORT) it becomes a ghost: nothing of it is submitted any more, its
 //!    range is fenced on every reactor until it has ended, and only then is the function or the login answered.
@@ -66,7 +68,9 @@
 //!    unasked data may use the reserve, and is dropped and answered TASK SET FULL when that is empty too; a connection
 //!    whose initiator owes data is read on, and none is left unread for a second. While some session waits for slots,
 //!    the others must use theirs: a transfer whose data does not come fails, a peer that reads too slowly is dropped.
-//!    A logical unit whose disk keeps slots that nobody waits for any more is answered BUSY while slots are short.
+//!    A logical unit whose disk keeps slots that nobody waits for any more is answered BUSY while slots are short. What
+//!    waits for a limit waits without slots; only unasked data waits in some, and is answered TASK SET FULL instead as
+//!    soon as slots are short.
 //!    What waits in memory beside slots, unread answers and requests out of order, is bounded for all connections of a
 //!    reactor together: when it runs short requests are left unread sooner, and when it is used up the connection that
 //!    has most of it is dropped.

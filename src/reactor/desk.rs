@@ -326,7 +326,13 @@ impl<D: Driver> Host for Desk<'_, D> {
         }
     }
 
-    fn charge(&mut self, lu: LuId, initiator: Option<u32>, charge: Charge, overdraw: bool) -> bool {
+    fn charge(
+        &mut self,
+        lu: LuId,
+        initiator: Option<u32>,
+        charge: Charge,
+        overdraw: bool,
+    ) -> Result<(), u64> {
         let _inside = Inside;
         let now = self.world.driver.now();
         self.world.quotas.charge(lu, initiator, charge, overdraw, now)

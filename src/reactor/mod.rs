@@ -4,7 +4,8 @@
 //!   turn:  enter once ─► completions ─► mail ─► what goes on ─► slots for the hungry ─► one send per connection
 //! ```
 //!
-//! Nothing is shared with other reactors but mail: no lock, no written cache line. A connection lives and dies here;
+//! Nothing is shared with other reactors but mail: no lock, no written cache line; only where something is limited each
+//! draws on the one limit for some milliseconds at a time (see `quota`). A connection lives and dies here;
 //! a logical unit is served from all reactors at once, and one of them owns the changes of its state.
 
 mod beside;
@@ -226,6 +227,10 @@ impl<D: Driver> Reactor<D> {
         self.world.memory.settle();
         let mut done = std::mem::take(&mut self.done);
         self.world.driver.turn(wait, &mut self.world.memory, &mut done);
+        // Before anything that has come now: who has waited goes first.
+        if self.world.quotas.wake().is_some_and(|wake| self.world.driver.now() >= wake) {
+            self.spend_quotas();
+        }
         for completion in done.drain(..) {
             self.completed(completion);
         }
@@ -233,9 +238,6 @@ impl<D: Driver> Reactor<D> {
         self.world.go_on_later();
         if self.world.mail.bell().answer() {
             self.read_mail();
-        }
-        if self.world.quotas.wake().is_some_and(|wake| self.world.driver.now() >= wake) {
-            self.spend_quotas();
         }
         self.settle();
         if self.world.driver.now() >= self.next_tick {
@@ -328,9 +330,14 @@ impl<D: Driver> Reactor<D> {
     /// Limits let commands go on that have waited.
     #[cold]
     fn spend_quotas(&mut self) {
+        let now = self.world.driver.now();
         for _ in 0..self.world.quotas.begin_turn() {
             let Some(id) = self.world.quotas.next() else { break };
-            self.with_session(id, |session, desk| session.spend(desk));
+            let session = self.conns.get_mut(id).and_then(|conn| conn.session());
+            match session.map_or(0, Session::spends_at) {
+                until if until > now => self.world.quotas.wait_on(id, until),
+                _ => self.with_session(id, |session, desk| session.spend(desk)),
+            }
         }
         self.world.quotas.end_turn();
     }

@@ -5,26 +5,27 @@
 //! each command: a reactor draws a slice of a few milliseconds, which begins where the last one that somebody drew has
 //! ended, and uses it up alone when it has begun. So a reactor that is idle draws nothing and all goes to the others;
 //! those that are busy draw in turn, and get the same; and together they never have more than the limit, and what has
-//! been saved up.
+//! been saved up. A command that costs more than a slice is drawn for alone; when it is aborted while it waits, the
+//! reactor has that for those that come later. Nobody else gets it, which is no more than one command's worth.
 //!
 //! Who gets nothing waits in its session, first come first served. When the first slice begins that somebody waits for,
-//! the sessions that wait have their turn, another one first each time.
+//! the sessions that wait for it have their turn, another one first each time, and before anything else has: until then
+//! nobody gets anything there.
 
 use std::collections::{HashMap, VecDeque};
-use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::registry::Registry;
 use crate::ids::{ConnId, LuId};
 use crate::session::{Charge, Limited, Session};
-use crate::target::{Quota, Rate};
+use crate::target::{Catalog, Quota, Rate};
 
 /// The least that a reactor draws at a time, nanoseconds: long enough that the cache line which all share moves seldom,
 /// short enough that nobody notices who has drawn first.
 const SLICE_NS: u64 = 2_000_000;
 
-/// Those who wait have their turn no more often than this, nanoseconds.
+/// Those who wait have their turn at multiples of this only, nanoseconds: of many limits, many begin something then.
 const PAUSE_NS: u64 = 200_000;
 
 /// A command that had better not wait may use a slice that begins within that time, nanoseconds.
@@ -119,30 +120,48 @@ pub(super) enum Holder {
     Initiator(String, u16, String),
 }
 
+impl Holder {
+    /// Its quota in that catalogue.
+    fn quota(&self, catalog: &Catalog) -> Quota {
+        match self {
+            Self::Unit(lu) => catalog.quotas.get(lu).copied(),
+            Self::Initiator(target, tag, name) => {
+                let group = catalog.target(target).and_then(|t| t.tpgs.iter().find(|g| g.tag == *tag));
+                group.and_then(|group| group.access(name)).map(|access| access.quota)
+            }
+        }
+        .unwrap_or_default()
+    }
+}
+
+/// A quota of somebody. Another one of the same holder is another thing: while reactors change from one to the other,
+/// both are used.
+type Known = (Holder, Quota);
+
 /// The quotas that reactors use, so that they find each other's. Slow path only.
 #[derive(Debug, Default)]
 pub(super) struct Exchange(Mutex<Offers>);
 
 #[derive(Debug, Default)]
 struct Offers {
-    all: HashMap<Holder, Weak<Common>>,
+    all: HashMap<Known, Weak<Common>>,
     /// When there are more than so many, those that nobody uses any more are forgotten.
     most: usize,
 }
 
 impl Exchange {
-    /// That quota of that holder: the one that others use, if they go by the same.
-    fn common(&self, holder: Holder, quota: Quota) -> Arc<Common> {
+    /// What all share of that quota.
+    fn common(&self, known: Known) -> Arc<Common> {
         let mut offers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if offers.all.len() > offers.most {
             offers.all.retain(|_, common| common.strong_count() > 0);
             offers.most = 2 * offers.all.len();
         }
-        match offers.all.get(&holder).and_then(Weak::upgrade).filter(|common| common.quota == quota) {
+        match offers.all.get(&known).and_then(Weak::upgrade) {
             Some(common) => common,
             None => {
-                let common = Arc::new(Common::new(quota));
-                offers.all.insert(holder, Arc::downgrade(&common));
+                let common = Arc::new(Common::new(known.1));
+                offers.all.insert(known, Arc::downgrade(&common));
                 common
             }
         }
@@ -154,8 +173,8 @@ impl Exchange {
 struct Lane {
     commands: Slice,
     bytes: Slice,
-    /// Somebody waits for it: whoever comes waits, too.
-    is_shut: bool,
+    /// Somebody waits for it: whoever comes before then waits, too.
+    shut_until: u64,
 }
 
 /// A quota as this reactor has it.
@@ -170,11 +189,30 @@ impl Account {
         Self { common, lanes: Default::default() }
     }
 
-    /// When that may be had.
+    /// Why that cannot be had now: when it is to be asked for again.
+    fn refuses(&mut self, charge: Charge, overdraw: bool, now: u64) -> Option<u64> {
+        let shut_until = self.lane(charge).shut_until;
+        if shut_until > now && !overdraw {
+            return Some(shut_until);
+        }
+        let begins = self.cover(charge, now);
+        if begins <= now.saturating_add(if overdraw { OVERDRAFT_NS } else { 0 }) {
+            return None;
+        }
+        let until = begins.div_ceil(PAUSE_NS).saturating_mul(PAUSE_NS);
+        self.lane(charge).shut_until = until;
+        Some(until)
+    }
+
+    fn lane(&mut self, charge: Charge) -> &mut Lane {
+        &mut self.lanes[usize::from(charge.writes)]
+    }
+
+    /// When all of that begins.
     fn cover(&mut self, charge: Charge, now: u64) -> u64 {
         let side = usize::from(charge.writes);
         let (lane, course) = (&mut self.lanes[side], &self.common.courses[side]);
-        let commands = course.commands.as_ref().map(|t| lane.commands.cover(t, t.cost(1), now));
+        let commands = course.commands.as_ref().map(|t| lane.commands.cover(t, t.cost(charge.commands), now));
         let bytes = course.bytes.as_ref().map(|t| lane.bytes.cover(t, t.cost(charge.bytes), now));
         commands.max(bytes).unwrap_or(0)
     }
@@ -183,7 +221,7 @@ impl Account {
         let side = usize::from(charge.writes);
         let (lane, course) = (&mut self.lanes[side], &self.common.courses[side]);
         if let Some(till) = &course.commands {
-            lane.commands.left -= till.cost(1);
+            lane.commands.left -= till.cost(charge.commands);
         }
         if let Some(till) = &course.bytes {
             lane.bytes.left -= till.cost(charge.bytes);
@@ -191,26 +229,18 @@ impl Account {
     }
 }
 
-/// Which account: that of a logical unit, or of an initiator.
-#[derive(Debug, Clone, Copy)]
-enum Place {
-    Unit(LuId),
-    Initiator(u32),
-}
-
 /// The quotas of a reactor. See the module page.
 #[derive(Debug)]
 pub(super) struct Quotas {
     /// By logical unit.
     units: Vec<Option<Box<Account>>>,
-    /// By the numbers that sessions have. They stay: there are no more than initiators with a quota.
-    initiators: Vec<Account>,
-    numbers: HashMap<Holder, u32>,
+    /// By the numbers that sessions have, which are not given twice.
+    initiators: Vec<Option<Box<Account>>>,
+    /// Of the quotas of initiators that are there.
+    numbers: HashMap<Known, u32>,
     /// Sessions whose tasks wait.
     waiting: VecDeque<ConnId>,
-    /// What is shut.
-    shut: Vec<(Place, bool)>,
-    /// When those who wait have their turn.
+    /// When the first of those who wait have their turn.
     wake: u64,
 }
 
@@ -221,14 +251,13 @@ impl Default for Quotas {
             initiators: Vec::new(),
             numbers: HashMap::new(),
             waiting: VecDeque::new(),
-            shut: Vec::new(),
             wake: NEVER,
         }
     }
 }
 
 impl Quotas {
-    /// When those who wait have their turn, if anybody does.
+    /// When the first of those who wait have their turn, if anybody does.
     #[inline]
     pub(super) fn wake(&self) -> Option<u64> {
         (self.wake != NEVER).then_some(self.wake)
@@ -249,10 +278,28 @@ impl Quotas {
             if !quota.is_some() {
                 *place = None;
             } else if place.as_ref().is_none_or(|account| account.common.quota != *quota) {
-                let common = registry.quotas.common(Holder::Unit(*lu), *quota);
+                let common = registry.quotas.common((Holder::Unit(*lu), *quota));
                 *place = Some(Box::new(Account::new(common)));
             }
         }
+    }
+
+    /// Quotas of initiators that are no more. Their sessions go by the same catalogue soon.
+    pub(super) fn forget_initiators(&mut self, catalog: &Catalog) {
+        let accounts = &mut self.initiators;
+        self.numbers.retain(|(holder, quota), number| {
+            let stays = holder.quota(catalog) == *quota;
+            if !stays {
+                accounts[*number as usize] = None;
+            }
+            stays
+        });
+    }
+
+    /// How many initiators have an account.
+    #[cfg(test)]
+    pub(super) fn limited_initiators(&self) -> usize {
+        self.initiators.iter().flatten().count()
     }
 
     /// Those who wait try again at once.
@@ -277,31 +324,27 @@ impl Quotas {
             return None;
         }
         let holder = Holder::Initiator(target.iqn.clone(), group.tag, established.initiator.clone());
-        let known = self.numbers.get(&holder).copied();
-        if let Some(number) = known
-            && self.initiators[number as usize].common.quota == quota
-        {
-            return Some(number);
-        }
-        let account = Account::new(registry.quotas.common(holder.clone(), quota));
-        if let Some(number) = known {
-            self.initiators[number as usize] = account;
-            return known;
+        let known = (holder, quota);
+        if let Some(number) = self.numbers.get(&known) {
+            return Some(*number);
         }
         let number = self.initiators.len() as u32;
-        self.initiators.push(account);
-        self.numbers.insert(holder, number);
+        self.initiators.push(Some(Box::new(Account::new(registry.quotas.common(known.clone())))));
+        self.numbers.insert(known, number);
         Some(number)
     }
 
-    fn account(&mut self, place: Place) -> Option<&mut Account> {
-        match place {
-            Place::Unit(lu) => self.units.get_mut(lu.0 as usize)?.as_deref_mut(),
-            Place::Initiator(number) => self.initiators.get_mut(number as usize),
-        }
+    /// The accounts of a logical unit and of an initiator, as far as these are limited.
+    fn accounts(&mut self, lu: LuId, initiator: Option<u32>) -> impl Iterator<Item = &mut Account> {
+        let unit = self.units.get_mut(lu.0 as usize);
+        let initiator = initiator.and_then(|number| self.initiators.get_mut(number as usize));
+        unit.into_iter().chain(initiator).filter_map(Option::as_deref_mut)
     }
 
-    /// Charges a command to those whose limits hold for it; false when it must wait.
+    /// Charges a command to those whose limits hold for it.
+    ///
+    /// # Errors
+    /// When it must wait: until when.
     pub(super) fn charge(
         &mut self,
         lu: LuId,
@@ -309,57 +352,35 @@ impl Quotas {
         charge: Charge,
         overdraw: bool,
         now: u64,
-    ) -> bool {
-        let side = usize::from(charge.writes);
-        let places = [Some(Place::Unit(lu)), initiator.map(Place::Initiator)];
-        let mut paid = true;
-        for place in places.into_iter().flatten() {
-            let Some(account) = self.account(place) else { continue };
-            if account.lanes[side].is_shut && !overdraw {
-                paid = false;
-                continue;
-            }
-            let begins = account.cover(charge, now);
-            if begins > now.saturating_add(if overdraw { OVERDRAFT_NS } else { 0 }) {
-                paid = false;
-                self.shut(place, charge.writes, begins.max(now + PAUSE_NS));
-            }
+    ) -> Result<(), u64> {
+        let refusals = self.accounts(lu, initiator).map(|account| account.refuses(charge, overdraw, now));
+        // Each of them is asked: what waits for one keeps its place with the other.
+        if let Some(until) = refusals.fold(None, Ord::max) {
+            self.wake = self.wake.min(until);
+            return Err(until);
         }
-        if paid {
-            for place in places.into_iter().flatten() {
-                self.account(place).into_iter().for_each(|account| account.pay(charge));
-            }
-        }
-        paid
+        self.accounts(lu, initiator).for_each(|account| account.pay(charge));
+        Ok(())
     }
 
-    /// Nobody gets anything there until those who wait have had their turn.
-    fn shut(&mut self, place: Place, writes: bool, until: u64) {
-        self.wake = self.wake.min(until);
-        if let Some(account) = self.account(place)
-            && !mem::replace(&mut account.lanes[usize::from(writes)].is_shut, true)
-        {
-            self.shut.push((place, writes));
-        }
-    }
-
-    /// A session has tasks that wait.
+    /// A session has tasks that wait, and has been told until when.
     pub(super) fn wait(&mut self, conn: ConnId) {
         self.waiting.push_back(conn);
+    }
+
+    /// It is not its turn: it waits on, until then.
+    pub(super) fn wait_on(&mut self, conn: ConnId, until: u64) {
+        self.wait(conn);
+        self.wake = self.wake.min(until);
     }
 
     /// Begins a turn of those who wait; how many they are. Each is to be taken with [`Quotas::next`].
     pub(super) fn begin_turn(&mut self) -> usize {
         self.wake = NEVER;
-        for (place, writes) in mem::take(&mut self.shut) {
-            if let Some(account) = self.account(place) {
-                account.lanes[usize::from(writes)].is_shut = false;
-            }
-        }
         self.waiting.len()
     }
 
-    /// The next session whose turn it is.
+    /// The next session that waits.
     pub(super) fn next(&mut self) -> Option<ConnId> {
         self.waiting.pop_front()
     }
@@ -380,8 +401,8 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
     const MS: u64 = 1_000_000;
-    const READ: Charge = Charge { writes: false, bytes: 4096 };
-    const WRITE: Charge = Charge { writes: true, bytes: 4096 };
+    const READ: Charge = Charge { writes: false, commands: 1, bytes: 4096 };
+    const WRITE: Charge = Charge { writes: true, commands: 1, bytes: 4096 };
     const LU: LuId = LuId(0);
 
     fn reads(commands: u64, bytes: u64, burst: u64) -> Quota {
@@ -400,6 +421,10 @@ mod tests {
         (0..count).map(make).collect()
     }
 
+    fn may(quotas: &mut Quotas, charge: Charge, now: u64) -> bool {
+        quotas.charge(LU, None, charge, false, now).is_ok()
+    }
+
     /// Uses what there is, in steps of that length from `from` to `to`; how many were let go, by reactor.
     fn run(all: &mut [Quotas], charge: Charge, from: u64, to: u64, step: u64) -> Vec<u64> {
         let mut done = vec![0; all.len()];
@@ -408,7 +433,7 @@ mod tests {
                 if quotas.wake().is_some_and(|wake| wake <= now) {
                     quotas.begin_turn();
                 }
-                while quotas.charge(LU, None, charge, false, now) {
+                while may(quotas, charge, now) {
                     *done += 1;
                 }
             }
@@ -470,7 +495,7 @@ mod tests {
     #[test]
     fn bytes_count_by_the_byte_and_long_commands_take_their_time() {
         let mut all = reactors(2, reads(0, 1 << 20, 0));
-        let long = Charge { writes: false, bytes: 256 << 10 };
+        let long = Charge { bytes: 256 << 10, ..READ };
         let done = run(&mut all, long, SECOND, 9 * SECOND, MS);
         assert!((31..=34).contains(&done.iter().sum::<u64>()), "{done:?}: four in a second");
     }
@@ -480,15 +505,17 @@ mod tests {
         let mut all = reactors(1, reads(1000, 100 * 4096, 0));
         let done = run(&mut all, READ, SECOND, 3 * SECOND, 100_000)[0];
         assert!((196..=204).contains(&done), "{done}");
-        assert!((0..10_000).all(|_| all[0].charge(LU, None, WRITE, false, 3 * SECOND)));
-        assert!((0..10_000).all(|_| all[0].charge(LuId(1), None, READ, false, 3 * SECOND)), "nor others");
+        assert!((0..10_000).all(|_| may(&mut all[0], WRITE, 3 * SECOND)));
+        let others = |quotas: &mut Quotas| quotas.charge(LuId(1), None, READ, false, 3 * SECOND).is_ok();
+        assert!((0..10_000).all(|_| others(&mut all[0])), "nor others");
     }
 
     #[test]
     fn who_had_better_not_wait_leaves_the_bill_to_the_next() {
         let mut all = reactors(1, reads(1000, 0, 0));
         run(&mut all, READ, SECOND, SECOND + MS, MS);
-        let beyond = (0..5000).take_while(|_| all[0].charge(LU, None, READ, true, SECOND + MS)).count();
+        let beyond =
+            (0..5000).take_while(|_| all[0].charge(LU, None, READ, true, SECOND + MS).is_ok()).count();
         assert!((990..=1010).contains(&beyond), "{beyond}: a second of it, and no more");
         assert_eq!(run(&mut all, READ, SECOND + 2 * MS, SECOND + 900 * MS, MS), [0]);
         assert!(run(&mut all, READ, 2 * SECOND, 3 * SECOND, MS)[0] > 900);
@@ -498,11 +525,46 @@ mod tests {
     fn whoever_comes_after_those_who_wait_waits_too() {
         let mut all = reactors(1, reads(1000, 0, 0));
         let quotas = &mut all[0];
-        while quotas.charge(LU, None, READ, false, SECOND) {}
+        while may(quotas, READ, SECOND) {}
         let wake = quotas.wake().expect("somebody waits");
-        assert!(!quotas.charge(LU, None, READ, false, wake), "not before their turn");
-        quotas.begin_turn();
-        assert!(quotas.charge(LU, None, READ, false, wake));
+        assert!(!may(quotas, READ, wake - 1), "not before their turn");
+        assert!(may(quotas, READ, wake));
+    }
+
+    #[test]
+    fn only_those_have_a_turn_for_whom_something_begins() {
+        let registry = Registry::new(1);
+        let units = [(LU, reads(1000, 0, 0)), (LuId(1), reads(10, 0, 0))];
+        let mut quotas = Quotas::default();
+        quotas.renew(&HashMap::from(units), &registry);
+        let read = |quotas: &mut Quotas, unit, now| quotas.charge(LuId(unit), None, READ, false, now);
+        let until = [0, 1].map(|unit| (0..).find_map(|_| read(&mut quotas, unit, SECOND).err()).unwrap());
+        assert!(until[0] < until[1] && quotas.wake() == Some(until[0]), "{until:?}");
+        assert!(until.iter().all(|until| until % PAUSE_NS == 0), "{until:?}");
+        for n in 0..2 {
+            quotas.wait(ConnId { index: n, generation: 0 });
+        }
+        // It is not the turn of the second one.
+        assert_eq!(quotas.begin_turn(), 2);
+        assert_eq!(quotas.next().map(|conn| conn.index), Some(0));
+        assert!(read(&mut quotas, 0, until[0]).is_ok());
+        let second = quotas.next().unwrap();
+        quotas.wait_on(second, until[1]);
+        assert_eq!((quotas.wake(), read(&mut quotas, 1, until[0])), (Some(until[1]), Err(until[1])));
+    }
+
+    #[test]
+    fn reactors_that_change_one_after_the_other_still_have_one_limit_together() {
+        let registry = Registry::new(3);
+        let limits = |rate| HashMap::from([(LU, reads(rate, 0, 0))]);
+        let (old, new) = (limits(50), limits(100));
+        let mut all: Vec<Quotas> = (0..3).map(|_| Quotas::default()).collect();
+        // The third one has not used that quota before, and is behind.
+        for (who, limits) in [(0, &old), (1, &old), (0, &new), (2, &old), (1, &new), (2, &new)] {
+            all[who].renew(limits, &registry);
+        }
+        let done = run(&mut all, READ, SECOND, 5 * SECOND, 100_000);
+        assert!((380..=410).contains(&done.iter().sum::<u64>()), "{done:?} of 400");
     }
 
     #[test]
@@ -510,14 +572,14 @@ mod tests {
         let registry = Registry::new(1);
         let limits = |rate| HashMap::from([(LU, reads(rate, 0, 0)), (LuId(3), reads(5, 0, 0))]);
         let mut quotas = Quotas::default();
+        let other = |quotas: &mut Quotas| quotas.charge(LuId(3), None, READ, false, SECOND).is_ok();
         quotas.renew(&limits(1), &registry);
-        while quotas.charge(LU, None, READ, false, SECOND) {}
-        while quotas.charge(LuId(3), None, READ, false, SECOND) {}
+        while may(&mut quotas, READ, SECOND) {}
+        while other(&mut quotas) {}
         quotas.renew(&limits(1000), &registry);
-        assert!(quotas.charge(LU, None, READ, false, SECOND));
-        quotas.begin_turn();
-        assert!(!quotas.charge(LuId(3), None, READ, false, SECOND), "this is not another");
+        assert!(may(&mut quotas, READ, SECOND));
+        assert!(!other(&mut quotas), "this is not another");
         quotas.renew([(&LuId(3), &Quota::default())], &registry);
-        assert!((0..10_000).all(|_| quotas.charge(LuId(3), None, READ, false, SECOND)));
+        assert!((0..10_000).all(|_| other(&mut quotas)));
     }
 }

@@ -1,5 +1,7 @@
 //! SCSI Command PDUs: a task is opened, planned by [`crate::scsi`], and set to work.
 
+use std::mem;
+
 use arrayvec::ArrayVec;
 
 use super::enclosed::Whole;
@@ -157,12 +159,19 @@ impl Session {
         self.opened = self.opened.filter(|id| self.tasks.get(*id).is_some_and(waits));
     }
 
+    /// Something happens to another command, in the middle of whatever is going on.
+    pub(super) fn meanwhile(&mut self, call: impl FnOnce(&mut Self)) {
+        let interrupted = (self.opened.take(), mem::take(&mut self.unproven), mem::take(&mut self.unasked));
+        call(self);
+        (self.opened, self.unproven, self.unasked) = interrupted;
+    }
+
     /// The immediate data of a command was what it should be: a command that does not take any goes on.
     pub(super) fn start_deferred<H: Host>(&mut self, h: &mut H, id: TaskId) {
         if let Some(task) = self.tasks.get_mut(id)
             && let Work::Deferred(planned) = &mut task.work
         {
-            let planned = std::mem::replace(planned, Planned::Gone);
+            let planned = mem::replace(planned, Planned::Gone);
             self.follow(h, id, planned);
         }
     }
@@ -261,18 +270,18 @@ impl Session {
     /// Does what the SCSI layer said, if limits let it.
     #[inline]
     pub(super) fn follow<H: Host>(&mut self, h: &mut H, id: TaskId, planned: Planned) {
-        if self.limited
-            && let Some(charge) = self.short_of(h, id, &planned)
-        {
-            return self.hold(h, id, planned, charge);
-        }
-        self.pursue(h, id, planned);
+        if self.limited { self.follow_limits(h, id, planned) } else { self.pursue(h, id, planned) }
+    }
+
+    /// Whether it is to be answered BUSY: what this unit keeps others from must not grow.
+    #[inline]
+    pub(super) fn is_unwelcome<H: Host>(&self, h: &H, id: TaskId, planned: &Planned) -> bool {
+        h.is_low() && planned.moves() && self.tasks.get(id).is_some_and(|task| h.is_clogged(task.lu))
     }
 
     /// Does what the SCSI layer said.
     pub(super) fn pursue<H: Host>(&mut self, h: &mut H, id: TaskId, planned: Planned) {
-        if h.is_low() && planned.moves() && self.tasks.get(id).is_some_and(|task| h.is_clogged(task.lu)) {
-            // What this unit keeps others from must not grow.
+        if self.is_unwelcome(h, id, &planned) {
             return self.answer_failure(h, id, &Failure::Status(status::BUSY));
         }
         match planned {

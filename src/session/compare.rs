@@ -22,8 +22,13 @@ pub(super) struct Comparing {
 
 impl Comparing {
     /// Bytes of the next segment: whole blocks, and all of the last one.
-    fn len(&self) -> u32 {
+    pub(super) fn len(&self) -> u32 {
         self.range.len.min(u64::from(SEGMENT)) as u32
+    }
+
+    /// Reads it.
+    pub(super) fn read(&self) -> DiskOp {
+        DiskOp::Read { buf: self.buf, len: self.len(), offset: self.range.offset }
     }
 }
 
@@ -57,16 +62,8 @@ impl Session {
         let Some(task) = self.tasks.get_mut(id) else { return };
         let Work::Taking(taking) = &mut task.work else { return };
         let (Some(sent), Some(buf)) = (taking.segments[0].take(), taking.extra.take()) else { return };
-        let comparing = Comparing { range, pattern: sent.buf, buf, block: sent.len };
-        self.compare_on(h, id, comparing);
-    }
-
-    /// Reads the first segment of what is left to compare.
-    fn compare_on<H: Host>(&mut self, h: &mut H, id: TaskId, comparing: Comparing) {
-        let Some(task) = self.tasks.get_mut(id) else { return };
-        task.work = Work::Comparing(comparing);
-        let op = DiskOp::Read { buf: comparing.buf, len: comparing.len(), offset: comparing.range.offset };
-        h.disk(id, 0, task.lu, op);
+        task.work = Work::Comparing(Comparing { range, pattern: sent.buf, buf, block: sent.len });
+        self.work_on(h, id);
     }
 
     /// A segment was read.
@@ -78,7 +75,7 @@ impl Session {
             return self.answer_failure(h, id, &Failure::Check(sense));
         }
         match range.after(SEGMENT) {
-            Some(range) => self.compare_on(h, id, Comparing { range, ..comparing }),
+            Some(range) => self.next_piece(h, id, Work::Comparing(Comparing { range, ..comparing })),
             None => self.answer_good(h, id),
         }
     }

@@ -87,11 +87,19 @@ impl Session {
             }
         }
         taking.assign(first);
+        // What is not let go on has a place for what comes unasked, which is no more than a segment.
+        if taking.held.is_none() {
+            Self::widen(h, taking);
+        }
+        true
+    }
+
+    /// Takes slots for more segments at a time, if there are some.
+    pub(super) fn widen<H: Host>(h: &mut H, taking: &mut Taking) {
         for _ in 1..taking.width() {
             let Some(buf) = h.alloc(SEGMENT, Claim::Ordinary) else { break };
             taking.assign(buf);
         }
-        true
     }
 
     /// No slot: a transfer that has not begun waits; one whose data comes by itself is dropped and answered
@@ -380,7 +388,7 @@ impl Session {
     }
 
     /// Answers when everything is done, or when it failed and nothing moves any more.
-    fn settle_taking<H: Host>(&mut self, h: &mut H, id: TaskId) {
+    pub(super) fn settle_taking<H: Host>(&mut self, h: &mut H, id: TaskId) {
         if self.is_unproven(id) {
             return;
         }

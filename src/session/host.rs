@@ -335,10 +335,19 @@ pub trait Host {
     /// Task management; [`Session::managed`](super::Session::managed) follows with the same token, when no ghost can
     /// overwrite newer data any more.
     fn manage(&mut self, token: u32, what: Manage, nexus: &ItNexus);
-    /// Charges the limits of a logical unit, and those of the initiator by the number that it has, with a command; false when
-    /// it must wait. `overdraw`: it had better not wait, as what it holds is short.
-    fn charge(&mut self, _lu: LuId, _initiator: Option<u32>, _charge: Charge, _overdraw: bool) -> bool {
-        true
+    /// Charges the limits of a logical unit, and those of the initiator by the number that it has. `overdraw`: it had better
+    /// not wait, as what it holds is short.
+    ///
+    /// # Errors
+    /// When it must wait: until when, nanoseconds.
+    fn charge(
+        &mut self,
+        _lu: LuId,
+        _initiator: Option<u32>,
+        _charge: Charge,
+        _overdraw: bool,
+    ) -> Result<(), u64> {
+        Ok(())
     }
     /// This session has begun a copy, which may have to do with logical units that it does not see.
     fn copies(&mut self) {}

@@ -15,36 +15,54 @@ impl Session {
         }
         let Some(task) = self.tasks.get_mut(id) else { return };
         task.work = Work::Verifying { range, buf: None };
+        self.work_on(h, id);
+    }
+
+    fn go_on_verifying<H: Host>(&mut self, h: &mut H, id: TaskId) {
         if !self.retry_verifying(h, id) {
             self.park(h, id);
         }
     }
 
-    /// Takes the slot of a verification and begins; false when there is none.
+    /// Takes the slot of a verification and goes on; false when there is none.
     pub(super) fn retry_verifying<H: Host>(&mut self, h: &mut H, id: TaskId) -> bool {
-        let Some(Task { work: Work::Verifying { range, .. }, .. }) = self.tasks.get(id) else { return true };
-        let range = *range;
-        let slot = h.alloc(range.len.min(u64::from(SEGMENT)) as u32, Claim::Ordinary);
-        if let Some(buf) = slot {
-            self.verify_on(h, id, range, buf);
+        let Some(Task { work: Work::Verifying { range, buf }, .. }) = self.tasks.get_mut(id) else {
+            return true;
+        };
+        let Some(slot) = h.alloc(range.len.min(u64::from(SEGMENT)) as u32, Claim::Ordinary) else {
+            return false;
+        };
+        *buf = Some(slot);
+        self.work_on(h, id);
+        true
+    }
+
+    /// Long work goes on with its next piece, when its limits let it.
+    pub(super) fn next_piece<H: Host>(&mut self, h: &mut H, id: TaskId, work: Work) {
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        task.work = work;
+        if !self.limited || !self.piece_must_wait(h, id) {
+            self.work_on(h, id);
         }
-        slot.is_some()
     }
 
-    /// Reads the first segment of what is left to verify.
-    fn verify_on<H: Host>(&mut self, h: &mut H, id: TaskId, range: Range, buf: BufId) {
-        let Some(task) = self.tasks.get_mut(id) else { return };
-        let len = range.len.min(u64::from(SEGMENT)) as u32;
-        task.work = Work::Verifying { range, buf: Some(buf) };
-        h.disk(id, 0, task.lu, DiskOp::Read { buf, len, offset: range.offset });
-    }
-
-    /// Writes `chunk` bytes of `buf` over and over to the whole of `range`.
-    pub(super) fn fill<H: Host>(&mut self, h: &mut H, id: TaskId, range: Range, buf: BufId, chunk: u32) {
-        let Some(task) = self.tasks.get_mut(id) else { return };
-        let len = range.len.min(u64::from(chunk)) as u32;
-        task.work = Work::Filling { range, buf, chunk };
-        h.disk(id, 0, task.lu, DiskOp::Write { buf, len, offset: range.offset, fua: false, atomic: false });
+    /// Does the first piece of what is left of long work.
+    pub(super) fn work_on<H: Host>(&mut self, h: &mut H, id: TaskId) {
+        let Some(task) = self.tasks.get(id) else { return };
+        let piece = |range: Range, most: u32| range.len.min(u64::from(most)) as u32;
+        let op = match task.work {
+            Work::Verifying { buf: None, .. } => return self.go_on_verifying(h, id),
+            Work::Verifying { range, buf: Some(buf) } => {
+                DiskOp::Read { buf, len: piece(range, SEGMENT), offset: range.offset }
+            }
+            Work::Filling { range, buf, chunk } => {
+                let len = piece(range, chunk);
+                DiskOp::Write { buf, len, offset: range.offset, fua: false, atomic: false }
+            }
+            Work::Comparing(comparing) => comparing.read(),
+            _ => return,
+        };
+        h.disk(id, 0, task.lu, op);
     }
 
     /// WRITE SAME: the block is there; repeats it over a large slot and writes that.
@@ -66,7 +84,7 @@ impl Session {
         }
         let chunk = repeat_pattern(h, block.buf, pattern, extra, range.len);
         h.free(block.buf);
-        self.fill(h, id, range, extra, chunk);
+        self.next_piece(h, id, Work::Filling { range, buf: extra, chunk });
     }
 
     /// Deallocates or zeroes ranges, one after the other.
@@ -160,11 +178,11 @@ impl Session {
         match task.work {
             Work::Verifying { buf: None, .. } => {}
             Work::Verifying { range, buf: Some(buf) } => match range.after(SEGMENT) {
-                Some(rest) => self.verify_on(h, id, rest, buf),
+                Some(range) => self.next_piece(h, id, Work::Verifying { range, buf: Some(buf) }),
                 None => self.answer_good(h, id),
             },
             Work::Filling { range, buf, chunk } => match range.after(chunk) {
-                Some(rest) => self.fill(h, id, rest, buf, chunk),
+                Some(range) => self.next_piece(h, id, Work::Filling { range, buf, chunk }),
                 None => self.answer_good(h, id),
             },
             Work::Clearing { .. } => self.clear_on(h, id),

@@ -217,6 +217,7 @@ impl Session {
     pub fn tick<H: Host>(&mut self, h: &mut H) -> Result<(), Close> {
         let now = h.now();
         self.act_when_ready(h);
+        self.make_room(h);
         match self.pinged_at {
             Some(at) if self.last_heard > at => self.pinged_at = None,
             Some(at) if now.saturating_sub(at) > self.nop_timeout => return Err(Close::NoAnswer),

@@ -357,16 +357,16 @@ impl Session {
         !others.is_empty()
     }
 
-    /// A dormant command begins, in the middle of whatever else is going on.
+    /// A dormant command begins.
     fn wake<H: Host>(&mut self, h: &mut H, id: TaskId) {
         let Some(task) = self.tasks.get_mut(id) else { return };
         let Work::Dormant(dormant) = mem::replace(&mut task.work, Work::Fresh) else { return };
         self.sets.give_back(&dormant);
-        let interrupted = (self.opened.take(), mem::take(&mut self.unproven), self.unasked);
-        self.unasked = dormant.unasked;
-        self.start_task(h, id);
-        self.feed(h, id, &dormant);
-        (self.opened, self.unproven, self.unasked) = interrupted;
+        self.meanwhile(|session| {
+            session.unasked = dormant.unasked;
+            session.start_task(h, id);
+            session.feed(h, id, &dormant);
+        });
     }
 
     /// What a command brought along is treated as if it came now.

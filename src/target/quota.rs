@@ -6,7 +6,7 @@ use std::time::Duration;
 const BURST: Duration = Duration::from_millis(100);
 
 /// Limits of reading and of writing; each counts for itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Quota {
     /// Of commands that read the medium.
     pub read: Rate,
@@ -17,7 +17,7 @@ pub struct Quota {
 }
 
 /// What there may be of something in a second; 0: as much as there is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Rate {
     /// Commands.
     pub commands: u64,

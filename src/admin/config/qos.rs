@@ -6,7 +6,8 @@ use crate::target::{Quota, Rate};
 
 const IOPS: Bounds = Bounds { min: 1, max: 100_000_000, reason: "with none nobody would be answered" };
 
-/// At the least of it a command of 1 MiB takes 16 s; initiators wait for 30.
+/// At the least of it a command of 1 MiB, the longest that Linux sends as it is set up, takes 16 s; initiators wait for 30.
+/// The longest that there can be (32 MiB) would have those after it wait for 512 s.
 const BANDWIDTH: Bounds = Bounds {
     min: 64 << 10,
     max: 1 << 40,

@@ -27,9 +27,6 @@ const COUNT: u64 = 8;
 /// Commands that an initiator has open at a time.
 const DEPTH: usize = 16;
 
-const FAST: Quota =
-    Quota { read: Rate { commands: 0, bytes: 0 }, write: Rate { commands: 0, bytes: 0 }, burst: BURST };
-
 const BURST: Duration = Duration::from_millis(10);
 
 fn both(commands: u64, bytes: u64) -> Quota {
@@ -39,12 +36,12 @@ fn both(commands: u64, bytes: u64) -> Quota {
 
 /// Initiators on the reactors in turn, with nothing that a first command would be told.
 fn scene(seed: u64, reactors: usize, names: &[&str]) -> (Plan, Rig, Vec<Client>) {
-    scene_with(seed, reactors, names, Plan::default().pool)
+    scene_of(seed, names, Plan { reactors, ..Plan::default() })
 }
 
-fn scene_with(seed: u64, reactors: usize, names: &[&str], pool: PoolConfig) -> (Plan, Rig, Vec<Client>) {
+fn scene_of(seed: u64, names: &[&str], plan: Plan) -> (Plan, Rig, Vec<Client>) {
     let params = TpgParams { command_window: 64, ..TpgParams::default() };
-    let plan = Plan { reactors, faults: Faults::none(), params, pool, ..Plan::default() };
+    let plan = Plan { faults: Faults::none(), params, ..plan };
     let mut rig = Rig::new(seed, &plan);
     let client = |(n, name): (usize, &&str)| rig.client(name, n as u8, Manner::default());
     let mut clients: Vec<Client> = names.iter().enumerate().map(client).collect();
@@ -58,7 +55,7 @@ fn scene_with(seed: u64, reactors: usize, names: &[&str], pool: PoolConfig) -> (
         clients.iter().all(|c| c.outstanding() == 0)
     });
     clients.iter_mut().for_each(|c| c.events.clear());
-    let alone = rig.alive().all(|r| r.conns.len() == clients.len() / reactors);
+    let alone = rig.alive().all(|r| r.conns.len() == clients.len() / plan.reactors);
     assert!(alone, "they are not on all reactors");
     (plan, rig, clients)
 }
@@ -174,7 +171,7 @@ fn reads_wait_for_no_limit_of_writes_nor_one_disk_for_that_of_another() {
         let (plan, mut rig, mut clients) = scene(seed, 1, &["a", "b"]);
         let free = busy(&mut rig, &mut clients, &[1], SHORT, read).iter().sum::<u64>();
         rest(&mut rig, &mut clients);
-        let quota = Quota { write: Rate { commands: 5, bytes: 0 }, ..FAST };
+        let quota = Quota { write: Rate { commands: 5, bytes: 0 }, ..Quota::default() };
         let catalog = limited(&rig, &plan, &[(0, quota), (1, both(5, 0))]);
         go_by(&mut rig, &mut clients, &catalog);
         // Those of the same session, and those of another one.
@@ -219,6 +216,13 @@ fn an_initiator_has_its_limit_over_all_of_its_sessions() {
         let done = busy(&mut rig, &mut clients, &[0, 1, 2, 3], TIME, read);
         assert!(is_near(done[0] + done[1], 200 * SECONDS), "{done:?}");
         assert!(is_near(done[2] + done[3], 3000 * SECONDS), "{done:?}");
+        rest(&mut rig, &mut clients);
+        assert!(rig.alive().all(|r| r.world.quotas.limited_initiators() > 0));
+        let catalog = limited(&rig, &plan, &[]);
+        go_by(&mut rig, &mut clients, &catalog);
+        assert!(rig.alive().all(|r| r.world.quotas.limited_initiators() == 0));
+        let done = busy(&mut rig, &mut clients, &[0, 1, 2, 3], SHORT, read);
+        assert!(done.iter().all(|n| *n > 100), "{done:?}: nobody is limited");
         rest(&mut rig, &mut clients);
         rig.finish(&mut clients);
     });
@@ -328,7 +332,8 @@ fn limits_that_come_and_go_lose_nothing() {
 fn while_slots_are_short_those_who_wait_are_in_nobodys_way() {
     seeds(4, |seed| {
         let pool = PoolConfig { data: [12, 4, 2, 2], reserve: [2, 1, 1, 1] };
-        let (plan, mut rig, mut clients) = scene_with(seed, 1, &["a", "b"], pool);
+        let (plan, mut rig, mut clients) =
+            scene_of(seed, &["a", "b"], Plan { reactors: 1, pool, ..Plan::default() });
         let catalog = limited(&rig, &plan, &[(0, both(10, 0))]);
         go_by(&mut rig, &mut clients, &catalog);
         // All of that data comes unasked.
@@ -365,6 +370,150 @@ fn while_slots_are_short_those_who_wait_are_in_nobodys_way() {
         assert_eq!(clients[0].events.len(), 40);
         assert!(refused < 40, "none of it was done");
         good(&mut clients[1]);
+        rig.finish(&mut clients);
+    });
+}
+
+/// Long work on a disk of 32 MiB that may do 4 MiB in a second.
+fn slow_scene(seed: u64) -> (Rig, Vec<Client>) {
+    let (plan, mut rig, mut clients) =
+        scene_of(seed, &["a", "b"], Plan { reactors: 1, disks: vec![1 << 16, 64], ..Plan::default() });
+    let catalog = limited(&rig, &plan, &[(0, both(0, 4 << 20))]);
+    go_by(&mut rig, &mut clients, &catalog);
+    (rig, clients)
+}
+
+/// Blocks of half of that disk.
+const HALF: u64 = 1 << 15;
+
+/// How long a client has to wait until nothing of it is open any more.
+fn takes(rig: &mut Rig, clients: &mut [Client], who: usize) -> Duration {
+    let began = rig.below.now();
+    rig.until(clients, Duration::from_secs(60), "it is answered", |_, clients| {
+        good(&mut clients[who]);
+        clients[who].outstanding() == 0
+    });
+    Duration::from_nanos(rig.below.now() - began)
+}
+
+#[test]
+fn long_work_is_paid_for_as_it_goes_on() {
+    seeds(2, |seed| {
+        let (mut rig, mut clients) = slow_scene(seed);
+        let begin = |client: &mut Client| client.command(lun(0), &cdb10(0x2f, 0, 0, HALF), Vec::new(), 0);
+        begin(&mut clients[0]);
+        assert!(is_near(takes(&mut rig, &mut clients, 0).as_millis() as u64, 4000), "a VERIFY by itself");
+        // And while another one reads.
+        begin(&mut clients[0]);
+        let done = busy(&mut rig, &mut clients, &[1], TIME, read)[1];
+        assert!(done > 150, "{done}: some of what there is for one that reads");
+        assert!(clients[0].outstanding() == 1 && rig.alive().all(|r| r.world.pool.taken() < 20));
+        rest(&mut rig, &mut clients);
+        // What is aborted has not been paid for.
+        let verify = begin(&mut clients[0]);
+        rig.pass(&mut clients, Duration::from_millis(100));
+        clients[0].manage(TmfFunction::ABORT_TASK, lun(0), verify);
+        rig.pass(&mut clients, Duration::from_millis(100));
+        assert!(clients[0].forget(verify));
+        clients[0].events.clear();
+        let done = busy(&mut rig, &mut clients, &[1], TIME, read)[1];
+        assert!(is_near(done, 1024 * SECONDS), "{done}: all that there is");
+        rest(&mut rig, &mut clients);
+        rig.finish(&mut clients);
+    });
+}
+
+#[test]
+fn what_is_written_over_and_over_counts_and_what_is_zeroed_does_not() {
+    seeds(2, |seed| {
+        let (mut rig, mut clients) = slow_scene(seed);
+        for (flags, byte, wanted) in [(0, 7, 4000), (8, 7, 4000), (8, 0, 0)] {
+            clients[0].command(lun(0), &cdb10(0x41, flags, 0, HALF), vec![byte; BLOCK], 0);
+            let took = takes(&mut rig, &mut clients, 0).as_millis() as u64;
+            assert!(took.abs_diff(wanted) < 200, "{took} ms with {flags:#x} and {byte}");
+        }
+        rig.finish(&mut clients);
+    });
+}
+
+#[test]
+fn what_moves_nothing_costs_others_nothing() {
+    let (mut rig, mut clients) = slow_scene(1);
+    for opcode in [0x28, 0x2a] {
+        clients[0].command(lun(0), &cdb10(opcode, 0, 0, 0xffff), Vec::new(), 0);
+    }
+    rig.pass(&mut clients, Duration::from_millis(10));
+    read(&mut clients[1], 0);
+    write(&mut clients[1], 0);
+    let took = takes(&mut rig, &mut clients, 1);
+    assert!(took < Duration::from_millis(50), "{took:?}");
+    rest(&mut rig, &mut clients);
+    rig.finish(&mut clients);
+}
+
+#[test]
+fn a_write_that_waits_has_a_slot_for_what_came_unasked_and_no_more() {
+    let pool = PoolConfig { data: [8, 8, 8, 16], reserve: [1; 4] };
+    let (plan, mut rig, mut clients) =
+        scene_of(1, &["a"], Plan { reactors: 1, pool, disks: vec![1 << 16; 2], ..Plan::default() });
+    let catalog = limited(&rig, &plan, &[(0, both(1, 0))]);
+    go_by(&mut rig, &mut clients, &catalog);
+    let long = |client: &mut Client| client.command(lun(0), &cdb10(0x2a, 0, 0, 2048), vec![1; 1 << 20], 0);
+    let sent: Vec<u32> = (0..4).map(|_| long(&mut clients[0])).collect();
+    rig.pass(&mut clients, Duration::from_millis(500));
+    assert_eq!((good(&mut clients[0]), clients[0].outstanding()), (1, sent.len() - 1));
+    assert!(rig.alive().all(|r| r.world.pool.taken() == 3), "one for each that waits");
+    rest(&mut rig, &mut clients);
+    rig.finish(&mut clients);
+}
+
+/// Many that are limited, each with as much unasked data as it may have open, and one that is not.
+#[test]
+fn those_who_wait_keep_no_slots_that_others_need() {
+    seeds(2, |seed| {
+        const LONG: u64 = 128;
+        let pool = PoolConfig { data: [16, 16, 24, 8], reserve: [2, 2, 4, 2] };
+        let plan = Plan { reactors: 1, pool, disks: vec![1024; 2], ..Plan::default() };
+        let (plan, mut rig, mut clients) = scene_of(seed, &["a", "b", "c", "d"], plan);
+        let catalog = limited(&rig, &plan, &[(0, both(20, 0))]);
+        go_by(&mut rig, &mut clients, &catalog);
+        let long = |client: &mut Client, disk| {
+            client.command(lun(disk), &cdb10(0x2a, 0, 0, LONG), vec![1; LONG as usize * BLOCK], 0)
+        };
+        let (mut done, mut slowest, mut sent, mut quiet) = ([0; 4], 0, 0, [0; 4]);
+        let end = rig.below.now() + TIME.as_nanos() as u64 / 6;
+        rig.until(&mut clients, TIME * 2, "the time has passed", |rig, clients| {
+            let now = rig.below.now();
+            for (who, client) in clients.iter_mut().enumerate() {
+                for event in client.events.drain(..) {
+                    let Event::Answer { status, .. } = event else { panic!("{event:?}") };
+                    assert!([status::GOOD, status::TASK_SET_FULL].contains(&status), "{status}");
+                    done[who] += u64::from(status == status::GOOD);
+                    if status != status::GOOD {
+                        quiet[who] = now + 100_000_000;
+                    }
+                    if who == 3 {
+                        slowest = now.saturating_sub(sent).max(slowest);
+                    }
+                }
+                let depth = if who == 3 { 1 } else { DEPTH };
+                while now >= quiet[who] && client.outstanding() < depth && client.credit() > 0 {
+                    if who == 3 {
+                        sent = now;
+                    }
+                    long(client, usize::from(who == 3));
+                }
+            }
+            now >= end
+        });
+        let [limited @ .., free] = done;
+        assert!(free > 30 && slowest < 600_000_000, "{done:?}, {slowest} ns");
+        let limited = limited.iter().sum::<u64>();
+        assert!((5..=10 + 25).contains(&limited), "{done:?}");
+        rig.until(&mut clients, TIME * 2, "all is answered", |_, clients| {
+            clients.iter().all(|c| c.outstanding() == 0)
+        });
+        assert!(rig.alive().all(|r| r.world.pool.taken() == 0), "slots");
         rig.finish(&mut clients);
     });
 }

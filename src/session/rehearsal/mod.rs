@@ -198,7 +198,9 @@ impl World {
             30 => self.pass_time(dice),
             31 => self.interfere(dice),
             14 => self.tell_aborted(dice),
-            15 if dice.once_in(2) => self.stage.broke = dice.once_in(2),
+            15 if dice.once_in(2) => {
+                (self.stage.broke, self.stage.lends) = (dice.once_in(2), dice.once_in(2));
+            }
             15 => self.stage.slots.pressed = dice.once_in(2),
             _ => {}
         }

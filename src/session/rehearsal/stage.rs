@@ -67,6 +67,8 @@ pub(super) struct Stage {
     pub(super) hungry: bool,
     /// Nothing is left of any limit, and somebody waits for that.
     pub(super) broke: bool,
+    /// Those who had better not wait get something all the same.
+    pub(super) lends: bool,
     pub(super) unpaid: bool,
     /// What has reached the media: unit, first byte, length.
     pub(super) written: Vec<(LuId, u64, u64)>,
@@ -89,6 +91,7 @@ impl Stage {
             managing: Vec::new(),
             hungry: false,
             broke: false,
+            lends: true,
             unpaid: false,
             written: Vec::new(),
             scratch: vec![0; 64 << 10],
@@ -363,8 +366,8 @@ impl Host for Stage {
         self.managing.push((token, what));
     }
 
-    fn charge(&mut self, _: LuId, _: Option<u32>, _: Charge, overdraw: bool) -> bool {
-        overdraw || !self.broke
+    fn charge(&mut self, _: LuId, _: Option<u32>, _: Charge, overdraw: bool) -> Result<(), u64> {
+        if !self.broke || (overdraw && self.lends) { Ok(()) } else { Err(0) }
     }
 
     fn waits_for_quota(&mut self) {
