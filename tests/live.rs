@@ -381,6 +381,16 @@ fn who_logs_in_while_a_target_is_drained_is_sent_elsewhere() {
     assert_eq!(moved(server.try_login(2).expect_err("it is drained yet")), there);
     assert_eq!(drain(&there, "0"), format!("logins are sent to {there} no longer\n"));
     server.try_login(1).expect("a login here again");
+    // Of nothing that is there nobody can be sent on.
+    for (args, said) in [
+        (["--target", "iqn.2026-11.org.example:x", "--to", &there], "there is no target"),
+        (["--portal", "192.0.2.1:1", "--to", &there], "nothing is served at 192.0.2.1:1"),
+        (["--target", TARGET, "--to", &there], "no logins of that target or portal were sent elsewhere"),
+    ] {
+        let ends: &[&str] = if args[1] == TARGET { &["--deadline", "0"] } else { &[] };
+        let (status, _, complaint) = command(&server, &[&["drain"], &args[..], ends].concat());
+        assert!(status == 1 && complaint.contains(said), "{status} {complaint}");
+    }
 }
 
 #[test]

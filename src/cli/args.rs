@@ -148,8 +148,8 @@ pub(super) enum Command {
     /// Ask sessions to log out, and drop them if they do not
     ///
     /// With --to they go elsewhere: until the deadline has passed, whoever logs in to the target, or at the portal, is told
-    /// that it has moved there for a while. Who has come in there already stays. A deadline of 0
-    /// ends that.
+    /// that it has moved there for a while. Who has come in there already stays. A deadline of 0 ends that; who has been
+    /// asked to log out before still has to.
     Drain {
         #[command(flatten)]
         whom: Whom,

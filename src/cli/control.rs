@@ -109,6 +109,11 @@ fn send_on(params: Value, to: &str, deadline: u64, daemon: &Daemon) -> anyhow::R
     }
     let asked = counted(answer["sessions"].as_u64().unwrap_or(0));
     match deadline {
+        0 if answer["was_sent_on"] == false => {
+            anyhow::bail!(
+                "no logins of that target or portal were sent elsewhere; name it as it was named then"
+            )
+        }
         0 => say(&format!("logins are sent to {to} no longer\n")),
         _ => say(&format!("{asked} asked to log out; for {deadline} s logins are sent to {to}\n")),
     }

@@ -25,7 +25,7 @@ use crossbeam_channel::Sender;
 
 use super::conn::{Conn, Phase};
 use super::desk::desk;
-use super::detour::From;
+use super::detour::Logins;
 use super::disk::Client;
 use super::gates::Then;
 use super::login::Listener;
@@ -172,8 +172,25 @@ impl Notice {
 pub(super) struct Tell {
     pub(super) whom: Arc<Chosen>,
     pub(super) notice: Notice,
-    /// How many there were.
-    pub(super) found: Sender<usize>,
+    /// What came of it.
+    pub(super) heard: Sender<Heard>,
+}
+
+/// What came of something that was said to sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Heard {
+    /// How many were told.
+    pub sessions: usize,
+    /// Logins that were sent elsewhere until now: to another place, or no more.
+    pub was_sent_on: bool,
+}
+
+impl Heard {
+    /// On several reactors.
+    pub(super) fn and(self, other: Self) -> Self {
+        let was_sent_on = self.was_sent_on || other.was_sent_on;
+        Self { sessions: self.sessions + other.sessions, was_sent_on }
+    }
 }
 
 /// Which sessions are meant: those for which all that is given is right.
@@ -199,8 +216,8 @@ impl Chosen {
     }
 
     /// Whose logins are sent elsewhere when these are.
-    fn logins(&self) -> Option<From> {
-        self.target.clone().map(From::Target).or_else(|| self.portal.map(From::Portal))
+    fn logins(&self) -> Option<Logins> {
+        self.target.clone().map(Logins::To).or_else(|| self.portal.map(Logins::At))
     }
 }
 
@@ -347,7 +364,7 @@ impl<D: Driver> Reactor<D> {
     }
 
     /// The session is asked to log out; when it does not, it is put out.
-    fn ask_to_leave(&mut self, id: ConnId, within: Duration) {
+    pub(super) fn ask_to_leave(&mut self, id: ConnId, within: Duration) {
         let now = self.world.driver.now();
         let Some(conn) = self.conns.get_mut(id) else { return };
         let by = now.saturating_add(within.as_nanos() as u64);
@@ -357,11 +374,12 @@ impl<D: Driver> Reactor<D> {
     }
 
     fn tell(&mut self, order: &Tell) {
+        let mut heard = Heard::default();
         if let (Notice::Move(within, to), Some(logins)) = (order.notice, order.whom.logins()) {
             let now = self.world.driver.now();
-            self.detours.enter(logins, to, now, now.saturating_add(within.as_nanos() as u64));
+            heard.was_sent_on =
+                self.detours.enter(logins, to, now, now.saturating_add(within.as_nanos() as u64));
         }
-        let mut found = 0;
         for id in self.conns.ids() {
             let Some(conn) = self.conns.get_mut(id) else { continue };
             let tsih = conn.key.as_ref().map_or(0, |(_, tsih)| *tsih);
@@ -370,7 +388,7 @@ impl<D: Driver> Reactor<D> {
             if !meant || order.notice.has_been_heeded(local) {
                 continue;
             }
-            found += 1;
+            heard.sessions += 1;
             match order.notice {
                 Notice::Gone => self.drop_session(id),
                 Notice::LogOut(within) | Notice::Move(within, _) => self.ask_to_leave(id, within),
@@ -380,7 +398,7 @@ impl<D: Driver> Reactor<D> {
             }
         }
         // Whoever asked may have gone.
-        let _ = order.found.send(found);
+        let _ = order.heard.send(heard);
     }
 
     fn report_sessions(&self, ids: Vec<ConnId>) -> Vec<SessionReport> {

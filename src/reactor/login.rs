@@ -2,6 +2,7 @@
 
 use std::os::fd::RawFd;
 use std::sync::Once;
+use std::time::Duration;
 
 use super::conn::{Conn, Finishing, Phase};
 use super::desk::{desk, guarded};
@@ -295,9 +296,10 @@ impl<D: Driver> Reactor<D> {
             return self.refuse_login(id, &response.into_refusal(LoginStatus::AUTHORIZATION_FAILURE));
         }
         let Some(ends) = self.conns.get_mut(id).map(|c| c.ends) else { return };
-        let target = established.target.as_ref().map(|t| t.iqn.as_str());
         // Its target, or its portal, may be drained since: the next attempt is told where to go.
-        if self.detours.holds(target, ends.local, self.world.driver.now()) {
+        let now = self.world.driver.now();
+        let target = established.target.as_ref().map(|target| target.iqn.as_str());
+        if self.detours.sends_on_until(&self.world.catalog, target, ends.local, now).is_some() {
             return self.refuse_login(id, &response.into_refusal(LoginStatus::SERVICE_UNAVAILABLE));
         }
         let key = key_of(&established, &ends);
@@ -317,7 +319,6 @@ impl<D: Driver> Reactor<D> {
             Err(status) => return self.refuse_login(id, &response.into_refusal(status)),
         };
         response.set_tsih(tsih);
-        let now = self.world.driver.now();
         if let Some(target) = &established.target {
             self.conns.arrive(id, &target.iqn);
         }
@@ -382,6 +383,20 @@ impl<D: Driver> Reactor<D> {
         self.use_staged(id);
         if self.draining.is_some() {
             self.ask_to_log_out(id);
+        } else {
+            self.send_on(id);
+        }
+    }
+
+    /// While a session has waited for one that it replaces, its target or its portal may have been drained: nobody has told
+    /// it so far.
+    fn send_on(&mut self, id: ConnId) {
+        let now = self.world.driver.now();
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(session) = conn.session() else { return };
+        let target = session.established().target.as_ref().map(|target| target.iqn.as_str());
+        if let Some(until) = self.detours.sends_on_until(&self.world.catalog, target, conn.ends.local, now) {
+            self.ask_to_leave(id, Duration::from_nanos(until.saturating_sub(now)));
         }
     }
 

@@ -54,7 +54,7 @@ use self::desk::{Desk, desk};
 use self::detour::Detours;
 use self::disk::Client;
 use self::gates::Then;
-pub use self::live::{Chosen, Moved, Notice, SessionReport};
+pub use self::live::{Chosen, Heard, Moved, Notice, SessionReport};
 use self::login::Listener;
 use self::mail::{Change, Letter};
 pub use self::measure::{Late, OfSession, SessionUsage};
@@ -273,6 +273,7 @@ impl<D: Driver> Reactor<D> {
             || !self.world.drains.is_empty()
             || !self.world.impatient.is_empty()
             || !self.world.erasing.is_empty()
+            || !self.detours.is_empty()
             || self.listeners.iter().any(|l| l.armed.is_none() && !l.is_vacant())
         {
             Wait::Until(self.next_tick)
@@ -565,6 +566,7 @@ impl<D: Driver> Reactor<D> {
                 self.conns.rest(id, due);
             }
         }
+        self.detours.forget_ended(now);
         self.world.expire_drains();
         self.world.expire_flushes();
         self.arm_listeners();

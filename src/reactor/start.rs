@@ -19,7 +19,7 @@ use super::desk::fresh_scratch;
 use super::detour::Detours;
 use super::fair::Shortage;
 use super::gates::Gates;
-use super::live::{Chosen, Done, Doors, Entering, Live, Moved, Notice, SessionReport, Switch, Tell};
+use super::live::{Chosen, Done, Doors, Entering, Heard, Live, Moved, Notice, SessionReport, Switch, Tell};
 use super::login::Listener;
 use super::mail::{Address, Letter, Mail, mailboxes};
 use super::measure::Late;
@@ -529,14 +529,15 @@ impl Control {
         self.registry.refused()
     }
 
-    /// Tells sessions to go, or to negotiate anew. How many there were.
-    pub fn tell(&self, whom: Chosen, notice: Notice) -> usize {
-        let (whom, (found, answers)) = (Arc::new(whom), bounded(self.addresses.len()));
+    /// Tells sessions to go, or to negotiate anew.
+    pub fn tell(&self, whom: Chosen, notice: Notice) -> Heard {
+        let (whom, (heard, answers)) = (Arc::new(whom), bounded(self.addresses.len()));
         for address in &self.addresses {
-            let order = Tell { whom: whom.clone(), notice, found: found.clone() };
+            let order = Tell { whom: whom.clone(), notice, heard: heard.clone() };
             address.post_blocking(Letter::Live(Box::new(Live::Tell(order))));
         }
-        self.addresses.iter().map_while(|_| answers.recv_timeout(PATIENCE).ok()).sum()
+        let heard = self.addresses.iter().map_while(|_| answers.recv_timeout(PATIENCE).ok());
+        heard.fold(Heard::default(), Heard::and)
     }
 
     /// Has the owner of a logical unit make a change that no initiator has asked for, and waits until it holds

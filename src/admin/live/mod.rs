@@ -187,6 +187,7 @@ struct Shown {
     text: String,
     dir: Option<PathBuf>,
     units: BTreeMap<LuId, ShownUnit>,
+    catalog: Arc<Catalog>,
 }
 
 #[derive(Debug, Clone)]
@@ -209,13 +210,15 @@ impl From<&Served> for ShownUnit {
 impl Shown {
     fn of(running: &Running) -> Self {
         let units = running.stores.iter().map(|(lu, served)| (*lu, served.into())).collect();
-        Self { text: running.text.clone(), dir: running.dir.clone(), units }
+        let (text, dir, catalog) = (running.text.clone(), running.dir.clone(), running.catalog.clone());
+        Self { text, dir, units, catalog }
     }
 
     /// What is served has become this, and those logical units are not what they were, or not there any more.
     fn follow(&mut self, running: &Running, touched: impl Iterator<Item = LuId>) {
         running.text.clone_into(&mut self.text);
         self.dir.clone_from(&running.dir);
+        self.catalog.clone_from(&running.catalog);
         for lu in touched {
             match running.stores.get(&lu) {
                 Some(served) => self.units.insert(lu, served.into()),
@@ -328,6 +331,11 @@ impl Live {
     pub fn served(&self) -> (String, Option<PathBuf>) {
         let shown = locked(&self.shown);
         (shown.text.clone(), shown.dir.clone())
+    }
+
+    /// The catalogue that is served. Waits for no change.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        locked(&self.shown).catalog.clone()
     }
 
     /// The configuration file that is served, if one is.

@@ -18,7 +18,7 @@ use crate::admin::lookout::{Lookout, Text as Written};
 use crate::admin::{recording, stats};
 use crate::reactor::{Chosen, Notice, SessionReport};
 use crate::scsi::{AccessState, Count, Failure, Group};
-use crate::target::ChapAlgorithm;
+use crate::target::{ChapAlgorithm, portal_covers};
 use crate::wire::name::normalise;
 
 const METHODS: [&str; 14] = [
@@ -202,8 +202,38 @@ fn tell(live: &Live, whom: Whom, notice: Option<fn(Duration) -> Notice>) -> Resu
         (_, Some(_)) => return wrong("only sessions.drain sends logins elsewhere"),
         (notice, None) => notice.unwrap_or(Notice::Gone),
     };
+    if matches!(notice, Notice::Move(within, _) if !within.is_zero()) {
+        check_place(live, &whom)?;
+    }
     tracing::info!(?whom, ?notice, "the control socket has something to say to sessions");
-    Ok(json!({ "sessions": live.control().tell(whom, notice) }))
+    let heard = live.control().tell(whom, notice);
+    Ok(match notice {
+        Notice::Move(..) => json!({ "sessions": heard.sessions, "was_sent_on": heard.was_sent_on }),
+        _ => json!({ "sessions": heard.sessions }),
+    })
+}
+
+/// Logins can be sent elsewhere from what is there: else nobody would be, for a slip of the pen.
+fn check_place(live: &Live, whom: &Chosen) -> Result<(), Fault> {
+    let catalog = live.catalog();
+    let names = || catalog.targets.iter().map(|target| target.iqn.as_str());
+    let reaches = |at| {
+        let groups = catalog.targets.iter().flat_map(|target| &target.tpgs);
+        let mut portals =
+            groups.flat_map(|g| &g.portals).chain(catalog.redirects.iter().map(|(portal, _)| portal));
+        portals.any(|portal| *portal == at || portal_covers(*portal, at))
+    };
+    let wrong = |what: String| Err(Fault::new(INVALID_PARAMS, what));
+    match (&whom.target, whom.portal) {
+        (Some(iqn), _) if catalog.target(iqn).is_none() => {
+            let remedy = words::suggestion(iqn, names());
+            wrong(format!("there is no target {iqn}; {remedy}"))
+        }
+        (_, Some(at)) if !reaches(at) => {
+            wrong(format!("nothing is served at {at}; name a portal, or an address at which one is reached"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn destination(text: &str) -> Result<SocketAddr, Fault> {

@@ -8,9 +8,11 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use super::super::conn::Phase;
+use super::super::live::{Chosen, Notice};
 use super::client::{Client, Event, Manner};
 use super::data::some_clients;
 use super::history::{Fate, WriteId};
+use super::lives::say;
 use super::load::{Did, Load, cdb10, lun};
 use super::rig::{Plan, Rig, TARGET};
 use super::seeds;
@@ -374,6 +376,44 @@ fn a_function_waits_for_the_fences_of_an_earlier_one() {
     });
 }
 
+/// For the session that it replaces.
+fn until_a_login_waits(rig: &mut Rig, clients: &mut [Client]) {
+    rig.until(clients, Duration::from_secs(3), "a login waits", |rig, _| {
+        rig.alive().any(|r| {
+            let mut ids = r.conns.ids().into_iter();
+            ids.any(|id| r.conns.get_mut(id).is_some_and(|c| matches!(c.phase, Phase::Reinstating(_))))
+        })
+    });
+}
+
+#[test]
+fn who_has_waited_for_a_session_while_its_target_was_drained_is_asked_to_go() {
+    seeds(4, |seed| {
+        let (mut rig, mut clients, mut load, _) = ghost_scene(seed);
+        let ghosts = load.lose(0);
+        let zombie = clients[0].leave();
+        rig.post.delay = 500_000_000..500_000_001;
+        clients[0].login(rig.address, TARGET);
+        until_a_login_waits(&mut rig, &mut clients);
+        let whom = Chosen { target: Some(TARGET.into()), ..Chosen::default() };
+        let elsewhere = "192.0.2.2:3260".parse().expect("an address");
+        let heard = say(&rig, whom, Notice::Move(Duration::from_secs(600), elsewhere));
+        rig.pass(&mut clients, Duration::from_millis(1));
+        assert_eq!(
+            heard.try_iter().map(|heard| heard.sessions).sum::<usize>(),
+            3,
+            "that is replaced among them"
+        );
+        assert!(!clients[0].is_full(), "it still waits");
+        rig.until(&mut clients, Duration::from_secs(5), "the login", |_, clients| clients[0].is_full());
+        rig.pass(&mut clients, Duration::from_millis(1));
+        assert!(clients[0].events.contains(&Event::LogoutAsked));
+        load.bury(ghosts);
+        zombie.into_iter().for_each(|fd| rig.below.close(fd).expect("it was open"));
+        rig.finish(&mut clients);
+    });
+}
+
 #[test]
 fn a_login_waits_for_the_session_that_the_one_it_replaces_has_replaced() {
     seeds(8, |seed| {
@@ -382,14 +422,7 @@ fn a_login_waits_for_the_session_that_the_one_it_replaces_has_replaced() {
         let mut zombies: Vec<RawFd> = clients[0].leave().into_iter().collect();
         rig.post.delay = 500_000_000..500_000_001;
         clients[0].login(rig.address, TARGET);
-        rig.until(&mut clients, Duration::from_secs(3), "the second login waits", |rig, _| {
-            rig.alive().any(|r| {
-                r.conns
-                    .ids()
-                    .into_iter()
-                    .any(|id| r.conns.get_mut(id).is_some_and(|c| matches!(c.phase, Phase::Reinstating(_))))
-            })
-        });
+        until_a_login_waits(&mut rig, &mut clients);
         rig.post.delay = 0..1000;
         zombies.extend(clients[0].leave());
         clients[0].login(rig.address, TARGET);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 
-use super::super::live::{Done, Entering, Live, Moved, Notice, Switch, Tell};
+use super::super::live::{Done, Entering, Heard, Live, Moved, Notice, Switch, Tell};
 use super::super::{Chosen, Letter, Reactor};
 use super::client::{Client, Event, Manner};
 use super::data::some_clients;
@@ -377,6 +377,16 @@ fn a_login_that_waits_sees_what_there_is_then() {
     });
 }
 
+/// An administrator has something to say to sessions.
+pub(super) fn say(rig: &Rig, whom: Chosen, notice: Notice) -> Receiver<Heard> {
+    let (whom, (heard, all)) = (Arc::new(whom), bounded(rig.reactors.len()));
+    for to in 0..rig.reactors.len() {
+        let order = Tell { whom: whom.clone(), notice, heard: heard.clone() };
+        rig.post.hand_in(to, Letter::Live(Box::new(Live::Tell(order))));
+    }
+    all
+}
+
 #[test]
 fn sessions_are_put_out_by_their_names() {
     seeds(10, |seed| {
@@ -387,16 +397,12 @@ fn sessions_are_put_out_by_their_names() {
         let load = Load::new(1, BLOCKS);
         load.log_in(&mut rig, &mut clients);
         let whom = Chosen { initiator: Some("iqn.2026-01.org.example:a".into()), ..Chosen::default() };
-        let (whom, (found, counts)) = (Arc::new(whom), bounded(4));
         let notice = if seed % 2 == 0 { Notice::LogOut(Duration::from_secs(2)) } else { Notice::Gone };
-        for to in 0..plan.reactors {
-            let order = Tell { whom: whom.clone(), notice, found: found.clone() };
-            rig.post.hand_in(to, Letter::Live(Box::new(Live::Tell(order))));
-        }
+        let heard = say(&rig, whom, notice);
         rig.until(&mut clients, Duration::from_secs(20), "both are out", |_, clients| {
             [0, 2].iter().all(|who| clients[*who].events.contains(&Event::Gone))
         });
-        assert_eq!(counts.try_iter().sum::<usize>(), 2);
+        assert_eq!(heard.try_iter().map(|heard| heard.sessions).sum::<usize>(), 2);
         assert!(clients[0].events.contains(&Event::LogoutAsked), "it was told why");
         run(&mut rig, &mut clients, 1, ready);
         rig.finish(&mut clients);
