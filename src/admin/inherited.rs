@@ -1,8 +1,8 @@
 //! Listening sockets that the service manager has opened for this process (sd_listen_fds(3)).
 //!
 //! Owns: them, as long as the daemon lives; what listens at a portal is a duplicate. Promises: the manager keeps them
-//! over a restart, so whoever connects meanwhile is not refused but waits; what no portal is for is told of and closed.
-//! Refuses to know: who else listens.
+//! over a restart, so whoever connects meanwhile is not refused but waits. What no portal is for is told of, and kept: it
+//! listens all the same, as the manager has it, too, and a portal may come. Refuses to know: who else listens.
 
 use std::fmt;
 use std::io;
@@ -39,21 +39,33 @@ impl Inherited {
         all.into_iter().collect()
     }
 
-    /// Those that none of these is for are told of and closed.
-    pub fn keep(&mut self, plans: &[Plan]) {
-        self.0.retain(|held| {
-            let used = plans.iter().any(|plan| held.is_for(plan));
-            if !used {
-                let like = plans.iter().find(|plan| plan.address == held.address);
-                tracing::warn!("{held}, and is closed: {}", like.map_or(NO_PORTAL, other_families));
-            }
-            used
-        });
+    /// Tells of those that none of these is for.
+    pub fn tell_unused(&self, plans: &[Plan]) {
+        for held in self.0.iter().filter(|held| !plans.iter().any(|plan| held.is_for(plan))) {
+            let like = plans.iter().find(|plan| plan.address == held.address);
+            tracing::warn!("{held}, {IN_VAIN}: {}", like.map_or(NO_PORTAL, other_families));
+        }
+    }
+
+    /// What is to be said when the portal at that address is no more, if its socket stays.
+    pub(super) fn parting(&self, address: SocketAddr) -> Option<String> {
+        let held = self.at(address)?;
+        Some(format!("{held}, {IN_VAIN}: take the address out of the socket unit"))
+    }
+
+    /// What to do when nobody can listen at an address because of one that is held.
+    pub(super) fn remedy(&self, address: SocketAddr) -> Option<String> {
+        let held = self.0.iter().find(|held| overlap(held.address, address))?;
+        Some(format!("{held}: take that address out of the socket unit, or put this one there"))
     }
 
     /// Whether one listens at exactly that address.
     pub(super) fn has(&self, address: SocketAddr) -> bool {
-        self.0.iter().any(|held| held.address == address)
+        self.at(address).is_some()
+    }
+
+    fn at(&self, address: SocketAddr) -> Option<&Held> {
+        self.0.iter().find(|held| held.address == address)
     }
 
     /// The socket for this, in blocking mode; `None` when there is none.
@@ -62,7 +74,16 @@ impl Inherited {
     }
 }
 
+/// What becomes of those who connect where no portal is.
+const IN_VAIN: &str = "and whoever connects there waits in vain";
+
 const NO_PORTAL: &str = "no portal is there; add one, or take the address out of the socket unit";
+
+/// Whether a socket at one address keeps others from the other.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let (a, b) = (one.ip().to_canonical(), other.ip().to_canonical());
+    one.port() == other.port() && (a == b || a.is_unspecified() || b.is_unspecified())
+}
 
 /// Why a socket at the right address is none for it.
 fn other_families(plan: &Plan) -> &'static str {
@@ -153,11 +174,10 @@ mod tests {
     fn a_portal_has_the_socket_of_its_address_and_the_others_are_opened() {
         let (address, fd) = socket("127.0.0.1:0", false);
         let (alone, beside) = socket("127.0.0.1:0", false);
-        let mut sockets = inherited(vec![fd, beside]);
+        let sockets = inherited(vec![fd, beside]);
         let portals = [Portal::from(address), Portal::from("127.0.0.1:0".parse::<SocketAddr>().unwrap())];
         let plans = listen::plan(&portals, &sockets);
-        sockets.keep(&plans);
-        assert!(TcpStream::connect(alone).is_err(), "no portal is there");
+        sockets.tell_unused(&plans);
         let early = TcpStream::connect(address).unwrap();
         let bound = listen::make(&plans, &sockets, Duration::ZERO).unwrap();
         assert_eq!(bound[0].got, address);
@@ -168,6 +188,22 @@ mod tests {
         drop(bound);
         TcpStream::connect(address).unwrap();
         listen::make(&plans[..1], &sockets, Duration::ZERO).unwrap();
+        // A portal that comes later has the one that nobody has used so far.
+        let later = listen::plan(&[Portal::from(alone)], &sockets);
+        assert_eq!(listen::make(&later, &sockets, Duration::ZERO).unwrap()[0].got, alone);
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_named() {
+        let (address, fd) = socket("0.0.0.0:0", false);
+        let sockets = inherited(vec![fd]);
+        let portal = Portal::from(SocketAddr::from(([127, 0, 0, 1], address.port())));
+        let plans = listen::plan(&[portal], &sockets);
+        let error = listen::make(&plans, &sockets, Duration::ZERO).unwrap_err().to_string();
+        assert!(error.contains("ringtgt.socket, of the service manager, listens at 0.0.0.0"), "{error}");
+        assert!(error.contains("socket unit") && !error.contains("ss -ltnp"), "{error}");
+        assert!(sockets.parting(address).is_some_and(|said| said.contains("waits in vain")));
+        assert!(sockets.parting("127.0.0.1:1".parse().unwrap()).is_none());
     }
 
     #[test]
@@ -183,11 +219,9 @@ mod tests {
     #[test]
     fn a_socket_of_other_families_is_none_for_a_wildcard() {
         let (address, fd) = socket("[::]:0", true);
-        let mut sockets = inherited(vec![fd]);
+        let sockets = inherited(vec![fd]);
         let [both, v6] = [false, true].map(|only_v6| Plan { address, only_v6, options: Default::default() });
         assert!(sockets.of(&both).is_none());
         assert!(sockets.of(&v6).is_some());
-        sockets.keep(&[both]);
-        assert!(sockets.0.is_empty());
     }
 }

@@ -53,7 +53,7 @@ pub struct ListenError {
     /// Why.
     pub error: Failed,
     /// What to do.
-    pub remedy: &'static str,
+    pub remedy: String,
 }
 
 /// What went wrong.
@@ -102,7 +102,8 @@ pub fn make(plans: &[Plan], inherited: &Inherited, patience: Duration) -> Result
                 tracing::warn!("{}: this machine has no IPv6; left out", plan.address);
             }
             Err(error) => {
-                let remedy = remedy(&error);
+                let held = inherited.remedy(plan.address).filter(|_| is_taken(&error));
+                let remedy = held.unwrap_or_else(|| remedy(&error).to_owned());
                 return Err(ListenError { address: plan.address, error, remedy });
             }
         }
@@ -152,6 +153,10 @@ fn bind(plan: &Plan, inherited: &Inherited, patience: Duration) -> Result<Bound,
             }
         }
     }
+}
+
+fn is_taken(error: &Failed) -> bool {
+    matches!(error, Failed::Bind(error) if error.kind() == ErrorKind::AddrInUse)
 }
 
 fn lacks_family(error: &io::Error) -> bool {

@@ -121,12 +121,12 @@ struct Prepared {
     bound: Vec<Bound>,
 }
 
-fn prepare(mut config: Config, reactors: usize, mut inherited: Inherited) -> anyhow::Result<Prepared> {
+fn prepare(mut config: Config, reactors: usize, inherited: Inherited) -> anyhow::Result<Prepared> {
     let state = open_state(&config.server)?;
     let keeper = Keeper::new(state.clone(), &config.server, reactors);
     keeper.keep_ports(&keeper.number_ports(&mut config.targets)?)?;
     let units = open_units(&config, &keeper)?;
-    let bound = listen(&mut config, &mut inherited)?;
+    let bound = listen(&mut config, &inherited)?;
     Ok(Prepared { config, state, keeper, units, inherited, bound })
 }
 
@@ -214,9 +214,9 @@ fn open_state(server: &ServerConfig) -> anyhow::Result<Option<StateDir>> {
 }
 
 /// Listens at every portal, with the socket that is there for it or one that is made; port 0 gets its real number.
-fn listen(config: &mut Config, inherited: &mut Inherited) -> anyhow::Result<Vec<Bound>> {
+fn listen(config: &mut Config, inherited: &Inherited) -> anyhow::Result<Vec<Bound>> {
     let plans = listen::plan(&config.listeners(), inherited);
-    inherited.keep(&plans);
+    inherited.tell_unused(&plans);
     let bound = listen::make(&plans, inherited, listen::PATIENCE)?;
     let ports: Vec<_> = bound.iter().map(|b| (b.plan.address, b.got)).collect();
     config.bind(&ports);

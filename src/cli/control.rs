@@ -242,7 +242,9 @@ fn try_apply(args: &Apply, text: &str) -> anyhow::Result<()> {
     }
     params["plan"] = json!(plan);
     let done = plan_of(client.call("config.apply", params)?)?;
-    warn(&done);
+    for warning in done.warnings.iter().filter(|warning| !plan.warnings.contains(warning)) {
+        complain(&format!("ringtgt: warning: {warning}\n"));
+    }
     if !args.daemon.json {
         say(&format!("applied: {} changes\n", plan.changes.len()));
         say(&passing(&args.file, &client));

@@ -216,6 +216,7 @@ fn doors(
         }
     }
     for socket in goes {
+        plan.warnings.extend(inherited.parting(socket.got));
         let list = if doors.blocked.iter().any(|p| is_in_the_way(socket, p)) {
             &mut doors.in_the_way
         } else {

@@ -561,7 +561,8 @@ impl Live {
         let touched = draft.stores.iter().map(|s| s.lu).chain(draft.removed.iter().copied());
         locked(&self.shown).follow(running, touched);
         let stuck = [switched, moved].into_iter().filter_map(Result::err).map(|stuck| stuck.to_string());
-        let mut warnings: Vec<String> = stuck.chain(growths.show(&self.control)).collect();
+        let mut warnings = std::mem::take(&mut draft.plan.warnings);
+        warnings.extend(stuck.chain(growths.show(&self.control)));
         warnings.extend(self.retire(gone, &draft.moved));
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         Ok(Plan { warnings, ..draft.plan })

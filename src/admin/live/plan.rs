@@ -66,7 +66,8 @@ pub struct Plan {
     pub sessions: Vec<Touched>,
     /// What takes effect at the next start only, and why.
     pub next_start: Vec<String>,
-    /// Of one that has been carried out: what has gone wrong when there was no way back any more.
+    /// What the administrator should know of it; of one that has been carried out, also what has gone wrong when there was
+    /// no way back any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
@@ -108,7 +109,8 @@ impl fmt::Display for Plan {
             };
             writeln!(f, "! session of {initiator} at {target}: {what}")?;
         }
-        self.next_start.iter().try_for_each(|what| writeln!(f, "= {what}"))
+        self.next_start.iter().try_for_each(|what| writeln!(f, "= {what}"))?;
+        self.warnings.iter().try_for_each(|what| writeln!(f, "! {what}"))
     }
 }
 
