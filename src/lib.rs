@@ -40,7 +40,7 @@
 //! | [`mem`] | regions of memory, and their division into slots |
 //! | [`ring`] | io_uring: the table of what is in flight, the ring, its abilities, and a simulation of all that |
 //! | [`store`] | what a logical unit sits on: device, file, memory, nothing; or a SCSI device that gets the commands |
-//! | [`reactor`] | one core's world: the turn, connections, disk requests, changes, fences, erasing of media, mail |
+//! | [`reactor`] | one core's world: the turn, connections, disk requests, limits, changes, logins that are sent elsewhere, fences, erasing of media, mail |
 //! | [`admin`] | ordinary threads: configuration, state directory, start and stop, changes of what is served |
 //! | [`cli`] | the command line, and the live view |
 //!

@@ -71,8 +71,6 @@ pub(super) struct Conn {
     pub(super) recalled: u32,
     /// Task management functions that wait until these are, by token.
     pub(super) after_asks: Vec<u32>,
-    /// Close when everything is sent.
-    pub(super) close_when_sent: bool,
     /// When a login must be over; of what ends, when it has had its time to reach the peer.
     pub(super) deadline: u64,
     /// Since when it is in full feature phase.

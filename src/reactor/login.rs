@@ -169,7 +169,6 @@ impl<D: Driver> Reactor<D> {
             asks: 0,
             recalled: 0,
             after_asks: Vec::new(),
-            close_when_sent: false,
             deadline,
             since: 0,
             meter: None,

@@ -21,7 +21,8 @@ impl<D: Driver> Reactor<D> {
         let Some(mut recv) = conn.recv.take() else { return };
         recv.into = match &mut conn.phase {
             Phase::Full(session) => {
-                self.world.roomy.fit(&mut conn.staging, &mut recv, session.take_longest());
+                let now = self.world.driver.now();
+                self.world.roomy.fit(&mut conn.staging, &mut recv, session.take_longest(), now);
                 session.next_place().map(|(buf, at, len)| self.world.pool.place(buf).part(at, len))
             }
             _ => None,
@@ -123,10 +124,10 @@ impl<D: Driver> Reactor<D> {
 impl Conn {
     fn wants_bytes(&self) -> bool {
         match &self.phase {
-            Phase::Full(session) => session.closing().is_none() && !self.close_when_sent,
+            Phase::Full(session) => session.closing().is_none(),
             // One request, one answer: while an answer is on its way nothing may be read, so that the connection
             // can change its reactor with nothing in flight.
-            Phase::Login(_) => self.tx.is_idle() && !self.close_when_sent,
+            Phase::Login(_) => self.tx.is_idle(),
             Phase::Reinstating(_) | Phase::Closing => false,
         }
     }

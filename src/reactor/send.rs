@@ -58,18 +58,14 @@ impl<D: Driver> Reactor<D> {
         if conn.tx.busy || conn.is_closing() {
             return false;
         }
-        match conn.tx.take(now) {
-            Some(mut op) => {
-                // It keeps its slots longer, and an entry of the disks'.
-                if conn.tx.may_go_uncopied(&op) && !low && self.world.has_room_for_disks() {
-                    op.zero_copy = true;
-                    self.world.disks += 1;
-                    self.world.counters.uncopied += 1;
-                }
-                self.submit_send(id, op);
+        if let Some(mut op) = conn.tx.take(now) {
+            // It keeps its slots longer, and an entry of the disks'.
+            if conn.tx.may_go_uncopied(&op) && !low && self.world.has_room_for_disks() {
+                op.zero_copy = true;
+                self.world.disks += 1;
+                self.world.counters.uncopied += 1;
             }
-            None if conn.close_when_sent => self.close(id, Why::Said),
-            None => {}
+            self.submit_send(id, op);
         }
         false
     }
@@ -127,8 +123,7 @@ impl<D: Driver> Reactor<D> {
     /// A batch has gone: slots go back, sessions go on.
     pub(super) fn after_send(&mut self, id: ConnId, mut afters: Vec<After>) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        let mut close = conn.close_when_sent && conn.tx.is_idle();
-        let mut broken = false;
+        let (mut close, mut broken) = (false, false);
         for after in afters.drain(..) {
             match after {
                 After::Keep => {}

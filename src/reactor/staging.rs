@@ -26,8 +26,11 @@ const MOST_ROOMY: u32 = 256;
 /// The longest payload that is better copied with what is around it than placed, bytes.
 const SMALL: u32 = 16 << 10;
 
-/// So many receives that would not have filled the usual give the rest back.
+/// So many receives that would not have filled the usual give the rest back. It is allocated anew then, and no more often.
 const PATIENCE: u32 = 256;
+
+/// One receive after so long is enough for that: who sleeps would have it for hours. Nanoseconds.
+const SILENCE_NS: u64 = 1_000_000_000;
 
 /// So many receives with nothing but small payloads must have filled the usual since the last long one: of the next long
 /// one more than the usual may be copied.
@@ -40,6 +43,8 @@ pub(super) struct Staging {
     wary: u32,
     /// Receives in a row for which it would not have needed more.
     slack: u32,
+    /// When it has received last while it had more.
+    heard: u64,
 }
 
 /// The room that is left for connections with more than the usual.
@@ -57,14 +62,16 @@ impl Default for Roomy {
 impl Roomy {
     /// Says how much the next receive may take, after one that brought payloads of up to `longest` bytes.
     #[inline]
-    pub(super) fn fit(&mut self, staging: &mut Staging, recv: &mut RecvOp, longest: u32) {
+    pub(super) fn fit(&mut self, staging: &mut Staging, recv: &mut RecvOp, longest: u32, now: u64) {
         if longest > SMALL {
             staging.wary = WARY;
             recv.offer(USUAL.max(recv.filled + MAX_HEADERS));
         } else if recv.is_full() {
             self.widen(staging, recv);
+            staging.heard = now;
         } else if recv.staging.len() > USUAL {
-            self.narrow(staging, recv);
+            self.narrow(staging, recv, now);
+            staging.heard = now;
         }
     }
 
@@ -83,8 +90,9 @@ impl Roomy {
     }
 
     #[cold]
-    fn narrow(&mut self, staging: &mut Staging, recv: &mut RecvOp) {
-        staging.slack = if recv.brought() < USUAL { staging.slack + 1 } else { 0 };
+    fn narrow(&mut self, staging: &mut Staging, recv: &mut RecvOp, now: u64) {
+        let counts = if now.saturating_sub(staging.heard) >= SILENCE_NS { PATIENCE } else { 1 };
+        staging.slack = if recv.brought() < USUAL { staging.slack + counts } else { 0 };
         if staging.slack >= PATIENCE && recv.filled <= USUAL - MAX_HEADERS {
             staging.slack = 0;
             recv.resize(USUAL);
@@ -103,20 +111,21 @@ mod tests {
     use super::*;
 
     /// One connection.
-    struct Line(Staging, Box<RecvOp>);
+    struct Line(Staging, Box<RecvOp>, u64);
 
     impl Line {
         fn new() -> Self {
-            Self(Staging::default(), RecvOp::new(3, USUAL))
+            Self(Staging::default(), RecvOp::new(3, USUAL), 0)
         }
 
         /// A receive brings so many bytes, which are used; how much the next one may bring.
         fn receive(&mut self, roomy: &mut Roomy, bytes: usize, longest: u32) -> usize {
-            let Self(staging, recv) = self;
+            let Self(staging, recv, now) = self;
+            *now += 1;
             let count = bytes.min(recv.wanted() as usize);
             recv.took(count as u32);
             recv.consume(count);
-            roomy.fit(staging, recv, longest);
+            roomy.fit(staging, recv, longest, *now);
             recv.wanted() as usize
         }
     }
@@ -149,6 +158,18 @@ mod tests {
     }
 
     #[test]
+    fn who_has_slept_gives_it_back_at_once() {
+        let (mut roomy, mut line) = (Roomy::default(), Line::new());
+        line.receive(&mut roomy, USUAL, 512);
+        line.2 += SILENCE_NS;
+        assert_eq!(line.receive(&mut roomy, USUAL, 512), ROOMY, "but not while it needs that");
+        line.2 += SILENCE_NS - 2;
+        assert_eq!(line.receive(&mut roomy, 48, 0), ROOMY);
+        line.2 += SILENCE_NS;
+        assert_eq!((line.receive(&mut roomy, 48, 0), roomy.left), (USUAL, MOST_ROOMY));
+    }
+
+    #[test]
     fn the_budget_is_kept() {
         let mut roomy = Roomy::default();
         let mut all: Vec<_> = (0..=MOST_ROOMY).map(|_| Line::new()).collect();
@@ -162,7 +183,7 @@ mod tests {
         let (mut roomy, mut line) = (Roomy::default(), Line::new());
         line.receive(&mut roomy, USUAL, 512);
         line.1.took(ROOMY as u32 / 2);
-        roomy.fit(&mut line.0, &mut line.1, SMALL + 1);
+        roomy.fit(&mut line.0, &mut line.1, SMALL + 1, 0);
         assert_eq!(line.1.wanted() as usize, MAX_HEADERS);
     }
 }

@@ -40,6 +40,7 @@ pub use config::{IdentityOverride, Io, StoreConfig, StoreKind};
 pub use fault::{Direction, Fault, Progress, judge, judge_plain};
 pub use growth::Growth;
 pub use measure::Length;
+pub use nvme::block_node;
 pub use open::{PATIENCE, open};
 pub use pass::{Errand, PassMedium, Passage};
 pub use span::Span;

@@ -33,7 +33,7 @@ pub(super) enum Hindrance {
 }
 
 /// The block device that belongs to a generic node of NVMe, if that is what it is.
-pub(super) fn block_node(path: &Path) -> Option<PathBuf> {
+pub fn block_node(path: &Path) -> Option<PathBuf> {
     let meta = fs::metadata(path).ok().filter(|meta| meta.file_type().is_char_device())?;
     let link = format!("/sys/dev/char/{}:{}", libc::major(meta.rdev()), libc::minor(meta.rdev()));
     let found = sibling(&fs::canonicalize(link).ok()?, "ng", "nvme")?;

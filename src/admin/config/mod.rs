@@ -82,6 +82,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether something of the backstore of that name is limited.
+    pub fn is_limited(&self, name: &str) -> bool {
+        let number = self.stores.iter().position(|store| store.name == name);
+        number.is_some_and(|number| self.quotas.contains_key(&LuId(number as u32)))
+    }
+
     /// The addresses to listen on, each once, in the order of the file.
     pub fn listeners(&self) -> Vec<Portal> {
         let mut seen = std::collections::HashSet::new();

@@ -12,7 +12,7 @@ use super::{qos, words};
 use crate::admin::size;
 use crate::ids::LuId;
 use crate::scsi::DeviceType;
-use crate::store::{Io, StoreConfig, StoreKind};
+use crate::store::{Io, StoreConfig, StoreKind, block_node};
 use crate::target::Quota;
 
 const KINDS: [StoreKind; 5] =
@@ -127,7 +127,9 @@ impl Stores {
             return None;
         };
         let path = cx.path(value.get_ref());
-        let real = std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+        // A namespace of NVMe has two nodes.
+        let held = block_node(&path).unwrap_or_else(|| path.clone());
+        let real = std::fs::canonicalize(&held).unwrap_or(held);
         let name = file.name.as_ref().map(|n| n.get_ref().clone()).unwrap_or_default();
         if let Some(other) = self.paths.insert(real, name) {
             cx.error(

@@ -9,7 +9,6 @@ use zeroize::Zeroizing;
 use super::{Listed, Moved, names};
 use crate::admin::config::Config;
 use crate::admin::socket::SocketOptions;
-use crate::ids::LuId;
 use crate::scsi::{DEFAULT_GROUP, DeviceType, Group, Groups, Identity, Supported};
 use crate::store::{Io, StoreConfig, StoreKind};
 use crate::target::{Acl, Auth, Credential, Lun, Network, Target, Tpg, TpgParams};
@@ -146,16 +145,11 @@ impl<'c> Export<'c> {
         u8::from(store.identity.product.as_deref() != Some(&*of_plugin))
     }
 
-    fn is_limited(&self, store: &StoreConfig) -> bool {
-        let number = self.config.stores.iter().position(|s| s.name == store.name);
-        number.is_some_and(|number| self.config.quotas.contains_key(&LuId(number as u32)))
-    }
-
     fn without_counterpart(&mut self, store: &StoreConfig, at: &str) {
         if store.removable {
             self.list(format!("{at}: removable"), "LIO has no removable media");
         }
-        if self.is_limited(store) {
+        if self.config.is_limited(&store.name) {
             self.list(format!("{at}: qos"), UNLIMITED);
         }
         if store.low_space.is_some() {

@@ -5,13 +5,15 @@ use std::path::Path;
 use super::daemon::Served;
 use super::finding::Finding;
 use super::host::Host;
-use crate::store::{Io, StoreConfig};
+use crate::store::{Io, StoreConfig, block_node};
 
 pub(super) fn findings(host: &Host, served: &Served) -> Vec<Finding> {
     served.devices().flat_map(|(store, path)| of_device(host, store, path)).collect()
 }
 
 fn of_device(host: &Host, store: &StoreConfig, path: &Path) -> Vec<Finding> {
+    let block = block_node(path);
+    let path = block.as_deref().unwrap_or(path);
     let Some(name) = path.to_str().and_then(|path| host.real(path)) else {
         let remedy = "see why it is gone; the LUN comes back by itself when the device does";
         let is = format!("{} is not there", path.display());

@@ -5,6 +5,8 @@ use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
+use crate::store::block_node;
+
 /// What is at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
@@ -28,6 +30,8 @@ pub(super) enum Seen {
 
 /// Looks.
 pub(super) fn look(path: &Path) -> Seen {
+    let block = block_node(path);
+    let path = block.as_deref().unwrap_or(path);
     let Ok(meta) = fs::metadata(path) else { return Seen::Absent };
     let kind = meta.file_type();
     if kind.is_block_device() {

@@ -6,7 +6,6 @@ use super::access::Accesses;
 use super::device::{Seen, human};
 use super::node::{self, Node};
 use crate::admin::config::Config;
-use crate::ids::LuId;
 use crate::scsi::AccessState;
 use crate::store::{StoreConfig, StoreKind};
 use crate::target::{Network, Tpg};
@@ -151,7 +150,7 @@ fn of_store(store: &StoreConfig, view: View<'_>) -> Summary {
     let cache = cache.map(|back| if back { "write-back" } else { "write-thru" }.to_owned());
     let path = store.path.as_ref().map(|p| p.display().to_string());
     let used = if is_used(view.config, &store.name) { "activated" } else { "deactivated" };
-    let limited = is_limited(view.config, &store.name).then(|| "qos".to_owned());
+    let limited = view.config.is_limited(&store.name).then(|| "qos".to_owned());
     let read_only = store.read_only.then(|| "ro".to_owned());
     let parts = [path, size, cache, read_only, limited, Some(used.to_owned())];
     let text = parts.into_iter().flatten().collect::<Vec<_>>().join(" ");
@@ -160,11 +159,6 @@ fn of_store(store: &StoreConfig, view: View<'_>) -> Summary {
 
 fn is_write_back(store: &StoreConfig, seen: Option<Seen>) -> bool {
     store.write_back.unwrap_or(matches!(seen, Some(Seen::Block { write_back: true, .. })))
-}
-
-fn is_limited(config: &Config, name: &str) -> bool {
-    let number = config.stores.iter().position(|s| s.name == name);
-    number.is_some_and(|number| config.quotas.contains_key(&LuId(number as u32)))
 }
 
 fn is_used(config: &Config, name: &str) -> bool {
