@@ -81,7 +81,13 @@ pub(super) fn negotiated(n: &Value) -> Vec<String> {
             "FirstBurstLength={} MaxBurstLength={} MaxOutstandingR2T={}",
             n["first_burst_length"], n["max_burst_length"], n["max_outstanding_r2t"]
         ),
-        format!("InitialR2T={} ImmediateData={}", yes(&n["initial_r2t"]), yes(&n["immediate_data"])),
+        format!(
+            "InitialR2T={} ImmediateData={} DataPDUInOrder={} DataSequenceInOrder={}",
+            yes(&n["initial_r2t"]),
+            yes(&n["immediate_data"]),
+            yes(&n["data_pdu_in_order"]),
+            yes(&n["data_sequence_in_order"])
+        ),
         format!(
             "DefaultTime2Wait={} DefaultTime2Retain={} ErrorRecoveryLevel={} iSCSIProtocolLevel={}",
             n["time2wait"], n["time2retain"], n["error_recovery_level"], n["protocol_level"]
@@ -130,7 +136,7 @@ mod tests {
             "header_digest": true, "data_digest": false, "max_recv_data_segment_length": 262_144,
             "max_xmit_data_segment_length": 8192, "first_burst_length": 65_536, "max_burst_length": 1_048_576,
             "initial_r2t": false, "immediate_data": true, "max_outstanding_r2t": 8, "time2wait": 2, "time2retain": 0,
-            "error_recovery_level": 0, "protocol_level": 1,
+            "error_recovery_level": 0, "protocol_level": 1, "data_pdu_in_order": true, "data_sequence_in_order": true,
         });
         let session = json!({
             "tsih": 3, "initiator": "iqn.a", "alias": "a\u{1b}", "isid": "00023d000001", "target": "iqn.t", "tpg": 1,
@@ -146,7 +152,7 @@ mod tests {
              HeaderDigest=CRC32C DataDigest=None\n    \
              MaxRecvDataSegmentLength=262144 MaxXmitDataSegmentLength=8192\n    \
              FirstBurstLength=65536 MaxBurstLength=1048576 MaxOutstandingR2T=8\n    \
-             InitialR2T=No ImmediateData=Yes\n    \
+             InitialR2T=No ImmediateData=Yes DataPDUInOrder=Yes DataSequenceInOrder=Yes\n    \
              DefaultTime2Wait=2 DefaultTime2Retain=0 ErrorRecoveryLevel=0 iSCSIProtocolLevel=1\n"
         );
     }

@@ -389,7 +389,7 @@ fn what_is_the_same_for_all_may_be_said_and_not_changed() {
             "set attribute default_erl=0 t10_pi=no",
             "Parameter default_erl is now '0'.\nParameter t10_pi is now 'no'.\n",
         ),
-        ("set parameter DataPDUInOrder=yes", "Parameter DataPDUInOrder is now 'yes'.\n"),
+        ("set parameter IFMarker=no", "Parameter IFMarker is now 'no'.\n"),
         ("get attribute fabric_prot_type", "fabric_prot_type=0\n"),
         ("/backstores/block/sample-bs set attribute emulate_caw=1", "Parameter emulate_caw is now '1'.\n"),
         ("enable", "The TPGT is already enabled.\n"),
