@@ -589,8 +589,8 @@ fn what_is_not_there_is_not_ready_and_comes_alive() {
     let mut initiator = login(&server, 1);
     assert_eq!(luns(&mut initiator), [0, 1], "it is in its place");
     initiator.clear_attention(1).expect("an answer");
-    assert_eq!(ready(&mut initiator, 1), Some((2, 4, 0x0c)));
-    assert_eq!(initiator.read(1, 0, 1, 512).expect("an answer").sense_code(), Some((2, 4, 0x0c)));
+    assert_eq!(ready(&mut initiator, 1), Some((2, 4, 3)));
+    assert_eq!(initiator.read(1, 0, 1, 512).expect("an answer").sense_code(), Some((2, 4, 3)));
     write(&mut initiator, 0, 0, 5);
     fs::File::create(server.disk("later")).and_then(|file| file.set_len(8 << 20)).expect("a file");
     assert_eq!(initiator.wait_async().expect("a message").async_event, AsyncEvent::SCSI_EVENT.0);

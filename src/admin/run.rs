@@ -39,7 +39,7 @@ const OPERATIONS: u32 = 4092;
 /// How long the last flush may take: longer than any cache of a disk that works.
 const LAST_FLUSH: Duration = Duration::from_secs(60);
 
-/// How often it is looked whether a store has appeared.
+/// How often it is looked whether stores have vanished or appeared.
 const APPEARANCE: Duration = Duration::from_secs(2);
 
 /// How often the control thread looks around when no watchdog sets the pace.
@@ -318,17 +318,17 @@ fn reloader(live: Arc<Live>) -> anyhow::Result<Sender<()>> {
     Ok(tell)
 }
 
-/// A thread that serves stores when they appear that were not there.
+/// A thread that notices when the devices and files of stores vanish or appear.
 fn wait_for_stores(live: Arc<Live>) -> anyhow::Result<()> {
     let mut complaint = String::new();
     let mut look = move || match live.revive() {
-        Ok(false) => {}
-        Ok(true) => tracing::info!("a store that was not there is served now"),
+        Ok(None) => complaint.clear(),
+        Ok(Some(plan)) => plan.to_string().lines().for_each(|line| tracing::info!("{line}")),
         Err(error) => {
             // It is tried again and again, and told once.
             let said = format!("{error:#}");
             if said != complaint {
-                tracing::warn!("a store that was not there is, and cannot be served: {said}");
+                tracing::warn!("a store is not served: {said}");
                 complaint = said;
             }
         }

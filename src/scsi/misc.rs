@@ -20,7 +20,7 @@ pub(super) fn request_sense(cdb: &Cdb, lu: &Lu, cx: &mut Context<'_>, out: &mut 
     };
     let sense = match cx.attentions.take() {
         Some(asc) => lu.attention_sense(asc),
-        None => lu.access(cx.nexus).barrier().map_or_else(standing, Sense::not_ready),
+        None => lu.barrier(cx.nexus).map_or_else(standing, Sense::not_ready),
     };
     Ok(sense_data(cdb, sense, out))
 }

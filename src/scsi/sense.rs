@@ -71,6 +71,8 @@ impl Asc {
     pub const SANITIZE_IN_PROGRESS: Self = Self(0x04, 0x1b);
     /// 04/02: stopped; START STOP UNIT with START one makes it ready
     pub const INITIALIZING_COMMAND_REQUIRED: Self = Self(0x04, 0x02);
+    /// 04/03
+    pub const MANUAL_INTERVENTION_REQUIRED: Self = Self(0x04, 0x03);
     /// 04/0A: the port's target port group changes its state
     pub const ACCESS_STATE_TRANSITION: Self = Self(0x04, 0x0a);
     /// 04/0B

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use super::StoreKind;
 use super::identity::PRODUCT;
 use super::open::blocks_of;
 use super::pass::PassMedium;
+use super::{Seat, StoreKind};
 use crate::mem::Region;
 use crate::ring::Way;
 use crate::scsi::{Atomic, Device, DeviceType, Groups, Identity, LuFacts, Thin, WHOLE};
@@ -70,6 +70,8 @@ pub struct Backing {
     pub made: bool,
     /// What an administrator should know, one sentence each.
     pub warnings: Vec<String>,
+    /// Where its device is; none: it has none.
+    pub seat: Option<Seat>,
 }
 
 /// Where the bytes of a store are.

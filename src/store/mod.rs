@@ -23,6 +23,7 @@ mod measure;
 mod nvme;
 mod open;
 mod pass;
+mod presence;
 mod pscsi;
 mod queue;
 mod ram;
@@ -43,6 +44,7 @@ pub use measure::Length;
 pub use nvme::block_node;
 pub use open::{PATIENCE, open};
 pub use pass::{Errand, PassMedium, Passage};
+pub use presence::{Mark, Seat};
 pub use span::Span;
 pub use unit::{BlockingCall, Mapping, Reach, Step, Store, ZEROES, zero_region};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::align::{Misfit, block_size};
 use super::backing::{Backing, DiscardMethod, Medium, UNBOUNDED};
-use super::{OpenError, StoreConfig, StoreKind, block, file, pscsi, ram};
+use super::{OpenError, Seat, StoreConfig, StoreKind, block, file, pscsi, ram};
 use crate::scsi::{DeviceType, Thin};
 
 /// How long a store that another process holds is waited for: a predecessor that was killed holds
@@ -56,10 +56,20 @@ pub(super) fn base(config: &StoreConfig, len: u64, block_size: u32, medium: Medi
         rotational: false,
         ranges: Vec::new(),
         removable: config.removable,
+        seat: seat(&medium),
         medium,
         made: false,
         warnings: Vec::new(),
     }
+}
+
+fn seat(medium: &Medium) -> Option<Seat> {
+    let meta = match medium {
+        Medium::File(medium) => medium.file.metadata().ok(),
+        Medium::Pass(medium) => medium.passage.metadata(),
+        Medium::Ram(_) | Medium::Null => None,
+    };
+    meta.as_ref().map(Seat::of)
 }
 
 /// The block size for a store that can address `access`.

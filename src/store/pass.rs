@@ -6,7 +6,7 @@
 //! and sense data. Refuses to know: what commands mean.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
@@ -38,6 +38,11 @@ pub trait Passage: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the device has not got it.
     fn run(&self, order: &PassOrder, data: ScsiData<'_>) -> io::Result<PassReport>;
+
+    /// Of the node by which it is reached, if there is one.
+    fn metadata(&self) -> Option<Metadata> {
+        None
+    }
 }
 
 /// A command, as the reactor that asked and the thread that waits share it.
@@ -142,6 +147,10 @@ impl Passage for Node {
         let timeout = Duration::from_secs(order.seconds.into());
         let answer = sys::scsi_command(self.0.as_fd(), &order.cdb, data, &mut sense, timeout)?;
         judge(&answer, wanted as u32, &sense)
+    }
+
+    fn metadata(&self) -> Option<Metadata> {
+        self.0.metadata().ok()
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use super::plan::{self, Action, Plan, Turn};
-use super::units::{Keeper, Reached, is_missing};
+use super::units::{Found, Keeper, Lost, Reached, is_missing};
 use super::{Running, Served, Socket};
 use crate::admin::config::{Config, PortalConfig, ServerConfig};
 use crate::admin::inherited::Inherited;
@@ -13,7 +13,7 @@ use crate::admin::listen;
 use crate::admin::ports::Ports;
 use crate::ids::LuId;
 use crate::reactor::{Moved, SessionReport};
-use crate::scsi::LuFacts;
+use crate::scsi::{Identity, LuFacts};
 use crate::store::{StoreConfig, StoreKind};
 use crate::target::{Catalog, Quota, Target};
 
@@ -25,6 +25,8 @@ const NOBODY: LuId = LuId(u32::MAX);
 pub(super) enum Fate {
     /// It is opened.
     New,
+    /// Its device has vanished: something stands for it, under its names.
+    Lost(Identity),
     /// It stays as it is.
     Same,
     /// It stays, and is this from now on.
@@ -40,6 +42,8 @@ pub(super) struct DraftStore {
     pub(super) fate: Fate,
     /// It stays, and is served with another size, which stands in `config`.
     pub(super) resized: bool,
+    /// What was served in its place, if that has vanished.
+    pub(super) lost: Option<Lost>,
 }
 
 /// Sockets that come and go.
@@ -163,7 +167,7 @@ fn add_shown(running: &Running, units: &HashSet<LuId>, removed: &[LuId], touched
     for lu in units.difference(&known) {
         if let Some(served) = running.stores.get(lu) {
             let (config, fate) = (served.config.clone(), Fate::Same);
-            touched.push(DraftStore { lu: *lu, config, fate, resized: false });
+            touched.push(DraftStore { lu: *lu, config, fate, resized: false, lost: None });
         }
     }
 }
@@ -250,26 +254,32 @@ fn stores(running: &Running, config: &Config, numbers: &[LuId], plan: &mut Plan)
         running.stores.iter().map(|(lu, s)| (s.config.name.as_str(), (*lu, s))).collect();
     let mut free = numbers.iter().copied();
     let (mut places, mut stores) = (Vec::with_capacity(config.stores.len()), Vec::new());
+    let mut replaced = HashSet::new();
     for new in &config.stores {
-        let old = known.get(new.name.as_str());
-        if let Some((lu, _)) = old.filter(|(_, served)| served.config == *new && !served.is_stand_in()) {
+        let old = known.get(new.name.as_str()).filter(|(_, s)| !is_another(&s.config, new));
+        if let Some((lu, _)) = old.filter(|(_, served)| served.config == *new && served.is_sound()) {
             places.push(*lu);
             continue;
         }
-        let appeared =
-            old.is_some_and(|(_, s)| s.is_stand_in() && !is_another(&s.config, new) && !is_missing(new));
-        if appeared {
-            let lu = free.next().unwrap_or(NOBODY);
-            plan.push(Action::Change, plan::store_path(new), "it is there");
-            places.push(lu);
-            stores.push(DraftStore { lu, config: new.clone(), fate: Fate::New, resized: false });
-            continue;
-        }
-        match old.filter(|(_, s)| !is_another(&s.config, new)) {
-            Some((lu, served)) => {
+        match old.map(|(lu, served)| (*lu, served, Fortune::of(served))) {
+            Some((lu, served, Fortune::Stays)) => {
                 let (config, resized) = (kept(served, new, plan), is_resized(served, new));
-                places.push(*lu);
-                stores.push(DraftStore { lu: *lu, config, fate: Fate::Same, resized });
+                places.push(lu);
+                stores.push(DraftStore { lu, config, fate: Fate::Same, resized, lost: None });
+            }
+            Some((old, served, fortune)) => {
+                let lu = free.next().unwrap_or(NOBODY);
+                let (fate, what) = match fortune {
+                    Fortune::Went => {
+                        (Fate::Lost(served.facts.identity.clone()), "it has vanished, and is not ready")
+                    }
+                    _ => (Fate::New, "it is there"),
+                };
+                plan.push(Action::Change, plan::store_path(new), what);
+                places.push(lu);
+                let lost = served.lost.clone();
+                stores.push(DraftStore { lu, config: new.clone(), fate, resized: false, lost });
+                replaced.insert(old);
             }
             None => {
                 let lu = free.next().unwrap_or(NOBODY);
@@ -280,7 +290,13 @@ fn stores(running: &Running, config: &Config, numbers: &[LuId], plan: &mut Plan)
                 };
                 plan.push(Action::Add, plan::store_path(new), plan::store_detail(new) + absent);
                 places.push(lu);
-                stores.push(DraftStore { lu, config: new.clone(), fate: Fate::New, resized: false });
+                stores.push(DraftStore {
+                    lu,
+                    config: new.clone(),
+                    fate: Fate::New,
+                    resized: false,
+                    lost: None,
+                });
             }
         }
     }
@@ -289,13 +305,34 @@ fn stores(running: &Running, config: &Config, numbers: &[LuId], plan: &mut Plan)
     let named: HashSet<&str> = stores.iter().map(|s| s.config.name.as_str()).collect();
     let removed = goes.map(|(lu, served)| {
         // What has only stood for a store that is there now is no loss.
-        if !(served.is_stand_in() && named.contains(served.config.name.as_str())) {
+        let stood_in = served.is_stand_in() && named.contains(served.config.name.as_str());
+        if !stood_in && !replaced.contains(lu) {
             plan.push(Action::Remove, plan::store_path(&served.config), plan::store_detail(&served.config));
         }
         *lu
     });
     let removed = removed.collect();
     Stores { places, touched: stores, removed }
+}
+
+/// What becomes by itself of a store that stays.
+enum Fortune {
+    Stays,
+    Went,
+    Came,
+}
+
+impl Fortune {
+    fn of(served: &Served) -> Self {
+        match (served.is_stand_in(), &served.lost) {
+            (false, None) => Self::Stays,
+            (false, Some(_)) => Self::Went,
+            (true, lost) => match Found::of(&served.config, lost.as_ref()) {
+                Found::It => Self::Came,
+                Found::Nothing | Found::Other(_) => Self::Stays,
+            },
+        }
+    }
 }
 
 /// Whether a store of the same name is another one: what was on the old one is not on the new one.

@@ -32,11 +32,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use crossbeam_channel::{Receiver, bounded};
 
-use self::draft::{Draft, Fate};
+use self::draft::{Draft, DraftStore, Fate};
 use self::growths::Growths;
 use self::numbers::Numbers;
 pub use self::plan::Plan;
-use self::units::{Keeper, Serials};
+use self::units::{Found, Keeper, Lost, Reached, Serials};
 use super::config::{self, Config, Kept, PortalConfig, Report, ServerConfig, Source, Told};
 use super::cpulist::Reactors;
 use super::inherited::Inherited;
@@ -133,12 +133,19 @@ struct Served {
     unit: UnitSeed,
     /// What the SCSI side has been told last.
     facts: Arc<LuFacts>,
+    /// What it stands for, if that was served until it vanished; or what has vanished, before something stands for it.
+    lost: Option<Lost>,
 }
 
 impl Served {
     /// Whether its device or file is not there.
     fn is_stand_in(&self) -> bool {
         units::is_stand_in(&self.config, &self.unit)
+    }
+
+    /// Whether it is what the configuration says, as far as is known.
+    fn is_sound(&self) -> bool {
+        !self.is_stand_in() && self.lost.is_none()
     }
 }
 
@@ -286,7 +293,8 @@ impl Live {
         let open = units.iter().map(|unit| Arc::downgrade(&unit.backing)).collect();
         let held = Held { numbers: Numbers::after(units.len()), open };
         let served = config.stores.into_iter().zip(units);
-        let served = served.map(|(config, unit)| Served { config, facts: unit.lu.facts.clone(), unit });
+        let served =
+            served.map(|(config, unit)| Served { config, facts: unit.lu.facts.clone(), unit, lost: None });
         let sockets = sockets.into_iter().map(|(plan, got, fd)| Socket { plan, got, fd }).collect();
         let drain_timeout = config.server.drain_timeout.into();
         let running = Running {
@@ -449,37 +457,61 @@ impl Live {
         *warned = Some(report.told());
     }
 
-    /// Serves the stores whose devices or files have appeared. Whether there were any.
+    /// Has something stand for the stores whose devices have vanished, and serves those whose devices or files are there
+    /// again. What has changed, if anything.
     ///
     /// # Errors
-    /// When they cannot be served after all.
-    pub(super) fn revive(&self) -> Result<bool, Refused> {
-        let (generation, away) = self.away();
+    /// When they cannot be served after all, or others are in their place.
+    pub(super) fn revive(&self) -> Result<Option<Plan>, Refused> {
+        let (generation, open, away) = self.present();
+        let lost = open.iter().filter_map(|(lu, backing)| Some((*lu, Lost::of(backing)?))).collect();
+        // Nobody waits for us who wants to close one.
+        drop(open);
         // A disk that does not answer keeps nobody else waiting.
-        if away.iter().all(units::is_missing) {
-            return Ok(false);
+        let found: Vec<Found> = away.into_iter().map(|s| Found::of(&s.config, s.lost.as_ref())).collect();
+        if self.note(lost) || found.iter().any(|found| matches!(found, Found::It)) {
+            return self.serve_again(generation);
         }
-        self.serve_again(generation)
+        let others =
+            found.iter().filter_map(|found| if let Found::Other(why) = found { Some(why) } else { None });
+        match others.map(ToString::to_string).reduce(|all, why| format!("{all}; {why}")) {
+            Some(why) => Err(anyhow::anyhow!(why).into()),
+            None => Ok(None),
+        }
     }
 
-    /// The stores that were not there when they were to be opened, as of which change.
-    fn away(&self) -> (u64, Vec<StoreConfig>) {
+    /// As of which change, what is open, and the stores that something stands for.
+    fn present(&self) -> (u64, Vec<(LuId, Arc<Backing>)>, Vec<Served>) {
         let running = locked(&self.running);
-        let away = running.stores.values().filter(|s| s.is_stand_in());
-        (running.generation, away.map(|s| s.config.clone()).collect())
+        let (away, open): (Vec<_>, Vec<_>) = running.stores.iter().partition(|(_, s)| s.is_stand_in());
+        let open = open.into_iter().map(|(lu, s)| (*lu, s.unit.backing.clone())).collect();
+        (running.generation, open, away.into_iter().map(|(_, s)| s.clone()).collect())
+    }
+
+    /// These have vanished: the next change has something stand for them. Whether there are any.
+    fn note(&self, lost: Vec<(LuId, Lost)>) -> bool {
+        let (any, mut running) = (!lost.is_empty(), locked(&self.running));
+        for (lu, lost) in lost {
+            // The number may be another's by now.
+            if let Some(served) = running.stores.get_mut(&lu).filter(|served| lost.was(&served.unit.backing))
+            {
+                served.lost = Some(lost);
+            }
+        }
+        any
     }
 
     /// Serves the same as of that change, as far as it can be had now. Not when it is something else meanwhile: that is
     /// looked at anew.
-    fn serve_again(&self, generation: u64) -> Result<bool, Refused> {
+    fn serve_again(&self, generation: u64) -> Result<Option<Plan>, Refused> {
         let running = locked(&self.running);
         let (text, dir) = (running.text.clone(), running.dir.clone());
         drop(running);
         let (config, report) = self.parse("configuration", &text, dir.as_deref())?;
         self.warn_anew(&report);
         match self.take(config, &text, dir.as_deref(), |now, _| now.generation == generation) {
-            Err(Refused::Other(_)) => Ok(false),
-            taken => taken.map(|_| true),
+            Err(Refused::Other(_)) => Ok(None),
+            taken => taken.map(Some),
         }
     }
 
@@ -568,17 +600,33 @@ impl Live {
         Ok(Plan { warnings, ..draft.plan })
     }
 
-    /// Opens the stores that are new.
+    /// Opens the stores that are new, and what stands for those that have vanished.
     fn open(&self, draft: &Draft) -> anyhow::Result<Vec<(LuId, UnitSeed)>> {
-        let new = draft.stores.iter().filter(|s| matches!(s.fate, Fate::New));
+        let new = draft.stores.iter().filter(|s| matches!(s.fate, Fate::New | Fate::Lost(_)));
         self.keeper.identify(new.clone().map(|s| &s.config))?;
         let mut opened = Vec::new();
         for store in new {
-            let unit = self.keeper.open(&store.config, store.lu, &draft.reached, STORE_PATIENCE);
-            let unit = unit.inspect_err(|_| unmake(&opened))?;
+            let unit = self.open_one(store, &draft.reached).inspect_err(|_| unmake(&opened))?;
             opened.push((store.lu, unit));
         }
         Ok(opened)
+    }
+
+    fn open_one(&self, store: &DraftStore, reached: &Reached) -> anyhow::Result<UnitSeed> {
+        let DraftStore { lu, config, fate, lost, .. } = store;
+        if let Fate::Lost(identity) = fate {
+            tracing::warn!(
+                store = config.name,
+                "its device has vanished: it is not ready until that is there again"
+            );
+            return self.keeper.stand_in(config, identity.clone(), *lu, reached);
+        }
+        let unit = self.keeper.open(config, *lu, reached, STORE_PATIENCE)?;
+        if let (Some(lost), Some(mark)) = (lost, unit.backing.mark()) {
+            // It may have become another since it was looked at.
+            lost.check(config, &mark)?;
+        }
+        Ok(unit)
     }
 
     /// Binds the addresses that are new. What others of this daemon are in the way of is bound when these are closed.
@@ -688,7 +736,9 @@ impl Live {
         for store in &draft.stores {
             if let Some(unit) = opened.remove(&store.lu) {
                 self.watcher.add(store.lu, &unit);
-                let served = Served { config: store.config.clone(), facts: unit.lu.facts.clone(), unit };
+                let config = store.config.clone();
+                let lost = store.lost.clone().filter(|_| units::is_stand_in(&config, &unit));
+                let served = Served { config, facts: unit.lu.facts.clone(), unit, lost };
                 running.stores.insert(store.lu, served);
             } else if let Some(served) = running.stores.get_mut(&store.lu) {
                 served.config.clone_from(&store.config);

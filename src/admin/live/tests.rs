@@ -232,13 +232,13 @@ fn a_warning_that_stands_is_no_news() {
 #[test]
 fn a_store_that_appears_takes_back_no_change_that_was_faster() {
     let stage = Stage::new(&text(false, &["a"]));
-    let (then, _) = stage.live.away();
+    let (then, ..) = stage.live.present();
     let other = text(false, &["a", "b"]);
     stage.apply(&other).unwrap();
-    assert!(!stage.live.serve_again(then).unwrap());
+    assert_eq!(stage.live.serve_again(then).unwrap(), None);
     assert_eq!(stage.live.text(), other);
-    let (now, _) = stage.live.away();
-    assert!(stage.live.serve_again(now).unwrap());
+    let (now, ..) = stage.live.present();
+    assert!(stage.live.serve_again(now).unwrap().is_some());
 }
 
 #[test]
@@ -319,4 +319,81 @@ fn a_change_has_to_do_with_what_it_changes_however_much_there_is() {
         stage.apply(&many(count, false)).unwrap();
         assert_eq!(stage.live.unit_names().len(), count);
     }
+}
+
+/// A stage whose last store is on a device as this directory has it, which vanishes with that.
+fn on_device(stores: &[&str]) -> (Stage, tempfile::TempDir) {
+    let sysfs = tempfile::tempdir().unwrap();
+    let seated = |unit: UnitSeed| {
+        let backing = Arc::into_inner(unit.backing).expect("nobody else has it").seated(sysfs.path());
+        UnitSeed { backing: backing.into(), ..unit }
+    };
+    let text = text(false, stores);
+    let stage = Stage::with(&text, seated);
+    // So that it is known where relative paths start.
+    assert!(stage.apply(&text).unwrap().is_empty());
+    (stage, sysfs)
+}
+
+fn lines(plan: Option<Plan>) -> String {
+    plan.expect("something has changed")
+        .changes
+        .into_iter()
+        .map(|c| c.path + ": " + &c.detail + "\n")
+        .collect()
+}
+
+#[test]
+fn what_vanishes_is_stood_for_until_the_same_is_there_again() {
+    let (stage, sysfs) = on_device(&["a", "b"]);
+    let live = &stage.live;
+    assert_eq!(live.revive().unwrap(), None, "it is there");
+    let (a, b) = (stage.number("a"), live.unit_named("b").expect("it is served"));
+    let before = Arc::downgrade(&locked(&live.running).stores[&b.0].unit.backing);
+    sysfs.close().unwrap();
+    let went = "/backstores/fileio/b: it has vanished, and is not ready\n/iscsi/iqn.2026-11.org.example:t/tpg1/luns/lun1: b\n";
+    assert_eq!(lines(live.revive().unwrap()), went);
+    let away = live.unit_named("b").expect("something stands for it");
+    assert_eq!(
+        (stage.number("a"), away.1.identity.clone()),
+        (a, b.1.identity.clone()),
+        "the names are the same"
+    );
+    assert_ne!(away.0, b.0);
+    assert_eq!(before.strong_count(), 0, "what has vanished is closed");
+    assert!(lines(live.revive().unwrap()).starts_with("/backstores/fileio/b: it is there\n"));
+    assert_eq!(live.unit_named("b").expect("it is served").1.blocks, b.1.blocks);
+    assert_eq!(live.revive().unwrap(), None);
+}
+
+#[test]
+fn another_in_the_place_of_what_has_vanished_is_left_alone() {
+    let (stage, sysfs) = on_device(&["b"]);
+    let (live, image) = (&stage.live, stage.dir.path().join("b.img"));
+    sysfs.close().unwrap();
+    live.revive().unwrap().expect("it has vanished");
+    std::fs::rename(&image, stage.dir.path().join("b.old")).unwrap();
+    assert_eq!(live.revive().unwrap(), None, "nothing is there");
+    std::fs::write(&image, vec![7; 1 << 20]).unwrap();
+    let said = live.revive().unwrap_err().to_string();
+    assert!(said.contains("b.img is another than before") && said.contains("ringtgt apply"), "{said}");
+    stage.apply(&text(false, &["b"])).unwrap();
+    assert!(live.revive().is_err(), "nobody has asked for that one");
+    assert_eq!(std::fs::read(&image).unwrap(), vec![7; 1 << 20]);
+    std::fs::rename(&image, stage.dir.path().join("c.img")).unwrap();
+    stage.apply(&text(false, &["b"]).replace("b.img", "c.img")).unwrap();
+    assert_eq!(live.revive().unwrap(), None, "by its own name it is served");
+    assert_eq!(live.unit_named("b").expect("it is served").1.blocks, 2048);
+}
+
+#[test]
+fn the_one_of_before_is_not_opened_while_somebody_still_has_it() {
+    let (stage, sysfs) = on_device(&["b"]);
+    let live = &stage.live;
+    let writes = live.backings();
+    sysfs.close().unwrap();
+    live.revive().unwrap().expect("it has vanished");
+    assert_eq!(live.revive().unwrap(), None, "a write may be under way");
+    drop(writes);
+    assert!(live.revive().unwrap().is_some());
 }

@@ -1,6 +1,7 @@
 //! Logical units as the daemon has them: opened, identified, with the state that was saved for them.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,11 +14,8 @@ use crate::admin::state::StateDir;
 use crate::ids::LuId;
 use crate::reactor::{Saver, UnitSeed};
 use crate::ring::monotonic_ns;
-use crate::scsi::{
-    AccessState, Clock, Counters, DEFAULT_GROUP, Group, Groups, Identity, Lu, LuFacts, LuState, Persistent,
-    Supported, TargetPort,
-};
-use crate::store::{self, Backing, StoreConfig, StoreKind};
+use crate::scsi::{Clock, Counters, Groups, Identity, Lu, LuFacts, LuState, Persistent, TargetPort};
+use crate::store::{self, Backing, Mark, StoreConfig, StoreKind};
 use crate::target::Target;
 
 /// By which ports each logical unit is reached.
@@ -164,7 +162,7 @@ impl Keeper {
         let backing = match store::open(config, patience) {
             Err(error) if self.identities && is_missing(config) => {
                 tracing::warn!(store = config.name, %error, "it is not ready until its device or file is there");
-                return self.stand_in(config, lu, reached);
+                return self.stand_in(config, self.identity(config)?, lu, reached);
             }
             opened => opened?,
         };
@@ -198,7 +196,16 @@ impl Keeper {
 impl Keeper {
     /// What stands for a store that is not there: initiators find the logical unit, by its own names, and its medium out of
     /// reach through every port. Nothing that was saved for it is touched.
-    fn stand_in(&self, config: &StoreConfig, lu: LuId, reached: &Reached) -> anyhow::Result<UnitSeed> {
+    ///
+    /// # Errors
+    /// None that is of the store.
+    pub(super) fn stand_in(
+        &self,
+        config: &StoreConfig,
+        identity: Identity,
+        lu: LuId,
+        reached: &Reached,
+    ) -> anyhow::Result<UnitSeed> {
         let (kind, size) = (StoreKind::Null, Some(STAND_IN));
         let plain = StoreConfig {
             kind,
@@ -210,18 +217,8 @@ impl Keeper {
             ..config.clone()
         };
         let backing = store::open(&plain, Duration::ZERO)?;
-        let away = |group: &Group| Group {
-            implicit: false,
-            explicit: false,
-            supported: Supported::UNAVAILABLE,
-            configured: AccessState::Unavailable,
-            ..group.clone()
-        };
-        let groups = reached.groups(config, lu);
-        let mut groups = groups.iter().map(away);
-        let default = groups.next().unwrap_or_else(|| away(&Group::new(0, DEFAULT_GROUP)));
-        let groups = Groups::new(default, groups.collect(), 0);
-        let facts = Arc::new(backing.facts(self.identity(config)?, groups, false));
+        let groups = reached.groups(config, lu).without_medium();
+        let facts = Arc::new(backing.facts(identity, groups, false));
         let state = Arc::new(LuState { clock: clock(), ..LuState::default() });
         let lu = Lu { facts, state, counters: Counters::new(self.reactors) };
         Ok(UnitSeed { lu, backing: Arc::new(backing) })
@@ -233,8 +230,71 @@ const STAND_IN: u64 = 1 << 20;
 
 /// Whether the device or file of a store is not there.
 pub(super) fn is_missing(config: &StoreConfig) -> bool {
-    let needs = matches!(config.kind, StoreKind::Block | StoreKind::Fileio);
+    let needs = matches!(config.kind, StoreKind::Block | StoreKind::Fileio | StoreKind::Pscsi);
     needs && config.path.as_ref().is_some_and(|path| !path.exists())
+}
+
+/// A store whose device has vanished while it was served.
+#[derive(Debug, Clone)]
+pub(super) struct Lost {
+    mark: Mark,
+    /// As long as anybody has it, writes may be under way to the device.
+    backing: Weak<Backing>,
+}
+
+impl Lost {
+    /// That store, if it is one.
+    pub(super) fn of(backing: &Arc<Backing>) -> Option<Self> {
+        let mark = backing.mark().filter(|_| backing.has_vanished())?;
+        Some(Self { mark, backing: Arc::downgrade(backing) })
+    }
+
+    /// Whether it was open as that.
+    pub(super) fn was(&self, backing: &Arc<Backing>) -> bool {
+        std::ptr::eq(self.backing.as_ptr(), Arc::as_ptr(backing))
+    }
+
+    /// Refuses another in its place: initiators would go on with what they know of the one of before.
+    ///
+    /// # Errors
+    /// What is there, and what to do.
+    pub(super) fn check(&self, config: &StoreConfig, now: &Mark) -> anyhow::Result<()> {
+        let (name, path) = (&config.name, config.path.as_deref().unwrap_or_else(|| Path::new("")).display());
+        anyhow::ensure!(
+            *now == self.mark,
+            "backstore {name}: {path} is another than before, and stays as it is: it is {now}, and was {}; bring that one \
+             back; or, to have this one served, name it by another path (ls -l /dev/disk/by-id) in the configuration, \
+             and: ringtgt apply FILE; or: systemctl restart ringtgt",
+            self.mark
+        );
+        Ok(())
+    }
+}
+
+/// What is in the place of a store that is not served.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Nothing that can be opened yet.
+    Nothing,
+    /// What it is to be opened on.
+    It,
+    /// Something else, and why that is not opened.
+    Other(anyhow::Error),
+}
+
+impl Found {
+    /// Looks. The device of before is not opened anew while anything is under way to it, for that could land later than
+    /// what is written then.
+    pub(super) fn of(config: &StoreConfig, lost: Option<&Lost>) -> Self {
+        if is_missing(config) {
+            return Self::Nothing;
+        }
+        let Some(lost) = lost else { return Self::It };
+        match Mark::at(config).filter(|_| lost.backing.strong_count() == 0) {
+            None => Self::Nothing,
+            Some(now) => lost.check(config, &now).map_or_else(Self::Other, |()| Self::It),
+        }
+    }
 }
 
 /// Whether that unit only stands for its store.

@@ -220,6 +220,7 @@ fn backing(facts: &LuFacts, plan: &Plan) -> Arc<Backing> {
             None => Medium::File(medium),
         },
         warnings: Vec::new(),
+        seat: None,
     })
 }
 

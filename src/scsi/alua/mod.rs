@@ -178,8 +178,10 @@ pub struct Groups {
     groups: Vec<Group>,
     /// IMPLICIT TRANSITION TIME, seconds; 0: not said.
     transition_seconds: u8,
-    /// Some group is not active unless that was changed.
+    /// Some group is not active unless that was changed, or there is no medium.
     limited: bool,
+    /// There is no medium that any port could reach.
+    bare: bool,
 }
 
 impl Groups {
@@ -188,7 +190,16 @@ impl Groups {
     pub fn new(default: Group, others: Vec<Group>, transition_seconds: u8) -> Self {
         let groups = [vec![default], others].concat();
         let limited = groups.iter().any(|g| g.configured.barrier().is_some());
-        Self { groups, transition_seconds, limited }
+        Self { groups, transition_seconds, limited, bare: false }
+    }
+
+    /// The same of a logical unit whose medium is not there. Ports stay in the states that they are configured to be in,
+    /// and nobody changes these, for that could not be kept. An initiator that saw all of them unavailable would try no
+    /// more, and so not notice that the medium is there again.
+    pub fn without_medium(self) -> Self {
+        let fixed = |group| Group { implicit: false, explicit: false, ..group };
+        let groups = self.groups.into_iter().map(fixed).collect();
+        Self { groups, limited: true, bare: true, ..self }
     }
 
     /// A port joins the group of that number; the default one, if there is none.
@@ -251,6 +262,15 @@ impl Lu {
         self.state.accesses.at_port(&self.facts.groups, nexus.relative_port)
     }
 
+    /// Why the medium is out of reach of this nexus, if it is.
+    pub(super) fn barrier(&self, nexus: &ItNexus) -> Option<Asc> {
+        if self.facts.groups.bare {
+            Some(Asc::MANUAL_INTERVENTION_REQUIRED)
+        } else {
+            self.access(nexus).barrier()
+        }
+    }
+
     /// Whether every port reaches the medium, without looking at the groups.
     #[inline]
     pub(super) fn is_open(&self) -> bool {
@@ -270,9 +290,10 @@ pub(super) fn admit_passed(cdb: &Cdb, lu: &Lu, nexus: &ItNexus) -> Result<(), Fa
     serves(table::traits(cdb), lu, nexus)
 }
 
+/// Without a medium that is what an unavailable port serves: nothing that would have to be kept with the medium.
 fn serves(traits: Traits, lu: &Lu, nexus: &ItNexus) -> Result<(), Failure> {
-    let state = lu.access(nexus);
-    match state.barrier() {
+    let state = if lu.facts.groups.bare { AccessState::Unavailable } else { lu.access(nexus) };
+    match lu.barrier(nexus) {
         Some(asc) if !traits.contains(state.passed_by()) => Err(Sense::not_ready(asc).into()),
         _ => Ok(()),
     }

@@ -189,6 +189,30 @@ fn each_state_serves_the_commands_of_its_list() {
 }
 
 #[test]
+fn without_a_medium_all_ports_serve_what_an_unavailable_one_does_and_keep_their_states() {
+    let mut rig = rig();
+    let (states, needs) = (rig.data(&rtpg(0)), Sense::not_ready(Asc(0x04, 0x03)));
+    rig = Rig::new(LuFacts { groups: groups().without_medium(), ..facts() });
+    assert_eq!(rig.data(&rtpg(0)), states);
+    for port in [1, 2, 3] {
+        rig.port = port;
+        for cdb in [
+            &READ[..],
+            &WRITE,
+            &[0; 6],
+            &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            &[0x5e, 0, 0, 0, 0, 0, 0, 0, 16, 0],
+        ] {
+            assert_eq!(rig.sense(cdb), needs, "port {port}: {cdb:02x?}");
+        }
+        assert_eq!(rig.data(&[0x03, 0, 0, 0, 18, 0])[12..14], [4, 3], "REQUEST SENSE");
+        assert!(matches!(rig.start(&[0x12, 0, 0, 0, 36, 0]), Outcome::Data(36)));
+    }
+    assert!(stpg_to(&mut rig, &[(5, 2)]).is_err(), "it could not be kept");
+    assert!(order(&mut rig, &[(0, AccessState::Standby)]).is_err(), "not for an administrator either");
+}
+
+#[test]
 fn only_the_echo_of_a_buffer_is_served() {
     let mut rig = rig();
     rig.port = 3;

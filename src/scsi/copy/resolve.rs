@@ -251,7 +251,7 @@ impl Peer<'_> {
             return false;
         }
         let (lu, state) = (self.lu, &self.lu.state);
-        let reached = lu.is_open() || lu.access(nexus).barrier().is_none();
+        let reached = lu.is_open() || lu.barrier(nexus).is_none();
         let ready = state.drive.is_ready() && state.erasure.is_none();
         reached && ready && state.reservations.check(nexus, needs).is_ok()
     }

@@ -224,7 +224,7 @@ pub(super) fn start(cdb: &Cdb, lu: &Lu, device: Device, cx: &mut Context<'_>, ou
         return gate::begin(cdb, lu, cx, out);
     }
     // What the device has to say is not all: something has happened here, or it is out of reach.
-    let is_ours = !cx.attentions.is_empty() || lu.access(cx.nexus).barrier().is_some();
+    let is_ours = !cx.attentions.is_empty() || lu.barrier(cx.nexus).is_some();
     match cdb.opcode() {
         table::INQUIRY => {}
         table::REQUEST_SENSE if is_ours => return misc::request_sense(cdb, lu, cx, out),

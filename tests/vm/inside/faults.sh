@@ -101,12 +101,64 @@ ends() { # within 30 s, by itself, and with an error
 	! wait $load && [ "$n" -lt 150 ]
 }
 check "I/O to a device that vanishes ends with an error" ends
-check "a read of it is an error" sense read_there "$gone"
-cp /tmp/sense /tmp/sense.read
-check "a write to it is an error" sense write_there "$gone"
-both() { [ "$(grep -hic "sense key: not ready" /tmp/sense.read /tmp/sense)" = $'1\n1' ]; }
-check "the sense of both is NOT READY" both
+away() { # away COMMAND: within 15 s it fails with the words that mean that somebody has to do something
+	local n
+	for ((n = 0; n < 75; n++)); do
+		sense "$1" "$gone" || return
+		! told "not ready" "logical unit not ready, manual intervention required" >/dev/null || return 0
+		sleep 0.2
+	done
+	cat /tmp/sense && return 1
+}
+check "a read of it is an error, and its sense NOT READY" away read_there
+check "so is a write" away write_there
 check "the daemon and the other disks go on" alive
+
+# --- it comes back ---
+# back WHAT...: what brings it back; within 20 s the initiator reads it, and has not been told to do anything for that.
+back() {
+	local n
+	"$@" || return
+	for ((n = 0; n < 100; n++)); do
+		# While it was away the initiator may have found it to be of no size at all.
+		[ "$(dd if="$gone" bs=4k count=1 iflag=direct status=none 2>/dev/null | wc -c)" != 4096 ] || return 0
+		sleep 0.2
+	done
+	tail /tmp/target.log && return 1
+}
+found() { # by the name of before, which is free because nobody has it open any more
+	local n
+	for ((n = 0; n < 100; n++)); do
+		[ ! -b "/dev/$vanishing" ] || { udevadm settle --timeout=30 && return; }
+		sleep 0.1
+	done
+	ls /sys/bus/pseudo/drivers/scsi_debug/adapter0/host*/target*/*/block && return 1
+}
+# shellcheck disable=SC2317
+rescan() { echo "- - -" >"$(ls -d /sys/bus/pseudo/drivers/scsi_debug/adapter0/host*/scsi_host/host*)/scan" && found; }
+check "it comes back" back rescan
+held() { ! mkfs.ext4 -q -F "/dev/$vanishing"; }
+check "it is held as before" held
+check "checked I/O after" checked "$gone"
+renewed() { # renewed MIB: once nobody has it open any more, another device of that size and of the same name is there
+	local n
+	echo 1 >"/sys/block/$vanishing/device/delete"
+	for ((n = 0; n < 100; n++)); do
+		! rmmod scsi_debug 2>/dev/null || break
+		sleep 0.1
+	done
+	modprobe scsi_debug dev_size_mb="$1" max_luns=1 num_tgts=1 add_host=1 && found
+}
+check "another device comes, by the same name, and smaller" renewed 32
+left_alone() { # what is to be typed is in the log, once, and the LUN is not ready
+	sleep 6
+	away read_there && [ "$(grep -c "/dev/$vanishing is another than before" /tmp/target.log)" = 1 ] &&
+		grep -q 'ringtgt apply' /tmp/target.log && ! held
+}
+check "it is left alone" left_alone
+check "the one of before comes back" back renewed 64
+check "checked I/O once more" checked "$gone"
+check "the daemon and the other disks have taken no harm" alive
 dmsetup remove --force sick 2>/dev/null || : # it is in use: all that is left of it is errors
 check "so they do when a mapped device is torn away" alive
 check "a read of that one is an error" sense read_there "$sick"

@@ -255,12 +255,34 @@ tape() { # sets raw_sg
 	raw_sg=$(grep -lx 1 /sys/class/scsi_generic/sg*/device/type | head -1 | cut -d/ -f5)
 	[ -n "$raw_sg" ] && raw_sg=/dev/$raw_sg
 }
-check "a tape drive" tape
-config "tape=pscsi:$raw_sg" >/tmp/ringtgt.toml
+# The target starts before the device is there.
+config "tape=pscsi:/run/tape" >/tmp/ringtgt.toml
 target_begin
-check "the target is ready for it" target_ready
-kept() { ! flock --nonblock "$raw_sg" true; }
-check "its node is locked" kept
+check "the target is ready without it" target_ready
+node "$IQN:tape" "$V4" --login >/dev/null
+absent() { # whatever the initiator takes it for, it is not ready
+	local n
+	for ((n = 0; n < 100; n++)); do
+		sg=$(compgen -G '/sys/class/iscsi_session/session*/device/target*/*:*/scsi_generic/sg*') && break
+		sleep 0.1
+	done
+	sg=/dev/${sg##*/}
+	sg_turs "$sg"
+	says 'manual intervention required' sg_turs -v "$sg"
+}
+check "an initiator finds it not ready" absent
+logout "$IQN:tape" "$V4"
+check "a tape drive" tape
+ln -s "$raw_sg" /run/tape
+kept() {
+	local n
+	for ((n = 0; n < 50; n++)); do
+		flock --nonblock "$raw_sg" true || return 0
+		sleep 0.2
+	done
+	tail /tmp/target.log && return 1
+}
+check "its node is locked within 10 s" kept
 node "$IQN:tape" "$V4" --login >/dev/null
 found() { # sets sg
 	local n
@@ -275,3 +297,4 @@ check "the initiator has a tape drive" eval "found && says 'PDT=1' sg_inq $sg"
 logout "$IQN:tape" "$V4"
 check "the target ends on SIGTERM with status 0 again" target_end TERM
 check "nobody has the tape drive any more" unload
+rm /run/tape

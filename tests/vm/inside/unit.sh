@@ -203,3 +203,20 @@ logout "$iqn" "$V4"
 systemctl stop ringtgt.socket ringtgt
 rm -r /etc/systemd/system/ringtgt.socket /run/systemd/system/ringtgt.socket.d
 systemctl daemon-reload
+
+# A block device that is there only after the start.
+config disk=fileio:/srv/disk.img:256M late=block:/dev/mapper/late >/etc/ringtgt/ringtgt.toml
+systemctl reset-failed ringtgt
+check "systemctl start, with a block device that is not there" start
+check "both are served" started 2
+check "login to the one that is there" login "$iqn" "$V4"
+check "checked I/O on it" fio_verify "$DEV" --rw=randwrite --bssplit="$MIXED" --size=8m --iodepth=16
+logout "$iqn" "$V4"
+dmsetup create late --table "0 131072 linear /dev/ram1 0"
+alive() { said '/backstores/block/late .*it is there'; }
+check "the other one appears, and comes alive" until_true 20 alive
+check "login to that one" login "$IQN:late" "$V4"
+check "checked I/O there" fio_verify "$DEV" --rw=randwrite --bssplit="$MIXED" --size=8m --iodepth=16
+logout "$IQN:late" "$V4"
+systemctl stop ringtgt
+dmsetup remove late
