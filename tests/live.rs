@@ -321,6 +321,10 @@ fn the_control_socket_tells_and_changes() {
         sessions.iter().all(|s| s["luns"] == 2 && s["negotiated"]["immediate_data"] == true),
         "{sessions:?}"
     );
+    let first =
+        sessions.iter().find(|s| s["initiator"] == "iqn.2026-11.org.example:i1").expect("it is there");
+    assert_eq!((&first["deepest"], &first["queues"][0]), (&json!(1), &json!({ "lun": 0, "deepest": 1 })));
+    assert!(first["window"].as_u64() > Some(1) && first["segment"].as_u64() > Some(500), "{first}");
     write(&mut one, 0, 0, 1);
     let counters = client.call("counters", json!({})).expect("counters");
     let of = |name: &str| {

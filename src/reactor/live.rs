@@ -248,6 +248,14 @@ pub struct SessionReport {
     pub luns: usize,
     /// Commands that are open.
     pub commands: u32,
+    /// How many may be.
+    pub window: u32,
+    /// How many were at a time at most.
+    pub deepest: u32,
+    /// The same of each LUN that had any.
+    pub queues: Vec<(u16, u32)>,
+    /// Bytes of payload in a packet to the initiator, if that is known.
+    pub segment: Option<u32>,
     /// Since when it is there.
     pub age: Duration,
 }
@@ -408,6 +416,7 @@ impl<D: Driver> Reactor<D> {
             let Some(conn) = self.conns.get(id) else { continue };
             let Some(session) = conn.session() else { continue };
             let e = session.established();
+            let segment = self.world.driver.segment(conn.fd);
             all.push(SessionReport {
                 core,
                 tsih: conn.key.as_ref().map_or(0, |(_, tsih)| *tsih),
@@ -421,6 +430,10 @@ impl<D: Driver> Reactor<D> {
                 negotiated: e.negotiated.clone(),
                 luns: e.luns.len(),
                 commands: session.open_tasks(),
+                window: session.command_window(),
+                deepest: session.deepest(),
+                queues: session.deepest_of_luns().filter(|(_, deepest)| *deepest > 0).collect(),
+                segment,
                 age: Duration::from_nanos(now.saturating_sub(conn.since)),
             });
         }

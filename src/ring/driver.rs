@@ -69,6 +69,9 @@ pub trait Driver {
     /// when all of it has gone; until then only this tells whether it moves.
     fn delivered(&mut self, fd: RawFd) -> Option<u64>;
 
+    /// Bytes of payload that a packet to a connection's peer carries, if that can be known.
+    fn segment(&self, fd: RawFd) -> Option<u32>;
+
     /// Whether sends on a connection may go without copies: its portal is set so, and the kernel can.
     fn zero_copy(&mut self, fd: RawFd) -> bool;
 

@@ -655,6 +655,10 @@ impl Driver for Ring {
         socket::delivered(fd)
     }
 
+    fn segment(&self, fd: RawFd) -> Option<u32> {
+        socket::segment(fd)
+    }
+
     fn zero_copy(&mut self, fd: RawFd) -> bool {
         let wished = socket::wishes_zero_copy(fd);
         if wished && !self.caps.zero_copy {

@@ -32,16 +32,28 @@ pub(super) fn hand_down_priority(listener: RawFd, fd: RawFd) {
     }
 }
 
-/// Where `tcpi_bytes_acked` is in the kernel's `struct tcp_info` (since 4.1), whose beginning never changes.
-const BYTES_ACKED: std::ops::Range<usize> = 120..128;
+/// Where `tcpi_snd_mss` is in the kernel's `struct tcp_info`, whose beginning never changes.
+const SEND_MSS: usize = 16;
+
+/// Where `tcpi_bytes_acked` is in it (since 4.1).
+const BYTES_ACKED: usize = 120;
+
+/// A field of what the kernel knows of a connection.
+fn tcp_info<const N: usize>(fd: RawFd, at: usize) -> Option<[u8; N]> {
+    let mut info = [0; 128];
+    let read =
+        with_stream(fd, |stream| sys::option(stream.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, &mut info));
+    info.get(..read.ok()?)?.get(at..)?.first_chunk().copied()
+}
 
 /// Bytes that the peer has acknowledged since the connection began.
 pub(super) fn delivered(fd: RawFd) -> Option<u64> {
-    let mut info = [0; BYTES_ACKED.end];
-    let read =
-        with_stream(fd, |stream| sys::option(stream.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, &mut info));
-    let acked = read.ok().and_then(|len| info.get(..len)?.get(BYTES_ACKED)?.first_chunk().copied());
-    acked.map(u64::from_ne_bytes)
+    tcp_info(fd, BYTES_ACKED).map(u64::from_ne_bytes)
+}
+
+/// Bytes of payload that a packet to the peer carries: the MTU of the way there, less the headers.
+pub(super) fn segment(fd: RawFd) -> Option<u32> {
+    tcp_info(fd, SEND_MSS).map(u32::from_ne_bytes).filter(|bytes| *bytes > 0)
 }
 
 /// Whether the connection's portal is set to sends without copies.

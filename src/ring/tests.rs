@@ -90,6 +90,8 @@ fn what_has_reached_the_peer_is_known_before_a_send_ends() {
     let mut rig = Rig::new(&RingConfig::default());
     let (near, mut peer) = connected();
     let before = rig.ring.delivered(near.as_raw_fd()).expect("the kernel tells");
+    let segment = rig.ring.segment(near.as_raw_fd()).expect("so it does");
+    assert!((500..=65_536).contains(&segment), "{segment}");
     // More than both sockets hold: it ends only when the peer reads.
     let mut send = SendOp::new(near.as_raw_fd(), 1);
     send.put(&vec![1; 64 << 20]);

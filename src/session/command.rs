@@ -74,6 +74,10 @@ impl Session {
     fn task_for(&mut self, pdu: &ScsiCommand, extra: &[u8], now: u64) -> Option<TaskId> {
         let map = lun::from_wire(pdu.lun).and_then(|n| self.luns.binary_search_by_key(&n, |l| l.lun).ok());
         let (id, task) = self.tasks.open(false)?;
+        if let Some(l) = map.and_then(|m| self.luns.get_mut(m)) {
+            l.open += 1;
+            l.deepest = l.deepest.max(l.open);
+        }
         task.itt = pdu.itt.get();
         task.lun = pdu.lun.get();
         task.map = map.map(|m| m as u16);

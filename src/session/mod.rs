@@ -105,6 +105,9 @@ struct MappedLun {
     lu: LuId,
     read_only: bool,
     attentions: Attentions,
+    /// Commands that are open, and how many there were at most.
+    open: u32,
+    deepest: u32,
 }
 
 /// A session in full feature phase.
@@ -178,6 +181,8 @@ impl Session {
                 read_only: l.read_only,
                 // One that goes on has been told.
                 attentions: if e.joins.is_some() { Attentions::new() } else { power_on() },
+                open: 0,
+                deepest: 0,
             };
             sorted.iter().map(mapped).collect()
         };
@@ -255,6 +260,21 @@ impl Session {
     /// How many commands are open.
     pub fn open_tasks(&self) -> u32 {
         self.tasks.len()
+    }
+
+    /// How many commands it may have open at a time.
+    pub fn command_window(&self) -> u32 {
+        self.command_window
+    }
+
+    /// How many commands were open at a time at most, of the whole session.
+    pub fn deepest(&self) -> u32 {
+        self.tasks.most()
+    }
+
+    /// The same of each LUN.
+    pub fn deepest_of_luns(&self) -> impl Iterator<Item = (u16, u32)> + '_ {
+        self.luns.iter().map(|l| (l.lun, l.deepest))
     }
 
     /// Whether anything is under way: commands, or copies in the background.
@@ -400,6 +420,9 @@ impl Session {
         let Some(task) = self.tasks.get(id) else { return false };
         if !self.sets.are_plain() {
             self.sets.leave(id, task);
+        }
+        if let Some(l) = task.place().and_then(|m| self.luns.get_mut(m)) {
+            l.open -= 1;
         }
         let receiving = self.rx.orphan(id);
         for buf in task.work.slots() {

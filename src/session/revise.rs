@@ -164,6 +164,9 @@ impl Session {
         for task in self.tasks.iter_mut() {
             task.map = task.map.and_then(|m| before.get(usize::from(m))).and_then(|l| at(l.lun));
         }
+        for place in self.tasks.iter().filter_map(|(_, task)| task.place()) {
+            self.luns[place].open += 1;
+        }
         let same = side_by_side(&before, &self.luns);
         let gone = before.iter().zip(same).filter(|(_, same)| same.is_none()).map(|(l, _)| l.lu).collect();
         with_unseen(gone, &self.luns).filter(|(_, unseen)| *unseen).map(|(lu, _)| lu).collect()
@@ -227,13 +230,22 @@ fn with_unseen(mut units: Vec<LuId>, map: &[MappedLun]) -> impl Iterator<Item = 
 
 /// The new map. What was there before keeps what its nexus has yet to be told, and hears that there are others.
 fn mapping(before: &[MappedLun], luns: &[Lun]) -> Vec<MappedLun> {
-    let new = |l: &Lun| MappedLun { lun: l.lun, lu: l.lu, read_only: l.read_only, attentions: power_on() };
+    let new = |l: &Lun| MappedLun {
+        lun: l.lun,
+        lu: l.lu,
+        read_only: l.read_only,
+        attentions: power_on(),
+        open: 0,
+        deepest: 0,
+    };
     let mut map: Vec<MappedLun> = luns.iter().map(new).collect();
     map.sort_by_key(|l| l.lun);
-    let what = |was: &MappedLun| (was.read_only, was.attentions.clone());
+    let what = |was: &MappedLun| (was.read_only, was.attentions.clone(), was.deepest);
     let known: Vec<_> = side_by_side(&map, before).map(|was| was.map(what)).collect();
-    for (l, (read_only, attentions)) in map.iter_mut().zip(known).filter_map(|(l, was)| Some((l, was?))) {
-        l.attentions = attentions;
+    for (l, (read_only, attentions, deepest)) in
+        map.iter_mut().zip(known).filter_map(|(l, was)| Some((l, was?)))
+    {
+        (l.attentions, l.deepest) = (attentions, deepest);
         l.attentions.raise(Asc::REPORTED_LUNS_CHANGED);
         if read_only != l.read_only {
             l.attentions.raise(Asc::MODE_PARAMETERS_CHANGED);

@@ -84,6 +84,11 @@ impl Task {
         if conflict && self.begun { Failure::Check(Sense::aborted(Asc::NONE)) } else { failure }
     }
 
+    /// Which LUN of the session's map it is for, as a command.
+    pub(super) fn place(&self) -> Option<usize> {
+        self.map.filter(|_| !self.background).map(usize::from)
+    }
+
     /// Whether it is in the task set of that logical unit.
     pub(super) fn is_in_set(&self, lu: LuId) -> bool {
         self.lu == lu && self.map.is_some() && !self.background
@@ -185,6 +190,11 @@ impl Tasks {
         self.live
     }
 
+    /// How many were open at a time at most: entries come only when none is free, and stay.
+    pub(super) fn most(&self) -> u32 {
+        self.entries.len() as u32
+    }
+
     /// Whether there is none, and nothing in the background either.
     pub(super) fn is_empty(&self) -> bool {
         self.entries.len() == self.free.len()
@@ -275,6 +285,7 @@ mod tests {
         assert!(tasks.close(command));
         assert_eq!((tasks.len(), tasks.is_empty()), (0, false), "but it is a task");
         assert!(tasks.close(quiet) && tasks.is_empty());
+        assert_eq!(tasks.most(), 2, "at a time");
     }
 
     #[test]

@@ -323,6 +323,10 @@ fn session(s: &SessionReport) -> Value {
         "chap": chap,
         "luns": s.luns,
         "commands": s.commands,
+        "window": s.window,
+        "deepest": s.deepest,
+        "queues": s.queues.iter().map(|(lun, deepest)| json!({ "lun": lun, "deepest": deepest })).collect::<Vec<_>>(),
+        "segment": s.segment,
         "seconds": s.age.as_secs(),
         "negotiated": {
             "header_digest": n.header_digest,

@@ -16,7 +16,7 @@
 //! | `config.plan` | `toml`, `name`?, `dir`? | the [plan](crate::admin::live::Plan): `changes`, `sessions`, `next_start` |
 //! | `config.apply` | `toml`, `name`?, `dir`?, `plan`?, `base`? | the same, done, and `warnings` of what is to be known of it, or has gone wrong when there was no way back. With `plan` only if it still is that one, with `base` only if that still is the text that is served |
 //! | `config.reload` | | the same for the file that is served, as SIGHUP does it |
-//! | `sessions.list` | | `sessions`: who is logged in, and what was agreed on; `refused`: the names of the last 32 initiators that were refused, the latest first |
+//! | `sessions.list` | | `sessions`: who is logged in, what was agreed on, how many `commands` are open, may be (`window`), and were at most (`deepest`; `queues`: by LUN), and how many bytes a packet to the initiator carries (`segment`); `refused`: the names of the last 32 initiators that were refused, the latest first |
 //! | `sessions.kick` | `initiator`?, `target`?, `portal`?, `tsih`?: at least one | `sessions`: how many were dropped at once |
 //! | `sessions.drain` | the same, and `deadline`: seconds, 10 by default | `sessions`: how many are asked to log out, and dropped then |
 //! | | `target` or `portal`, `to`, `deadline`? | the same, but for those who have come in at `to`; until the deadline whoever logs in is answered Target moved temporarily (RFC 7143 section 11.13.5), with `to` as TargetAddress. Deadline 0 ends that, and asks nobody; who has been asked before goes all the same. `was_sent_on`: whether these logins were sent elsewhere until now |

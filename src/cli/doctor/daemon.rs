@@ -8,7 +8,7 @@ use super::finding::Finding;
 use crate::admin::config::{self, Source};
 use crate::admin::rpc::{CallError, Client, default_socket};
 use crate::cli::args::Daemon;
-use crate::store::{StoreConfig, StoreKind};
+use crate::store::StoreConfig;
 
 /// A daemon that runs.
 #[derive(Debug)]
@@ -35,9 +35,10 @@ impl Served {
                 (Some(served), findings)
             }
             Err(error) => {
-                let why = "only the machine can be looked at: no disks, no initiators";
+                let why = "only the machine can be looked at";
+                let cost = "nothing is said of disks and initiators";
                 let remedy = "start it, or name its socket with --control-socket";
-                (None, vec![Finding::hint("daemon", error.to_string(), why, remedy)])
+                (None, vec![Finding::hint("daemon", error.to_string(), why, cost, remedy)])
             }
         }
     }
@@ -59,13 +60,10 @@ impl Served {
 
     fn starved(&self) -> Option<Finding> {
         (self.pid == 0).then(|| {
-            let why = "its limits and memory cannot be looked at";
-            Finding::hint(
-                "daemon",
-                "is older than this program",
-                why,
-                "restart it: systemctl restart ringtgt",
-            )
+            let why = "it does not tell which process it is";
+            let cost = "nothing is said of its limits and its memory";
+            let remedy = "restart it: systemctl restart ringtgt";
+            Finding::hint("daemon", "is older than this program", why, cost, remedy)
         })
     }
 
@@ -76,15 +74,15 @@ impl Served {
                 "daemon",
                 "serves a configuration that this program cannot read",
                 "its disks are not looked at",
+                "nothing is said of them",
                 "they are of different versions: restart it (systemctl restart ringtgt), or use the ringtgt that it is",
             )
         })
     }
 
-    /// The block devices that it serves.
-    pub(super) fn devices(&self) -> impl Iterator<Item = (&StoreConfig, &Path)> {
-        let block = |store: &&StoreConfig| store.kind == StoreKind::Block;
-        self.stores.iter().flatten().filter(block).filter_map(|store| Some((store, store.path.as_deref()?)))
+    /// What it serves that is a device or a file of this machine.
+    pub(super) fn on_disk(&self) -> impl Iterator<Item = (&StoreConfig, &Path)> {
+        self.stores.iter().flatten().filter_map(|store| Some((store, store.path.as_deref()?)))
     }
 }
 
@@ -114,9 +112,9 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_said() {
         let good = serving("[[backstore]]\nkind = \"block\"\nname = \"b\"\npath = \"/dev/sdx\"\n");
-        assert_eq!((good.unreadable(), good.devices().count()), (None, 1));
+        assert_eq!((good.unreadable(), good.on_disk().count()), (None, 1));
         let newer = serving("[[backstore]]\nkind = \"of tomorrow\"\nname = \"b\"\n");
         assert!(newer.unreadable().is_some_and(|finding| finding.why.contains("disks are not looked at")));
-        assert_eq!(newer.devices().count(), 0);
+        assert_eq!(newer.on_disk().count(), 0);
     }
 }

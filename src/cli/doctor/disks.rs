@@ -1,35 +1,95 @@
-//! The block devices that are served: settings of their queues, and their caches.
+//! The devices and files that are served: whether they are there, and what on the way to them costs.
+//!
+//! What goes around the block layer meets no setting of its queue: commands of NVMe (`io = "passthrough"`) and of SCSI
+//! (`kind = "pscsi"`). What is polled for ends where it is asked for.
 
 use std::path::Path;
 
 use super::daemon::Served;
 use super::finding::Finding;
 use super::host::Host;
-use crate::store::{Io, StoreConfig, block_node};
+use super::queue;
+use crate::store::{Io, StoreConfig, StoreKind};
+
+/// CAP_SYS_RAWIO, by its number.
+const RAW_IO: u32 = 17;
 
 pub(super) fn findings(host: &Host, served: &Served) -> Vec<Finding> {
-    served.devices().flat_map(|(store, path)| of_device(host, store, path)).collect()
+    served.on_disk().flat_map(|(store, path)| of_store(host, served.pid, store, path)).collect()
 }
 
-fn of_device(host: &Host, store: &StoreConfig, path: &Path) -> Vec<Finding> {
-    let block = block_node(path);
-    let path = block.as_deref().unwrap_or(path);
-    let Some(name) = path.to_str().and_then(|path| host.real(path)) else {
-        let remedy = "see why it is gone; the LUN comes back by itself when the device does";
-        let is = format!("{} is not there", path.display());
-        return vec![Finding::hint(&store.name, is, "initiators are told NOT READY", remedy).wrong()];
+fn of_store(host: &Host, pid: u64, store: &StoreConfig, path: &Path) -> Vec<Finding> {
+    let Some(real) = path.to_str().and_then(|path| host.real(path)) else {
+        return vec![missing(store, path)];
     };
-    let name = name.rsplit('/').next().unwrap_or_default().to_owned();
-    let Some(disk) = whole_disk(host, &name) else { return vec![] };
-    let about = if disk == name { name } else { format!("{disk} (for {name})") };
-    let checks = [
-        scheduler(host, &disk),
-        affinity(host, &disk),
-        merges(host, &disk),
-        cache(host, &disk, store),
-        polls(host, &disk, store),
-    ];
-    checks.into_iter().flatten().map(|finding| Finding { about: about.clone(), ..finding }).collect()
+    match store.kind {
+        StoreKind::Pscsi => vec![passed(host, pid, store)],
+        StoreKind::Fileio => of_file(host, pid, store, &real),
+        StoreKind::Block | StoreKind::Ramdisk | StoreKind::Null => of_device(host, store, &real),
+    }
+}
+
+fn missing(store: &StoreConfig, path: &Path) -> Finding {
+    let is = format!("{} is not there", path.display());
+    let remedy = "see why it is gone; the LUN comes back by itself when the device does";
+    Finding::hint(
+        &store.name,
+        is,
+        "initiators are told NOT READY",
+        "all of what they ask of it fails",
+        remedy,
+    )
+    .wrong()
+}
+
+fn of_device(host: &Host, store: &StoreConfig, real: &str) -> Vec<Finding> {
+    let name = real.rsplit('/').next().unwrap_or_default();
+    let block = node(host, &format!("/sys/class/nvme-generic/{name}"), "ng", "nvme");
+    let block = block.as_deref().unwrap_or(name);
+    let Some(disk) = whole_disk(host, block) else { return vec![] };
+    let on_way = match store.io {
+        Io::Passthrough => commanded(host, &disk, store),
+        Io::Polled if queue::polls(host, &disk) => {
+            vec![queue::scheduler(host, &disk), queue::merges(host, &disk)]
+        }
+        Io::Direct | Io::Polled => queued(host, &disk),
+    };
+    let polled = (store.io == Io::Polled).then(|| queue::polled(host, &disk, store));
+    let about = if disk == name { name.to_owned() } else { format!("{disk} (for {name})") };
+    named(on_way.into_iter().chain([queue::cache(host, &disk, store), polled]), &about)
+}
+
+fn named(all: impl IntoIterator<Item = Option<Finding>>, about: &str) -> Vec<Finding> {
+    all.into_iter().flatten().map(|finding| Finding { about: about.to_owned(), ..finding }).collect()
+}
+
+/// What all meet that goes by the block layer and ends by interrupts.
+fn queued(host: &Host, disk: &str) -> Vec<Option<Finding>> {
+    vec![queue::scheduler(host, disk), queue::affinity(host, disk), queue::merges(host, disk)]
+}
+
+/// A namespace that is to get commands of its own: that needs its generic node.
+fn commanded(host: &Host, disk: &str, store: &StoreConfig) -> Vec<Option<Finding>> {
+    if node(host, &format!("/sys/class/block/{disk}"), "nvme", "ng").is_some() {
+        return vec![Some(Finding::good(disk, "gets commands of its own, around the block layer"))];
+    }
+    let is = format!("no generic node, and io = \"passthrough\" of backstore \"{}\"", store.name);
+    let why = "it is served by the block layer, as by io = \"direct\"";
+    let cost = "processor time for each I/O; how much was not measured";
+    let remedy = "it is for NVMe, from Linux 5.13 on: /dev/ngXnY; else leave io out";
+    [Some(Finding::hint(disk, is, why, cost, remedy))].into_iter().chain(queued(host, disk)).collect()
+}
+
+/// The other node of a namespace of NVMe, `nvmeXnY` and `ngXnY`, by the link of one in sysfs: beside it, of the same number.
+fn node(host: &Host, link: &str, ours: &str, theirs: &str) -> Option<String> {
+    let number = |name: &str, prefix: &str| {
+        let (controller, number) = name.strip_prefix(prefix)?.split_once('n')?;
+        controller.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.to_owned())
+    };
+    let dir = host.real(link)?;
+    let wanted = number(dir.rsplit('/').next()?, ours)?;
+    let beside = host.names(Path::new(&dir).parent()?.to_str()?);
+    beside.into_iter().find(|name| number(name, theirs).as_ref() == Some(&wanted))
 }
 
 /// The disk that a device is, or that it is a partition of: partitions have no queue.
@@ -43,82 +103,68 @@ fn whole_disk(host: &Host, name: &str) -> Option<String> {
     is_disk.then(|| parent.file_name()?.to_str().map(ToOwned::to_owned)).flatten()
 }
 
-fn queue(disk: &str, setting: &str) -> String {
-    format!("/sys/class/block/{disk}/queue/{setting}")
-}
-
-fn apply(disk: &str) -> String {
-    format!("/usr/share/ringtgt/tuning/disk-queue apply {disk}")
-}
-
-fn scheduler(host: &Host, disk: &str) -> Option<Finding> {
-    let chosen = host.chosen(&queue(disk, "scheduler"))?;
-    let is = format!("scheduler {chosen}");
-    Some(if chosen == "none" {
-        Finding::good(disk, is)
-    } else {
-        let why = "initiators have schedulers of their own: a second one only costs, with a lock for all processors";
-        Finding::hint(disk, is, why, apply(disk))
-    })
-}
-
-fn affinity(host: &Host, disk: &str) -> Option<Finding> {
-    is_two(
-        host,
-        disk,
-        "rq_affinity",
-        "a request may end on another processor than the reactor's that waits for it",
+/// A SCSI device that gets the commands themselves: some only with a capability.
+fn passed(host: &Host, pid: u64, store: &StoreConfig) -> Finding {
+    let status = host.text(&format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask =
+        status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());
+    if mask.is_none_or(|mask| mask >> RAW_IO & 1 == 1) {
+        return Finding::good(&store.name, "gets the commands themselves");
+    }
+    Finding::hint(
+        &store.name,
+        "the daemon has no CAP_SYS_RAWIO",
+        "the kernel lets only those commands through to a SCSI device that it knows",
+        "all others fail; reads and writes are not among them",
+        "in a drop-in of the unit: CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_SYS_RAWIO",
     )
 }
 
-fn merges(host: &Host, disk: &str) -> Option<Finding> {
-    let why = "each request looks for neighbours to be merged with, and reactors send large pieces already";
-    is_two(host, disk, "nomerges", why)
+/// A file: how it is open, and the queue of the disk that it lies on.
+fn of_file(host: &Host, pid: u64, store: &StoreConfig, path: &str) -> Vec<Finding> {
+    let disk = disk_under(host, path);
+    let below = disk.iter().flat_map(|disk| {
+        let about = format!("{disk} (for {path})");
+        named(queued(host, disk), &about)
+    });
+    open_file(host, pid, store, path).into_iter().chain(below).collect()
 }
 
-fn is_two(host: &Host, disk: &str, setting: &str, why: &str) -> Option<Finding> {
-    let value = host.number(&queue(disk, setting))?;
-    let is = format!("{setting} {value}");
-    Some(if value == 2 { Finding::good(disk, is) } else { Finding::hint(disk, is, why, apply(disk)) })
-}
-
-/// Whether what is to be polled can be.
-fn polls(host: &Host, disk: &str, store: &StoreConfig) -> Option<Finding> {
-    if store.io != Io::Polled {
-        return None;
+fn open_file(host: &Host, pid: u64, store: &StoreConfig, path: &str) -> Option<Finding> {
+    if is_direct(host, pid, path)? {
+        return Some(Finding::good(&store.name, "is open for direct I/O"));
     }
-    let queues = host.number(&queue(disk, "io_poll")).unwrap_or(0) != 0;
-    Some(if queues {
-        Finding::good(disk, "queues that can be polled")
-    } else {
-        Finding::hint(
-            disk,
-            format!("no queues that can be polled, and io = \"polled\" of backstore \"{}\"", store.name),
-            "it is served by interrupts",
-            "NVMe has them by `options nvme poll_queues=N` in /etc/modprobe.d, see tuning/disk-queue",
-        )
-    })
+    Some(Finding::hint(
+        &store.name,
+        "goes through the page cache: its file system takes no direct I/O",
+        "what initiators have written is in the memory of this machine until they flush it",
+        "a copy of each byte, and what was written since the last flush if the machine fails",
+        "a file system that takes it (XFS, ext4), without compression or encryption of the file",
+    ))
 }
 
-/// Whether a write is safe when the device says that it is done.
-fn cache(host: &Host, disk: &str, store: &StoreConfig) -> Option<Finding> {
-    let volatile = host.text(&queue(disk, "write_cache"))? == "write back";
-    let is = if volatile { "a volatile write cache" } else { "no volatile write cache" };
-    Some(match store.write_back {
-        Some(true) if !volatile => Finding::hint(
-            disk,
-            format!("{is}, and write_back = true"),
-            "initiators flush a cache that is not there: each flush is a round trip",
-            format!("leave write_back of backstore \"{}\" to be found out", store.name),
-        ),
-        Some(false) if volatile => Finding::hint(
-            disk,
-            format!("{is}, and write_back = false"),
-            "every write is carried through the cache: safe, and slower than flushing when initiators ask",
-            format!("leave write_back of backstore \"{}\" to be found out", store.name),
-        ),
-        _ => Finding::good(disk, is),
-    })
+/// Whether the daemon has that file open for direct I/O; nothing, if it is not seen to have it open.
+fn is_direct(host: &Host, pid: u64, path: &str) -> Option<bool> {
+    let dir = format!("/proc/{pid}/fd");
+    let is_it = |fd: &String| host.link(&format!("{dir}/{fd}")).as_deref() == Some(path);
+    let fd = host.names(&dir).into_iter().find(is_it)?;
+    let info = host.text(&format!("/proc/{pid}/fdinfo/{fd}"))?;
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
+    Some(u32::from_str_radix(flags.trim(), 8).ok()? & libc::O_DIRECT as u32 != 0)
+}
+
+/// The disk on which a file lies, by what is mounted: mountinfo has a device number in its third column, and the place in
+/// its fifth.
+fn disk_under(host: &Host, path: &str) -> Option<String> {
+    let mounts = host.text("/proc/self/mountinfo")?;
+    let columns = mounts.lines().filter_map(|line| {
+        let mut columns = line.split(' ').skip(2);
+        Some((columns.next()?, columns.nth(1)?))
+    });
+    let holds = |place: &&str| Path::new(path).starts_with(place);
+    let (number, _) = columns.filter(|(_, place)| holds(place)).max_by_key(|(_, place)| place.len())?;
+    let device = host.real(&format!("/sys/dev/block/{number}"))?;
+    whole_disk(host, device.rsplit('/').next()?)
 }
 
 #[cfg(test)]
@@ -126,67 +172,138 @@ mod tests {
     use super::super::finding::Grade;
     use super::super::host::testing::Fake;
     use super::*;
-    use crate::store::StoreKind;
+
+    const DIR: &str = "/sys/devices/pci/nvme/nvme1/nvme1n1";
 
     fn machine(scheduler: &str, affinity: &str, merges: &str, cache: &str) -> Fake {
-        let dir = "/sys/devices/pci/nvme/nvme1n1";
-        let fake = Fake::with(&[("/dev/nvme1n1", ""), ("/dev/nvme1n1p1", "")]);
+        let fake =
+            Fake::with(&[("/dev/nvme1n1", ""), ("/dev/nvme1n1p1", ""), ("/dev/ng1n1", ""), ("/dev/sg1", "")]);
         for (name, text) in [
             ("scheduler", scheduler),
             ("rq_affinity", affinity),
             ("nomerges", merges),
             ("write_cache", cache),
         ] {
-            fake.put(&format!("{dir}/queue/{name}"), text);
+            fake.put(&format!("{DIR}/queue/{name}"), text);
         }
-        fake.put(&format!("{dir}/nvme1n1p1/partition"), "1");
-        fake.link("/sys/class/block/nvme1n1", "../../devices/pci/nvme/nvme1n1");
-        fake.link("/sys/class/block/nvme1n1p1", "../../devices/pci/nvme/nvme1n1/nvme1n1p1");
+        fake.put(&format!("{DIR}/nvme1n1p1/partition"), "1");
+        fake.link("/sys/class/block/nvme1n1", "../../devices/pci/nvme/nvme1/nvme1n1");
+        fake.link("/sys/class/block/nvme1n1p1", "../../devices/pci/nvme/nvme1/nvme1n1/nvme1n1p1");
         fake
     }
 
-    fn served(path: &str, write_back: Option<bool>) -> Served {
-        let store =
-            StoreConfig { path: Some(path.into()), write_back, ..StoreConfig::new(StoreKind::Block, "disk") };
-        Served { pid: 7, reactors: 2, buffers: 0, stores: Some(vec![store]), sessions: vec![] }
+    /// With the generic node of the namespace.
+    fn with_node(fake: Fake) -> Fake {
+        fake.put("/sys/devices/pci/nvme/nvme1/ng1n1/dev", "240:1");
+        fake.link("/sys/class/nvme-generic/ng1n1", "../../devices/pci/nvme/nvme1/ng1n1");
+        fake
+    }
+
+    fn store(kind: StoreKind, path: &str) -> StoreConfig {
+        StoreConfig { path: Some(path.into()), ..StoreConfig::new(kind, "disk") }
+    }
+
+    fn found(fake: &Fake, store: StoreConfig) -> Vec<Finding> {
+        let served = Served { pid: 7, reactors: 2, buffers: 0, stores: Some(vec![store]), sessions: vec![] };
+        findings(&fake.host, &served)
+    }
+
+    fn is(found: &[Finding]) -> Vec<&str> {
+        found.iter().map(|f| f.is.as_str()).collect()
     }
 
     #[test]
     fn a_tuned_disk_has_nothing_to_hear() {
         let fake = machine("[none] mq-deadline", "2", "2", "write back");
-        let found = findings(&fake.host, &served("/dev/nvme1n1", None));
+        let found = found(&fake, store(StoreKind::Block, "/dev/nvme1n1"));
         assert_eq!(found.len(), 4);
         assert!(found.iter().all(|f| f.grade == Grade::Good && f.about == "nvme1n1"), "{found:#?}");
     }
 
     #[test]
     fn what_is_to_be_polled_needs_queues_for_it() {
-        let mut served = served("/dev/nvme1n1", None);
-        served.stores.iter_mut().flatten().for_each(|store| store.io = Io::Polled);
-        let fake = machine("[none]", "2", "2", "write back");
-        let last = |fake: &Fake| findings(&fake.host, &served).pop().expect("a finding");
-        assert!(last(&fake).grade == Grade::Hint && last(&fake).remedy.contains("poll_queues=N"));
-        fake.put("/sys/devices/pci/nvme/nvme1n1/queue/io_poll", "1");
+        let polled = || StoreConfig { io: Io::Polled, ..store(StoreKind::Block, "/dev/nvme1n1") };
+        let fake = machine("[none]", "1", "2", "write back");
+        let last = |fake: &Fake| found(fake, polled()).pop().expect("a finding");
+        assert!(last(&fake).grade == Grade::Hint && last(&fake).remedy.contains("poll-queues apply"));
+        fake.put(&format!("{DIR}/queue/io_poll"), "1");
         assert_eq!(last(&fake).grade, Grade::Good);
+        assert!(
+            found(&fake, polled()).iter().all(|f| f.grade == Grade::Good),
+            "it ends where it is asked for"
+        );
+    }
+
+    #[test]
+    fn commands_of_nvme_meet_no_setting_of_the_queue() {
+        let bad = || machine("none [mq-deadline]", "1", "0", "write through");
+        let passed = |path| StoreConfig { io: Io::Passthrough, ..store(StoreKind::Block, path) };
+        let both = ["gets commands of its own, around the block layer", "no volatile write cache"];
+        for path in ["/dev/nvme1n1", "/dev/ng1n1"] {
+            assert_eq!(is(&found(&with_node(bad()), passed(path))), both, "{path}");
+        }
+        let without = found(&bad(), passed("/dev/nvme1n1"));
+        assert!(without[0].is.contains("no generic node") && is(&without)[1..].contains(&"rq_affinity 1"));
+        // By whichever node it is named, direct I/O meets them.
+        let direct = found(&with_node(bad()), store(StoreKind::Block, "/dev/ng1n1"));
+        assert_eq!((direct.len(), direct[0].about.as_str()), (4, "nvme1n1 (for ng1n1)"));
     }
 
     #[test]
     fn a_partition_has_the_queue_of_its_disk() {
         let fake = machine("none [mq-deadline]", "1", "0", "write through");
-        let found = findings(&fake.host, &served("/dev/nvme1n1p1", Some(true)));
+        let through = StoreConfig { write_back: Some(true), ..store(StoreKind::Block, "/dev/nvme1n1p1") };
+        let found = found(&fake, through);
         assert_eq!(found.len(), 4);
-        assert!(
-            found.iter().all(|f| f.grade == Grade::Hint && f.about == "nvme1n1 (for nvme1n1p1)"),
-            "{found:#?}"
-        );
+        let told = |f: &Finding| {
+            f.grade == Grade::Hint && !f.cost.is_empty() && f.about == "nvme1n1 (for nvme1n1p1)"
+        };
+        assert!(found.iter().all(told), "{found:#?}");
         assert_eq!(found[0].remedy, "/usr/share/ringtgt/tuning/disk-queue apply nvme1n1");
     }
 
     #[test]
-    fn a_device_that_is_gone_is_wrong() {
+    fn a_device_that_is_passed_through_needs_a_capability() {
         let fake = machine("[none]", "2", "2", "write back");
-        let found = findings(&fake.host, &served("/dev/nvme9n1", None));
-        assert_eq!((found.len(), found[0].grade), (1, Grade::Wrong));
-        assert_eq!((found[0].about.as_str(), found[0].is.as_str()), ("disk", "/dev/nvme9n1 is not there"));
+        let of = |fake: &Fake| found(fake, store(StoreKind::Pscsi, "/dev/sg1"));
+        fake.put("/proc/7/status", "Name: ringtgt\nCapEff:\t0000000000000002\n");
+        assert_eq!(is(&of(&fake)), ["the daemon has no CAP_SYS_RAWIO"]);
+        fake.put("/proc/7/status", "Name: ringtgt\nCapEff:\t000001ffffffffff\n");
+        assert_eq!(is(&of(&fake)), ["gets the commands themselves"]);
+    }
+
+    #[test]
+    fn a_file_is_looked_at_as_it_is_open_and_on_its_disk() {
+        let fake = machine("none [mq-deadline]", "2", "2", "write back");
+        fake.put("/srv/disk.img", "");
+        fake.put(
+            "/proc/self/mountinfo",
+            "21 1 0:5 / / rw - tmpfs none rw\n22 21 259:1 / /srv rw - ext4 x rw\n",
+        );
+        fake.link("/sys/dev/block/259:1", "../../devices/pci/nvme/nvme1/nvme1n1/nvme1n1p1");
+        fake.link("/proc/7/fd/9", "/srv/disk.img");
+        fake.put("/proc/7/fdinfo/9", "pos:\t0\nflags:\t02\n");
+        let file = || store(StoreKind::Fileio, "/srv/disk.img");
+        let through = found(&fake, file());
+        assert!(through[0].is.starts_with("goes through the page cache"), "{through:#?}");
+        assert_eq!(
+            (&*through[1].is, &*through[1].about),
+            ("scheduler mq-deadline", "nvme1n1 (for /srv/disk.img)")
+        );
+        fake.put("/proc/7/fdinfo/9", &format!("pos:\t0\nflags:\t0{:o}\n", libc::O_DIRECT | libc::O_RDWR));
+        assert_eq!(is(&found(&fake, file()))[0], "is open for direct I/O");
+    }
+
+    #[test]
+    fn what_is_gone_is_wrong_whatever_it_is() {
+        let fake = machine("[none]", "2", "2", "write back");
+        for kind in [StoreKind::Block, StoreKind::Fileio, StoreKind::Pscsi] {
+            let found = found(&fake, store(kind, "/dev/nvme9n1"));
+            assert_eq!((found.len(), found[0].grade), (1, Grade::Wrong));
+            assert_eq!(
+                (found[0].about.as_str(), found[0].is.as_str()),
+                ("disk", "/dev/nvme9n1 is not there")
+            );
+        }
     }
 }

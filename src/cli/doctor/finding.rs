@@ -38,26 +38,30 @@ pub(super) struct Finding {
     pub(super) about: String,
     /// How it is.
     pub(super) is: String,
-    /// Why that matters, and by how much where that is known. Empty when all is good.
+    /// Why that matters. Empty when all is good.
     pub(super) why: String,
+    /// By how much, or that nobody has measured it. Empty when all is good.
+    pub(super) cost: String,
     /// What to do about it. Empty when there is nothing.
     pub(super) remedy: String,
 }
 
 impl Finding {
     pub(super) fn good(about: impl Into<String>, is: impl Into<String>) -> Self {
-        let (why, remedy) = (String::new(), String::new());
-        Self { grade: Grade::Good, about: about.into(), is: is.into(), why, remedy }
+        let (why, cost, remedy) = (String::new(), String::new(), String::new());
+        Self { grade: Grade::Good, about: about.into(), is: is.into(), why, cost, remedy }
     }
 
     pub(super) fn hint(
         about: impl Into<String>,
         is: impl Into<String>,
         why: impl Into<String>,
+        cost: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        let (about, is, why, remedy) = (about.into(), is.into(), why.into(), remedy.into());
-        Self { grade: Grade::Hint, about, is, why, remedy }
+        let (about, is, why, cost, remedy) =
+            (about.into(), is.into(), why.into(), cost.into(), remedy.into());
+        Self { grade: Grade::Hint, about, is, why, cost, remedy }
     }
 
     /// The same, but bad.
@@ -86,9 +90,9 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Finding { grade, about, is, why, remedy } in &self.0 {
+        for Finding { grade, about, is, why, cost, remedy } in &self.0 {
             writeln!(f, "{:<5}  {about}: {is}", grade.word())?;
-            for (word, text) in [("why", why), ("do", remedy)] {
+            for (word, text) in [("why", why), ("cost", cost), ("do", remedy)] {
                 if !text.is_empty() {
                     writeln!(f, "       {word:<4} {text}")?;
                 }
@@ -104,7 +108,7 @@ mod tests {
     use super::*;
 
     fn report() -> Report {
-        let hint = |about| Finding::hint(about, "2", "it is slow", "make it 3");
+        let hint = |about| Finding::hint(about, "2", "it is slow", "half", "make it 3");
         Report(vec![Finding::good("kernel", "Linux 6.12"), hint("disk"), hint("limits").wrong()])
     }
 
@@ -113,8 +117,8 @@ mod tests {
         assert_eq!(
             report().to_string(),
             "good   kernel: Linux 6.12\n\
-             hint   disk: 2\n       why  it is slow\n       do   make it 3\n\
-             WRONG  limits: 2\n       why  it is slow\n       do   make it 3\n\
+             hint   disk: 2\n       why  it is slow\n       cost half\n       do   make it 3\n\
+             WRONG  limits: 2\n       why  it is slow\n       cost half\n       do   make it 3\n\
              1 good, 1 to be better, 1 wrong\n"
         );
         assert!(report().is_bad() && !Report(vec![Finding::good("a", "b")]).is_bad());
@@ -126,7 +130,9 @@ mod tests {
         assert_eq!((&told["version"], told["findings"].as_array().map(Vec::len)), (&json!(1), Some(3)));
         assert_eq!(
             told["findings"][2],
-            json!({ "grade": "wrong", "about": "limits", "is": "2", "why": "it is slow", "remedy": "make it 3" })
+            json!({
+                "grade": "wrong", "about": "limits", "is": "2", "why": "it is slow", "cost": "half", "remedy": "make it 3"
+            })
         );
     }
 }

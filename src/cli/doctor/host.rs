@@ -46,6 +46,11 @@ impl Host {
         names
     }
 
+    /// What a link says, wherever that is.
+    pub(super) fn link(&self, name: &str) -> Option<String> {
+        fs::read_link(self.path(name)).ok()?.to_str().map(ToOwned::to_owned)
+    }
+
     pub(super) fn exists(&self, name: &str) -> bool {
         self.path(name).exists()
     }
@@ -115,6 +120,7 @@ mod tests {
         assert_eq!((host.chosen("/a/choice").as_deref(), host.chosen("/a/text")), (Some("y"), None));
         assert_eq!(host.names("/a"), ["link", "text", "choice", "number"]);
         assert_eq!(host.real("/a/link").as_deref(), Some("/a/text"));
+        assert_eq!((host.link("/a/link").as_deref(), host.link("/a/text")), (Some("text"), None));
         assert_eq!((host.text("/b"), host.real("/b"), host.names("/b").len()), (None, None, 0));
     }
 

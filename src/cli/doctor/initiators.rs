@@ -1,13 +1,26 @@
 //! What connected initiators have agreed on, and what they ask for.
+//!
+//! How deep their queues may be they do not say: it is seen by how deep these were at most. A queue that was as deep as a
+//! limit of Linux or of the session has met it, or was by chance as deep as that.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::finding::Finding;
+use super::network::{PACKETS, packets};
 
 /// Bytes of a read that one PDU should carry, at least.
 const SEGMENT: u64 = 64 << 10;
+
+/// The commands that Linux sends to a LUN at a time, unless it is told otherwise (node.session.queue_depth).
+const QUEUE_DEPTH: u64 = 32;
+
+/// Of its node.session.cmds_max, which is a power of two, Linux keeps that many for what is no command.
+const MANAGEMENT: u64 = 15;
+
+/// Bytes of payload in a packet that is no long one.
+const LONG: u64 = 8000;
 
 pub(super) fn findings(sessions: &[Value], reactors: usize) -> Vec<Finding> {
     let mut of = BTreeMap::<&str, Vec<&Value>>::new();
@@ -27,13 +40,106 @@ fn of_initiator(initiator: &str, sessions: &[&Value], reactors: usize) -> Vec<Fi
         first_burst(initiator, agreed),
         digests(initiator, agreed),
         spread(initiator, sessions, reactors),
+        short_packets(initiator, sessions),
+        full_window(initiator, sessions),
+        full_queue(initiator, sessions),
     ];
     let hints: Vec<Finding> = hints.into_iter().flatten().collect();
-    if hints.is_empty() { vec![Finding::good(initiator, count(sessions.len()))] } else { hints }
+    if hints.is_empty() { vec![Finding::good(initiator, summary(sessions))] } else { hints }
 }
 
-fn count(sessions: usize) -> String {
-    format!("{sessions} session{}", if sessions == 1 { "" } else { "s" })
+fn summary(sessions: &[&Value]) -> String {
+    let (count, plural) = (sessions.len(), if sessions.len() == 1 { "" } else { "s" });
+    match sessions.iter().max_by_key(|session| deepest(session)) {
+        Some(most) if deepest(most) > 0 => {
+            format!(
+                "{count} session{plural}, at most {} commands at a time of {}",
+                deepest(most),
+                most["window"]
+            )
+        }
+        _ => format!("{count} session{plural}"),
+    }
+}
+
+fn deepest(session: &Value) -> u64 {
+    session["deepest"].as_u64().unwrap_or(0)
+}
+
+/// What a limit of that many commands at a time comes to: each has its turn once in the time that an answer takes.
+fn ceiling(commands: u64) -> String {
+    format!(
+        "no more than {} IOPS where an answer takes 1 ms, and {} at 0.1 ms",
+        commands * 1000,
+        commands * 10_000
+    )
+}
+
+/// The session's window was used up, or what Linux has for a session.
+fn full_window(initiator: &str, sessions: &[&Value]) -> Option<Finding> {
+    let session = sessions.iter().max_by_key(|session| deepest(session))?;
+    let (deepest, window) = (deepest(session), session["window"].as_u64()?);
+    let of_linux = (deepest + MANAGEMENT).is_power_of_two() && deepest > MANAGEMENT;
+    if deepest == 0 || (deepest < window && !of_linux) {
+        return None;
+    }
+    let is = match deepest < window {
+        true => format!("{deepest} commands at a time: all of cmds_max = {}", deepest + MANAGEMENT),
+        false => format!("{deepest} commands at a time: the whole command window of {window}"),
+    };
+    Some(Finding::hint(
+        initiator,
+        is,
+        "a session that has used it up waits for an answer before it sends the next command",
+        ceiling(deepest),
+        format!(
+            "node.session.cmds_max = {0} at the initiator, and command_window = {0} of the portal group",
+            wider(deepest)
+        ),
+    ))
+}
+
+/// The next power of two that leaves room, as far as there is any.
+fn wider(commands: u64) -> u64 {
+    (commands + MANAGEMENT + 1).next_power_of_two().min(2048)
+}
+
+/// A LUN had as many commands as Linux sends to one.
+fn full_queue(initiator: &str, sessions: &[&Value]) -> Option<Finding> {
+    let queues = sessions.iter().flat_map(|session| session["queues"].as_array().into_iter().flatten());
+    let luns: Vec<String> = queues
+        .filter(|queue| queue["deepest"] == QUEUE_DEPTH)
+        .map(|queue| queue["lun"].to_string())
+        .collect();
+    (!luns.is_empty()).then(|| {
+        Finding::hint(
+            initiator,
+            format!(
+                "{QUEUE_DEPTH} commands at a time for LUN {}: all of queue_depth, as it is by default",
+                luns.join(", ")
+            ),
+            "further ones wait at the initiator: aqu-sz of iostat -x says there how many",
+            ceiling(QUEUE_DEPTH),
+            "where more of them wait there: node.session.queue_depth = 128 at the initiator",
+        )
+    })
+}
+
+/// The MTU of the way, which may be shorter than that of the card.
+fn short_packets(initiator: &str, sessions: &[&Value]) -> Option<Finding> {
+    let of = |session: &&&Value| session["segment"].as_u64();
+    let session =
+        sessions.iter().filter(|session| of(session).is_some()).min_by_key(|session| of(session))?;
+    let (segment, peer) = (of(&session)?, session["peer"].as_str().unwrap_or("?"));
+    (segment < LONG).then(|| {
+        Finding::hint(
+            initiator,
+            format!("packets of {segment} bytes of payload towards {peer}"),
+            PACKETS,
+            packets(segment),
+            "an MTU of 9000 here, there and on all between; see how far it goes: ping -M do -s 8972 ADDRESS",
+        )
+    })
 }
 
 fn unsolicited(initiator: &str, agreed: &Value) -> Option<Finding> {
@@ -42,7 +148,8 @@ fn unsolicited(initiator: &str, agreed: &Value) -> Option<Finding> {
         Finding::hint(
             initiator,
             "ImmediateData=No",
-            "a write waits for R2T before its data comes: one round trip more, and at 4 KiB about twice the work",
+            "a write waits for R2T before its data comes",
+            "one round trip for each write, and 1.4 to 1.9 times the processor time at 4 KiB",
             "node.session.iscsi.ImmediateData = Yes at the initiator; immediate_data of the portal group",
         )
     })
@@ -54,7 +161,11 @@ fn segment(initiator: &str, agreed: &Value) -> Option<Finding> {
         Finding::hint(
             initiator,
             format!("MaxRecvDataSegmentLength={takes}"),
-            format!("a read of 128 KiB comes in {} PDUs", (128_u64 << 10).div_ceil(takes.max(1))),
+            "each PDU has a header of its own, which both sides work on",
+            format!(
+                "a read of 128 KiB comes in {} PDUs instead of 1",
+                (128_u64 << 10).div_ceil(takes.max(1))
+            ),
             "node.conn[0].iscsi.MaxRecvDataSegmentLength = 262144 at the initiator",
         )
     })
@@ -67,6 +178,7 @@ fn first_burst(initiator: &str, agreed: &Value) -> Option<Finding> {
             initiator,
             format!("FirstBurstLength={bytes}"),
             "longer writes wait for R2T in the middle",
+            format!("one round trip for each write of more than {bytes} bytes"),
             "node.session.iscsi.FirstBurstLength = 262144 at the initiator",
         )
     })
@@ -78,6 +190,7 @@ fn digests(initiator: &str, agreed: &Value) -> Option<Finding> {
             initiator,
             "DataDigest=CRC32C",
             "every byte is read once more on both sides; TCP and Ethernet have checksums of their own, and they are weaker",
+            "at 128 KiB 11 to 13 % of the throughput of reads, and 5 to 7 % of that of writes",
             "keep it where cards or lines have been seen to spoil data; else node.conn[0].iscsi.DataDigest = None",
         )
     })
@@ -89,7 +202,8 @@ fn spread(initiator: &str, sessions: &[&Value], reactors: usize) -> Option<Findi
         Finding::hint(
             initiator,
             format!("1 session, on reactor {}", sessions[0]["reactor"]),
-            format!("all that it asks for is done by one of {reactors} reactors, in one TCP connection"),
+            "a session is on one reactor, and in one TCP connection",
+            format!("{} of {reactors} reactors do nothing for it", reactors - 1),
             "if that is not enough: node.session.nr_sessions = 2 or more, with multipath",
         )
     })
@@ -105,7 +219,7 @@ mod tests {
     fn session(initiator: &str, change: &[(&str, Value)]) -> Value {
         let mut session = json!({ "initiator": initiator, "target": "iqn.t", "reactor": 1, "negotiated": {
             "immediate_data": true, "first_burst_length": 262_144, "max_xmit_data_segment_length": 262_144,
-            "data_digest": false } });
+            "data_digest": false }, "window": 256, "deepest": 0, "queues": [], "segment": 8948, "peer": "192.0.2.7:49152" });
         change.iter().for_each(|(key, value)| session["negotiated"][key] = value.clone());
         session
     }
@@ -134,10 +248,46 @@ mod tests {
             "1 session, on reactor 1",
         ];
         assert_eq!(is, all);
-        assert!(found.iter().all(|f| f.grade == Grade::Hint && !f.remedy.is_empty()));
-        assert_eq!(found[1].why, "a read of 128 KiB comes in 16 PDUs");
+        assert!(found.iter().all(|f| f.grade == Grade::Hint && !f.cost.is_empty() && !f.remedy.is_empty()));
+        assert_eq!(found[1].cost, "a read of 128 KiB comes in 16 PDUs instead of 1");
         let short = findings(&[session("iqn.a", &changes[1..2])], 1);
         assert_eq!(short[0].is, "FirstBurstLength=8192");
+    }
+
+    /// What is found of an initiator of one session with so many commands at a time, all of them for LUN 3.
+    fn deep(commands: u64) -> Vec<Finding> {
+        let mut session = session("iqn.a", &[]);
+        session["deepest"] = json!(commands);
+        session["queues"] = json!([{ "lun": 3, "deepest": commands }]);
+        findings(&[session], 1)
+    }
+
+    #[test]
+    fn queues_that_were_as_deep_as_they_may_be_are_told() {
+        assert_eq!(deep(40), [Finding::good("iqn.a", "1 session, at most 40 commands at a time of 256")]);
+        let is = |commands| deep(commands).first().map(|f| (f.grade, f.is.clone(), f.remedy.clone()));
+        let told = |commands, text: &str, remedy: &str| {
+            let (grade, is, what) = is(commands).expect("a finding");
+            assert!(grade == Grade::Hint && is.contains(text) && what.contains(remedy), "{is}: {what}");
+        };
+        told(256, "the whole command window of 256", "cmds_max = 512");
+        told(113, "all of cmds_max = 128", "cmds_max = 256");
+        told(32, "for LUN 3: all of queue_depth", "queue_depth = 128");
+        assert_eq!(
+            deep(32)[0].cost,
+            "no more than 32000 IOPS where an answer takes 1 ms, and 320000 at 0.1 ms"
+        );
+    }
+
+    #[test]
+    fn short_packets_are_told_and_how_many_there_are() {
+        let mut session = session("iqn.a", &[]);
+        session["segment"] = json!(1448);
+        let found = findings(&[session.clone()], 1);
+        assert_eq!(found[0].is, "packets of 1448 bytes of payload towards 192.0.2.7:49152");
+        assert_eq!(found[0].cost, "128 KiB are 91 packets, and 15 of 9,000 bytes");
+        session["segment"] = json!(null);
+        assert_eq!(findings(&[session], 1)[0].grade, Grade::Good, "what is not known is not told");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! `ringtgt doctor`: what of this machine, of the daemon and of its initiators costs speed or safety, and what to do.
 //!
 //! It only reads: from `/proc` and `/sys`, from the control socket, and from the configuration that is served. What it
-//! cannot see it says, and does not guess. Figures that it quotes were measured on loopback with ringtgt itself
-//! (benches/), so they tell what matters, not what another machine will gain.
+//! cannot see it says, and does not guess. Figures that it quotes follow from those that it has read, or were measured on
+//! loopback with ringtgt itself (benches/), so they tell what matters, not what another machine will gain. Where nobody
+//! has measured it, it says so.
 
 mod daemon;
 mod disks;
@@ -10,6 +11,7 @@ mod finding;
 mod host;
 mod initiators;
 mod network;
+mod queue;
 mod system;
 
 use std::process::ExitCode;
@@ -72,7 +74,7 @@ mod tests {
             assert!(others.contains(&&*name) || deb.contains(&format!("tuning/{name}")), "{name}");
         }
         let named =
-            [include_str!("network.rs"), include_str!("disks.rs"), include_str!("system.rs")].concat();
+            [include_str!("network.rs"), include_str!("queue.rs"), include_str!("system.rs")].concat();
         for part in named.split("/usr/share/ringtgt/").skip(1) {
             let end =
                 part.find(|c: char| !(c.is_ascii_alphanumeric() || "/-.".contains(c))).unwrap_or(part.len());

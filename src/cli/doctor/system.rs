@@ -5,6 +5,9 @@ use super::finding::Finding;
 use super::host::Host;
 use crate::ring::{Caps, Unusable};
 
+/// What it is worth not to wake a processor that sleeps, as measured.
+pub(super) const WAKING: &str = "where that one sleeps, waking it takes about 16 µs of each I/O";
+
 const UNIT: &str = "the unit has it (ringtgt.service); by hand: ";
 
 pub(super) fn findings(host: &Host, served: Option<&Served>) -> Vec<Finding> {
@@ -24,14 +27,15 @@ fn kernel(host: &Host, caps: Result<Caps, Unusable>) -> Finding {
     let about = "kernel";
     match caps {
         Err(Unusable { cause, remedy }) => {
-            Finding::hint(about, format!("Linux {release}: {cause}"), "ringtgt needs io_uring", remedy)
-                .wrong()
+            let (is, why) = (format!("Linux {release}: {cause}"), "ringtgt needs io_uring");
+            Finding::hint(about, is, why, "nothing is served", remedy).wrong()
         }
         Ok(caps) if caps.defer_taskrun => Finding::good(about, format!("Linux {release}: {caps}")),
         Ok(caps) => Finding::hint(
             about,
             format!("Linux {release}: {caps}"),
-            "completions interrupt a reactor in its work: at depth 1 an I/O costs 3 to 20 % more",
+            "completions interrupt a reactor in its work",
+            "at depth 1 an I/O takes 3 to 20 % more processor time",
             "Linux 6.1 or newer",
         ),
     }
@@ -54,6 +58,7 @@ fn locked_memory(host: &Host, served: &Served) -> Option<Finding> {
         about,
         format!("{} MiB may be locked, and buffers have {mib} MiB", limit >> 20),
         "buffers that are not registered are looked up page by page for every disk request",
+        "128 KiB of a disk took 11.5 µs of a processor instead of 5.6; 4 KiB hardly more than with",
         format!("LimitMEMLOCK=infinity: {UNIT}ulimit -l unlimited"),
     ))
 }
@@ -67,12 +72,12 @@ fn open_files(host: &Host, served: &Served) -> Option<Finding> {
     let (about, is) = ("open files", format!("{used} of {limit}"));
     let remedy = format!("LimitNOFILE=1048576: {UNIT}ulimit -n 1048576");
     if used >= limit - limit / 10 {
-        let why = "the next initiators are turned away";
-        return Some(Finding::hint(about, is, why, remedy).wrong());
+        let cost = format!("no more than {} further ones", limit.saturating_sub(used));
+        return Some(Finding::hint(about, is, "the next initiators are turned away", cost, remedy).wrong());
     }
     if limit < FEW_FILES {
-        let why = "each connection and each store has one";
-        return Some(Finding::hint(about, is, why, remedy));
+        let cost = format!("no more than {limit} of both together");
+        return Some(Finding::hint(about, is, "each connection and each store has one", cost, remedy));
     }
     Some(Finding::good(about, is))
 }
@@ -90,7 +95,9 @@ fn huge_pages(host: &Host, served: &Served) -> Option<Finding> {
         Some("never") => "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled, and restart ringtgt",
         _ => "restart ringtgt when memory is not in pieces: soon after the machine has started",
     };
-    Some(Finding::hint(about, is, "buffers in small pages cost the processor more lookups", remedy))
+    let why = "buffers in small pages cost the processor more lookups";
+    let cost = "512 of its entries for what takes one in a huge page; what that comes to was not measured";
+    Some(Finding::hint(about, is, why, cost, remedy))
 }
 
 fn governor(host: &Host) -> Option<Finding> {
@@ -103,10 +110,20 @@ fn governor(host: &Host) -> Option<Finding> {
             "processors",
             format!("the frequency governor is {governor}"),
             "an I/O that comes alone finds the processor slow",
+            slowness(host),
             "cpupower frequency-set -g performance",
         )),
         None if governors.is_empty() => None,
         None => Some(Finding::good("processors", "the frequency governor is performance")),
+    }
+}
+
+/// How slow the processor may be found.
+fn slowness(host: &Host) -> String {
+    let of = |which| host.number(&format!("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_{which}_freq"));
+    match (of("min"), of("max")) {
+        (Some(least), Some(most @ 1..)) => format!("at {} % of its speed at worst", least * 100 / most),
+        _ => "as much as its lowest frequency is below its highest".into(),
     }
 }
 
@@ -117,7 +134,8 @@ fn balancer(host: &Host) -> Option<Finding> {
         Finding::hint(
             "irqbalance",
             "runs",
-            "it moves a card's interrupts away from the reactors that they are for",
+            "it moves a card's interrupts away from the reactors that they are for, to another processor",
+            WAKING,
             "systemctl disable --now irqbalance, then /usr/share/ringtgt/tuning/nic-affinity apply INTERFACE CPUS",
         )
     })
@@ -164,12 +182,16 @@ mod tests {
             ("/proc/9/comm", "irqbalance\n"),
             ("/sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]"),
             ("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n"),
+            ("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_min_freq", "800000\n"),
+            ("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq", "3200000\n"),
         ]);
         let found = &findings(&fake.host, Some(&served()))[1..];
         let hinted = ["locked memory", "open files", "huge pages", "processors", "irqbalance"]
             .map(|about| (about, Grade::Hint));
         assert_eq!(grades(found), hinted);
-        assert!(found.iter().all(|f| !f.why.is_empty() && !f.remedy.is_empty()), "{found:?}");
+        let said = |f: &Finding| [&f.why, &f.cost, &f.remedy].into_iter().all(|text| !text.is_empty());
+        assert!(found.iter().all(said), "{found:?}");
+        assert_eq!(found[3].cost, "at 25 % of its speed at worst");
         assert!(found[0].is.contains("8 MiB may be locked, and buffers have 64 MiB"), "{}", found[0].is);
         assert!(found[2].remedy.contains("madvise"));
     }

@@ -333,6 +333,10 @@ impl Driver for Sim {
         self.world.inner().stream(fd).ok().map(|stream| stream.delivered())
     }
 
+    fn segment(&self, _: RawFd) -> Option<u32> {
+        None
+    }
+
     fn zero_copy(&mut self, _fd: RawFd) -> bool {
         self.world.inner().notices.is_some()
     }

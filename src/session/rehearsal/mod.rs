@@ -436,8 +436,9 @@ impl World {
         let initiator = &self.initiator;
         if initiator.honest {
             assert!(initiator.is_content(), "{:?} {:?} wait for ever", initiator.commands, initiator.asked);
+            let none_of_luns = self.session.luns.iter().all(|l| l.open == 0);
             assert!(
-                self.session.open_tasks() == 0 && self.stage.slots.taken() == 0,
+                self.session.open_tasks() == 0 && none_of_luns && self.stage.slots.taken() == 0,
                 "something is left over"
             );
         }
@@ -454,6 +455,7 @@ impl World {
         if !std::mem::replace(&mut self.closed, true) {
             self.session.abort_all(&mut self.stage);
             assert_eq!(self.session.open_tasks(), 0);
+            assert!(self.session.luns.iter().all(|l| l.open == 0 && l.deepest <= self.session.deepest()));
         }
     }
 
