@@ -286,6 +286,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The medium of a logical unit that is there.
+type Open = (LuId, Arc<Backing>);
+
 impl Live {
     pub(super) fn new(start: Start) -> Self {
         let Start { control, keeper, serials, watcher, origin, config, catalog, units, inherited, sockets } =
@@ -481,7 +484,7 @@ impl Live {
     }
 
     /// As of which change, what is open, and the stores that something stands for.
-    fn present(&self) -> (u64, Vec<(LuId, Arc<Backing>)>, Vec<Served>) {
+    fn present(&self) -> (u64, Vec<Open>, Vec<Served>) {
         let running = locked(&self.running);
         let (away, open): (Vec<_>, Vec<_>) = running.stores.iter().partition(|(_, s)| s.is_stand_in());
         let open = open.into_iter().map(|(lu, s)| (*lu, s.unit.backing.clone())).collect();
