@@ -43,6 +43,7 @@ pub fn straight(cdb: &[u8], cx: &Context<'_>) -> Option<Straight> {
     if STUMBLES.get() {
         return None;
     }
+    cdb.first().filter(|code| medium::USUAL.contains(code))?;
     let lu = cx.lu.filter(|lu| lu.facts.passed.is_none() && cx.attentions.is_empty())?;
     let cdb = Cdb::new(cdb);
     let row = table::find(&cdb, &lu.facts).ok()?;

@@ -24,6 +24,9 @@ fn write(lu: &Lu, extent: &Extent) -> Answered {
     Ok(if range.len == 0 { Outcome::Good } else { Outcome::Io(Io::Write { range, fua }) })
 }
 
+/// The commands of nearly every I/O.
+pub(super) const USUAL: [u8; 4] = [table::READ10, table::WRITE10, table::READ16, table::WRITE16];
+
 /// What the READ and WRITE commands of 10 and 16 bytes do, if nothing is wrong with them: those of nearly every I/O.
 #[inline(always)]
 pub(super) fn usual(cdb: &Cdb, lu: &Lu) -> Option<Straight> {
