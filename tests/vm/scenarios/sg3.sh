@@ -246,19 +246,20 @@ fi
 
 # --- ports (multipath-alua.sh has two of them) ---
 tool sg_rtpg "one group, optimized" says 'group id : 0x0' 'access state : 0x00' -- sg_rtpg -d "$disk"
+tool sg_referrals "one segment, of all blocks, by its only group" ends 0 sg_referrals "$disk"
 tool sg_stpg "only an administrator sets states: ILLEGAL REQUEST" says 'Illegal request' -- sg_stpg --tp=0 --state=2 "$disk"
 
 # --- what is not a disk's, or not this one's ---
 refused() { # each is answered ILLEGAL REQUEST (5), or 9: INVALID COMMAND OPERATION CODE
 	local c rc
-	for c in "sg_seek --lba=0" "sg_read_long --lba=0" "sg_write_long --lba=0" sg_referrals sg_rep_zones "sg_zone --open --all" \
+	for c in "sg_seek --lba=0" "sg_read_long --lba=0" "sg_write_long --lba=0" sg_rep_zones "sg_zone --open --all" \
 		"sg_reset_wp --all" sg_read_attr sg_get_elem_status sg_rep_pip "sg_stream_ctl --get" sg_bg_ctl; do
 		rc=0
 		$c "$sg" >/tmp/said 2>&1 || rc=$?
 		[ $rc = 5 ] || [ $rc = 9 ] || { echo "$c: status $rc" && cat /tmp/said && return 1; }
 	done
 }
-tool "sg_seek, sg_rep_zones and ten more" "what the unit has not is ILLEGAL REQUEST" refused
+tool "sg_seek, sg_rep_zones and nine more" "what the unit has not is ILLEGAL REQUEST" refused
 
 logout "$iqn" "$V4"
 printf '     | tool | what | result |\n     |---|---|---|\n'
