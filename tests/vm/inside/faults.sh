@@ -115,12 +115,14 @@ check "so is a write" away write_there
 check "the daemon and the other disks go on" alive
 
 # --- it comes back ---
-# back WHAT...: what brings it back; within 20 s the initiator reads it, and has not been told to do anything for that.
+# back WHAT...: what brings it back; within 20 s the initiator reads it, after 10 s with an administrator's help.
 back() {
 	local n
 	"$@" || return
 	for ((n = 0; n < 100; n++)); do
-		# While it was away the initiator may have found it to be of no size at all.
+		# While it was away the initiator may have found it to be of no size at all, and nobody but iscsid hears that it
+		# is there again.
+		[ "$n" -ne 50 ] || echo 1 >"/sys/block/${gone##*/}/device/rescan"
 		[ "$(dd if="$gone" bs=4k count=1 iflag=direct status=none 2>/dev/null | wc -c)" != 4096 ] || return 0
 		sleep 0.2
 	done
