@@ -28,7 +28,7 @@ pub enum Power {
 /// The state of the drive.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Drive {
-    /// The power condition that a command has given it. [`Lu::power`] tells whether it still has it.
+    /// The power condition that a command has given it. `Lu::power` tells whether it still has it.
     pub power: Power,
     /// Which of the idle and standby conditions that commands have given it this is.
     rests: u32,
