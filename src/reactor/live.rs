@@ -310,7 +310,7 @@ impl<D: Driver> Reactor<D> {
         self.world.catalog = switch.catalog.clone();
         self.login_timeout = switch.login_timeout.as_nanos() as u64;
         let Moved { targets, quotas, limited } = &*switch.moved;
-        self.world.quotas.forget_initiators(&self.world.catalog);
+        self.world.quotas.forget_initiators(&switch.targets);
         self.world.quotas.renew(quotas, &self.registry);
         let mut told = Vec::new();
         for id in self.conns.visitors(targets) {

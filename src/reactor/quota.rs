@@ -16,10 +16,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use super::live::Targets;
 use super::registry::Registry;
 use crate::ids::{ConnId, LuId};
 use crate::session::{Charge, Limited, Session};
-use crate::target::{Catalog, Quota, Rate};
+use crate::target::{Quota, Rate};
 
 /// The least that a reactor draws at a time, nanoseconds: long enough that the cache line which all share moves seldom,
 /// short enough that nobody notices who has drawn first.
@@ -118,20 +119,6 @@ pub(super) enum Holder {
     Unit(LuId),
     /// Target, tag of the group, name.
     Initiator(String, u16, String),
-}
-
-impl Holder {
-    /// Its quota in that catalogue.
-    fn quota(&self, catalog: &Catalog) -> Quota {
-        match self {
-            Self::Unit(lu) => catalog.quotas.get(lu).copied(),
-            Self::Initiator(target, tag, name) => {
-                let group = catalog.target(target).and_then(|t| t.tpgs.iter().find(|g| g.tag == *tag));
-                group.and_then(|group| group.access(name)).map(|access| access.quota)
-            }
-        }
-        .unwrap_or_default()
-    }
 }
 
 /// A quota of somebody. Another one of the same holder is another thing: while reactors change from one to the other,
@@ -284,11 +271,14 @@ impl Quotas {
         }
     }
 
-    /// Quotas of initiators that are no more. Their sessions go by the same catalogue soon.
-    pub(super) fn forget_initiators(&mut self, catalog: &Catalog) {
+    /// Quotas of initiators that are no more at targets that are not as they were. Their sessions go by the others soon.
+    pub(super) fn forget_initiators(&mut self, targets: &Targets) {
         let accounts = &mut self.initiators;
         self.numbers.retain(|(holder, quota), number| {
-            let stays = holder.quota(catalog) == *quota;
+            let Holder::Initiator(target, tag, name) = holder else { return true };
+            let Some(now) = targets.get(target) else { return true };
+            let group = now.as_ref().and_then(|target| target.tpgs.iter().find(|group| group.tag == *tag));
+            let stays = group.and_then(|group| group.access(name)).is_some_and(|a| a.quota == *quota);
             if !stays {
                 accounts[*number as usize] = None;
             }
