@@ -176,12 +176,17 @@ impl Conns {
         id
     }
 
+    #[inline]
+    fn entry_mut(&mut self, id: ConnId) -> Option<&mut Entry> {
+        self.entries.get_mut(id.index as usize).filter(|e| e.generation == id.generation)
+    }
+
     /// That connection. Whatever is done with it, its time is looked at again.
     #[inline]
     pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
         #[cfg(test)]
         self.looks.update(|n| n + 1);
-        let entry = self.entries.get_mut(id.index as usize).filter(|e| e.generation == id.generation)?;
+        let entry = self.entry_mut(id)?;
         entry.due = 0;
         entry.conn.as_deref_mut()
     }
@@ -196,14 +201,13 @@ impl Conns {
 
     /// Its time is not looked at before `due`, unless somebody touches it.
     pub(super) fn rest(&mut self, id: ConnId, due: u64) {
-        if let Some(entry) = self.entries.get_mut(id.index as usize).filter(|e| e.generation == id.generation)
-        {
+        if let Some(entry) = self.entry_mut(id) {
             entry.due = due;
         }
     }
 
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Box<Conn>> {
-        let entry = self.entries.get_mut(id.index as usize).filter(|e| e.generation == id.generation)?;
+        let entry = self.entry_mut(id)?;
         let conn = entry.conn.take()?;
         entry.generation = entry.generation.wrapping_add(1) & 0xff_ffff;
         let target = entry.target.take();
@@ -214,10 +218,7 @@ impl Conns {
 
     /// It has logged in to that target, and counts as one of its visitors until it is removed.
     pub(super) fn arrive(&mut self, id: ConnId, target: &str) {
-        let Some(entry) = self.entries.get_mut(id.index as usize).filter(|e| e.generation == id.generation)
-        else {
-            return;
-        };
+        let Some(entry) = self.entry_mut(id) else { return };
         if let Some(before) = entry.target.replace(target.into()) {
             self.depart(&before, id);
         }

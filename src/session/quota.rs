@@ -24,7 +24,7 @@ use crate::ids::{LuId, TaskId};
 use crate::scsi::{Asc, Failure, Io, Outcome, Range, Sense, status};
 
 /// Why work that has begun ends between two of its pieces (SPC-5).
-const INSUFFICIENT_RESOURCES: Sense = Sense::aborted(Asc(0x55, 0x03));
+const INSUFFICIENT_RESOURCES: Sense = Sense::aborted(Asc::INSUFFICIENT_RESOURCES);
 
 /// What is charged for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

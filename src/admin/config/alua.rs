@@ -22,15 +22,6 @@ const TRANSITION_TIME: Bounds = Bounds { min: 0, max: 255_000, reason: "initiato
 const ACCESS: [(&str, bool, bool); 4] =
     [("none", false, false), ("implicit", true, false), ("explicit", false, true), ("both", true, true)];
 
-/// All states, in the order of their codes.
-const STATES: [AccessState; 5] = [
-    AccessState::Optimized,
-    AccessState::NonOptimized,
-    AccessState::Standby,
-    AccessState::Unavailable,
-    AccessState::Transitioning,
-];
-
 /// The groups of a file, and where they stand.
 #[derive(Default)]
 pub(super) struct AluaGroups {
@@ -168,7 +159,7 @@ fn state(value: &Value<String>, cx: &mut Resolver<'_>) -> AccessState {
 
 fn supported(value: &Value<Vec<Spanned<String>>>, cx: &mut Resolver<'_>) -> Supported {
     let Some(value) = value else { return Supported::all() };
-    let named = value.get_ref().iter().filter_map(|word| state_named(word, &STATES, cx));
+    let named = value.get_ref().iter().filter_map(|word| state_named(word, &AccessState::ALL, cx));
     named.map(Supported::from).collect()
 }
 

@@ -10,15 +10,6 @@ use super::node::{self, Node};
 use crate::admin::config::words;
 use crate::scsi::{AccessState, Group};
 
-/// Those that a group can be put in.
-const STATES: [AccessState; 5] = [
-    AccessState::Optimized,
-    AccessState::NonOptimized,
-    AccessState::Standby,
-    AccessState::Unavailable,
-    AccessState::Transitioning,
-];
-
 /// The states that groups are in, by backstore and group, where a daemon serves them.
 #[derive(Debug, Default)]
 pub(super) struct Accesses(Option<HashMap<(String, String), AccessState>>);
@@ -62,7 +53,7 @@ impl Shell {
     /// Has the daemon put a group in the state of that number or name.
     pub(super) fn set_access_state(&mut self, store: &str, group: &str, to: &str) -> Result<(), String> {
         let state = named(to).ok_or_else(|| {
-            let hint = words::suggestion(to, STATES.iter().map(|state| state.word()));
+            let hint = words::suggestion(to, AccessState::ALL.iter().map(|state| state.word()));
             format!("alua_access_state: \"{to}\" is neither the number of a state nor its name; {hint}")
         })?;
         if !self.backend.standing().is_live() {
@@ -83,7 +74,7 @@ impl Shell {
 /// The state of that number or name.
 fn named(text: &str) -> Option<AccessState> {
     let is_it = |s: &AccessState| text.eq_ignore_ascii_case(s.word()) || text == s.code().to_string();
-    STATES.into_iter().find(is_it)
+    AccessState::ALL.into_iter().find(is_it)
 }
 
 #[cfg(test)]

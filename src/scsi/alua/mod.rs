@@ -54,6 +54,10 @@ pub enum AccessState {
 }
 
 impl AccessState {
+    /// All of them, in the order of their codes.
+    pub const ALL: [Self; 5] =
+        [Self::Optimized, Self::NonOptimized, Self::Standby, Self::Unavailable, Self::Transitioning];
+
     /// Those in which a group can stay.
     pub const LASTING: [Self; 4] = [Self::Optimized, Self::NonOptimized, Self::Standby, Self::Unavailable];
 
