@@ -88,6 +88,20 @@ impl Job {
         let at_start = |span: &Span| self.op.touches().is_some_and(|(offset, _)| span.at() == offset);
         self.moved > 0 || self.span.as_ref().is_some_and(|span| !at_start(span))
     }
+
+    fn ties(&self) -> Ties {
+        let Self { lu, serial, fence, pass, .. } = *self;
+        Ties { lu, serial, fence, pass }
+    }
+}
+
+/// What a request keeps others from.
+#[derive(Clone, Copy)]
+struct Ties {
+    lu: LuId,
+    serial: u32,
+    fence: Option<FenceId>,
+    pass: Option<FenceId>,
 }
 
 /// A request by index and serial: a stale one is noticed.
@@ -169,7 +183,7 @@ impl<D: Driver> World<D> {
         let Some(job) = self.jobs.get_mut(id.index as usize) else { return };
         job.pass = pass;
         let Some(unit) = self.units.get(job.lu.0 as usize) else {
-            return drop(self.remove(id.index as usize));
+            return self.end(id.index as usize);
         };
         match job.op {
             DiskOp::Discard { offset, len } => job.span = Some(unit.store.discard(offset, len)),
@@ -433,30 +447,46 @@ impl<D: Driver> World<D> {
     }
 
     fn finish(&mut self, id: JobId, result: Result<(), Failure>) {
-        let Some(job) = self.remove(id.index as usize) else { return };
-        if job.state != State::Ghost {
-            match job.op {
-                DiskOp::Map { buf, .. } => {
-                    if let Some(said) = job.mapping.as_ref().and_then(|m| m.get()) {
-                        self.put_stretches(buf, said);
-                    }
-                }
-                DiskOp::Pass { .. } => {
-                    if let Some(length) = self.keep_report(&job) {
-                        return self.learn(job.client, job.lu, length);
-                    }
-                }
-                _ => {}
-            }
-            if let (Some(long @ 1..), Client::Task { .. }) = (job.held_up, job.client) {
-                self.delays.push(job.client, job.lu, long);
-            }
-            return self.finished.push_back((job.client, job.lu, result));
+        let Some(job) = self.jobs.get(id.index as usize) else { return };
+        if job.state == State::Ghost {
+            return self.bury(id);
         }
-        self.drop_errand(&job);
-        if let Some(buf) = job.op.buf() {
+        let (client, lu, delay) = (job.client, job.lu, job.held_up);
+        match job.op {
+            DiskOp::Map { buf, .. } => self.keep_mapping(id, buf),
+            DiskOp::Pass { .. } => {
+                if let Some(length) = self.keep_report(id) {
+                    self.end(id.index as usize);
+                    return self.learn(client, lu, length);
+                }
+            }
+            _ => {}
+        }
+        self.end(id.index as usize);
+        if let (Some(long @ 1..), Client::Task { .. }) = (delay, client) {
+            self.delays.push(client, lu, long);
+        }
+        self.finished.push_back((client, lu, result));
+    }
+
+    /// Nobody has waited for the end of a ghost.
+    #[cold]
+    fn bury(&mut self, id: JobId) {
+        let Some(job) = self.job(id) else { return };
+        let (lu, op, serial) = (job.lu, job.op, job.serial);
+        self.end(id.index as usize);
+        self.drop_errand(op, serial);
+        if let Some(buf) = op.buf() {
             self.pool.free(buf);
-            self.count_ghost(job.lu, -1);
+            self.count_ghost(lu, -1);
+        }
+    }
+
+    #[cold]
+    fn keep_mapping(&mut self, id: JobId, buf: BufId) {
+        let mapping = self.job(id).and_then(|job| job.mapping.take());
+        if let Some(said) = mapping.as_ref().and_then(|m| m.get()) {
+            self.put_stretches(buf, said);
         }
     }
 
@@ -474,23 +504,24 @@ impl<D: Driver> World<D> {
         }
     }
 
-    /// A request is no more: those who wait for that go on.
-    fn remove(&mut self, index: usize) -> Option<Job> {
-        let job = self.jobs.try_remove(index)?;
-        self.let_go(index, &job);
-        Some(job)
+    /// A request is no more: those who wait for that go on. It is not moved out of the table for that.
+    fn end(&mut self, index: usize) {
+        let Some(ties) = self.jobs.get(index).map(Job::ties) else { return };
+        drop(self.jobs.remove(index));
+        self.let_go(index, ties);
     }
 
     /// Gives back what a request that is no more in the table kept others from.
-    fn let_go(&mut self, index: usize, job: &Job) {
-        if let Some(fence) = job.fence {
-            self.lift_everywhere(fence, job.lu);
+    #[inline]
+    fn let_go(&mut self, index: usize, ties: Ties) {
+        if let Some(fence) = ties.fence {
+            self.lift_everywhere(fence, ties.lu);
         }
-        if let Some(fence) = job.pass {
+        if let Some(fence) = ties.pass {
             self.exit_enclosure(fence);
         }
         if !self.drains.is_empty() {
-            self.drained(JobId { index: index as u32, serial: job.serial });
+            self.drained(JobId { index: index as u32, serial: ties.serial });
         }
     }
 
@@ -558,8 +589,8 @@ impl<D: Driver> World<D> {
         }
         // Only now, as it may begin what waited for a range of these: none of that is to be forgotten any more.
         for (index, job) in gone {
-            self.drop_errand(&job);
-            self.let_go(index, &job);
+            self.drop_errand(job.op, job.serial);
+            self.let_go(index, job.ties());
         }
         self.reports.retain(|(client, lu, _)| !which(*client, *lu));
         self.finished.retain(|(client, lu, _)| !which(*client, *lu));

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::disk::{Client, Job};
+use super::disk::{Client, Job, JobId};
 use super::gates::Then;
 use super::world::World;
 use crate::ids::{ConnId, LuId, TaskId};
@@ -40,7 +40,8 @@ impl<D: Driver> World<D> {
 
     /// A command that is still with its task has ended: what the device has answered is kept for that. If that is another
     /// length of its blocks than was known: this.
-    pub(super) fn keep_report(&mut self, job: &Job) -> Option<u32> {
+    pub(super) fn keep_report(&mut self, id: JobId) -> Option<u32> {
+        let job = self.jobs.get(id.index as usize)?;
         let errand = self.errands.remove(&job.serial)?;
         let report = errand.report()?.clone();
         let told = match job.op {
@@ -63,9 +64,9 @@ impl<D: Driver> World<D> {
     }
 
     /// A command has ended, or never begins, and nobody wants to know.
-    pub(super) fn drop_errand(&mut self, job: &Job) {
-        if let DiskOp::Pass { .. } = job.op {
-            self.errands.remove(&job.serial);
+    pub(super) fn drop_errand(&mut self, op: DiskOp, serial: u32) {
+        if let DiskOp::Pass { .. } = op {
+            self.errands.remove(&serial);
         }
     }
 
