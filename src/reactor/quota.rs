@@ -16,6 +16,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use slab::Slab;
+
 use super::live::Targets;
 use super::registry::Registry;
 use crate::ids::{ConnId, LuId};
@@ -221,8 +223,8 @@ impl Account {
 pub(super) struct Quotas {
     /// By logical unit.
     units: Vec<Option<Box<Account>>>,
-    /// By the numbers that sessions have, which are not given twice.
-    initiators: Vec<Option<Box<Account>>>,
+    /// By the numbers that sessions have. When one is given again, those who had it have been told already.
+    initiators: Slab<Account>,
     /// Of the quotas of initiators that are there.
     numbers: HashMap<Known, u32>,
     /// Sessions whose tasks wait.
@@ -235,7 +237,7 @@ impl Default for Quotas {
     fn default() -> Self {
         Self {
             units: Vec::new(),
-            initiators: Vec::new(),
+            initiators: Slab::new(),
             numbers: HashMap::new(),
             waiting: VecDeque::new(),
             wake: NEVER,
@@ -280,7 +282,7 @@ impl Quotas {
             let group = now.as_ref().and_then(|target| target.tpgs.iter().find(|group| group.tag == *tag));
             let stays = group.and_then(|group| group.access(name)).is_some_and(|a| a.quota == *quota);
             if !stays {
-                accounts[*number as usize] = None;
+                accounts.try_remove(*number as usize);
             }
             stays
         });
@@ -289,7 +291,7 @@ impl Quotas {
     /// How many initiators have an account.
     #[cfg(test)]
     pub(super) fn limited_initiators(&self) -> usize {
-        self.initiators.iter().flatten().count()
+        self.initiators.len()
     }
 
     /// Those who wait try again at once.
@@ -304,8 +306,10 @@ impl Quotas {
         Limited { any: initiator.is_some() || session.logical_units().any(is_limited), initiator }
     }
 
-    /// The number of the account of a session's initiator, if that is limited.
+    /// The number of the account of a session's initiator, if that is limited. Where nothing is seen nothing is charged:
+    /// the target may be gone.
     fn number_of(&mut self, session: &Session, registry: &Registry) -> Option<u32> {
+        session.logical_units().next()?;
         let established = session.established();
         let target = established.target.as_ref()?;
         let group = target.tpgs.get(established.tpg)?;
@@ -318,17 +322,16 @@ impl Quotas {
         if let Some(number) = self.numbers.get(&known) {
             return Some(*number);
         }
-        let number = self.initiators.len() as u32;
-        self.initiators.push(Some(Box::new(Account::new(registry.quotas.common(known.clone())))));
+        let number = self.initiators.insert(Account::new(registry.quotas.common(known.clone()))) as u32;
         self.numbers.insert(known, number);
         Some(number)
     }
 
     /// The accounts of a logical unit and of an initiator, as far as these are limited.
     fn accounts(&mut self, lu: LuId, initiator: Option<u32>) -> impl Iterator<Item = &mut Account> {
-        let unit = self.units.get_mut(lu.0 as usize);
+        let unit = self.units.get_mut(lu.0 as usize).and_then(Option::as_deref_mut);
         let initiator = initiator.and_then(|number| self.initiators.get_mut(number as usize));
-        unit.into_iter().chain(initiator).filter_map(Option::as_deref_mut)
+        unit.into_iter().chain(initiator)
     }
 
     /// Charges a command to those whose limits hold for it.

@@ -228,6 +228,23 @@ fn an_initiator_has_its_limit_over_all_of_its_sessions() {
     });
 }
 
+/// Whoever is still there when its target goes is not given an account again.
+#[test]
+fn a_target_that_goes_takes_its_limits_along() {
+    seeds(4, |seed| {
+        let (plan, mut rig, mut clients) = scene(seed, 2, &["a", "b"]);
+        let admitted = rig.admits(&["iqn.2026-01.org.example:a", "iqn.2026-01.org.example:b"], &plan);
+        let mut target = (*admitted.targets[0]).clone();
+        target.tpgs[0].acls.iter_mut().for_each(|acl| acl.quota = both(200, 0));
+        let catalog = Arc::new(Catalog { targets: vec![Arc::new(target)], ..Catalog::default() });
+        go_by(&mut rig, &mut clients, &catalog);
+        assert_eq!(rig.alive().map(|r| r.world.quotas.limited_initiators()).sum::<usize>(), 2);
+        go_by(&mut rig, &mut clients, &Arc::default());
+        assert!(rig.alive().all(|r| r.world.quotas.limited_initiators() == 0));
+        rig.finish(&mut clients);
+    });
+}
+
 #[test]
 fn whoever_waits_is_aborted_and_holds_nothing() {
     seeds(4, |seed| {
