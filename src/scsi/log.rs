@@ -129,7 +129,8 @@ fn self_tests(page: &mut Parameters<'_, '_>, _: &Totals, _: &Lu) {
 /// How long they took is not counted, and so the fields for that are zero, and there is no Time Interval parameter.
 fn statistics(page: &mut Parameters<'_, '_>, totals: &Totals, lu: &Lu) {
     let blocks = |bytes: u64| bytes / u64::from(lu.facts.block_size.max(1));
-    let one_by_one = totals.get(Count::BytesWritten).wrapping_sub(totals.get(Count::BytesFilled));
+    // They are added up one after the other, while others count on.
+    let one_by_one = totals.get(Count::BytesWritten).saturating_sub(totals.get(Count::BytesFilled));
     let came = blocks(one_by_one).wrapping_add(totals.get(Count::FillBlocks));
     let commands = [totals.get(Count::Reads), totals.get(Count::Writes)];
     let counts = commands.into_iter().chain([came, blocks(totals.get(Count::BytesRead))]);
