@@ -61,7 +61,7 @@ pub(super) enum Live {
     /// This is exported now.
     Switch(Switch),
     /// Nobody sees these logical units any more: end what is left of them. They were seen in these targets.
-    Retire { units: Arc<[LuId]>, targets: Arc<HashSet<String>>, done: Done },
+    Retire { units: Arc<[LuId]>, done: Done },
     /// Nothing is left of these logical units anywhere.
     Vacate { units: Arc<[LuId]>, _done: Done },
     /// Listeners come and go.
@@ -284,7 +284,7 @@ impl<D: Driver> Reactor<D> {
                 }
             }
             Live::Switch(switch) => self.switch(switch),
-            Live::Retire { units, targets, done } => self.retire(units, &targets, done),
+            Live::Retire { units, done } => self.retire(units, done),
             Live::Vacate { units, _done } => units.iter().for_each(|lu| self.world.vacate(*lu)),
             Live::Doors(doors) => self.change_doors(&doors),
             Live::Sessions { at, to } => {
@@ -463,7 +463,7 @@ impl<D: Driver> Reactor<D> {
     }
 
     /// These logical units are in nobody's map any more.
-    fn retire(&mut self, units: Arc<[LuId]>, targets: &HashSet<String>, done: Done) {
+    fn retire(&mut self, units: Arc<[LuId]>, done: Done) {
         let mut told = Vec::new();
         for lu in units.iter() {
             self.world.tokens.lock().unwrap_or_else(PoisonError::into_inner).revoke_all(*lu);
@@ -484,8 +484,8 @@ impl<D: Driver> Reactor<D> {
         if !told.is_empty() {
             self.world.announce(Then::Revised { told, done: None });
         }
-        let sending =
-            if units.iter().any(|lu| self.world.is_memory(*lu)) { self.sending(targets) } else { Vec::new() };
+        let is_memory = units.iter().any(|lu| self.world.is_memory(*lu));
+        let sending = if is_memory { self.sending() } else { Vec::new() };
         self.world.retiring.push(Retiring { units, sending, _done: done });
         self.next_look = 0;
     }
@@ -498,10 +498,11 @@ impl<D: Driver> Reactor<D> {
         self.world.copying.iter().copied().collect()
     }
 
-    /// Connections to these targets with something to send, and when all of that has gone.
-    fn sending(&mut self, targets: &HashSet<String>) -> Vec<(ConnId, u64)> {
-        let ids = self.conns.visitors(targets);
-        ids.into_iter().filter_map(|id| Some((id, self.conns.get_mut(id)?.tx.last_send()?))).collect()
+    /// Connections with something to send, and when all of that has gone. It may be the memory of a logical unit that they
+    /// do not see any more: a change before this one may have taken it from them.
+    fn sending(&self) -> Vec<(ConnId, u64)> {
+        let ids = self.conns.ids();
+        ids.into_iter().filter_map(|id| Some((id, self.conns.get(id)?.tx.last_send()?))).collect()
     }
 
     /// Says of which logical units nothing is left here.

@@ -26,7 +26,6 @@ use super::measure::Late;
 use super::quota::Quotas;
 use super::recorder::{self, Recorder, Recording};
 use super::registry::Registry;
-use super::staging::Roomy;
 use super::stats::{Counters, Snapshot};
 use super::talk::Talk;
 use super::unit::{UnitSeed, owner_of};
@@ -302,7 +301,6 @@ impl Seed {
             tokens,
             entropy: setup.entropy,
             gates: Gates::default(),
-            roomy: Roomy::default(),
             jobs: Slab::with_capacity(setup.limits.operations as usize),
             job_serial: 0,
             later: VecDeque::new(),
@@ -474,16 +472,12 @@ impl Control {
         })
     }
 
-    /// Nobody sees these logical units any more, which were seen in these targets: waits until nothing is left of them, as
-    /// long as that takes, and until no reactor holds what they sit on. Then their numbers are free.
-    pub fn retire(&self, units: &[LuId], targets: HashSet<String>) {
-        let (units, targets): (Arc<[LuId]>, _) = (units.into(), Arc::new(targets));
+    /// Nobody sees these logical units any more: waits until nothing is left of them, as long as that takes, and until no
+    /// reactor holds what they sit on. Then their numbers are free.
+    pub fn retire(&self, units: &[LuId]) {
+        let units: Arc<[LuId]> = units.into();
         // They do not fail but by a timeout.
-        let _ = self.order_all(None, |done| Live::Retire {
-            units: units.clone(),
-            targets: targets.clone(),
-            done,
-        });
+        let _ = self.order_all(None, |done| Live::Retire { units: units.clone(), done });
         let _ = self.order_all(None, |_done| Live::Vacate { units: units.clone(), _done });
     }
 

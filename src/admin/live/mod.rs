@@ -21,7 +21,7 @@ mod numbers;
 pub mod plan;
 pub(super) mod units;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ use super::listen::{self, Bound};
 use super::run::{flush, login_timeout};
 use super::watch::Watcher;
 use crate::ids::LuId;
-use crate::reactor::{Control, Late, Moved, Stuck, UnitSeed};
+use crate::reactor::{Control, Late, Stuck, UnitSeed};
 use crate::ring::KernelLevel;
 use crate::scsi::{AccessState, Accesses, Counters, Group, LuFacts, SharedOp};
 use crate::store::{Backing, StoreConfig};
@@ -598,7 +598,7 @@ impl Live {
         let stuck = [switched, moved].into_iter().filter_map(Result::err).map(|stuck| stuck.to_string());
         let mut warnings = std::mem::take(&mut draft.plan.warnings);
         warnings.extend(stuck.chain(growths.show(&self.control)));
-        warnings.extend(self.retire(gone, &draft.moved));
+        warnings.extend(self.retire(gone));
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         Ok(Plan { warnings, ..draft.plan })
     }
@@ -673,7 +673,7 @@ impl Live {
         let entered = self.hand_in(opened).and_then(|()| self.refit(running, draft));
         if entered.is_err() && !opened.is_empty() {
             // Reactors may know them by now: their numbers come back when the last one has forgotten them.
-            self.let_go(opened.to_vec(), HashSet::new());
+            self.let_go(opened.to_vec());
         }
         entered
     }
@@ -754,13 +754,13 @@ impl Live {
 
     /// Nobody sees these any more: they are flushed and closed when nothing is left of them. What an administrator must
     /// know of that.
-    fn retire(&self, gone: Vec<(LuId, Served)>, moved: &Moved) -> Vec<String> {
+    fn retire(&self, gone: Vec<(LuId, Served)>) -> Vec<String> {
         let units: Vec<_> = gone.into_iter().map(|(lu, served)| (lu, served.unit)).collect();
         if units.is_empty() {
             return Vec::new();
         }
         let names: Vec<String> = units.iter().map(|(_, unit)| unit.backing.name.clone()).collect();
-        self.let_go(units, moved.targets.clone()).recv_timeout(RETIRE_PATIENCE).unwrap_or_else(|_| {
+        self.let_go(units).recv_timeout(RETIRE_PATIENCE).unwrap_or_else(|_| {
             let names = names.join(", ");
             vec![format!(
                 "{names}: still at work; nobody sees them any more, and they are closed when that ends"
@@ -768,15 +768,14 @@ impl Live {
         })
     }
 
-    /// Ends logical units, which were seen in these targets, on a thread of its own, which tells when what they sit on is
-    /// closed.
-    fn let_go(&self, units: Vec<(LuId, UnitSeed)>, targets: HashSet<String>) -> Receiver<Vec<String>> {
+    /// Ends logical units on a thread of its own, which tells when what they sit on is closed.
+    fn let_go(&self, units: Vec<(LuId, UnitSeed)>) -> Receiver<Vec<String>> {
         let (tell, told) = bounded::<Vec<String>>(1);
         let (control, serials, watcher) = (self.control.clone(), self.serials.clone(), self.watcher.clone());
         let held = self.held.clone();
         let work = move || {
             let numbers: Vec<LuId> = units.iter().map(|(lu, _)| *lu).collect();
-            control.retire(&numbers, targets);
+            control.retire(&numbers);
             let closed = units.into_iter().filter_map(|(_, unit)| close(unit.backing).err());
             if let Err(untold) = tell.send(closed.map(|error| unflushed(&error)).collect()) {
                 // Whoever waited has lost patience.

@@ -34,7 +34,7 @@ fn here() -> HashSet<String> {
 }
 
 fn retire(units: &Arc<[LuId]>, done: Done) -> Live {
-    Live::Retire { units: units.clone(), targets: Arc::new(here()), done }
+    Live::Retire { units: units.clone(), done }
 }
 
 pub(super) fn switch(rig: &Rig, catalog: &Arc<Catalog>) -> Receiver<()> {
@@ -164,7 +164,7 @@ fn a_change_elsewhere(reactor: &mut Reactor<Sim>, unit: Entering) {
     let (to, sessions) = bounded(1);
     reactor.take_order(Live::Sessions { at: Some(Arc::clone(&targets)), to });
     assert!(sessions.try_recv().is_ok_and(|sessions| sessions.is_empty()));
-    reactor.take_order(Live::Retire { units: Arc::clone(&units), targets, done: done() });
+    reactor.take_order(Live::Retire { units: Arc::clone(&units), done: done() });
     reactor.look_at_retiring();
     reactor.take_order(Live::Vacate { units, _done: done() });
 }
@@ -279,6 +279,43 @@ fn a_lun_that_goes_takes_its_writes_along() {
         rig.finish(&mut clients);
     });
     assert!(ended.get() > 0, "some writes were under way");
+}
+
+/// What an initiator reads slowly is sent from the memory of a ramdisk, which stays until then: also where the change that
+/// removes it is not the one that has taken it from view.
+#[test]
+fn memory_stays_until_it_is_sent() {
+    seeds(12, |seed| {
+        let plan = Plan { reactors: 1 + seed as usize % 3, disks: vec![BLOCKS], ..Plan::default() };
+        let mut rig = Rig::new(seed, &plan);
+        let mut clients = some_clients(&rig, 2);
+        Load::new(1, BLOCKS).log_in(&mut rig, &mut clients);
+        let units: Arc<[_]> = [rig.make_memory(1, 4096, &plan)].into();
+        let done = rig.order(|_done| Live::Enter { units: units.clone(), _done });
+        drop(units);
+        rig.until(&mut clients, Duration::from_secs(20), "it is there", |_, _| is_done(&done));
+        let done = switch(&rig, &rig.shows(&[(0, 0), (1, 1)], true, &plan));
+        rig.until(&mut clients, Duration::from_secs(20), "it is shown", |_, _| is_done(&done));
+        rig.pass(&mut clients, Duration::from_secs(1));
+        clients[0].events.clear();
+        run(&mut rig, &mut clients, 0, |c| c.command(lun(1), &[0; 6], Vec::new(), 0));
+        clients[0].deaf = true;
+        clients[0].command(lun(1), &cdb10(0x28, 0, 0, 2048), Vec::new(), 2048 * BLOCK as u32);
+        rig.pass(&mut clients, Duration::from_secs(1));
+        let done = switch(&rig, &rig.shows(&[(0, 0)], true, &plan));
+        rig.until(&mut clients, Duration::from_secs(20), "it is not shown", |_, _| is_done(&done));
+        let units: Arc<[LuId]> = [LuId(1)].into();
+        let done = rig.order(|done| retire(&units, done));
+        rig.pass(&mut clients, Duration::from_secs(5));
+        assert!(!is_done(&done), "some of it is not sent");
+        clients[0].deaf = false;
+        rig.until(&mut clients, Duration::from_secs(20), "it is sent", |_, _| is_done(&done));
+        let done = rig.order(|_done| Live::Vacate { units: units.clone(), _done });
+        rig.until(&mut clients, Duration::from_secs(20), "it is vacant", |_, _| is_done(&done));
+        clients[0].events.clear();
+        run(&mut rig, &mut clients, 0, ready);
+        rig.finish(&mut clients);
+    });
 }
 
 /// Who may not be there any more sees nothing at once, is asked to go, and is put out; the others go on.

@@ -29,8 +29,8 @@ use crate::scsi::{
     Supported, Thin,
 };
 use crate::store::{
-    Backing, BlockingPool, DiscardMethod, FileMedium, Jobs, Medium, PassMedium, Reach, Store, StoreKind,
-    UNBOUNDED, zero_region,
+    self, Backing, BlockingPool, DiscardMethod, FileMedium, Jobs, Medium, PassMedium, Reach, Store,
+    StoreConfig, StoreKind, UNBOUNDED, zero_region,
 };
 use crate::target::{Acl, Catalog, Lun, Target, Tpg, TpgParams};
 
@@ -475,6 +475,16 @@ impl Rig {
         let lu = Lu { facts: Arc::new(facts), state: Arc::default(), counters };
         self.disks.push(fd);
         Entering { lu: LuId(number as u32), seed: UnitSeed { lu, backing }, fd: Some(fd) }
+    }
+
+    /// The same of a ramdisk.
+    pub(super) fn make_memory(&self, number: usize, blocks: u64, plan: &Plan) -> Entering {
+        let facts = facts(number, blocks, plan);
+        let config =
+            StoreConfig { size: Some(blocks * 512), ..StoreConfig::new(StoreKind::Ramdisk, "memory") };
+        let backing = Arc::new(store::open(&config, Duration::ZERO).expect("memory"));
+        let lu = Lu { facts: Arc::new(facts), state: Arc::default(), counters: Counters::new(plan.reactors) };
+        Entering { lu: LuId(number as u32), seed: UnitSeed { lu, backing }, fd: None }
     }
 
     /// The one target with these LUNs, each with its logical unit; `open`: anybody may log in.
