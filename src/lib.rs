@@ -22,9 +22,8 @@
 //! No payload byte is copied.
 //!
 //! A **WRITE** likewise. What of its data already sits in staging is copied to the slot, at most 16 KiB for each data
-//! PDU (twice that where a connection that has sent many small ones sends a long one behind them); the rest is received
-//! straight into the slot. What the initiator does not send by itself is asked for by R2T, segment by segment of 256 KiB.
-//! A full segment is written; when all are, the response leaves.
+//! PDU; the rest is received straight into the slot. What the initiator does not send by itself is asked for by R2T,
+//! segment by segment of 256 KiB. A full segment is written; when all are, the response leaves.
 //!
 //! # Code map
 //!

@@ -195,9 +195,6 @@ impl<D: Driver> Reactor<D> {
             // The connection is gone already: what a panic leaves behind stays with it.
             let _ = desk.guarded(|desk| session.finish(desk));
         }
-        if let Some(recv) = &conn.recv {
-            self.world.roomy.gone(recv);
-        }
         if conn.placed {
             self.registry.unplace(self.world.mail.core);
         }

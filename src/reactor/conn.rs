@@ -5,7 +5,6 @@ use std::collections::{BTreeSet, HashMap};
 use super::gates::GateId;
 use super::meter::Meter;
 use super::registry::SessionKey;
-use super::staging::Staging;
 use super::tx::Tx;
 use crate::ids::{ConnId, CoreId};
 use crate::mem::Holding;
@@ -44,8 +43,6 @@ pub(super) struct Conn {
     /// The receive operation's box while it is not with the kernel.
     pub(super) recv: Option<Box<RecvOp>>,
     pub(super) receiving: bool,
-    /// How much of a receive may be staged.
-    pub(super) staging: Staging,
     /// Since when the session leaves bytes unread until answers have left, if it does.
     pub(super) paused: Option<u64>,
     /// Whether the socket held more when it was last read.

@@ -35,7 +35,6 @@ mod rx;
 mod send;
 #[cfg(test)]
 mod simulation;
-mod staging;
 mod start;
 mod stats;
 mod tag;

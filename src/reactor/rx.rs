@@ -21,8 +21,6 @@ impl<D: Driver> Reactor<D> {
         let Some(mut recv) = conn.recv.take() else { return };
         recv.into = match &mut conn.phase {
             Phase::Full(session) => {
-                let now = self.world.driver.now();
-                self.world.roomy.fit(&mut conn.staging, &mut recv, session.take_longest(), now);
                 session.next_place().map(|(buf, at, len)| self.world.pool.place(buf).part(at, len))
             }
             _ => None,

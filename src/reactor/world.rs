@@ -18,7 +18,6 @@ use super::mail::{Fence, Letter, Mail};
 use super::quota::Quotas;
 use super::recorder::Recorder;
 use super::registry::Registry;
-use super::staging::Roomy;
 use super::stats::Counters;
 use super::unit::Unit;
 use crate::ids::{ConnId, LuId};
@@ -36,7 +35,6 @@ pub(super) struct World<D> {
     pub(super) driver: D,
     pub(super) memory: Memory,
     pub(super) pool: Pool,
-    pub(super) roomy: Roomy,
     pub(super) mail: Mail,
     /// What is exported.
     pub(super) catalog: Arc<Catalog>,

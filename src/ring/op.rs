@@ -179,10 +179,6 @@ pub struct RecvOp {
     pub staging: Box<[u8]>,
     /// Bytes at the front of `staging` that are yet to be used.
     pub filled: usize,
-    /// Bytes of `staging` that may be filled; and where they ended, with how many new ones, when it was last received.
-    offered: usize,
-    brought: usize,
-    full: bool,
     pub(super) message: Message,
 }
 
@@ -246,37 +242,8 @@ pub(super) struct Message {
 impl RecvOp {
     /// A receive on `fd` with that many bytes of staging.
     pub fn new(fd: RawFd, staging: usize) -> Box<Self> {
-        let (offered, staging) = (staging, vec![0; staging].into_boxed_slice());
-        let (filled, brought, full) = (0, 0, false);
-        Box::new(Self { fd, into: None, staging, filled, offered, brought, full, message: Message::new(2) })
-    }
-
-    /// Only so much of staging is to be filled, or all there is.
-    ///
-    /// # Panics
-    /// When that is filled already.
-    pub fn offer(&mut self, bytes: usize) {
-        self.offered = bytes.min(self.staging.len());
-        assert!(self.filled < self.offered, "no room to receive into");
-    }
-
-    /// Gives it that much staging, all to be filled.
-    ///
-    /// # Panics
-    /// When more than that is filled already.
-    pub fn resize(&mut self, bytes: usize) {
-        let mut staging = vec![0; bytes].into_boxed_slice();
-        staging[..self.filled].copy_from_slice(self.staged());
-        self.lend(staging, self.filled);
-    }
-
-    /// Gives it staging in which so many bytes are yet to be used, all the rest to be filled.
-    ///
-    /// # Panics
-    /// When there is no rest.
-    pub fn lend(&mut self, staging: Box<[u8]>, filled: usize) {
-        (self.staging, self.filled) = (staging, filled);
-        self.offer(self.staging.len());
+        let staging = vec![0; staging].into_boxed_slice();
+        Box::new(Self { fd, into: None, staging, filled: 0, message: Message::new(2) })
     }
 
     /// Bytes that it can take.
@@ -286,12 +253,12 @@ impl RecvOp {
 
     /// The free end of staging.
     pub(super) fn room(&self) -> &[u8] {
-        &self.staging[self.filled..self.offered]
+        &self.staging[self.filled..]
     }
 
     /// As [`RecvOp::room`], to be filled.
     pub(super) fn room_mut(&mut self) -> &mut [u8] {
-        &mut self.staging[self.filled..self.offered]
+        &mut self.staging[self.filled..]
     }
 
     /// Splits the number of bytes received into those in `into` and those in `staging`.
@@ -304,20 +271,8 @@ impl RecvOp {
     pub fn took(&mut self, count: u32) -> u32 {
         let (placed, staged) = self.received(count);
         self.into = None;
-        self.brought = staged as usize;
-        self.filled += self.brought;
-        self.full = self.filled == self.offered;
+        self.filled += staged as usize;
         placed
-    }
-
-    /// Whether the last receive has filled staging.
-    pub fn is_full(&self) -> bool {
-        self.full
-    }
-
-    /// Bytes that the last receive has brought into staging.
-    pub fn brought(&self) -> usize {
-        self.brought
     }
 
     /// The bytes of staging that are yet to be used.

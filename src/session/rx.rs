@@ -24,6 +24,11 @@ const MAX_BACKLOG: usize = 64 << 10;
 /// The same while memory for what waits is short: a full queue of answers.
 const FEW: usize = 16 << 10;
 
+/// Of a payload that is not longer than that, an end that is not longer than this is copied, not placed, bytes: a receive
+/// into one place instead of two saves more.
+const SMALL: u32 = 16 << 10;
+const TAIL: u32 = 1 << 10;
+
 /// The same where requests must be read on all the same, for all answers but those to commands: what data was asked for
 /// must come through, and task management too. It holds the longest ping and the headers of a segment cut small; who
 /// makes more wait than this asks for it.
@@ -98,8 +103,6 @@ pub(super) struct Rx {
     pub(super) gathered_ahs: Vec<u8>,
     /// How fast a payload comes whose task is gone.
     orphan_pace: Pace,
-    /// The longest payload since that was last asked, bytes.
-    longest: u32,
 }
 
 impl Rx {
@@ -162,17 +165,13 @@ pub struct Input {
 }
 
 impl Session {
-    /// Where the next payload bytes belong, if a payload is under way that has a slot: slot, first byte, length.
+    /// Where the next payload bytes belong, if a payload is under way that has a slot and is worth two places to receive
+    /// into: slot, first byte, length.
     pub fn next_place(&self) -> Option<(BufId, u32, u32)> {
         let (_, open) = self.rx.open.as_ref()?;
         let Dest::Slot { buf, at, keep, .. } = open.dest else { return None };
-        (open.got < keep).then(|| (buf, at + open.got, keep - open.got))
-    }
-
-    /// The longest payload of what has come since this was last asked, bytes.
-    #[inline]
-    pub fn take_longest(&mut self) -> u32 {
-        std::mem::take(&mut self.rx.longest)
+        let is_small = open.len <= SMALL && keep.saturating_sub(open.got) <= TAIL;
+        (open.got < keep && !is_small).then(|| (buf, at + open.got, keep - open.got))
     }
 
     /// `count` bytes have landed at [`Session::next_place`].
@@ -277,7 +276,6 @@ impl Session {
             Turn::Later => open.dest = self.hold_back(bhs, ahs)?,
             Turn::Never => {}
         }
-        self.rx.longest = self.rx.longest.max(open.len);
         if let Dest::Slot { .. } = open.dest {
             self.intake += u64::from(open.len);
         }

@@ -377,8 +377,7 @@ impl Seat {
             return None;
         }
         let mut op = self.recv.take()?;
-        let (staging, filled) = self.lane.core.incoming().lend(self.least);
-        op.lend(staging, filled);
+        (op.staging, op.filled) = self.lane.core.incoming().lend(self.least);
         Some(op)
     }
 
