@@ -26,6 +26,10 @@ use crate::wire::lun;
 /// What a command is answered with whose logical unit is not to be seen any more.
 const UNMAPPED: Failure = Failure::Check(Sense::illegal(Asc::LU_NOT_SUPPORTED));
 
+/// The same where its LUN leads to another one now, which may be a stand-in for a device that has vanished: what a command
+/// hears that finds it gone. Nobody is to repeat it there.
+const REPLACED: Failure = Failure::Check(Sense::not_ready(Asc::NOT_READY));
+
 /// What an initiator acts upon of which it may be long in hearing: another size, other ways that lead to the unit, and
 /// space that runs short.
 const URGENT: [Asc; 3] = [Asc::CAPACITY_CHANGED, Asc::ACCESS_STATE_CHANGED, Asc::SOFT_THRESHOLD_REACHED];
@@ -131,7 +135,9 @@ impl Session {
                     t.lu == lu && t.map.is_some_and(|m| lost.get(usize::from(m)).copied().unwrap_or(true));
                 here || (unseen && t.uses(lu))
             };
-            endings.extend(self.end_tasks(h, lu, ends));
+            let stays = |l: &MappedLun| l.lu == lu && map.iter().any(|m| m.lun == l.lun);
+            let failure = if self.luns.iter().any(stays) { REPLACED } else { UNMAPPED };
+            endings.extend(self.end_tasks(h, lu, failure, ends));
             if unseen {
                 self.answer_functions(h, lu);
             }
@@ -139,14 +145,20 @@ impl Session {
         endings
     }
 
-    fn end_tasks<H: Host>(&mut self, h: &mut H, lu: LuId, which: impl Fn(&Task) -> bool) -> Option<Ending> {
+    fn end_tasks<H: Host>(
+        &mut self,
+        h: &mut H,
+        lu: LuId,
+        failure: Failure,
+        which: impl Fn(&Task) -> bool,
+    ) -> Option<Ending> {
         let told = self.others_tasks(&which);
         let any = !told.is_empty();
         if any && self.negotiated.task_reporting == TaskReporting::FastAbort {
             self.tell_terminated(h, lu);
         }
         self.end_those(h, which);
-        any.then(|| self.tell_later(&told, lu, UNMAPPED))
+        any.then(|| self.tell_later(&told, lu, failure))
     }
 
     /// Functions that wait to act on that logical unit have nothing left to act on.
