@@ -67,8 +67,12 @@ impl Kept {
 }
 
 impl Known {
-    /// Nothing, when the parts of the text cannot be told from each other, or what they say of portals has to do with others.
+    /// Nothing, when the parts of the text cannot be told from each other, or what they say of portals has to do with others,
+    /// or there is more to it than the text.
     fn of(text: &str, dir: &Path, config: &Config) -> Option<Self> {
+        if says_more_elsewhere(text) {
+            return None;
+        }
         let parts = Parts::of(text)?;
         let count = (parts.count(Kind::Store), parts.count(Kind::Target));
         let told = count == (config.stores.len(), config.targets.len());
@@ -109,6 +113,9 @@ impl Known {
     /// Reads what is written otherwise.
     fn fresh(&self, change: &Change<'_>, stay: &HashMap<&str, &StoreConfig>) -> Option<Fresh> {
         let targets: String = change.targets.fresh.concat();
+        if says_more_elsewhere(&targets) {
+            return None;
+        }
         let named: BTreeSet<String> =
             named(&targets)?.into_iter().filter(|name| stay.contains_key(name.as_str())).collect();
         let stand_in = |name| format!("[[backstore]]\nkind = \"null\"\nname = \"{name}\"\nsize = \"1M\"\n");
@@ -167,6 +174,11 @@ impl Known {
         let (server, discovery) = (old.server.clone(), old.discovery.clone());
         Some(Config { server, stores, quotas, targets, discovery, portals: Vec::new(), media })
     }
+}
+
+/// Whether it may name files that have secrets in them: these change, and the text stays. Keys can be written with escapes.
+fn says_more_elsewhere(text: &str) -> bool {
+    ["secret_file", "\\u", "\\U", "\\x"].iter().any(|what| text.contains(what))
 }
 
 /// Those of the old ones that are named, and where none is the next of the new ones.

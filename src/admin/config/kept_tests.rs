@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use secrecy::ExposeSecret;
 
 use super::*;
 
@@ -62,6 +63,39 @@ fn what_is_read_is_what_is_written_otherwise() {
     let few = read(100);
     assert!(few < 4000, "{few} bytes");
     assert!(read(10_000) < few + 200, "the names are longer");
+}
+
+#[test]
+fn a_secret_in_a_file_of_its_own_is_read_each_time() {
+    use std::os::unix::fs::OpenOptionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let write = |secret: &str| {
+        let mut options = std::fs::OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(dir.path().join("s"));
+        std::io::Write::write_all(&mut file.unwrap(), secret.as_bytes()).unwrap();
+    };
+    let of_acl = "chap = { user = \"u\", secret_file = \"s\" }\n";
+    let escaped = of_acl.replace("secret_file", "\"secret\\u005ffile\"");
+    let discovery = format!("[discovery]\n{of_acl}");
+    let plain = store(0) + &target(0, 0..1);
+    for text in [plain.clone() + of_acl, plain.clone() + &escaped, discovery + &plain] {
+        let mut kept = Kept::default();
+        let mut secret = |text: &str| {
+            let (config, _) = kept.read(Source::new("test", text), dir.path(), None).expect("it is right");
+            let of_acl = config.targets[0].tpgs[0].acls[0].auth.chap.first().cloned();
+            let found = of_acl.or_else(|| config.discovery.auth.chap.first().cloned());
+            found.map(|credential| credential.secret.expose_secret().to_owned())
+        };
+        // What went before had none, or the same.
+        write("a secret of before");
+        assert_eq!(secret(&plain), None);
+        assert_eq!(secret(&text).as_deref(), Some("a secret of before"), "{text}");
+        write("a secret of today");
+        assert_eq!(secret(&text).as_deref(), Some("a secret of today"), "{text}");
+        let more = text.clone() + "# one more\n" + &store(1);
+        write("a secret of tomorrow");
+        assert_eq!(secret(&more).as_deref(), Some("a secret of tomorrow"), "{more}");
+    }
 }
 
 fn line() -> impl Strategy<Value = String> {
