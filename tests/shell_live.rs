@@ -277,6 +277,18 @@ fn what_was_applied_from_elsewhere_is_not_taken_for_other_disks() {
     assert!(saved(&server).contains("name = \"n\""));
 }
 
+#[test]
+fn what_waits_for_the_next_start_keeps_nobody_waiting() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
+    let set = ["set", "/backstores/fileio/a", "attribute", "emulate_write_cache=0"];
+    assert!(done(&ringtgt(&server, &set, "")).contains("At the next start: "));
+    assert_eq!(server.client().call("config.get", json!({})).expect("an answer")["dir"], json!(null));
+    assert!(done(&ringtgt(&server, &["ls"], "")).contains("fileio"));
+    done(&ringtgt(&server, &["shell"], "/backstores/null create n 1G\nsaveconfig\n"));
+    done(&ringtgt(&server, &["create", "/backstores/null", "m", "1G"], ""));
+    assert!(served(&server).contains("name = \"n\"") && served(&server).contains("name = \"m\""));
+}
+
 /// How long so many reads take.
 fn reads(initiator: &mut Initiator, count: u64) -> Duration {
     let began = Instant::now();

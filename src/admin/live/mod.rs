@@ -286,6 +286,10 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn absolute(dir: &Path) -> PathBuf {
+    std::path::absolute(dir).unwrap_or_else(|_| "/".into())
+}
+
 /// The medium of a logical unit that is there.
 type Open = (LuId, Arc<Backing>);
 
@@ -401,13 +405,17 @@ impl Live {
     /// Checks a text, whose relative paths start at `dir`, or where the file is that is served; what it says is adjusted
     /// to what the command line said.
     fn parse(&self, name: &str, text: &str, dir: Option<&Path>) -> Result<(Config, Report), Refused> {
-        let of_file = || self.file().and_then(Path::parent).filter(|d| !d.as_os_str().is_empty());
-        let dir = dir.or_else(of_file).unwrap_or_else(|| Path::new("."));
-        let dir = std::path::absolute(dir).unwrap_or_else(|_| "/".into());
+        let dir = dir.map_or_else(|| self.own_dir(), absolute);
         let read = locked(&self.kept).read(Source::new(name, text), &dir, None);
         let (mut config, report) = read.map_err(Refused::Invalid)?;
         self.adjust(&mut config);
         Ok((config, report))
+    }
+
+    /// Where the relative paths of the file start that is served.
+    fn own_dir(&self) -> PathBuf {
+        let of_file = self.file().and_then(Path::parent).filter(|d| !d.as_os_str().is_empty());
+        absolute(of_file.unwrap_or_else(|| Path::new(".")))
     }
 
     fn adjust(&self, config: &mut Config) {
@@ -553,7 +561,7 @@ impl Live {
         let plan = self.carry_out(&mut running, draft, |running| {
             running.generation += 1;
             text.clone_into(&mut running.text);
-            running.dir = dir.map(Path::to_owned);
+            running.dir = dir.filter(|dir| absolute(dir) != self.own_dir()).map(Path::to_owned);
         })?;
         Ok(plan)
     }

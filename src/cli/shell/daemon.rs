@@ -64,13 +64,20 @@ impl Daemon {
         let text = got["toml"].as_str().unwrap_or_default().to_owned();
         let daemon = Self { client, file: file.to_owned(), text, told: HashSet::new() };
         match got["dir"].as_str() {
-            Some(dir) if daemon.means_another(&daemon.text) => Err(format!(
+            Some(dir) if !daemon.is_beside(dir) && daemon.means_another(&daemon.text) => Err(format!(
                 "what is served was applied from {dir}, where its relative paths start, and they mean other disks where {} \
                  is; serve that again (`ringtgt reload`), or apply what has absolute paths",
                 file.display()
             )),
             _ => Ok(Found::Serving(daemon)),
         }
+    }
+
+    /// Whether the file is in that directory: then its relative paths mean the same as there, whatever waits for the next
+    /// start.
+    fn is_beside(&self, dir: &str) -> bool {
+        let own = std::path::absolute(&self.file).ok().and_then(|file| Some(file.parent()?.to_owned()));
+        own.is_some_and(|own| is_same_file(&own, Path::new(dir)))
     }
 
     /// Whether `text`, if it stood in the file, meant something else than what is served.
