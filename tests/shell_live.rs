@@ -287,6 +287,17 @@ fn what_waits_for_the_next_start_keeps_nobody_waiting() {
     done(&ringtgt(&server, &["shell"], "/backstores/null create n 1G\nsaveconfig\n"));
     done(&ringtgt(&server, &["create", "/backstores/null", "m", "1G"], ""));
     assert!(served(&server).contains("name = \"n\"") && served(&server).contains("name = \"m\""));
+    // Nor is it lost when somebody has edited the file by hand, and has that applied.
+    let edited = format!("[server]\nreactors = 1\n{}", saved(&server));
+    fs::write(server.config(), &edited).expect("an edit");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringtgt"));
+    command.arg("apply").arg(server.config()).arg("--control-socket").arg(server.socket());
+    let said = done(&command.output().expect("the binary runs"));
+    assert!(said.contains("= backstore") || said.contains("= /backstores"), "{said}");
+    assert!(said.ends_with("nothing to change now\napplied: it counts from the next start on\n"), "{said}");
+    assert_eq!(served(&server), edited);
+    done(&ringtgt(&server, &["create", "/backstores/null", "o", "1G"], ""));
+    assert!(saved(&server).starts_with("[server]\nreactors = 1\n"), "{}", saved(&server));
 }
 
 /// How long so many reads take.

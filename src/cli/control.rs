@@ -1,4 +1,4 @@
-//! The commands that ask a running daemon: `apply`, `reload`, `diff`, `sessions`, `kick`, `drain`, `renegotiate`.
+//! The commands that ask a running daemon: `apply`, `reload`, `diff`, `sessions`, `kick`, `drain`, `renegotiate`, `record`.
 
 use std::fs::{OpenOptions, Permissions};
 use std::io::{self, BufRead, IsTerminal, stdin};
@@ -213,8 +213,9 @@ fn served_file(daemon: &Daemon) -> anyhow::Result<PathBuf> {
 fn show_plan(plan: &Plan, as_json: bool) {
     match as_json {
         true => say_json(json!(plan)),
-        false if plan.is_empty() => say(&format!("{plan}nothing to change\n")),
-        false => say(&plan.to_string()),
+        false if !plan.is_empty() => say(&plan.to_string()),
+        false if plan.next_start.is_empty() => say(&format!("{plan}nothing to change\n")),
+        false => say(&format!("{plan}nothing to change now\n")),
     }
 }
 
@@ -228,7 +229,7 @@ fn try_apply(args: &Apply, text: &str) -> anyhow::Result<()> {
     let mut params = params(&args.file, text)?;
     let plan = plan_of(client.call("config.plan", params.clone())?)?;
     show_plan(&plan, args.daemon.json);
-    if args.dry_run || plan.is_empty() {
+    if args.dry_run || (plan.is_empty() && plan.next_start.is_empty()) {
         return Ok(());
     }
     let removed = plan.changes.iter().filter(|c| c.action == Action::Remove).count();
@@ -237,7 +238,9 @@ fn try_apply(args: &Apply, text: &str) -> anyhow::Result<()> {
             "{removed} of these would be removed, because the file does not name them: say --prune if you mean it"
         );
     }
-    if !args.yes && !agreed()? {
+    // What waits for the next start disturbs nobody now. It has to be handed over all the same: who edits what is served
+    // would lose it.
+    if !plan.is_empty() && !args.yes && !agreed()? {
         anyhow::bail!("nothing was changed");
     }
     params["plan"] = json!(plan);
@@ -246,7 +249,10 @@ fn try_apply(args: &Apply, text: &str) -> anyhow::Result<()> {
         complain(&format!("ringtgt: warning: {warning}\n"));
     }
     if !args.daemon.json {
-        say(&format!("applied: {} changes\n", plan.changes.len()));
+        match plan.changes.len() {
+            0 => say("applied: it counts from the next start on\n"),
+            changes => say(&format!("applied: {changes} changes\n")),
+        }
         say(&passing(&args.file, &client));
     }
     Ok(())
