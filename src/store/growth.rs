@@ -8,6 +8,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::OpenError;
 use super::backing::{Backing, FileMedium, Medium, UNBOUNDED};
 
+/// Bytes that a file can have.
+const LONGEST: u64 = i64::MAX as u64;
+
 /// A file that is as long as it is to be, of which nobody sees more than before. When this goes before anybody does, it
 /// is as long as it was.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub struct Growth {
     bound: u64,
     /// Those that are to be.
     to: u64,
+    /// Whether it is longer by this.
+    lengthened: bool,
     kept: bool,
 }
 
@@ -30,6 +35,14 @@ impl Backing {
     pub fn check_size(&self, size: Option<u64>) -> Result<(), OpenError> {
         let len = self.file()?.bytes().map_err(|e| self.failed("cannot be examined", &e))?;
         let (size, block) = (size.unwrap_or(len), u64::from(self.block_size));
+        if size > LONGEST {
+            let what = format!("cannot be {size} bytes long: no file can");
+            return Err(OpenError::new(
+                self.path(),
+                what,
+                format!("say {} at most", LONGEST - LONGEST % block),
+            ));
+        }
         if size < len {
             let what = format!("is {len} bytes long, and what lies behind the first {size} would be lost");
             let remedy = format!(
@@ -75,8 +88,9 @@ impl Growth {
         // Whoever watches it must not see that it is longer yet.
         backing.bound.store(bound.min(len), Relaxed);
         let to = size.unwrap_or(UNBOUNDED);
-        let growth = Self { backing: backing.clone(), len, bound, to, kept: false };
+        let mut growth = Self { backing: backing.clone(), len, bound, to, lengthened: false, kept: false };
         if let Some(size) = size.filter(|size| *size > len) {
+            growth.lengthened = true;
             let what = || format!("cannot be made {size} bytes long");
             growth.lengthen(medium, size).map_err(|e| backing.failed(&what(), &e))?;
         }
@@ -88,6 +102,14 @@ impl Growth {
         self.backing.allocate(size / u64::from(self.backing.block_size))?;
         medium.file.set_len(size)?;
         medium.file.sync_all()
+    }
+
+    /// Space behind the end goes with that, too.
+    fn shorten(&self) {
+        let shortened = self.backing.file().map(|medium| medium.file.set_len(self.len));
+        if let Ok(Err(error)) = shortened {
+            tracing::warn!(store = self.backing.name, %error, "it cannot be made as long as it was");
+        }
     }
 
     /// It stays so, and all of it may be seen; how many blocks that are.
@@ -106,10 +128,8 @@ impl Drop for Growth {
         if self.kept {
             return;
         }
-        // Space behind the end goes with that, too.
-        let shortened = self.backing.file().map(|medium| medium.file.set_len(self.len));
-        if let Ok(Err(error)) = shortened {
-            tracing::warn!(store = self.backing.name, %error, "it cannot be made as long as it was");
+        if self.lengthened {
+            self.shorten();
         }
         self.backing.bound.store(self.bound, Relaxed);
     }
@@ -165,6 +185,29 @@ mod tests {
         let error = Growth::begin(&backing, Some(1 << 50)).unwrap_err();
         assert!(error.to_string().contains("cannot be made 1125899906842624 bytes long"), "{error}");
         assert_eq!((lengths(&backing), space()), ((MIB, MIB), before));
+    }
+
+    #[test]
+    fn what_others_have_made_longer_stays_so() {
+        let dir = tempfile::tempdir_in(".").unwrap();
+        let backing = disk(&dir, Some(MIB), None);
+        for size in [None, Some(MIB)] {
+            let growth = Growth::begin(&backing, size).unwrap();
+            backing.file().unwrap().file.set_len(2 * MIB).unwrap();
+            drop(growth);
+            assert_eq!(lengths(&backing), (2 * MIB, MIB));
+            backing.file().unwrap().file.set_len(MIB).unwrap();
+        }
+    }
+
+    #[test]
+    fn no_file_is_longer_than_files_can_be() {
+        let dir = tempfile::tempdir_in(".").unwrap();
+        let backing = disk(&dir, Some(MIB), None);
+        for size in [u64::MAX, u64::MAX - 511, 1 << 63] {
+            let error = backing.check_size(Some(size)).unwrap_err();
+            assert!(error.what.contains("no file can") && error.remedy.contains("at most"), "{error}");
+        }
     }
 
     #[test]
