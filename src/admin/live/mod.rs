@@ -587,8 +587,7 @@ impl Live {
         let kept = self.keeper.keep_ports(&draft.ports);
         if let Err(error) = kept.and_then(|()| self.enter(running, &draft, &opened)) {
             unmake(&opened);
-            self.close_again(running, doors)?;
-            return Err(error);
+            return Err(self.close_again(running, doors, error));
         }
         // From here on it is seen, and there is no way back: what goes wrong is told of a change that is made.
         let catalog = draft.catalog(&running.catalog);
@@ -651,29 +650,40 @@ impl Live {
         doors.closed = running.sockets.extract_if(.., |s| draft.doors.in_the_way.contains(&s.fd)).collect();
         match listen::make(&draft.doors.blocked, &self.inherited, ADDRESS_PATIENCE) {
             Ok(more) => doors.new.extend(more),
-            Err(error) => {
-                self.close_again(running, doors)?;
-                return Err(error.into());
-            }
+            Err(error) => return Err(self.close_again(running, doors, error.into())),
         }
         Ok(doors)
     }
 
-    /// The change is not made: what was closed for it is opened again.
-    fn close_again(&self, running: &mut Running, doors: NewDoors) -> anyhow::Result<()> {
+    /// The change is not made, for that reason: what was closed for it is opened again. The reason, and what is lost for all
+    /// that.
+    fn close_again(&self, running: &mut Running, doors: NewDoors, why: anyhow::Error) -> anyhow::Error {
         let NewDoors { new, closed, .. } = doors;
         drop(new);
-        let mut listeners = Vec::new();
+        let (mut listeners, mut lost) = (Vec::new(), Vec::new());
         for socket in closed {
             let plan = listen::Plan { address: socket.got, ..socket.plan.clone() };
-            let again = listen::make(&[plan], &self.inherited, listen::PATIENCE)
-                .context("what was listened at before is lost")?;
-            for bound in again {
-                running.sockets.push(Socket { fd: Socket::of(&bound).fd, ..socket.clone() });
-                listeners.push(bound.listener);
+            match listen::make(&[plan], &self.inherited, listen::PATIENCE) {
+                Ok(again) => {
+                    for bound in again {
+                        running.sockets.push(Socket { fd: Socket::of(&bound).fd, ..socket.clone() });
+                        listeners.push(bound.listener);
+                    }
+                }
+                // It is on record no longer: the next change tries it again.
+                Err(error) => lost.push(error.to_string()),
             }
         }
-        if listeners.is_empty() { Ok(()) } else { Ok(self.control.change_doors(listeners, &[])?) }
+        if !listeners.is_empty() {
+            lost.extend(self.control.change_doors(listeners, &[]).err().map(|stuck| stuck.to_string()));
+        }
+        if lost.is_empty() {
+            return why;
+        }
+        why.context(format!(
+            "what was listened at before is lost ({}), for a change that fails",
+            lost.join("; ")
+        ))
     }
 
     /// New logical units are there, and those that stay are what the configuration says now.

@@ -398,3 +398,27 @@ fn the_one_of_before_is_not_opened_while_somebody_still_has_it() {
     drop(writes);
     assert!(live.revive().unwrap().is_some());
 }
+
+#[test]
+fn what_can_be_listened_at_again_is_though_others_cannot() {
+    let stage = Stage::new(&text(false, &["a"]));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let socket = |got| Socket {
+        plan: listen::Plan { address: got, only_v6: false, options: Default::default() },
+        got,
+        fd: -1,
+    };
+    let closed =
+        vec![socket(free), socket(taken.local_addr().unwrap()), socket("127.0.0.1:0".parse().unwrap())];
+    let doors = NewDoors { new: Vec::new(), close: Vec::new(), closed };
+    let mut running = locked(&stage.live.running);
+    let said = stage.live.close_again(&mut running, doors, anyhow::anyhow!("the reason"));
+    let said = format!("{said:#}");
+    assert!(
+        said.contains(&taken.local_addr().unwrap().to_string()) && said.ends_with("the reason"),
+        "{said}"
+    );
+    assert_eq!(running.sockets.len(), 2, "the others are on record");
+    assert!(std::net::TcpStream::connect(free).is_ok(), "and listened at");
+}
