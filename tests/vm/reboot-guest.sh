@@ -49,7 +49,11 @@ again() {
 	check "with a session that nobody has asked for" logged_in
 	same() { (cd /mnt/iscsi && sha256sum --quiet -c /root/sums); }
 	check "every byte is there" same
-	sound() { ! dmesg | grep -E 'EXT4-fs.*(recovery|unchecked|error).*'"$(basename "$(findmnt -no SOURCE /mnt/iscsi)")"; }
+	sound() { # the kernel names the device before what it says of it
+		local dev
+		dev=$(basename "$(findmnt -no SOURCE /mnt/iscsi)")
+		[ -n "$dev" ] && ! dmesg | grep -E "EXT4-fs \($dev\).*(recovery|unchecked)|EXT4-fs error \(device $dev\)"
+	}
 	check "it was unmounted before the network went" sound
 	check "more can be written" dd if=/dev/urandom of=/mnt/iscsi/more bs=1M count=4 conv=fsync status=none
 	check "no I/O error on the way" quiet_kernel
