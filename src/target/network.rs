@@ -4,6 +4,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
+/// Bits before the IPv4 address in one that is IPv4-mapped.
+const MAPPED: u32 = 96;
+
 /// All addresses of a family that begin with the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
@@ -17,6 +20,15 @@ impl Network {
         let address = address.to_canonical();
         address.is_ipv4() == self.first.is_ipv4()
             && (bits(address) ^ bits(self.first)).checked_shr(128 - self.prefix).unwrap_or(0) == 0
+    }
+
+    /// IPv4-mapped addresses are the IPv4 addresses. A shorter prefix than theirs has bits set behind it.
+    fn canonical(self) -> Self {
+        let Self { first, prefix } = self;
+        match (first.to_canonical(), prefix.checked_sub(MAPPED)) {
+            (IpAddr::V4(_), Some(prefix)) if first.is_ipv6() => Self { first: first.to_canonical(), prefix },
+            _ => self,
+        }
     }
 
     /// Whether it has every address of its family.
@@ -54,7 +66,7 @@ impl FromStr for Network {
         if bits(first).checked_shl(prefix).unwrap_or(0) != 0 {
             return Err(NotANetwork::NotTheFirst { address: first, prefix });
         }
-        Ok(Self { first, prefix })
+        Ok(Self { first, prefix }.canonical())
     }
 }
 
@@ -78,7 +90,9 @@ fn bits(address: IpAddr) -> u128 {
 }
 
 fn prefix(text: &str, address: IpAddr) -> Option<u32> {
-    let number = text.parse().ok().filter(|n| *n <= width(address));
+    // Numbers are read with a sign, too.
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|_| is_plain).filter(|n| *n <= width(address));
     let masked = || {
         let mask = text.parse::<Ipv4Addr>().ok().filter(|_| address.is_ipv4())?.to_bits();
         (mask.leading_ones() + mask.trailing_zeros() >= 32).then(|| mask.leading_ones())
@@ -102,6 +116,8 @@ mod tests {
         assert!(!has("192.0.2.128/255.255.255.128", "192.0.2.127"));
         assert!(has("192.0.2.1", "::ffff:192.0.2.1") && !has("192.0.2.1", "192.0.2.2"));
         assert!(has("2001:db8::/32", "2001:db8:ffff::1") && !has("2001:db8::/32", "2001:db9::"));
+        assert!(has("::ffff:192.0.2.0/120", "192.0.2.9") && !has("::ffff:192.0.2.0/120", "192.0.3.9"));
+        assert!(has("::ffff:0.0.0.0/96", "192.0.2.1") && !has("::ffff:0.0.0.0/96", "2001:db8::1"));
         assert!(has("0.0.0.0/0", "192.0.2.1") && !has("0.0.0.0/0", "2001:db8::1"));
         assert!(has("::/0", "2001:db8::1") && !has("::/0", "192.0.2.1"));
     }
@@ -112,15 +128,28 @@ mod tests {
             assert_eq!(network(text).to_string(), text);
         }
         assert_eq!(network("192.0.2.0/255.255.255.0").to_string(), "192.0.2.0/24");
+        assert_eq!(network("::ffff:192.0.2.0/120").to_string(), "192.0.2.0/24");
+        assert_eq!(network("::ffff:192.0.2.1").to_string(), "192.0.2.1");
         assert!(network("::/0").is_everything() && !network("::1").is_everything());
     }
 
     #[test]
     fn what_is_no_network() {
-        for text in ["", "host", "192.0.2.0/33", "192.0.2.0/", "192.0.2/24", "::/129", "::/255.0.0.0"] {
+        for text in [
+            "",
+            "host",
+            "192.0.2.0/33",
+            "192.0.2.0/",
+            "192.0.2/24",
+            "::/129",
+            "::/255.0.0.0",
+            "192.0.2.0/+24",
+        ] {
             assert!(matches!(text.parse::<Network>(), Err(NotANetwork::Form(_))), "{text}");
         }
         assert!(matches!("192.0.2.0/255.0.255.0".parse::<Network>(), Err(NotANetwork::Form(_))));
+        let mapped = "::ffff:192.0.2.0/95".parse::<Network>();
+        assert!(matches!(mapped, Err(NotANetwork::NotTheFirst { prefix: 95, .. })));
         let address = "192.0.2.1".parse().unwrap();
         assert_eq!("192.0.2.1/24".parse::<Network>(), Err(NotANetwork::NotTheFirst { address, prefix: 24 }));
     }
