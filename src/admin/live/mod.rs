@@ -634,7 +634,7 @@ impl Live {
         let unit = self.keeper.open(config, *lu, reached, STORE_PATIENCE)?;
         if let (Some(lost), Some(mark)) = (lost, unit.backing.mark()) {
             // It may have become another since it was looked at.
-            lost.check(config, &mark)?;
+            lost.check(config, &mark).inspect_err(|_| units::unmake(&unit.backing))?;
         }
         Ok(unit)
     }
