@@ -20,7 +20,7 @@ pub(super) fn findings(host: &Host, served: &Served) -> Vec<Finding> {
 
 fn of_store(host: &Host, pid: u64, store: &StoreConfig, path: &Path) -> Vec<Finding> {
     let Some(real) = path.to_str().and_then(|path| host.real(path)) else {
-        return vec![missing(store, path)];
+        return vec![missing(store, path, host.is_forbidden(path))];
     };
     match store.kind {
         StoreKind::Pscsi => vec![passed(host, pid, store)],
@@ -29,7 +29,13 @@ fn of_store(host: &Host, pid: u64, store: &StoreConfig, path: &Path) -> Vec<Find
     }
 }
 
-fn missing(store: &StoreConfig, path: &Path) -> Finding {
+/// Who may not look cannot say that it is gone.
+fn missing(store: &StoreConfig, path: &Path, is_forbidden: bool) -> Finding {
+    if is_forbidden {
+        let is = format!("{} may not be looked at by who asks", path.display());
+        let why = "whether it is there, and how it is set, is not known";
+        return Finding::hint(&store.name, is, why, "nothing: the daemon may see it", "ask again as root");
+    }
     let is = format!("{} is not there", path.display());
     let remedy = "see why it is gone; the LUN comes back by itself when the device does";
     Finding::hint(
@@ -292,6 +298,14 @@ mod tests {
         );
         fake.put("/proc/7/fdinfo/9", &format!("pos:\t0\nflags:\t0{:o}\n", libc::O_DIRECT | libc::O_RDWR));
         assert_eq!(is(&found(&fake, file()))[0], "is open for direct I/O");
+    }
+
+    #[test]
+    fn what_may_not_be_looked_at_is_not_said_to_be_gone() {
+        let store = store(StoreKind::Block, "/dev/nvme9n1");
+        let found = missing(&store, Path::new("/dev/nvme9n1"), true);
+        assert_eq!(found.grade, Grade::Hint);
+        assert!(found.is.contains("may not be looked at") && found.remedy.contains("root"), "{found:#?}");
     }
 
     #[test]

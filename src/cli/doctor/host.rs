@@ -55,6 +55,13 @@ impl Host {
         self.path(name).exists()
     }
 
+    /// Whether it cannot be said what is there, for want of permission.
+    pub(super) fn is_forbidden(&self, path: &Path) -> bool {
+        let path = path.strip_prefix("/").unwrap_or(path);
+        let found = fs::metadata(self.root.join(path));
+        found.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    }
+
     /// Where a path really is, with all links followed: as an absolute name of this machine.
     pub(super) fn real(&self, name: &str) -> Option<String> {
         let real = fs::canonicalize(self.path(name)).ok()?;

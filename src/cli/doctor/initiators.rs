@@ -92,11 +92,22 @@ fn full_window(initiator: &str, sessions: &[&Value]) -> Option<Finding> {
         is,
         "a session that has used it up waits for an answer before it sends the next command",
         ceiling(deepest),
-        format!(
-            "node.session.cmds_max = {0} at the initiator, and command_window = {0} of the portal group",
-            wider(deepest)
-        ),
+        deeper(deepest, window),
     ))
+}
+
+/// How a session gets room for more commands at a time than that; where it has all that there is, another has more.
+fn deeper(commands: u64, window: u64) -> String {
+    let cmds_max = wider(commands);
+    let at_initiator = format!("node.session.cmds_max = {cmds_max} at the initiator");
+    if cmds_max > window {
+        format!("{at_initiator}, and command_window = {cmds_max} of the portal group")
+    } else if cmds_max > commands + MANAGEMENT {
+        at_initiator
+    } else {
+        "one session has no more: node.session.nr_sessions = 2 or more at the initiator, with multipath"
+            .into()
+    }
 }
 
 /// The next power of two that leaves room, as far as there is any.
@@ -272,6 +283,12 @@ mod tests {
         };
         told(256, "the whole command window of 256", "cmds_max = 512");
         told(113, "all of cmds_max = 128", "cmds_max = 256");
+        let advised = |commands, window| deeper(commands, window);
+        assert!(advised(256, 256).contains("cmds_max = 512 at the initiator, and command_window = 512"));
+        assert_eq!(advised(113, 512), "node.session.cmds_max = 256 at the initiator");
+        for (commands, window) in [(4096, 4096), (2048, 2048), (2033, 2048)] {
+            assert!(advised(commands, window).contains("nr_sessions"), "{window}");
+        }
         told(32, "for LUN 3: all of queue_depth", "queue_depth = 128");
         assert_eq!(
             deep(32)[0].cost,
