@@ -128,6 +128,7 @@ impl Session {
     fn end_unmapped<H: Host>(&mut self, h: &mut H, map: &[MappedLun]) -> Vec<Ending> {
         let lost: Vec<bool> = side_by_side(&self.luns, map).map(|same| same.is_none()).collect();
         let gone = self.luns.iter().zip(&lost).filter(|(_, lost)| **lost).map(|(l, _)| l.lu).collect();
+        let replaced = self.replaced(&lost, map);
         let mut endings = Vec::new();
         for (lu, unseen) in with_unseen(gone, map) {
             let ends = |t: &Task| {
@@ -135,14 +136,22 @@ impl Session {
                     t.lu == lu && t.map.is_some_and(|m| lost.get(usize::from(m)).copied().unwrap_or(true));
                 here || (unseen && t.uses(lu))
             };
-            let stays = |l: &MappedLun| l.lu == lu && map.iter().any(|m| m.lun == l.lun);
-            let failure = if self.luns.iter().any(stays) { REPLACED } else { UNMAPPED };
+            let failure = if replaced.binary_search(&lu).is_ok() { REPLACED } else { UNMAPPED };
             endings.extend(self.end_tasks(h, lu, failure, ends));
             if unseen {
                 self.answer_functions(h, lu);
             }
         }
         endings
+    }
+
+    /// Of the LUNs that are lost, those that lead to another logical unit now: where they have led, sorted.
+    fn replaced(&self, lost: &[bool], map: &[MappedLun]) -> Vec<LuId> {
+        let still = |l: &MappedLun| map.binary_search_by_key(&l.lun, |m| m.lun).is_ok();
+        let all = self.luns.iter().zip(lost).filter(|(l, lost)| **lost && still(l));
+        let mut units: Vec<LuId> = all.map(|(l, _)| l.lu).collect();
+        units.sort_unstable();
+        units
     }
 
     fn end_tasks<H: Host>(
