@@ -60,7 +60,7 @@ pub(super) enum Live {
     Enter { units: Arc<[Entering]>, _done: Done },
     /// This is exported now.
     Switch(Switch),
-    /// Nobody sees these logical units any more: end what is left of them. They were seen in these targets.
+    /// Nobody sees these logical units any more: end what is left of them.
     Retire { units: Arc<[LuId]>, done: Done },
     /// Nothing is left of these logical units anywhere.
     Vacate { units: Arc<[LuId]>, _done: Done },
@@ -313,8 +313,12 @@ impl<D: Driver> Reactor<D> {
         self.world.quotas.forget_initiators(&switch.targets);
         self.world.quotas.renew(quotas, &self.registry);
         let mut told = Vec::new();
-        for id in self.conns.visitors(targets) {
-            self.revise(id, &switch, &mut told);
+        let visitors = self.conns.visitors(targets);
+        for id in &visitors {
+            self.revise(*id, &switch, &mut told);
+        }
+        // Only now: what begins when others end must not be charged to an account that has their number again.
+        for id in visitors {
             self.limit(id);
         }
         for id in self.conns.visitors(limited) {
