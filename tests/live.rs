@@ -609,6 +609,35 @@ fn what_is_not_there_is_not_ready_and_comes_alive() {
 }
 
 #[test]
+fn what_is_there_and_held_keeps_nothing_else_waiting() {
+    let later = |name| {
+        format!("[[backstore]]\nkind = \"fileio\"\nname = \"{name}\"\npath = \"@DISKS@/{name}.img\"\n")
+    };
+    let text = format!(
+        "{}{}{}",
+        later("held"),
+        later("free"),
+        text(&["a"], &[(0, "a"), (1, "held"), (2, "free")], &[])
+    );
+    let server = Server::start(&text);
+    let mut initiator = login(&server, 1);
+    (1..3).for_each(|lun| initiator.clear_attention(lun).expect("an answer"));
+    // Whole and held before it has its name.
+    let (aside, held) = (server.disk("aside"), server.disk("held"));
+    let file = fs::File::create(&aside).expect("a file");
+    file.set_len(8 << 20).and_then(|()| file.lock()).expect("its length, and a lock");
+    fs::rename(&aside, &held).expect("another name");
+    fs::File::create(server.disk("free")).and_then(|file| file.set_len(8 << 20)).expect("a file");
+    eventually("the other one is served", || ready(&mut initiator, 2).is_none());
+    let ram = "[[backstore]]\nkind = \"ramdisk\"\nname = \"more\"\nsize = \"1M\"\n";
+    server.reload(&format!("{text}{ram}"));
+    initiator.clear_attention(1).expect("an answer");
+    assert_eq!(ready(&mut initiator, 1), Some((2, 4, 3)), "somebody has it");
+    drop(file);
+    eventually("it is served, too", || ready(&mut initiator, 1).is_none());
+}
+
+#[test]
 fn who_is_asked_to_negotiate_anew_is_told_what_has_changed() {
     let before = text(&["a"], &[(0, "a")], &[]);
     let server = Server::start(&before);

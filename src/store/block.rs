@@ -29,6 +29,14 @@ pub(super) fn open(config: &StoreConfig, path: &Path, patience: Duration) -> Res
     set_up(config, path, file, &facts)
 }
 
+/// See [`super::probe`].
+pub(super) fn probe(config: &StoreConfig, path: &Path) -> Result<(), OpenError> {
+    let block = nvme::block_node(path);
+    let path = block.as_deref().unwrap_or(path);
+    check_kind(path)?;
+    claim(path, Duration::ZERO, || open_device(config, path)).map(drop)
+}
+
 fn check_kind(path: &Path) -> Result<(), OpenError> {
     let meta = fs::metadata(path).map_err(|e| OpenError::from_io(path, "cannot be opened", &e))?;
     match meta.file_type() {

@@ -52,6 +52,11 @@ fn check_kind(path: &Path) -> Result<(), OpenError> {
     })
 }
 
+/// See [`super::probe`].
+pub(super) fn probe(config: &StoreConfig, path: &Path) -> Result<(), OpenError> {
+    claim_file(&StoreConfig { size: None, ..config.clone() }, path, Duration::ZERO).map(drop)
+}
+
 /// The file, open and held.
 fn claim_file(config: &StoreConfig, path: &Path, patience: Duration) -> Result<File, OpenError> {
     let file = OpenOptions::new()

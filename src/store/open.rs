@@ -34,6 +34,18 @@ pub fn open(config: &StoreConfig, patience: Duration) -> Result<Backing, OpenErr
     }
 }
 
+/// Whether what is in the place of a store can be had now, and if not, why. Takes and makes nothing.
+///
+/// # Errors
+/// It is held by somebody else, or cannot be opened.
+pub fn probe(config: &StoreConfig) -> Result<(), OpenError> {
+    match config.kind {
+        StoreKind::Block => block::probe(config, path_of(config)?),
+        StoreKind::Fileio => file::probe(config, path_of(config)?),
+        StoreKind::Ramdisk | StoreKind::Null | StoreKind::Pscsi => Ok(()),
+    }
+}
+
 fn path_of(config: &StoreConfig) -> Result<&Path, OpenError> {
     config.path.as_deref().ok_or_else(|| OpenError::of_config(config, "has no path", "give its path"))
 }

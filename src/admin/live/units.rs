@@ -278,22 +278,26 @@ pub(super) enum Found {
     Nothing,
     /// What it is to be opened on.
     It,
-    /// Something else, and why that is not opened.
+    /// Something else, or what cannot be had, and why that is not opened.
     Other(anyhow::Error),
 }
 
 impl Found {
     /// Looks. The device of before is not opened anew while anything is under way to it, for that could land later than
-    /// what is written then.
+    /// what is written then. One that cannot be had is no reason to keep anything else waiting.
     pub(super) fn of(config: &StoreConfig, lost: Option<&Lost>) -> Self {
         if is_missing(config) {
             return Self::Nothing;
         }
-        let Some(lost) = lost else { return Self::It };
-        match Mark::at(config).filter(|_| lost.backing.strong_count() == 0) {
-            None => Self::Nothing,
-            Some(now) => lost.check(config, &now).map_or_else(Self::Other, |()| Self::It),
-        }
+        let judged = match lost {
+            None => Ok(()),
+            Some(lost) => match Mark::at(config).filter(|_| lost.backing.strong_count() == 0) {
+                None => return Self::Nothing,
+                Some(now) => lost.check(config, &now),
+            },
+        };
+        let found = judged.and_then(|()| store::probe(config).with_context(|| config.name.clone()));
+        found.map_or_else(Self::Other, |()| Self::It)
     }
 }
 
