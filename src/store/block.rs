@@ -22,8 +22,7 @@ use crate::sys::{self, AtomicWrites};
 pub(super) fn open(config: &StoreConfig, path: &Path, patience: Duration) -> Result<Backing, OpenError> {
     let block = nvme::block_node(path);
     let path = block.as_deref().unwrap_or(path);
-    check_kind(path)?;
-    let file = claim(path, patience, || open_device(config, path))?;
+    let file = claim_device(config, path, patience)?;
     let facts = Facts::learn(&file, config.device.block_sizes())
         .map_err(|e| OpenError::from_io(path, "cannot be examined", &e))?;
     set_up(config, path, file, &facts)
@@ -32,9 +31,13 @@ pub(super) fn open(config: &StoreConfig, path: &Path, patience: Duration) -> Res
 /// See [`super::probe`].
 pub(super) fn probe(config: &StoreConfig, path: &Path) -> Result<(), OpenError> {
     let block = nvme::block_node(path);
-    let path = block.as_deref().unwrap_or(path);
+    claim_device(config, block.as_deref().unwrap_or(path), Duration::ZERO).map(drop)
+}
+
+/// The device, open and held.
+fn claim_device(config: &StoreConfig, path: &Path, patience: Duration) -> Result<File, OpenError> {
     check_kind(path)?;
-    claim(path, Duration::ZERO, || open_device(config, path)).map(drop)
+    claim(path, patience, || open_device(config, path))
 }
 
 fn check_kind(path: &Path) -> Result<(), OpenError> {

@@ -54,6 +54,7 @@ fn check_kind(path: &Path) -> Result<(), OpenError> {
 
 /// See [`super::probe`].
 pub(super) fn probe(config: &StoreConfig, path: &Path) -> Result<(), OpenError> {
+    check_kind(path)?;
     claim_file(&StoreConfig { size: None, ..config.clone() }, path, Duration::ZERO).map(drop)
 }
 

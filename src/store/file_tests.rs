@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use super::super::{StoreKind, open};
+use super::super::{StoreKind, open, probe};
 use super::*;
 
 const MIB: u64 = 1 << 20;
@@ -193,4 +193,5 @@ fn what_is_no_file_is_refused_with_the_remedy() {
     assert!(now(&here).unwrap_err().what.contains("neither"));
     let null = StoreConfig { path: Some("/dev/null".into()), ..here };
     assert!(now(&null).unwrap_err().what.contains("neither"));
+    assert!(probe(&null).unwrap_err().what.contains("neither"), "before it is opened");
 }
