@@ -62,7 +62,7 @@ pub(super) fn diff(file: Option<&Path>, daemon: &Daemon) -> ExitCode {
     match difference(&file, &text, daemon) {
         Ok(plan) => {
             show_plan(&plan, daemon.json);
-            let same = plan.is_empty() && plan.next_start.is_empty();
+            let same = plan.is_nothing();
             if same { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
         }
         Err(error) => {
@@ -213,9 +213,9 @@ fn served_file(daemon: &Daemon) -> anyhow::Result<PathBuf> {
 fn show_plan(plan: &Plan, as_json: bool) {
     match as_json {
         true => say_json(json!(plan)),
-        false if !plan.is_empty() => say(&plan.to_string()),
-        false if plan.next_start.is_empty() => say(&format!("{plan}nothing to change\n")),
-        false => say(&format!("{plan}nothing to change now\n")),
+        false if plan.is_nothing() => say(&format!("{plan}nothing to change\n")),
+        false if plan.is_empty() => say(&format!("{plan}nothing to change now\n")),
+        false => say(&plan.to_string()),
     }
 }
 
@@ -229,7 +229,7 @@ fn try_apply(args: &Apply, text: &str) -> anyhow::Result<()> {
     let mut params = params(&args.file, text)?;
     let plan = plan_of(client.call("config.plan", params.clone())?)?;
     show_plan(&plan, args.daemon.json);
-    if args.dry_run || (plan.is_empty() && plan.next_start.is_empty()) {
+    if args.dry_run || plan.is_nothing() {
         return Ok(());
     }
     let removed = plan.changes.iter().filter(|c| c.action == Action::Remove).count();

@@ -78,6 +78,11 @@ impl Plan {
         self.changes.is_empty()
     }
 
+    /// Nor at the next start.
+    pub fn is_nothing(&self) -> bool {
+        self.is_empty() && self.next_start.is_empty()
+    }
+
     /// Whether it changes the same. Sessions come and go.
     pub fn is_like(&self, other: &Self) -> bool {
         (&self.changes, &self.next_start) == (&other.changes, &other.next_start)

@@ -83,7 +83,7 @@ impl Daemon {
     /// Whether `text`, if it stood in the file, meant something else than what is served.
     fn means_another(&self, text: &str) -> bool {
         let plan = self.call("config.plan", text, None).ok();
-        !plan.is_some_and(|plan| plan.is_empty() && plan.next_start.is_empty())
+        !plan.is_some_and(|plan| plan.is_nothing())
     }
 
     pub(super) fn socket(&self) -> &Path {
