@@ -17,17 +17,17 @@ use crate::wire::digest::{self, Crc, DIGEST_LEN};
 /// The longest that headers get: a basic header, the longest AHS, and their digest. Staging must hold it.
 pub const MAX_HEADERS: usize = BHS_LEN + 255 * 4 + DIGEST_LEN;
 
+/// Of a payload that is not longer than that, an end that is not longer than this is copied, not placed, bytes: a receive
+/// into one place instead of two saves more.
+const SMALL: u32 = 16 << 10;
+const TAIL: u32 = 1 << 10;
+
 /// Answers to the initiator that may wait to be sent before its requests are left unread, and before more data is cut
 /// into PDUs for it, bytes of headers.
 const MAX_BACKLOG: usize = 64 << 10;
 
 /// The same while memory for what waits is short: a full queue of answers.
 const FEW: usize = 16 << 10;
-
-/// Of a payload that is not longer than that, an end that is not longer than this is copied, not placed, bytes: a receive
-/// into one place instead of two saves more.
-const SMALL: u32 = 16 << 10;
-const TAIL: u32 = 1 << 10;
 
 /// The same where requests must be read on all the same, for all answers but those to commands: what data was asked for
 /// must come through, and task management too. It holds the longest ping and the headers of a segment cut small; who
