@@ -10,6 +10,7 @@ Markdown table; with --history it goes to the end of benches/HISTORY.md, under w
 """
 
 import argparse
+import atexit
 import json
 import os
 import shutil
@@ -69,6 +70,7 @@ class Server:
         with self.log.open("w") as log:
             words = ["taskset", "-c", "0", *under, *serve]
             self.process = subprocess.Popen(words, stdout=log, stderr=log, cwd=self.dir)
+        atexit.register(self.stop)
         end = time.monotonic() + 60
         while "\nready" not in self.log.read_text():
             if self.process.poll() is not None or time.monotonic() > end:
@@ -84,7 +86,7 @@ class Server:
     def stop(self):
         self.process.kill()
         self.process.wait()
-        shutil.rmtree(self.dir)
+        shutil.rmtree(self.dir, ignore_errors=True)
 
 
 def load(bench, server, lun, words, secs, *more):

@@ -202,8 +202,9 @@ def processor():
 
 HISTORY = """# What was measured, and by which command
 
-Each section is one run of `benches/compare.sh --history`, newest last. Figures of different sections come from different
-days, and perhaps machines: only the ratios within one can be compared with those within another.
+Each section is one run of `benches/compare.sh --history`, or of `benches/builds.py --history`, newest last. Figures of
+different sections come from different days, and perhaps machines: only the ratios within one can be compared with those
+within another.
 """
 
 
