@@ -118,6 +118,8 @@ pub(super) struct Client {
     immediate: bool,
     first_burst: u32,
     out: VecDeque<u8>,
+    /// Where a read puts what it brings.
+    room: Box<[u8]>,
     heard: Vec<u8>,
     bursts: Vec<Burst>,
     open: BTreeMap<u32, Open>,
@@ -152,6 +154,7 @@ impl Client {
             immediate: true,
             first_burst: 0,
             out: VecDeque::new(),
+            room: vec![0; 64 << 10].into(),
             heard: Vec::new(),
             bursts: Vec::new(),
             open: BTreeMap::new(),
@@ -436,11 +439,10 @@ impl Client {
     }
 
     fn read_some(&mut self, fd: RawFd) -> bool {
-        let mut bytes = vec![0; 64 << 10];
-        match self.world.read(fd, &mut bytes) {
+        match self.world.read(fd, &mut self.room) {
             Ok(0) => self.gone(),
             Ok(n) => {
-                self.heard.extend(&bytes[..n]);
+                self.heard.extend_from_slice(&self.room[..n]);
                 self.parse();
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => return false,

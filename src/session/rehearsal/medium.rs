@@ -19,15 +19,22 @@ pub(super) enum Content {
 }
 
 impl Content {
-    /// The byte at `offset` of a logical unit.
-    fn at(self, lu: LuId, offset: u64) -> u8 {
-        let word =
-            (offset / 8 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15 ^ (self as u64) << 17 ^ u64::from(lu.0));
-        (word >> (8 * (offset % 8))) as u8
+    /// The eight bytes around `offset` of a logical unit.
+    fn word(self, lu: LuId, offset: u64) -> [u8; 8] {
+        (offset / 8 + 1)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15 ^ (self as u64) << 17 ^ u64::from(lu.0))
+            .to_le_bytes()
     }
 
     pub(super) fn fill(self, lu: LuId, offset: u64, to: &mut [u8]) {
-        to.iter_mut().zip(offset..).for_each(|(byte, at)| *byte = self.at(lu, at));
+        let mut done = 0;
+        while done < to.len() {
+            let at = offset + done as u64;
+            let word = &self.word(lu, at)[(at % 8) as usize..];
+            let n = word.len().min(to.len() - done);
+            to[done..done + n].copy_from_slice(&word[..n]);
+            done += n;
+        }
     }
 
     pub(super) fn bytes(self, lu: LuId, offset: u64, len: usize) -> Vec<u8> {
@@ -37,7 +44,7 @@ impl Content {
     }
 
     pub(super) fn is(self, lu: LuId, offset: u64, bytes: &[u8]) -> bool {
-        bytes.iter().zip(offset..).all(|(byte, at)| *byte == self.at(lu, at))
+        self.bytes(lu, offset, bytes.len()) == bytes
     }
 }
 
