@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringtgt::admin::rpc::{
-    CallError, FAILED, INVALID_CONFIG, INVALID_PARAMS, METHOD_NOT_FOUND, OTHER_PLAN, OTHER_TEXT,
+    CallError, FAILED, INVALID_CONFIG, INVALID_PARAMS, METHOD_NOT_FOUND, OTHER_PLAN, OTHER_TEXT, reference,
 };
 use ringtgt::initiator::{Direction, Error, Initiator, LoginError, cdb};
 use ringtgt::wire::codes::{AsyncEvent, LoginStatus};
@@ -430,6 +430,17 @@ fn a_portal_is_drained_for_as_long_as_was_said() {
     }
     let kick = json!({ "target": TARGET, "to": "192.0.2.9" });
     assert_eq!(code(client.call("sessions.kick", kick)), INVALID_PARAMS);
+}
+
+#[test]
+fn whatever_the_reference_has_is_there() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[]));
+    let client = server.client();
+    for method in &reference::METHODS {
+        let answer = client.call(method.name, json!({}));
+        let wants_more = matches!(&answer, Err(CallError::Fault(fault)) if fault.code == INVALID_PARAMS);
+        assert!(answer.is_ok() || wants_more, "{}: {answer:?}", method.name);
+    }
 }
 
 fn code(answer: Result<serde_json::Value, CallError>) -> i64 {

@@ -263,6 +263,8 @@ pub(super) enum What {
     Man,
     /// That of the configuration
     Conf,
+    /// That of the control socket
+    Rpc,
     /// All manual pages and completions, as files
     Files,
     Bash,

@@ -1,7 +1,9 @@
 //! `ringtgt generate`: manual pages and completions, from the one definition of the command line; and the manual page
-//! of the configuration, from the sample of it.
+//! of the configuration, from the sample of it, and that of the control socket, from its own words.
 
 mod conf;
+mod rpc;
+mod troff;
 
 use std::fs;
 use std::io;
@@ -27,6 +29,7 @@ pub(super) fn run(what: What, command: Option<&str>) -> ExitCode {
     let text = match what {
         What::Man => manual(command.unwrap_or_default()),
         What::Conf => Some(conf::manual().into_bytes()),
+        What::Rpc => Some(rpc::manual().into_bytes()),
         What::Bash => Some(completions(Shell::Bash)),
         What::Zsh => Some(completions(Shell::Zsh)),
         What::Fish => Some(completions(Shell::Fish)),
@@ -70,6 +73,7 @@ fn write_all(dir: &Path) -> io::Result<()> {
         put(&format!("man/man8/{name}.8"), &render(page)?)?;
     }
     put("man/man5/ringtgt.toml.5", conf::manual().as_bytes())?;
+    put("man/man7/ringtgt-rpc.7", rpc::manual().as_bytes())?;
     SHELLS.iter().try_for_each(|(shell, name)| put(name, &completions(*shell)))
 }
 

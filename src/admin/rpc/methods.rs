@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::reference::METHODS;
 use super::{API, FAILED, Fault, INVALID_CONFIG, INVALID_PARAMS, METHOD_NOT_FOUND, OTHER_PLAN, OTHER_TEXT};
 use crate::admin::config::{At, Problem, Report, Severity, parse_destination, parse_portal, words};
 use crate::admin::live::{Live, Plan, Refused};
@@ -20,23 +21,6 @@ use crate::reactor::{Chosen, Notice, SessionReport};
 use crate::scsi::{AccessState, Count, Failure, Group};
 use crate::target::{ChapAlgorithm, portal_covers};
 use crate::wire::name::normalise;
-
-const METHODS: [&str; 14] = [
-    "version",
-    "config.get",
-    "config.plan",
-    "config.apply",
-    "config.reload",
-    "sessions.list",
-    "sessions.kick",
-    "sessions.renegotiate",
-    "sessions.drain",
-    "alua.get",
-    "alua.set",
-    "counters",
-    "stats.get",
-    "recorder.dump",
-];
 
 /// How long sessions get to log out when nothing is said.
 const DEADLINE: u64 = 10;
@@ -89,7 +73,7 @@ fn call_live(live: &Live, method: &str, params: Value) -> Result<Value, Fault> {
             Ok(json!({ "pcap": pcap, "pdus": pdus }))
         }
         _ => {
-            let remedy = words::suggestion(method, METHODS);
+            let remedy = words::suggestion(method, METHODS.iter().map(|m| m.name));
             Err(Fault::new(METHOD_NOT_FOUND, format!("there is no method {method}; {remedy}")))
         }
     }

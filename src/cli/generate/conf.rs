@@ -1,5 +1,7 @@
 //! ringtgt.toml(5), from the sample configuration: its words are the text, its settings the examples.
 
+use super::troff::escaped;
+
 const SAMPLE: &str = include_str!("../../../tuning/ringtgt.toml");
 
 /// What a line of the sample is.
@@ -50,12 +52,6 @@ pub(super) fn manual() -> String {
     out + ".SH SEE ALSO\nringtgt(8), ringtgt\\-serve(8), ringtgt\\-check(8)\n"
 }
 
-/// Text that troff takes as it is.
-fn escaped(text: &str) -> String {
-    let text = text.replace('\\', "\\e").replace('-', "\\-").replace('"', "\\(dq");
-    if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,10 +65,5 @@ mod tests {
         }
         assert_eq!(page.matches(".EX").count(), page.matches(".EE").count());
         assert!(page.contains(".SS \"[[backstore]]\"") && page.contains("\nserial = \\(dqEXAMPLE"), "{page}");
-    }
-
-    #[test]
-    fn nothing_is_taken_for_a_request() {
-        assert_eq!(escaped(".x 'a-b\\"), "\\&.x 'a\\-b\\e");
     }
 }

@@ -1,0 +1,127 @@
+//! What can be asked of the control socket, in words. The manual page ringtgt-rpc(7) is made of it.
+
+/// A method.
+#[derive(Debug)]
+pub struct Method {
+    /// How it is called.
+    pub name: &'static str,
+    /// Its parameters; those with a question mark may be left out.
+    pub params: &'static str,
+    /// What it does, and what its result is.
+    pub what: &'static str,
+}
+
+const fn method(name: &'static str, params: &'static str, what: &'static str) -> Method {
+    Method { name, params, what }
+}
+
+/// What the socket is, in paragraphs.
+pub const ABOUT: [&str; 3] = [
+    "The control socket is how programs on this machine ask ringtgt's daemon, and change what it serves; ringtgt's own \
+     commands go through it. It is a Unix stream socket, mode 0600, where only root and the user that the daemon runs as are \
+     listened to: /run/ringtgt/control.sock, unless server.control_socket says otherwise.",
+    "A request is one JSON object (JSON-RPC 2.0) in one line; its answer is one line, too. Batches are not taken. Answers come \
+     in the order of the requests of a connection.",
+    "The text of a configuration is TOML, as in a file, comments and all; its relative paths start at dir, by default where the \
+     file is that is served. name is what messages call it. What is changed so lasts until the next change, reload or start: \
+     whoever wants it to stay writes the file.",
+];
+
+/// A request, and its answer.
+pub const EXAMPLE: [&str; 2] = [
+    r#"{"jsonrpc":"2.0","id":1,"method":"sessions.kick","params":{"initiator":"iqn.2026-11.org.example:i1"}}"#,
+    r#"{"jsonrpc":"2.0","id":1,"result":{"sessions":1}}"#,
+];
+
+/// All that can be asked.
+pub const METHODS: [Method; 14] = [
+    method("version", "", "name, version, pid, and api: 1, as long as what is here stays as it is."),
+    method(
+        "config.get",
+        "",
+        "toml: what is served, as text; file: the file that is served, or null; dir: where relative paths in it start, or null \
+         if that is where the file is.",
+    ),
+    method("config.plan", "toml, name?, dir?", "What that would change: changes, sessions, next_start."),
+    method(
+        "config.apply",
+        "toml, name?, dir?, plan?, base?",
+        "The same, done, and warnings of what is to be known of it, or has gone wrong when there was no way back. With plan only \
+         if it still is that one, with base only if that still is the text that is served.",
+    ),
+    method("config.reload", "", "The same for the file that is served, as SIGHUP does it."),
+    method(
+        "sessions.list",
+        "",
+        "sessions: who is logged in, what was agreed on, how many commands are open, may be (window), and were at most \
+         (deepest; queues: by LUN), and how many bytes a packet to the initiator carries (segment). refused: the names of the \
+         last 32 initiators that were refused, the latest first.",
+    ),
+    method(
+        "sessions.kick",
+        "initiator?, target?, portal?, tsih?: at least one",
+        "sessions: how many were dropped at once.",
+    ),
+    method(
+        "sessions.drain",
+        "initiator?, target?, portal?, tsih?: at least one; deadline?: seconds, 10 by default; to?",
+        "sessions: how many are asked to log out, and dropped then. With to, and a target or a portal and nothing else, it is \
+         about those who have come in there; until the deadline whoever logs in is answered Target moved temporarily (RFC 7143 \
+         section 11.13.5), with to as TargetAddress. Deadline 0 ends that, and asks nobody; who has been asked before goes all \
+         the same. was_sent_on: whether these logins were sent elsewhere until now.",
+    ),
+    method(
+        "sessions.renegotiate",
+        "as of sessions.drain, without to",
+        "sessions: how many are asked to negotiate anew what may be in a session under way: MaxRecvDataSegmentLength.",
+    ),
+    method(
+        "alua.get",
+        "",
+        "groups: of each target port group backstore, group, and the state that it is in now, whoever has put it there.",
+    ),
+    method("alua.set", "backstore, group, state", "Nothing, when it holds everywhere."),
+    method("counters", "", "reactors and backstores."),
+    method(
+        "stats.get",
+        "buckets?: whether distributions are told whole",
+        "stats: 1, reactors, backstores, sessions: see STATISTICS.",
+    ),
+    method(
+        "recorder.dump",
+        "",
+        "pcap: the headers of the last PDUs of all reactors as a file for Wireshark, in base64; pdus: how many.",
+    ),
+];
+
+/// What `stats.get` tells, in paragraphs.
+pub const STATISTICS: [&str; 4] = [
+    "stats.get tells what has been counted since the start of what it is about; who asks twice has rates. stats is another \
+     number when something of it means something else; things are added without that. A backstore is there when it has had a \
+     command, and a session while it is logged in. Both have read and write, with ops, bytes and failed of the commands that \
+     were answered, and other with ops and failed of those that move no data of the medium.",
+    "times has the lengths of time of these commands. A command is queued while it waits for its task set, slots, or a fence; at \
+     data while it waits for data of the initiator; at the disk; and sending from its answer until that has left. total is all \
+     of it, from its header to the end of its answer: sum_ns of it by the time between two answers is the mean depth of the \
+     queue. A phase counts those commands that it has taken a time of which the clock can tell, that is read once a turn.",
+    "A distribution has count, sum_ns, and quantiles (p50_ns, p99_ns, p999_ns: null without any), right to a tenth; with buckets \
+     also the pairs [number, count] of buckets that are not empty, which begin where bucket_begins_ns says. Buckets are told of \
+     the 128 backstores and of the 128 sessions that have done most in the last ten to twenty seconds, and of all: what has \
+     been done with all backstores together.",
+    "When a reactor does not answer in time there is no answer but an error: figures without its share would be less than they \
+     were before.",
+];
+
+/// Codes of errors, what they say, and what their `data` has.
+pub const ERRORS: [(&str, &str, &str); 6] = [
+    ("-32700 to -32600", "of JSON-RPC", ""),
+    (
+        "1",
+        "the configuration is wrong",
+        "report: all that is wrong, with line, column, what, reason, remedy, severity of each in problems",
+    ),
+    ("2", "it is right, but cannot be had; nothing has changed", ""),
+    ("3", "the plan is another one now", "the plan"),
+    ("4", "there are too many connections", ""),
+    ("5", "what is served is another text than base now", "the plan"),
+];
