@@ -275,6 +275,11 @@ fn what_was_applied_from_elsewhere_is_not_taken_for_other_disks() {
     server.client().call("config.reload", json!({})).expect("the file");
     done(&ringtgt(&server, &["shell", "/backstores/null create n 1G"], ""));
     assert!(saved(&server).contains("name = \"n\""));
+    // Where it means the same, that something waits for the next start is no reason.
+    let apply = json!({ "toml": format!("[server]\npoll_us = 7\n{}", saved(&server)), "dir": dir });
+    server.client().call("config.apply", apply).expect("what only counts from the next start");
+    done(&ringtgt(&server, &["shell", "/backstores/null create m 1G"], ""));
+    assert!(saved(&server).starts_with("[server]\npoll_us = 7\n"), "{}", saved(&server));
 }
 
 #[test]

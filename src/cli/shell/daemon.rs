@@ -64,7 +64,7 @@ impl Daemon {
         let text = got["toml"].as_str().unwrap_or_default().to_owned();
         let daemon = Self { client, file: file.to_owned(), text, told: HashSet::new() };
         match got["dir"].as_str() {
-            Some(dir) if !daemon.is_beside(dir) && daemon.means_another(&daemon.text) => Err(format!(
+            Some(dir) if !daemon.means_the_same_as_in(dir) => Err(format!(
                 "what is served was applied from {dir}, where its relative paths start, and they mean other disks where {} \
                  is; serve that again (`ringtgt reload`), or apply what has absolute paths",
                 file.display()
@@ -73,17 +73,12 @@ impl Daemon {
         }
     }
 
-    /// Whether the file is in that directory: then its relative paths mean the same as there, whatever waits for the next
+    /// Whether what it serves, if it stood in the file, meant the same as in that directory, whatever waits for the next
     /// start.
-    fn is_beside(&self, dir: &str) -> bool {
-        let own = std::path::absolute(&self.file).ok().and_then(|file| Some(file.parent()?.to_owned()));
-        own.is_some_and(|own| is_same_file(&own, Path::new(dir)))
-    }
-
-    /// Whether `text`, if it stood in the file, meant something else than what is served.
-    fn means_another(&self, text: &str) -> bool {
-        let plan = self.call("config.plan", text, None).ok();
-        !plan.is_some_and(|plan| plan.is_nothing())
+    fn means_the_same_as_in(&self, dir: &str) -> bool {
+        let there = self.call("config.plan", &self.text, json!({ "dir": dir }));
+        let here = self.plan(&self.text);
+        here.is_ok_and(|here| there.is_ok_and(|there| here.is_like(&there)))
     }
 
     pub(super) fn socket(&self) -> &Path {
@@ -97,12 +92,12 @@ impl Daemon {
 
     /// Whether `saved` means something else than what it serves.
     pub(super) fn differs(&self, saved: &str) -> bool {
-        saved != self.text && self.means_another(saved)
+        saved != self.text && !self.plan(saved).is_ok_and(|plan| plan.is_nothing())
     }
 
     /// Has it serve `text`, in the place of what was served when it was asked last; what is to be told of that.
     pub(super) fn serve(&mut self, text: &str) -> Result<Vec<String>, String> {
-        let plan = self.call("config.apply", text, Some(&self.text))?;
+        let plan = self.call("config.apply", text, json!({ "base": self.text }))?;
         text.clone_into(&mut self.text);
         let later = plan.next_start.into_iter().filter(|what| self.told.insert(what.clone()));
         Ok(later.map(|what| format!("At the next start: {what}")).chain(plan.warnings).collect())
@@ -117,10 +112,16 @@ impl Daemon {
         self.client.call(method, params).map_err(|error| explain(&error))
     }
 
-    fn call(&self, method: &str, text: &str, base: Option<&str>) -> Result<Plan, String> {
+    /// What `text`, if it stood in the file, would change.
+    fn plan(&self, text: &str) -> Result<Plan, String> {
+        self.call("config.plan", text, json!({}))
+    }
+
+    /// Calls a method that takes a text: as one that stands in the file, but for what `but` says otherwise.
+    fn call(&self, method: &str, text: &str, but: Value) -> Result<Plan, String> {
         let mut params = control::params(&self.file, text).map_err(|error| error.to_string())?;
-        if let Some(base) = base {
-            params["base"] = base.into();
+        for (name, value) in but.as_object().into_iter().flatten() {
+            params[name] = value.clone();
         }
         let plan = self.client.call(method, params).map_err(|error| explain(&error))?;
         serde_json::from_value(plan).map_err(|error| format!("the plan cannot be understood: {error}"))
