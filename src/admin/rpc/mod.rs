@@ -1,7 +1,7 @@
 //! The control socket: how programs on this machine ask the daemon, and change what it serves.
 //!
 //! JSON-RPC 2.0 (<https://www.jsonrpc.org/specification>) over a Unix stream socket, one object in a line. What can be
-//! asked is told by [`reference`], of which the manual page ringtgt-rpc(7) is made.
+//! asked is told by [`mod@reference`], of which the manual page ringtgt-rpc(7) is made.
 
 mod client;
 mod methods;
