@@ -16,12 +16,16 @@ const fn method(name: &'static str, params: &'static str, what: &'static str) ->
 }
 
 /// What the socket is, in paragraphs.
-pub const ABOUT: [&str; 3] = [
+pub const ABOUT: [&str; 4] = [
     "The control socket is how programs on this machine ask ringtgt's daemon, and change what it serves; ringtgt's own \
      commands go through it. It is a Unix stream socket, mode 0600, where only root and the user that the daemon runs as are \
-     listened to: /run/ringtgt/control.sock, unless server.control_socket says otherwise.",
-    "A request is one JSON object (JSON-RPC 2.0) in one line; its answer is one line, too. Batches are not taken. Answers come \
-     in the order of the requests of a connection.",
+     listened to. It is /run/ringtgt/control.sock, or control.sock in the state directory where that is not the service's, unless \
+     server.control_socket or --control-socket say otherwise.",
+    "A request is one JSON object (JSON-RPC 2.0) in one line of at most 130 MiB; its answer is one line, too. One without id gets \
+     none. Batches are not taken. Answers come in the order of the requests of a connection. 16 connections are served at a time, \
+     and one that says nothing for 30 seconds is closed: whoever asks seldom connects anew.",
+    "Parameters with a question mark may be left out. Where several reactors are asked who is logged in, whom to drop, or what \
+     their last PDUs were, one that does not answer in time is left out; only figures are told by all reactors or not at all.",
     "The text of a configuration is TOML, as in a file, comments and all; its relative paths start at dir, by default where the \
      file is that is served. name is what messages call it. What is changed so lasts until the next change, reload or start: \
      whoever wants it to stay writes the file.",
@@ -42,12 +46,11 @@ pub const METHODS: [Method; 14] = [
         "toml: what is served, as text; file: the file that is served, or null; dir: where relative paths in it start, or null \
          if that is where the file is.",
     ),
-    method("config.plan", "toml, name?, dir?", "What that would change: changes, sessions, next_start."),
+    method("config.plan", "toml, name?, dir?", "What that would change: see PLANS."),
     method(
         "config.apply",
         "toml, name?, dir?, plan?, base?",
-        "The same, done, and warnings of what is to be known of it, or has gone wrong when there was no way back. With plan only \
-         if it still is that one, with base only if that still is the text that is served.",
+        "The same, done. With plan only if it still is that one, with base only if that still is the text that is served.",
     ),
     method("config.reload", "", "The same for the file that is served, as SIGHUP does it."),
     method(
@@ -64,9 +67,9 @@ pub const METHODS: [Method; 14] = [
     ),
     method(
         "sessions.drain",
-        "initiator?, target?, portal?, tsih?: at least one; deadline?: seconds, 10 by default; to?",
-        "sessions: how many are asked to log out, and dropped then. With to, and a target or a portal and nothing else, it is \
-         about those who have come in there; until the deadline whoever logs in is answered Target moved temporarily (RFC 7143 \
+        "initiator?, target?, portal?, tsih?: at least one; deadline?: seconds, 10 by default, 3600 at most; to?",
+        "sessions: how many are asked to log out, and dropped then. With to, and of these a target or a portal and nothing else, \
+         those who have come in at to already stay; until the deadline whoever logs in elsewhere is answered Target moved temporarily (RFC 7143 \
          section 11.13.5), with to as TargetAddress. Deadline 0 ends that, and asks nobody; who has been asked before goes all \
          the same. was_sent_on: whether these logins were sent elsewhere until now.",
     ),
@@ -80,12 +83,17 @@ pub const METHODS: [Method; 14] = [
         "",
         "groups: of each target port group backstore, group, and the state that it is in now, whoever has put it there.",
     ),
-    method("alua.set", "backstore, group, state", "Nothing, when it holds everywhere."),
+    method(
+        "alua.set",
+        "backstore, group, state: as ringtgt.toml(5) calls them",
+        "Nothing, when it holds everywhere. Where a reactor takes too long that is an error, and it may happen yet: alua.get \
+         tells.",
+    ),
     method("counters", "", "reactors and backstores."),
     method(
         "stats.get",
         "buckets?: whether distributions are told whole",
-        "stats: 1, reactors, backstores, sessions: see STATISTICS.",
+        "stats: 1, now_ns, reactors, backstores, sessions: see STATISTICS.",
     ),
     method(
         "recorder.dump",
@@ -94,9 +102,18 @@ pub const METHODS: [Method; 14] = [
     ),
 ];
 
+/// What a plan is, in paragraphs.
+pub const PLANS: [&str; 2] = [
+    "A plan has changes, in the order of the configuration: action (add, change or remove), path, as the shell has it, and detail; \
+     sessions, those that feel it: initiator, target, tsih, and effect (luns: it sees other LUNs; logged_out: it is asked to log out, \
+     and then dropped); and next_start, sentences on what takes effect at the next start only.",
+    "It may have warnings: what is to be known of it, and when it has been carried out, what has gone wrong when there was no way \
+     back.",
+];
+
 /// What `stats.get` tells, in paragraphs.
 pub const STATISTICS: [&str; 4] = [
-    "stats.get tells what has been counted since the start of what it is about; who asks twice has rates. stats is another \
+    "stats.get tells what has been counted since the start of what it is about; who asks twice has rates, by now_ns. stats is another \
      number when something of it means something else; things are added without that. A backstore is there when it has had a \
      command, and a session while it is logged in. Both have read and write, with ops, bytes and failed of the commands that \
      were answered, and other with ops and failed of those that move no data of the medium.",
@@ -120,7 +137,11 @@ pub const ERRORS: [(&str, &str, &str); 6] = [
         "the configuration is wrong",
         "report: all that is wrong, with line, column, what, reason, remedy, severity of each in problems",
     ),
-    ("2", "it is right, but cannot be had; nothing has changed", ""),
+    (
+        "2",
+        "it is right, but cannot be had; of a configuration nothing has changed then, but for what is said",
+        "",
+    ),
     ("3", "the plan is another one now", "the plan"),
     ("4", "there are too many connections", ""),
     ("5", "what is served is another text than base now", "the plan"),

@@ -49,7 +49,7 @@ pub(super) fn manual() -> String {
     if before == Kind::Setting {
         out.push_str(".EE\n");
     }
-    out + ".SH SEE ALSO\nringtgt(8), ringtgt\\-serve(8), ringtgt\\-check(8)\n"
+    out + ".SH SEE ALSO\nringtgt(8), ringtgt\\-serve(8), ringtgt\\-check(8), ringtgt\\-rpc(7)\n"
 }
 
 #[cfg(test)]

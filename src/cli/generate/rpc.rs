@@ -1,7 +1,7 @@
 //! ringtgt-rpc(7), from the words that the control socket has for itself.
 
 use super::troff::{escaped, paragraphs};
-use crate::admin::rpc::reference::{ABOUT, ERRORS, EXAMPLE, METHODS, STATISTICS};
+use crate::admin::rpc::reference::{ABOUT, ERRORS, EXAMPLE, METHODS, PLANS, STATISTICS};
 
 /// The page.
 pub(super) fn manual() -> String {
@@ -12,9 +12,14 @@ pub(super) fn manual() -> String {
     out += &format!(".PP\n.EX\n{}\n.EE\n", EXAMPLE.map(escaped).join("\n"));
     out += ".SH METHODS\n";
     for method in &METHODS {
-        out += &format!(".TP\n.BR {} \" {}\"\n", escaped(method.name), escaped(method.params));
+        out += &match method.params {
+            "" => format!(".TP\n.B {}\n", escaped(method.name)),
+            params => format!(".TP\n.BR {} \" {}\"\n", escaped(method.name), escaped(params)),
+        };
         out += &format!("{}\n", escaped(method.what));
     }
+    out += ".SH PLANS\n";
+    out += &paragraphs(&PLANS);
     out += ".SH STATISTICS\n";
     out += &paragraphs(&STATISTICS);
     out += ".SH ERRORS\n";
@@ -32,7 +37,8 @@ mod tests {
     #[test]
     fn every_method_is_in_the_page() {
         let page = manual();
-        let headings = page.lines().filter_map(|line| line.strip_prefix(".BR ")?.split(' ').next());
+        let methods = page.split_once(".SH METHODS\n").unwrap().1.split_once(".SH PLANS\n").unwrap().0;
+        let headings = methods.lines().filter_map(|line| line.strip_prefix(".B")?.split(' ').nth(1));
         assert_eq!(headings.collect::<Vec<_>>(), METHODS.map(|method| method.name));
         assert!(page.contains(".BR config.plan \" toml, name?, dir?\"\n"), "{page}");
         assert!(page.contains("\n.B \\-32700 to \\-32600\n"), "{page}");
