@@ -64,7 +64,7 @@ impl Daemon {
         let text = got["toml"].as_str().unwrap_or_default().to_owned();
         let daemon = Self { client, file: file.to_owned(), text, told: HashSet::new() };
         match got["dir"].as_str() {
-            Some(dir) if !daemon.means_the_same_as_in(dir) => Err(format!(
+            Some(dir) if !daemon.means_the_same_as_in(dir)? => Err(format!(
                 "what is served was applied from {dir}, where its relative paths start, and they mean other disks where {} \
                  is; serve that again (`ringtgt reload`), or apply what has absolute paths",
                 file.display()
@@ -74,11 +74,10 @@ impl Daemon {
     }
 
     /// Whether what it serves, if it stood in the file, meant the same as in that directory, whatever waits for the next
-    /// start.
-    fn means_the_same_as_in(&self, dir: &str) -> bool {
-        let there = self.call("config.plan", &self.text, json!({ "dir": dir }));
-        let here = self.plan(&self.text);
-        here.is_ok_and(|here| there.is_ok_and(|there| here.is_like(&there)))
+    /// start. What it cannot plan, a secret's file that is gone, say, is the daemon's word.
+    fn means_the_same_as_in(&self, dir: &str) -> Result<bool, String> {
+        let there = self.call("config.plan", &self.text, json!({ "dir": dir }))?;
+        Ok(self.plan(&self.text)?.is_like(&there))
     }
 
     pub(super) fn socket(&self) -> &Path {
