@@ -364,11 +364,12 @@ play_idle() {
 	BESIDE=''
 	stop
 }
-# What small reads wait for beside large writes of another session, on the same reactor.
+# What small reads wait for beside large writes of another session, on the same reactor. The load that writes runs when the
+# one that reads sleeps: what is asked is what the server lets reads wait for, not what two loads do to each other.
 play_fairness() {
 	local small=(--rw randread --qd 4 "${SPAN[@]}")
 	ask ringtgt fair-alone "$URL/0" "$SERVER" "${small[@]}"
-	"$RINGTGT" bench "$URL/0" --rw write --bs 1M --qd 4 --cpus 1 --secs 3600 --warm 0 "${SPAN[@]}" >"$WORK/beside" 2>&1 &
+	chrt --idle 0 "$RINGTGT" bench "$URL/0" --rw write --bs 1M --qd 4 --cpus 1 --secs 3600 --warm 0 "${SPAN[@]}" >"$WORK/beside" 2>&1 &
 	BESIDE=$!
 	ask ringtgt fair-beside "$URL/0" "$SERVER" "${small[@]}"
 	kill -0 "$BESIDE" 2>/dev/null || { echo "nothing was beside the reads: $(cat "$WORK/beside")" >&2 && exit 1; }
