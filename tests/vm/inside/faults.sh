@@ -40,7 +40,7 @@ write_there() { sg_raw -s 4096 -i /tmp/page "$1" 2a 00 00 00 10 00 00 00 08 00; 
 alive() {
 	kill -0 "$TARGET_PID" && fio_verify "${disk[well]}" --rw=randwrite --bssplit="$MIXED" --size=4m --iodepth=8
 }
-checked() { fio_verify "$1" --rw=randwrite --bssplit="$MIXED" --size=16m --iodepth=16; }
+checked() { fio_verify "$1" --rw=randwrite --bssplit="$MIXED" --size=8m --iodepth=16; }
 
 # --- a part of the device fails ---
 sick=${disk[sick]}

@@ -95,7 +95,7 @@ cp /tmp/served.toml $toml
 check "systemctl reload of what was served before" systemctl reload ringtgt
 
 login "$IQN:ram" "$V4"
-check "checked I/O on the block device" fio_verify "$DEV" --rw=randwrite --bssplit="$MIXED" --size=16m --iodepth=16
+check "checked I/O on the block device" fio_verify "$DEV" --rw=randwrite --bssplit="$MIXED" --size=8m --iodepth=16
 logout "$IQN:ram" "$V4"
 iqn=$IQN:disk
 check "login" login "$iqn" "$V4"
@@ -162,10 +162,10 @@ nobody() { # no process of root's, and none with a capability
 }
 check "by the group disk, and without any capability" nobody
 check "login to the block device" login "$IQN:ram" "$V4"
-check "checked I/O on it" fio_verify "$DEV" --rw=randwrite --bssplit="$MIXED" --size=16m --iodepth=16
+check "checked I/O on it" fio_verify "$DEV" --rw=randwrite --bssplit="$MIXED" --size=8m --iodepth=16
 logout "$IQN:ram" "$V4"
 check "login to the file" login "$iqn" "$V4"
-check "checked I/O on that" fio_verify "$DEV" --rw=randwrite --bssplit="$MIXED" --size=16m --iodepth=16
+check "checked I/O on that" fio_verify "$DEV" --rw=randwrite --bssplit="$MIXED" --size=8m --iodepth=16
 logout "$iqn" "$V4"
 check "it warns of nothing" no_warning
 systemctl stop ringtgt

@@ -12,7 +12,7 @@ for pair in CRC32C:None None:CRC32C CRC32C:CRC32C; do
 	set_node "$iqn" "$V4" 'node.conn[0].iscsi.HeaderDigest' "$header" 'node.conn[0].iscsi.DataDigest' "$data"
 	check "login with header digest $header, data digest $data" login "$iqn" "$V4"
 	check "these were agreed" agreed "${header/None/0}" "${data/None/0}"
-	check "mixed sizes under $pair" fio_verify "$DEV" --rw=randwrite --bssplit="$MIXED" --size=16m --iodepth=8
+	check "mixed sizes under $pair" fio_verify "$DEV" --rw=randwrite --bssplit="$MIXED" --size=8m --iodepth=8
 	logout "$iqn" "$V4"
 done
 check "no I/O error on the way" quiet_kernel

@@ -3,9 +3,9 @@
 iqn=$IQN:io
 check "login" login "$iqn" "$V4"
 check "logical blocks of 512 bytes" [ "$(cat "/sys/block/${DEV#/dev/}/queue/logical_block_size")" = 512 ]
-check "random writes of 512 B to 1 MiB" fio_verify "$DEV" --rw=randwrite --bssplit="$MIXED" --size=64m --iodepth=16
-check "sequential writes of 512 B to 1 MiB" fio_verify "$DEV" --rw=write --bssplit="$MIXED" --offset=256m --size=64m --iodepth=16
-check "1 MiB blocks, read and written at once" fio_verify "$DEV" --rw=randrw --bs=1m --offset=512m --size=128m --iodepth=8
+check "random writes of 512 B to 1 MiB" fio_verify "$DEV" --rw=randwrite --bssplit="$MIXED" --size=24m --iodepth=16
+check "sequential writes of 512 B to 1 MiB" fio_verify "$DEV" --rw=write --bssplit="$MIXED" --offset=256m --size=24m --iodepth=16
+check "1 MiB blocks, read and written at once" fio_verify "$DEV" --rw=randrw --bs=1m --offset=512m --size=48m --iodepth=8
 other_sizes() {
 	dd if=/dev/urandom of=/tmp/data bs=1M count=6 status=none
 	dd if=/tmp/data of="$DEV" bs=1M oflag=direct status=none
