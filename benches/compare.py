@@ -32,10 +32,12 @@ ROWS = [
     ("null-16m-read", "16 MiB sequential read, null, qd 2"),
     ("null-16m-write", "16 MiB sequential write, null, qd 2"),
     ("qd1-4k-read", "4 KiB random read, null, qd 1"),
-    ("two-4k-read", "4 KiB random read, null, 2 reactors"),
-    ("two-4k-write", "4 KiB random write, null, 2 reactors"),
-    ("few", "4 KiB random read, 1 LUN of 1,024, 4 sessions"),
-    ("many", "4 KiB random read, 1,024 LUNs, 256 sessions"),
+    ("one-4k-read", "4 KiB random read, null, 1 reactor, the load anywhere"),
+    ("two-4k-read", "the same with 2 reactors"),
+    ("one-4k-write", "4 KiB random write, null, 1 reactor, the load anywhere"),
+    ("two-4k-write", "the same with 2 reactors"),
+    ("few", "4 KiB random read, 1 LUN of 1,024, qd 256 × 4 sessions"),
+    ("many", "4 KiB random read, 1,024 LUNs, qd 4 × 256 sessions"),
 ]
 # The load's own cost, where it sleeps when there is nothing to do: what it costs while it spins says nothing.
 CLIENT_ROWS = [
@@ -143,7 +145,7 @@ def claims(r):
     claim("qd 1 round trip, both sides polling: ringtgt ÷ limit", r.ratio((LIMIT, "qd1-4k-read"), (OURS, "qd1-4k-read"), "iops"), "<=", 1.2)
     claim("1,024 LUNs and 256 sessions ÷ 1 and 4", r.ratio((OURS, "many"), (OURS, "few")), "<=", 1.15)
     for verb in ("read", "write"):
-        claim(f"4 KiB {verb}, 2 reactors ÷ 1", r.ratio((OURS, f"two-4k-{verb}"), (OURS, f"null-4k-{verb}")), "<=", 1.1)
+        claim(f"4 KiB {verb}, 2 reactors ÷ 1", r.ratio((OURS, f"two-4k-{verb}"), (OURS, f"one-4k-{verb}")), "<=", 1.1)
     # A turn of the reactor may move a segment of 256 KiB for each of four writes, some hundred microseconds, where a read
     # alone takes some tens; and both loads share a processor.
     claim("4 KiB reads, p99 beside another session's 1 MiB writes ÷ alone", r.ratio((OURS, "fair-beside"), (OURS, "fair-alone"), "p99"), "<=", 25)

@@ -147,7 +147,7 @@ wait_for() { # wait_for COMMAND...: until it succeeds, at most 20 s
 start_ringtgt() { # start_ringtgt STORE...; REACTORS and PIN say where
 	# What the last one has said is not this one's.
 	: >"$WORK/log"
-	${PIN:-} "$RINGTGT" serve --log info --listen 127.0.0.1:0 --iqn "$IQN" --state-dir "$WORK/state" \
+	"$RINGTGT" serve --log info --listen 127.0.0.1:0 --iqn "$IQN" --state-dir "$WORK/state" \
 		--reactors "${REACTORS:-0-0}" "$@" >"$WORK/log" 2>&1 &
 	SERVER=$!
 	wait_for grep -q '^ready$' "$WORK/log"
@@ -227,10 +227,11 @@ start_istgt() { # LUN 0: the file. It takes no data unasked but immediate data.
 # What has died is not measured any further.
 alive() { kill -0 "$1" 2>/dev/null || { echo "server $1 has died:" && tail -5 "$WORK/log" && exit 1; } >&2; }
 # ask WHO WHAT URL PID OPTION...: one measurement into the results.
+PLACE=(--cpus 1) # of the load
 ask() {
 	local who=$1 what=$2 url=$3 pid=$4
 	shift 4
-	if timeout $((SECS + 120)) "$RINGTGT" bench "$url" --pid "$pid" --cpus "${CLIENT:-1}" --secs "$SECS" --json - "$@" \
+	if timeout $((SECS + 120)) "$RINGTGT" bench "$url" --pid "$pid" "${PLACE[@]}" --secs "$SECS" --json - "$@" \
 		>"$WORK/json" 2>"$WORK/error"; then
 		python3 - "$who" "$what" "$ROUND" "$WORK/json" >>"$OUT/results.jsonl" <<-'PY'
 			import json, sys
@@ -285,7 +286,7 @@ usual() {
 LARGE=(1m:8 16m:2) # bytes, and how many of these are outstanding
 
 play_limit() {
-	local large size qd verb
+	local large size qd verb what
 	limit null-4k-read read --qd 32 --conns 4 --client-spin
 	limit null-4k-write write --qd 32 --conns 4 --client-spin
 	limit null-128k-read read --qd 16 --conns 1 --payload 128k --client-spin
@@ -403,28 +404,28 @@ play_ringtgt() {
 	counted 256k-write --rw write --bs 256k --qd 16
 	stop
 	if [ -n "$LOOP" ]; then
-		start_ringtgt "$LOOP"
+		# Polling takes the processor that a loop device does its work on, and the limit does none.
+		start_ringtgt --poll-us 0 "$LOOP"
 		ask ringtgt loop-4k-read "$URL/0" "$SERVER" --rw randread --qd 32 --sessions 4
 		ask ringtgt loop-4k-write "$URL/0" "$SERVER" --rw randwrite --qd 32 --sessions 4
 		stop
 	fi
-	# With two processors only both reactors share the first: the load has the other.
-	if [ "$(nproc)" -gt 2 ]; then
-		REACTORS=0-1 start_ringtgt "null:$SIZE"
-		CLIENT=2 row ringtgt two-4k-read "$URL/0" "$SERVER" --rw randread --qd 32 --sessions 4 "${SPAN[@]}"
-		CLIENT=2 row ringtgt two-4k-write "$URL/0" "$SERVER" --rw randwrite --qd 32 --sessions 4 "${SPAN[@]}"
-	else
-		PIN="taskset -c 0" REACTORS=2 start_ringtgt "null:$SIZE"
-		row ringtgt two-4k-read "$URL/0" "$SERVER" --rw randread --qd 32 --sessions 4 "${SPAN[@]}"
-		row ringtgt two-4k-write "$URL/0" "$SERVER" --rw randwrite --qd 32 --sessions 4 "${SPAN[@]}"
-	fi
-	stop
-	# Both rows of one server, with the same depth and span; only the LUNs and the sessions are more.
+	# The load goes wherever the system puts it, and sleeps, as with two processors each reactor needs its own.
+	PLACE=()
+	for what in one:0-0 two:0-1; do
+		REACTORS=${what#*:} start_ringtgt "null:$SIZE"
+		for verb in read write; do
+			ask ringtgt "${what%:*}-4k-$verb" "$URL/0" "$SERVER" --rw "rand$verb" --qd 32 --sessions 4 "${SPAN[@]}"
+		done
+		stop
+	done
+	PLACE=(--cpus 1)
+	# Both rows of one server, with as many commands outstanding; only the LUNs and the sessions are more.
 	mapfile -t stores < <(yes null:64M | head -$MANY)
 	start_ringtgt "${stores[@]}"
-	row ringtgt few "$URL/0" "$SERVER" --rw randread --qd 32 --sessions 4 --span 64M
+	row ringtgt few "$URL/0" "$SERVER" --rw randread --qd 256 --sessions 4 --span 64M
 	# Each unit has something to report to each session first, which takes a quarter of a million commands.
-	row ringtgt many "$URL/0" "$SERVER" --rw randread --qd 32 --sessions 256 --luns $MANY --span 64M --warm 6
+	row ringtgt many "$URL/0" "$SERVER" --rw randread --qd 4 --sessions 256 --luns $MANY --span 64M --warm 6
 	stop
 	[ "$ROUND" -gt 1 ] || play_idle
 }
