@@ -144,7 +144,7 @@ wait_for() { # wait_for COMMAND...: until it succeeds, at most 20 s
 	cat "$WORK/log" >&2
 	return 1
 }
-start_ringtgt() { # start_ringtgt STORE...; REACTORS and PIN say where
+start_ringtgt() { # start_ringtgt STORE...; REACTORS says where
 	# What the last one has said is not this one's.
 	: >"$WORK/log"
 	"$RINGTGT" serve --log info --listen 127.0.0.1:0 --iqn "$IQN" --state-dir "$WORK/state" \
