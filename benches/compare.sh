@@ -465,7 +465,7 @@ python3 benches/compare.py "$OUT" "${HISTORY[@]}" && missed=0 || missed=$?
 cat "$OUT/compare.md"
 if [ -n "$VM" ]; then
 	echo
-	RINGTGT=$RINGTGT benches/vm.sh --rounds "$ROUNDS" --out "$OUT" || missed=1
+	RINGTGT=$RINGTGT benches/vm.sh --rounds "$ROUNDS" --out "$OUT" ${HISTORY:+--history} || missed=1
 else
 	echo "left out: ringtgt beside LIO through the kernel's initiator in a virtual machine (--vm, or benches/vm.sh)"
 fi

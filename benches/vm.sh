@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # vm.sh - ringtgt and LIO, the kernel's own target, by turns in one virtual machine, asked by the kernel's initiator there.
 #
-#   benches/vm.sh [--rounds N] [--secs S] [--disks LIST] [--kernel NAME] [--out DIR]
+#   benches/vm.sh [--rounds N] [--secs S] [--disks LIST] [--kernel NAME] [--out DIR] [--history]
 #
 #   --rounds, --secs   so many rounds, with so many seconds for each row (3 and 3)
 #   --disks LIST       what is served, with commas between: null (null_blk), brd (a RAM disk of the kernel); both
 #   --kernel NAME      the guest's kernel, as tests/vm/build-guest.sh calls it (cloud-amd64)
 #   --out DIR          where the results go (./compare)
+#   --history          appends them to benches/HISTORY.md
 #
 # Servers, initiator and load (fio) share the guest, by loopback. Both targets serve the same device, one after the other
 # (A B A B), with their defaults, and to both the initiator logs in with its own. What is compared is the rate of I/Os.
@@ -26,10 +27,16 @@ usage() {
 	sed -n '2,/^set -/s/^# \{0,1\}//p' "$0" | sed '/^set -/d'
 	exit 2
 }
-ROUNDS=3 SECS=3 DISKS=null,brd OUT=compare
+COMMAND="benches/vm.sh${*:+ $*}"
+ROUNDS=3 SECS=3 DISKS=null,brd OUT=compare HISTORY=''
 : "${KERNEL:=cloud-amd64}" "${ACCEL:=tcg,thread=multi}"
 export KERNEL ACCEL
 while [ $# -gt 0 ]; do
+	if [ "$1" = --history ]; then
+		HISTORY=benches/HISTORY.md
+		shift
+		continue
+	fi
 	[ $# -gt 1 ] || usage
 	case $1 in
 	--rounds) ROUNDS=$2 ;;
@@ -59,4 +66,8 @@ tests/vm/run-guest.sh -s "$WORK/ringtgt" -s tests/vm/initiator.sh -f benches/vm-
 grep '^{' "$WORK/said" >"$OUT/vm.jsonl" || :
 python3 -B benches/vm.py "$OUT" --disks "$DISKS" --machine "Linux $(sed -n 's/^guest //p' "$WORK/said"), QEMU -accel $ACCEL" && missed=0 || missed=$?
 cat "$OUT/vm.md"
+[ -z "$HISTORY" ] || {
+	printf '\n## %s, %s\n\n    %s\n\n' "$(date -u +%F)" "$(git describe --always --dirty --tags)" "$COMMAND"
+	cat "$OUT/vm.md"
+} >>"$HISTORY"
 [ "$missed" -eq 0 ]
