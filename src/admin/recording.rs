@@ -41,17 +41,18 @@ pub(super) fn pcap(recordings: &[Recording], wall: SystemTime) -> Vec<u8> {
     for word in [MAGIC, 0x0004_0002, 0, 0, 65_535, LINKTYPE_RAW] {
         out.extend(word.to_le_bytes());
     }
-    let mut all: Vec<(CoreId, u64, &Passed)> = Vec::new();
+    // All reactors have one clock, but are asked one after the other.
+    let now = recordings.iter().map(|recording| recording.now).max().unwrap_or(0);
+    let mut all: Vec<(CoreId, &Passed)> = Vec::new();
     for recording in recordings {
-        all.extend(
-            recording.passed.iter().map(|p| (recording.core, recording.now.saturating_sub(p.time), p)),
-        );
+        all.extend(recording.passed.iter().map(|passed| (recording.core, passed)));
     }
     // Oldest first; those of one time as they were recorded.
-    all.sort_by_key(|(_, age, _)| std::cmp::Reverse(*age));
+    all.sort_by_key(|(_, passed)| passed.time);
     let mut streams = Streams::new(recordings);
-    for (core, age, passed) in all {
-        let time = wall.checked_sub(Duration::from_nanos(age)).unwrap_or(UNIX_EPOCH);
+    for (core, passed) in all {
+        let age = Duration::from_nanos(now.saturating_sub(passed.time));
+        let time = wall.checked_sub(age).unwrap_or(UNIX_EPOCH);
         let time = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         let (packet, len) = streams.packet(core, passed);
         for word in [time.as_secs() as u32, time.subsec_nanos(), packet.len() as u32, len as u32] {
@@ -62,37 +63,41 @@ pub(super) fn pcap(recordings: &[Recording], wall: SystemTime) -> Vec<u8> {
     out
 }
 
-/// A connection: who talks, and how far either side is.
-struct Stream {
-    local: SocketAddr,
-    peer: SocketAddr,
+/// Who talks: our address and theirs.
+type Ends = (SocketAddr, SocketAddr);
+
+/// The sequence numbers of what either side sends next.
+struct Numbers {
     sent: u32,
     received: u32,
 }
 
-struct Streams(HashMap<(CoreId, ConnId), Stream>);
+/// Connections. One that changes its reactor after the login goes on by its addresses: to each reactor it is another.
+struct Streams {
+    ends: HashMap<(CoreId, ConnId), Ends>,
+    numbers: HashMap<Ends, Numbers>,
+}
 
 impl Streams {
     fn new(recordings: &[Recording]) -> Self {
-        let mut all = HashMap::new();
+        let mut ends = HashMap::new();
         for recording in recordings {
-            for (conn, local, peer) in &recording.ends {
-                let stream = Stream { local: *local, peer: *peer, sent: 1, received: 1 };
-                all.insert((recording.core, *conn), stream);
-            }
+            let of = |&(conn, local, peer): &_| ((recording.core, conn), (local, peer));
+            ends.extend(recording.ends.iter().map(of));
         }
-        Self(all)
+        Self { ends, numbers: HashMap::new() }
     }
 
     /// The packet of a PDU as far as it is there, and how long it would be.
     fn packet(&mut self, core: CoreId, passed: &Passed) -> (Vec<u8>, usize) {
-        let stream = self.0.entry((core, passed.conn)).or_insert_with(|| unknown(core, passed.conn));
+        let (local, peer) =
+            self.ends.get(&(core, passed.conn)).copied().unwrap_or_else(|| unknown(core, passed.conn));
+        let numbers = self.numbers.entry((local, peer)).or_insert(Numbers { sent: 1, received: 1 });
         let bhs = Bhs::from_bhs(&passed.bhs);
         let payload = BHS_LEN + bhs.ahs_len() + bhs.data_len() + padding(bhs.data_len());
-        let (from, to) =
-            if passed.outward { (stream.local, stream.peer) } else { (stream.peer, stream.local) };
+        let (from, to) = if passed.outward { (local, peer) } else { (peer, local) };
         let (seq, ack) =
-            if passed.outward { (stream.sent, stream.received) } else { (stream.received, stream.sent) };
+            if passed.outward { (numbers.sent, numbers.received) } else { (numbers.received, numbers.sent) };
         let mut packet = ip_header(from.ip(), to.ip(), TCP + payload);
         let head = packet.len() + TCP;
         packet.extend(from.port().to_be_bytes());
@@ -102,17 +107,17 @@ impl Streams {
         // Five words of header; PSH and ACK; a window; no checksum.
         packet.extend([5 << 4, 0x18, 0xff, 0xff, 0, 0, 0, 0]);
         packet.extend(passed.bhs);
-        let side = if passed.outward { &mut stream.sent } else { &mut stream.received };
+        let side = if passed.outward { &mut numbers.sent } else { &mut numbers.received };
         *side = side.wrapping_add(payload as u32);
         (packet, head + payload)
     }
 }
 
 /// A connection whose addresses are not known any more gets some that nobody has (RFC 5737).
-fn unknown(core: CoreId, conn: ConnId) -> Stream {
+fn unknown(core: CoreId, conn: ConnId) -> Ends {
     let [a, b] = (conn.index as u16).to_be_bytes();
     let peer = SocketAddr::from((Ipv4Addr::new(198, 51, 100, core.0 as u8), u16::from_be_bytes([a, b])));
-    Stream { local: SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), PORT)), peer, sent: 1, received: 1 }
+    (SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), PORT)), peer)
 }
 
 /// An IP header for so many bytes. What is longer than IP can say has a length of zero, as where the network card cuts
@@ -256,6 +261,20 @@ mod tests {
         assert_eq!((ports(&packets[0].2), ports(&packets[1].2)), ((40_000, 3260), (3260, 40_000)));
         let seq = |p: &[u8]| u32::from_be_bytes(p[24..28].try_into().unwrap());
         assert_eq!((seq(&packets[0].2), seq(&packets[2].2)), (1, 1 + BHS_LEN as u32 + 8));
+    }
+
+    #[test]
+    fn a_connection_that_changes_its_reactor_after_the_login_is_one() {
+        // Of the first reactor the request; it has been asked before the second one, which has the rest.
+        let mut first = recording(1);
+        let mut second = recording(4);
+        second.passed.remove(0);
+        (first.now, second.core, second.now) = (3500, CoreId(1), 9000);
+        second.ends[0].0.index = 77;
+        second.passed.iter_mut().for_each(|passed| passed.conn.index = 77);
+        let whole = pcap(&[recording(4)], UNIX_EPOCH + Duration::from_secs(1));
+        let later = pcap(&[first, second], UNIX_EPOCH + Duration::from_nanos(1_000_004_000));
+        assert_eq!(whole, later);
     }
 
     #[test]

@@ -195,8 +195,9 @@ impl Recorder {
         let from = to.saturating_sub(self.ring.places.len() as u64);
         let ends = self.faces.iter().flatten().chain(&self.gone);
         let ends = ends.map(|(conn, ends)| (*conn, ends.local, ends.peer)).collect();
-        let (mut passed, rest) = self.page(Rest { from, to });
-        passed.extend(self.strangers.since(0));
+        let (page, rest) = self.page(Rest { from, to });
+        // First, for nobody becomes a stranger again: of one turn, a login's request comes before its final answer.
+        let passed = self.strangers.since(0).chain(page).collect();
         (Recording { core, now, passed, ends, reason: String::new() }, rest)
     }
 
@@ -290,6 +291,16 @@ mod tests {
         // Those that are gone are known for a while.
         assert_eq!(ends.len(), 2 + MOST_GONE);
         assert!(passed.iter().all(|p| ends.iter().any(|(of, ..)| *of == p.conn)));
+    }
+
+    #[test]
+    fn a_login_is_recorded_before_its_answer_of_the_same_turn() {
+        let mut recorder = Recorder::new(Setup { pdus: 8, sink: None });
+        recorder.note_stranger(5, conn(7), false, &[3; BHS_LEN]);
+        recorder.note(5, conn(7), true, &[0x23; BHS_LEN]);
+        recorder.note(5, conn(7), false, &[1; BHS_LEN]);
+        let passed = recorder.copy(CORE, 9, String::new()).passed;
+        assert_eq!(passed.iter().map(|p| p.bhs[0]).collect::<Vec<_>>(), [3, 0x23, 1]);
     }
 
     #[test]
