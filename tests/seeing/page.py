@@ -22,7 +22,7 @@ from pathlib import Path
 PATIENCE = 30
 TABLES = ["units", "sessions", "phases", "reactors"]
 ROWS = f"""Object.fromEntries({TABLES}.map(id => [id,
-  [...document.getElementById(id).rows].map(row => [...row.cells].map(cell => cell.textContent))]))"""
+  [...document.getElementById(id)?.rows ?? []].map(row => [...row.cells].map(cell => cell.textContent))]))"""
 TROUBLE = "document.getElementById('trouble').textContent"
 
 
