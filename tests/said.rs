@@ -86,6 +86,23 @@ fn help() {
 }
 
 #[test]
+fn the_help_of_every_command_is_looked_at() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/said/help.txt");
+    let text = fs::read_to_string(&file).expect("a conversation");
+    let help = said("ringtgt --help", dir.path());
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let listed = listed.take_while(|line| !line.is_empty());
+    // What goes on in a second line is set in further.
+    let names = listed.filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')));
+    let names: Vec<&str> = names.filter_map(|line| line.split(' ').next()).collect();
+    assert!(names.contains(&"serve") && names.len() > 20, "{help}");
+    for name in names.into_iter().filter(|name| *name != "help") {
+        assert!(text.contains(&format!("$ ringtgt {name} --help\n")), "{name}");
+    }
+}
+
+#[test]
 fn the_shell() {
     check("shell.txt");
 }
@@ -107,8 +124,8 @@ fn without_a_daemon() {
 
 #[test]
 fn with_a_daemon() {
-    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
-    let _initiator = login(&server, 1);
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1, 2]));
+    let _initiators = [1, 2].map(|number| login(&server, number));
     let file = server.config();
     check_in(file.parent().expect("a directory"), "served.txt");
 }

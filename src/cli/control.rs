@@ -251,6 +251,7 @@ fn try_apply(args: &Apply, text: &str) -> anyhow::Result<()> {
     if !args.daemon.json {
         match plan.changes.len() {
             0 => say("applied: it counts from the next start on\n"),
+            1 => say("applied: 1 change\n"),
             changes => say(&format!("applied: {changes} changes\n")),
         }
         say(&passing(&args.file, &client));
