@@ -7,6 +7,7 @@ mod daemon;
 mod support;
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -567,6 +568,42 @@ fn the_command_line_applies_lists_and_puts_out() {
     assert_eq!(command(&server, &["kick", "--tsih", &tsih]).1, "1 session dropped\n");
     let (status, _, said) = command(&server, &["kick", "--initiator", "iqn.2026-11.org.example:nobody"]);
     assert!(status == 1 && said.contains("no such session"), "{said}");
+}
+
+/// The same on a terminal, where that is answered to the question.
+fn typed(server: &Server, arguments: &[&str], answer: &str) -> (i32, String) {
+    let typist = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm/typist.py");
+    let mut command = std::process::Command::new("python3");
+    command.arg(typist).arg(env!("CARGO_BIN_EXE_ringtgt")).args(arguments);
+    command.arg("--control-socket").arg(server.socket()).env("PROMPT", "[y/N] ");
+    let pipe = std::process::Stdio::piped;
+    let mut child = command.stdin(pipe()).stdout(pipe()).spawn().expect("python3 runs");
+    let mut input = child.stdin.take().expect("a pipe");
+    input.write_all(format!("{answer}\n").as_bytes()).expect("it is heard");
+    drop(input);
+    let output = child.wait_with_output().expect("it ends");
+    (output.status.code().expect("a status"), String::from_utf8(output.stdout).expect("text"))
+}
+
+#[test]
+fn who_sits_at_a_terminal_is_asked() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[]));
+    let mut initiator = login(&server, 1);
+    let more = server.file("more.toml", &text(&["a", "b"], &[(0, "a"), (1, "b")], &[]));
+    for answer in ["n", "", "no", "ye", "apply"] {
+        let (status, said) = typed(&server, &["apply", &more], answer);
+        assert_eq!(status, 1, "{answer}: {said}");
+        assert!(said.contains("+ /backstores/fileio/b") && said.contains("apply this? [y/N] "), "{said}");
+        assert!(said.ends_with("ringtgt: nothing was changed\n"), "{answer}: {said}");
+        assert_eq!(luns(&mut initiator), [0], "{answer}");
+        assert!(!std::path::Path::new(&server.disk("b")).exists(), "{answer}");
+    }
+    let (status, said) = typed(&server, &["apply", &more], "y");
+    assert!(status == 0 && said.contains("applied: 2 changes\n"), "{status} {said}");
+    assert_eq!(luns(&mut initiator), [0, 1]);
+    let less = server.file("less.toml", &text(&["a"], &[(0, "a")], &[]));
+    assert_eq!(typed(&server, &["apply", &less, "--prune"], " YES ").0, 0);
+    assert_eq!(luns(&mut initiator), [0]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """typist.py COMMAND...: runs it on a terminal of its own and types the lines of standard input there, each when it is
-prompted for (by "> " at the end of what was said). Prints all that was said, and ends with the command's status."""
+prompted for (by "> " at the end of what was said, or what PROMPT is). Prints all that was said, and ends with the command's
+status."""
 
 import os
 import pty
@@ -10,6 +11,7 @@ import time
 
 PATIENCE = 120  # seconds for a prompt: the machine may be slow
 
+prompt = os.environ.get("PROMPT", "> ").encode()
 lines = sys.stdin.read().splitlines()
 pid, terminal = pty.fork()
 if pid == 0:
@@ -27,7 +29,7 @@ while time.monotonic() < deadline:
     if not part:
         break
     said, since = said + part, since + part
-    if since.endswith(b"> ") and lines:
+    if since.endswith(prompt) and lines:
         os.write(terminal, lines.pop(0).encode() + b"\r")
         since, deadline = b"", time.monotonic() + PATIENCE
 else:
