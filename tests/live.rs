@@ -606,6 +606,51 @@ fn who_sits_at_a_terminal_is_asked() {
     assert_eq!(luns(&mut initiator), [0]);
 }
 
+/// The same as a user who is neither root nor the daemon's. Such a one finds neither the binary nor the socket by their
+/// whole names: so it has the one open, and stands beside the other.
+fn command_of_another(server: &Server, arguments: &[&str]) -> (i32, String) {
+    let output = std::process::Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "/proc/self/fd/0"])
+        .args(arguments)
+        .args(["--control-socket", "control.sock"])
+        .current_dir(server.socket().parent().expect("a directory"))
+        .stdin(fs::File::open(env!("CARGO_BIN_EXE_ringtgt")).expect("the binary"))
+        .output()
+        .expect("setpriv runs");
+    (output.status.code().expect("a status"), String::from_utf8(output.stderr).expect("text"))
+}
+
+#[test]
+fn only_root_and_the_daemons_user_are_listened_to() {
+    assert_eq!(
+        ringtgt::sys::effective_uid(),
+        0,
+        "this test comes as somebody else, for which it must be root"
+    );
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[]));
+    let _initiator = login(&server, 1);
+    let kick = ["kick", "--initiator", "iqn.2026-11.org.example:i1"];
+    let dir = server.socket().parent().expect("a directory").to_owned();
+    let allow = |path: &std::path::Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its mode");
+    };
+    allow(&dir, 0o711);
+    let refused = |why: &str| {
+        let (status, said) = command_of_another(&server, &kick);
+        assert!(status == 1 && said.ends_with(why), "{status} {said}");
+    };
+    // The socket's mode keeps others out, and when somebody has widened it, the daemon does.
+    refused("; ask as root, or as the user that ringtgt runs as\n");
+    allow(&server.socket(), 0o666);
+    for _ in 0..20 {
+        refused("; only root and the user that ringtgt runs as are listened to\n");
+    }
+    let log = fs::read_to_string(server.log()).expect("the log");
+    assert!(log.contains("somebody else wanted to use the control socket uid=65534"), "{log}");
+    // None of them has kept a place, and nothing was done.
+    assert_eq!(command(&server, &kick), (0, "1 session dropped\n".to_owned(), String::new()));
+}
+
 #[test]
 fn without_a_daemon_it_says_so() {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_ringtgt"))

@@ -113,9 +113,40 @@ impl Client {
                 "is ringtgt running? its socket can be named with --control-socket"
             }
             io::ErrorKind::PermissionDenied => "ask as root, or as the user that ringtgt runs as",
-            io::ErrorKind::UnexpectedEof => "only root and the user that ringtgt runs as are listened to",
+            // How it ends when nothing is said depends on who was faster.
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                "only root and the user that ringtgt runs as are listened to"
+            }
             _ => "see what ringtgt has logged",
         };
         CallError::Unreachable { path: self.path.clone(), error, remedy }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn who_is_not_listened_to_is_told_who_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join("socket")).unwrap();
+        let whole =
+            json!({ "jsonrpc": "2.0", "id": 1, "method": "version", "params": {} }).to_string().len() + 1;
+        // Nothing of the request is read, a part of it, and all of it.
+        for read in [0, 1, whole] {
+            let refused = thread::scope(|scope| {
+                let client = scope.spawn(|| Client::connect(dir.path().join("socket")).unwrap_err());
+                listener.accept().unwrap().0.read_exact(&mut vec![0; read]).unwrap();
+                client.join().unwrap().to_string()
+            });
+            assert!(
+                refused.ends_with("; only root and the user that ringtgt runs as are listened to"),
+                "{refused}"
+            );
+        }
     }
 }
