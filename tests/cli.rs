@@ -294,6 +294,21 @@ fn an_interrupt_stops_it_and_the_service_manager_hears_of_all() {
     assert_eq!(daemon.wait().unwrap().code(), Some(0));
 }
 
+#[test]
+fn a_state_directory_may_be_named_from_where_the_daemon_stands() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut start = Command::new(env!("CARGO_BIN_EXE_ringtgt"));
+    start.env_remove("NOTIFY_SOCKET").current_dir(dir.path());
+    let mut daemon = serving(start, Path::new("state"), Path::new("ram:1M"));
+    let mut said = BufReader::new(daemon.stdout.take().unwrap()).lines();
+    let ready = said.any(|line| line.unwrap() == "ready");
+    // What has ended already cannot be told to.
+    let _ = Command::new("kill").arg(daemon.id().to_string()).status();
+    let output = daemon.wait_with_output().unwrap();
+    assert!(ready && output.status.success(), "{}", stderr(&output));
+    assert!(dir.path().join("state/identity").is_dir());
+}
+
 /// The limit holds only for those who may not lock memory at will, so root gives that right up.
 #[test]
 fn too_little_lockable_memory_is_told_once_and_served_with() {

@@ -316,7 +316,8 @@ fn make_dir(dir: &Path) -> io::Result<()> {
         return Ok(());
     }
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    dir.parent().map_or(Ok(()), sync_dir)
+    // A name without a path stands where the daemon does.
+    dir.parent().map_or(Ok(()), |parent| sync_dir(&Path::new(".").join(parent)))
 }
 
 fn encode(value: &impl Serialize) -> Vec<u8> {
