@@ -79,6 +79,53 @@ fn known_work_is_found_with_exact_numbers() {
     assert!(refused.is_err(), "a wrong parameter is told");
 }
 
+#[test]
+fn who_is_named_is_told_whole_however_little_it_does() {
+    const MANY: u64 = 140;
+    let store = |n| format!("[[backstore]]\nkind = \"null\"\nname = \"n{n}\"\nsize = \"1M\"\n");
+    let names: Vec<String> = (0..MANY).map(|n| format!("n{n}")).collect();
+    let luns: Vec<(u16, &str)> = (0..).zip(names.iter().map(String::as_str)).collect();
+    let server = Server::start(&((0..MANY).map(store).collect::<String>() + &text(&[], &luns, &[])));
+    let (client, mut initiator) = (server.client(), login(&server, 1));
+    for (lun, _) in luns {
+        initiator.clear_attention(lun).expect("it is ready");
+        // The first does least.
+        for _ in 0..1 + u16::from(lun > 0) {
+            assert!(initiator.read(lun, 0, 8, 4096).expect("a read").is_good());
+        }
+    }
+    let ask = |params| client.call("stats.get", params);
+    let whole = |told: &Value| told["read"]["times"]["total"]["buckets"].is_array();
+    let all = ask(json!({ "buckets": true })).expect("stats");
+    assert!(!whole(named(&all["backstores"], "name", "n0")), "others do more");
+    let session = &all["sessions"][0];
+    let told = ask(json!({ "backstores": ["n0", "n7"], "sessions": [session["tsih"]] })).expect("stats");
+    let of = |list: &str| told[list].as_array().expect("a list").clone();
+    assert_eq!(of("backstores").iter().map(|b| b["name"].clone()).collect::<Vec<_>>(), ["n0", "n7"]);
+    assert!(of("backstores").iter().all(whole) && of("sessions").len() == 1 && whole(&of("sessions")[0]));
+    let first = &of("backstores")[0]["read"]["times"]["total"];
+    let counts = first["buckets"].as_array().expect("pairs").iter().map(|pair| pair[1].as_u64());
+    assert_eq!((first["count"].as_u64(), counts.sum()), (Some(1), Some(1)), "{first}");
+    assert_eq!((told["all"]["read"]["ops"].as_u64(), of("reactors").len()), (Some(2 * MANY - 1), 2));
+    assert_eq!(told["bucket_begins_ns"], all["bucket_begins_ns"]);
+    // Only sessions, and a handle that nobody has.
+    let none =
+        ask(json!({ "sessions": [session["tsih"].as_u64().map_or(0, |tsih| tsih ^ 1)] })).expect("stats");
+    assert_eq!((&none["backstores"], &none["sessions"]), (&json!([]), &json!([])));
+    let too_many: Vec<&String> = names.iter().take(129).collect();
+    for (wrong, why) in
+        [(json!(["n140"]), "there is no backstore \"n140\""), (json!(too_many), "at most 128")]
+    {
+        let refused = ask(json!({ "backstores": wrong })).expect_err("it is refused").to_string();
+        assert!(refused.contains(why), "{refused}");
+    }
+    let told = self::ask(&server, &["top", "--once", "--json", "--interval", "0.1", "--backstore", "n3"]);
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!((told["backstores"].as_array().map(Vec::len), &told["sessions"]), (Some(1), &json!([])));
+    assert_eq!(named(&told["backstores"], "name", "n3")["read"]["times"]["disk"]["buckets"], json!([]));
+    initiator.logout().expect("a logout");
+}
+
 /// Runs a command of ringtgt that asks that daemon; what it prints.
 fn ask(server: &Server, arguments: &[&str]) -> String {
     let socket = server.client().path().to_owned();

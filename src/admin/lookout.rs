@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::live::Live;
-use super::stats::{Mark, Stats};
+use super::stats::{Mark, Named, Stats};
 use crate::reactor::Late;
 
 /// How old a picture may be that is shown again to those who watch.
@@ -167,6 +167,15 @@ impl Lookout {
             marks.note(&stats);
             Ok(Arc::new(Picture::new(stats)))
         })
+    }
+
+    /// Those who are named, as they are now. Nobody else wants to see just these: nothing of it is kept.
+    ///
+    /// # Errors
+    /// When a reactor is late.
+    pub(super) fn these(&self, named: &Named) -> Result<Stats, Late> {
+        let _one_at_a_time = locked(&self.marks);
+        Stats::of_these(&self.live, named)
     }
 
     /// Whether all reactors answer.

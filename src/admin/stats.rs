@@ -3,10 +3,10 @@
 //! The one place from which the control socket, the metrics and the live view have their numbers. All numbers count from
 //! the start of what they are about; who wants rates asks twice. Distributions are kept whole of the [`MOST_DETAILED`]
 //! logical units and sessions that have lately done most, and of all the others what is told of them: so a picture of
-//! 10,000 logical units takes some megabytes, whatever they do.
+//! 10,000 logical units takes some megabytes, whatever they do. Who wants others whole names them, and is told of no more.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 
 use serde_json::{Value, json};
@@ -83,6 +83,10 @@ impl From<&Usage> for Done {
 }
 
 impl Done {
+    fn in_full(usage: &Usage) -> Self {
+        Self { whole: Some(Box::new(usage.clone())), ..Self::from(usage) }
+    }
+
     /// Commands that move data of the medium.
     pub fn ops(&self) -> u64 {
         self.read.ops + self.write.ops
@@ -111,6 +115,15 @@ pub struct UnitStats {
 
 /// A session and what it has done.
 pub type SessionStats = OfSession<Done>;
+
+/// Those that are asked for by name.
+#[derive(Debug, Clone, Default)]
+pub struct Named {
+    /// Logical units, by the names of their stores.
+    pub backstores: HashSet<String>,
+    /// Sessions, by their handles.
+    pub sessions: HashSet<u16>,
+}
 
 /// How many commands everything had done at some time: what more there is by now tells who is busy.
 #[derive(Debug, Clone, Default)]
@@ -186,6 +199,33 @@ impl Stats {
         control.session_usage(|session| stats.add_session(session, since, &mut busiest))?;
         busiest.hand_out(&mut stats.sessions, |session| &mut session.done);
         Ok(stats)
+    }
+
+    /// Of logical units and sessions only these, and all of these whole, however little they do.
+    ///
+    /// # Errors
+    /// When a reactor is late.
+    pub fn of_these(live: &Live, named: &Named) -> Result<Self, Late> {
+        let (names, control) = (live.unit_names(), live.control());
+        let mut stats = Self { reactors: control.report_all()?, ..Self::default() };
+        control.unit_usage(|lu, usage| {
+            names.get(&lu).into_iter().for_each(|name| stats.add_unit_if_named(lu, name, usage, named));
+        })?;
+        control.session_usage(|session| stats.add_session_if_named(session, named))?;
+        Ok(stats)
+    }
+
+    fn add_unit_if_named(&mut self, lu: LuId, name: &str, usage: &Usage, named: &Named) {
+        self.sum.merge(usage);
+        if named.backstores.contains(name) {
+            self.units.push(UnitStats { lu, name: name.to_owned(), done: Done::in_full(usage) });
+        }
+    }
+
+    fn add_session_if_named(&mut self, session: SessionUsage, named: &Named) {
+        if named.sessions.contains(&session.tsih) {
+            self.sessions.push(session.map(|usage| Done::in_full(&usage)));
+        }
     }
 
     fn add_unit(&mut self, lu: LuId, name: String, usage: &Usage, since: &Mark, busiest: &mut Busiest) {

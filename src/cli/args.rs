@@ -291,6 +291,14 @@ pub(super) struct Top {
     /// Seconds between two looks
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
     pub(super) interval: Duration,
+    /// Only this backstore, however little it does; may be repeated
+    ///
+    /// Of so many as do most quantiles are known, of those that are named always; with --json their distributions, too.
+    #[arg(long, value_name = "NAME")]
+    pub(super) backstore: Vec<String>,
+    /// Only the session with this handle, as `ringtgt sessions` tells it; may be repeated
+    #[arg(long, value_name = "TSIH")]
+    pub(super) session: Vec<u16>,
     #[command(flatten)]
     pub(super) daemon: Daemon,
 }

@@ -1,5 +1,6 @@
 //! What can be asked, one function each.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,8 +17,9 @@ use super::{API, FAILED, Fault, INVALID_CONFIG, INVALID_PARAMS, METHOD_NOT_FOUND
 use crate::admin::config::{At, Problem, Report, Severity, parse_destination, parse_portal, words};
 use crate::admin::live::{Live, Plan, Refused};
 use crate::admin::lookout::{Lookout, Text as Written};
+use crate::admin::stats::Named;
 use crate::admin::{recording, stats};
-use crate::reactor::{Chosen, Notice, SessionReport};
+use crate::reactor::{Chosen, Late, Notice, SessionReport};
 use crate::scsi::{AccessState, Count, Failure, Group};
 use crate::target::{ChapAlgorithm, portal_covers};
 use crate::wire::name::normalise;
@@ -34,11 +36,42 @@ pub(super) enum Told {
 
 pub(super) fn call(lookout: &Lookout, method: &str, params: Value) -> Result<Told, Fault> {
     if method == "stats.get" {
-        let Detail { buckets } = read(params)?;
-        let picture = lookout.picture_of_now().map_err(|late| Fault::new(FAILED, late.to_string()))?;
-        return Ok(Told::Text(picture.text(if buckets { Written::Whole } else { Written::Brief })));
+        return statistics(lookout, read(params)?).map(Told::Text);
     }
     call_live(lookout.live(), method, params).map(Told::Value)
+}
+
+fn statistics(lookout: &Lookout, detail: Detail) -> Result<Arc<String>, Fault> {
+    let late = |late: Late| Fault::new(FAILED, late.to_string());
+    let Detail { buckets, backstores, sessions } = detail;
+    if backstores.is_some() || sessions.is_some() {
+        let (backstores, sessions) = (backstores.unwrap_or_default(), sessions.unwrap_or_default());
+        let named = Named { backstores, sessions };
+        check_named(lookout.live(), &named)?;
+        return Ok(Arc::new(lookout.these(&named).map_err(late)?.to_text(true)));
+    }
+    let picture = lookout.picture_of_now().map_err(late)?;
+    Ok(picture.text(if buckets { Written::Whole } else { Written::Brief }))
+}
+
+/// They are few enough to be told whole, and there are such stores: one that has done nothing yet is not told of, and
+/// that must not be taken for a slip of the pen.
+fn check_named(live: &Live, named: &Named) -> Result<(), Fault> {
+    let wrong = |what: String| Err(Fault::new(INVALID_PARAMS, what));
+    if named.backstores.len().max(named.sessions.len()) > stats::MOST_DETAILED {
+        return wrong(format!(
+            "at most {} of each can be told whole; ask again for the others",
+            stats::MOST_DETAILED
+        ));
+    }
+    let names = live.unit_names();
+    match named.backstores.iter().find(|name| !names.values().any(|there| there == *name)) {
+        Some(name) => {
+            let remedy = words::suggestion(name, names.values().map(String::as_str));
+            wrong(format!("there is no backstore \"{name}\"; {remedy}"))
+        }
+        None => Ok(()),
+    }
 }
 
 fn call_live(live: &Live, method: &str, params: Value) -> Result<Value, Fault> {
@@ -240,6 +273,8 @@ fn normal(name: Option<String>) -> Result<Option<String>, Fault> {
 struct Detail {
     #[serde(default)]
     buckets: bool,
+    backstores: Option<HashSet<String>>,
+    sessions: Option<HashSet<u16>>,
 }
 
 fn accesses(live: &Live) -> Result<Value, Fault> {

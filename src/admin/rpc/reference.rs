@@ -92,7 +92,7 @@ pub const METHODS: [Method; 14] = [
     method("counters", "", "reactors and backstores."),
     method(
         "stats.get",
-        "buckets?: whether distributions are told whole",
+        "buckets?: whether distributions are told whole; backstores?: names; sessions?: numbers, as tsih",
         "stats: 1, now_ns, reactors, backstores, sessions: see STATISTICS.",
     ),
     method(
@@ -124,7 +124,8 @@ pub const STATISTICS: [&str; 4] = [
     "A distribution has count, sum_ns, and quantiles (p50_ns, p99_ns, p999_ns: null without any), right to a tenth; with buckets \
      also the pairs [number, count] of buckets that are not empty, which begin where bucket_begins_ns says. Buckets are told of \
      the 128 backstores and of the 128 sessions that have done most in the last ten to twenty seconds, and of all: what has \
-     been done with all backstores together.",
+     been done with all backstores together. With backstores or sessions only those are told of that are named so, at most 128 \
+     of each, and buckets of all of them, however little they do.",
     "When a reactor does not answer in time there is no answer but an error: figures without its share would be less than they \
      were before.",
 ];

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::picture::{Picture, Sample};
 use self::view::State;
@@ -28,39 +28,55 @@ pub(super) fn run(args: &Top) -> ExitCode {
 
 fn try_run(args: &Top) -> anyhow::Result<()> {
     let client = connect(&args.daemon)?;
-    let interval = args.interval;
+    let (interval, wanted) = (args.interval, wanted(args));
     if !args.once && !args.daemon.json {
         anyhow::ensure!(
             std::io::stdout().is_terminal(),
             "the live view needs a terminal; say --once for one look at it"
         );
-        return live(&client, interval);
+        return live(&client, &wanted, interval);
     }
-    let old = sample(&client)?;
+    let old = sample(&client, &wanted)?;
     thread::sleep(interval);
-    let picture = Picture::between(&old, &sample(&client)?);
+    let picture = Picture::between(&old, &sample(&client, &wanted)?);
     match args.daemon.json {
-        true => say(&format!("{:#}\n", picture.to_json())),
+        true => say(&format!("{:#}\n", picture.to_json(is_choosy(args)))),
         false => say(&view::text(&picture, 80)),
     }
     Ok(())
 }
 
-fn sample(client: &Client) -> anyhow::Result<Sample> {
-    let answer = client.call("stats.get", json!({ "buckets": true }))?;
+fn is_choosy(args: &Top) -> bool {
+    !args.backstore.is_empty() || !args.session.is_empty()
+}
+
+/// What the daemon is asked for.
+fn wanted(args: &Top) -> Value {
+    match is_choosy(args) {
+        true => json!({ "backstores": args.backstore, "sessions": args.session }),
+        false => json!({ "buckets": true }),
+    }
+}
+
+fn sample(client: &Client, wanted: &Value) -> anyhow::Result<Sample> {
+    let answer = client.call("stats.get", wanted.clone())?;
     serde_json::from_value(answer).context("the daemon's answer cannot be understood")
 }
 
-fn live(client: &Client, interval: Duration) -> anyhow::Result<()> {
+fn live(client: &Client, wanted: &Value, interval: Duration) -> anyhow::Result<()> {
     let mut terminal = ratatui::try_init().context("the terminal cannot be used")?;
-    let result = watch(&mut terminal, client, interval);
+    let result = watch(&mut terminal, || sample(client, wanted), interval);
     ratatui::restore();
     result
 }
 
-fn watch(terminal: &mut ratatui::DefaultTerminal, client: &Client, interval: Duration) -> anyhow::Result<()> {
+fn watch(
+    terminal: &mut ratatui::DefaultTerminal,
+    sample: impl Fn() -> anyhow::Result<Sample>,
+    interval: Duration,
+) -> anyhow::Result<()> {
     let mut state = State::default();
-    let mut old = sample(client)?;
+    let mut old = sample()?;
     let mut picture = Picture::between(&old, &old);
     let mut due = Instant::now() + interval.min(Duration::from_millis(500));
     loop {
@@ -75,7 +91,7 @@ fn watch(terminal: &mut ratatui::DefaultTerminal, client: &Client, interval: Dur
         }
         due = Instant::now() + interval;
         // A daemon that is started again is found again.
-        match sample(client) {
+        match sample() {
             Ok(new) => {
                 state.trouble = None;
                 picture = Picture::between(&old, &new);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::reactor::{BUCKETS, Distribution, TIMES, time_word};
+use crate::reactor::{BUCKETS, Distribution, TIMES, bucket_begin, time_word};
 
 /// An answer to `stats.get`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -137,8 +137,10 @@ impl Flow {
         }
     }
 
-    fn to_json(&self) -> Value {
-        let times: serde_json::Map<_, _> = self.times.iter().enumerate().map(time_json).collect();
+    fn to_json(&self, buckets: bool) -> Value {
+        let times = self.times.iter().enumerate();
+        let times: serde_json::Map<_, _> =
+            times.map(|(at, times)| (time_word(at).to_owned(), time_json(times, buckets))).collect();
         json!({
             "iops": self.iops,
             "bytes_per_s": self.bytes,
@@ -149,10 +151,14 @@ impl Flow {
     }
 }
 
-fn time_json((at, times): (usize, &Distribution)) -> (String, Value) {
+fn time_json(times: &Distribution, buckets: bool) -> Value {
     let [p50, p99, p999] = QUANTILES.map(|q| times.quantile(q));
-    let told = json!({ "count": times.count(), "p50_ns": p50, "p99_ns": p99, "p999_ns": p999 });
-    (time_word(at).to_owned(), told)
+    let mut told = json!({ "count": times.count(), "p50_ns": p50, "p99_ns": p99, "p999_ns": p999 });
+    if buckets {
+        let counts = times.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        told["buckets"] = counts.map(|(at, count)| json!([bucket_begin(at), count])).collect();
+    }
+    told
 }
 
 /// The quantiles that are shown, in thousandths.
@@ -198,8 +204,9 @@ impl Row {
         all
     }
 
-    fn to_json(&self) -> Value {
-        json!({ "name": self.name, "read": self.read.to_json(), "write": self.write.to_json(), "depth": self.depth() })
+    fn to_json(&self, buckets: bool) -> Value {
+        let (read, write) = (self.read.to_json(buckets), self.write.to_json(buckets));
+        json!({ "name": self.name, "read": read, "write": write, "depth": self.depth() })
     }
 }
 
@@ -300,10 +307,11 @@ impl Picture {
         }
     }
 
-    /// For programs. `top` is another number when something of it means something else.
-    pub(super) fn to_json(&self) -> Value {
+    /// For programs. `top` is another number when something of it means something else. With `buckets` distributions are
+    /// told, too: where each bucket begins that is not empty, nanoseconds, and how many times are in it.
+    pub(super) fn to_json(&self, buckets: bool) -> Value {
         let sessions = self.sessions.iter().map(|row| {
-            let mut told = row.to_json();
+            let mut told = row.to_json(buckets);
             told["about"] = json!(row.about);
             told["commands"] = json!(row.commands);
             told["waits"] = json!(row.waits);
@@ -313,7 +321,7 @@ impl Picture {
             "top": 1,
             "seconds": self.seconds,
             "reactors": self.reactors.iter().map(ReactorRow::to_json).collect::<Vec<_>>(),
-            "backstores": self.units.iter().map(Row::to_json).collect::<Vec<_>>(),
+            "backstores": self.units.iter().map(|row| row.to_json(buckets)).collect::<Vec<_>>(),
             "sessions": sessions.collect::<Vec<_>>(),
         })
     }
@@ -376,7 +384,10 @@ pub(super) mod tests {
         assert_eq!((beta.read.depth, beta.write.depth), (4.0, 2.0));
         assert_eq!((beta.total().count(), beta.read.times[TIMES - 1].count()), (6000, 4000));
         assert_eq!((picture.reactors[1].cpu, picture.reactors[1].starved), (0.4, 100.0));
-        assert_eq!(picture.to_json()["sessions"][0]["commands"], 32);
+        assert_eq!(picture.to_json(false)["sessions"][0]["commands"], 32);
+        let of = |told: Value| told["backstores"][1]["read"]["times"]["total"]["buckets"].clone();
+        assert_eq!(of(picture.to_json(false)), Value::Null);
+        assert_eq!(of(picture.to_json(true)), json!([[bucket_begin(40), 4000]]));
     }
 
     #[test]
