@@ -170,7 +170,11 @@ fn twenty_at_once_lose_nothing_of_each_other() {
         for n in 0..20 {
             let server = &server;
             scope.spawn(move || {
-                done(&ringtgt(server, &["create", "/backstores/null", &format!("n{n}"), "1G"], ""))
+                let output = ringtgt(server, &["create", "/backstores/null", &format!("n{n}"), "1G"], "");
+                // Where all are slow, the last of them say what they wait for.
+                let waited =
+                    stderr(&output).lines().all(|line| line.starts_with("waiting for another ringtgt "));
+                assert!(output.status.success() && waited, "{output:?}");
             });
         }
     });
