@@ -73,6 +73,27 @@ fn data_is_what_was_written_with_digests() {
     exercise(&daemon, options, 1, 40);
 }
 
+/// Whatever was in the slots that reads take, and whether it is looked at for a digest.
+#[test]
+fn nothing_reads_as_zeroes_whatever_is_written() {
+    let daemon = Daemon::serve(&["null:64M", "ram:64M"]);
+    for digest in [None, Some(DIGEST_DEMANDED)] {
+        let mut options = options(1);
+        options.wishes.data_digest = digest.unwrap_or(options.wishes.data_digest);
+        let mut initiator = login(&daemon, options);
+        for (lba, blocks) in [(0, 1), (8, 8), (7, 512), (1, 2049), (64, 8192)] {
+            let len = blocks as usize * 512;
+            for lun in [0, 1] {
+                initiator.clear_attention(lun).expect("it answers");
+                let wrote = initiator.write(lun, lba, blocks, vec![0xa5; len]).expect("a write");
+                assert_eq!(wrote.status, 0);
+            }
+            let read = initiator.read(0, lba, blocks, len).expect("a read");
+            assert!(read.status == 0 && read.buffer == vec![0; len], "{blocks} blocks at {lba}");
+        }
+    }
+}
+
 #[test]
 fn data_is_what_was_written_however_it_travels() {
     let daemon = Daemon::serve(&["ram:64M"]);

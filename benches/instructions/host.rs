@@ -151,6 +151,9 @@ impl Host for NullHost {
     fn in_memory(&self, _lu: LuId) -> bool {
         false
     }
+    fn is_blank(&self, _lu: LuId) -> bool {
+        false
+    }
     fn put(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }

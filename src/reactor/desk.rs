@@ -198,6 +198,11 @@ impl<D: Driver> Host for Desk<'_, D> {
     }
 
     #[inline]
+    fn is_blank(&self, lu: LuId) -> bool {
+        self.world.units.get(lu.0 as usize).is_some_and(|u| u.store.is_blank())
+    }
+
+    #[inline]
     fn put(&mut self, bytes: &[u8]) {
         self.tx.put(bytes);
     }

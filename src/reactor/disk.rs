@@ -264,6 +264,7 @@ impl<D: Driver> World<D> {
                 let place = self.pool.place(buf).part(job.moved, len - job.moved);
                 unit.store.read(&mut self.memory, place, offset + u64::from(job.moved))
             }
+            (DiskOp::Blank { offset, len, .. }, _) => unit.store.read_blank(offset, len),
             (DiskOp::Write { buf, len, offset, fua, atomic }, _) => {
                 let place = self.pool.place(buf).part(job.moved, len - job.moved);
                 let (offset, fua) = (offset + u64::from(job.moved), fua || through);

@@ -36,6 +36,8 @@ pub(super) struct Reading {
     /// Bytes handed to the sender.
     sent: u32,
     data_sn: u32,
+    /// It takes a slot and its turn like any other, but nobody puts zeroes there that are at hand elsewhere.
+    blank: bool,
     parts: [Option<Part>; READ_SLOTS as usize],
     failed: Option<Failure>,
 }
@@ -57,6 +59,7 @@ impl Reading {
             issued: 0,
             sent: 0,
             data_sn: 0,
+            blank: false,
             parts: [None; READ_SLOTS as usize],
             failed: None,
         }
@@ -83,7 +86,10 @@ impl Reading {
         self.parts[index] = Some(Part { buf, start: self.issued, len, ready: false });
         let offset = self.base + u64::from(self.issued);
         self.issued += len;
-        Some((index as u8, DiskOp::Read { buf, len: len.next_multiple_of(self.block), offset }))
+        let len = len.next_multiple_of(self.block);
+        let op =
+            if self.blank { DiskOp::Blank { buf, len, offset } } else { DiskOp::Read { buf, len, offset } };
+        Some((index as u8, op))
     }
 
     /// Everything is in `buf` already.
@@ -121,7 +127,8 @@ impl Session {
         let Some(task) = self.tasks.get_mut(id) else { return };
         task.actual = range.len;
         let total = if task.reads { range.len.min(u64::from(task.edtl)) as u32 } else { 0 };
-        task.work = Work::Reading(Reading::new(range.offset, total, block));
+        let blank = h.is_blank(task.lu);
+        task.work = Work::Reading(Reading { blank, ..Reading::new(range.offset, total, block) });
         if total == 0 {
             self.answer_good(h, id);
         } else if h.in_memory(task.lu) && !self.negotiated.data_digest {
@@ -232,14 +239,17 @@ impl Session {
     }
 
     fn send_ready<H: Host>(&mut self, h: &mut H, id: TaskId) {
-        while let Some(Task { work: Work::Reading(reading), .. }) = self.tasks.get_mut(id) {
+        while let Some(Task { lu, work: Work::Reading(reading), .. }) = self.tasks.get_mut(id) {
             if is_backed_up(h) {
                 return self.unsent.push_back(id);
             }
             let Some(part) = reading.take_ready() else { return };
             let more_to_read = reading.issued < reading.total;
             let after = if more_to_read { After::Tell(id, part.buf) } else { After::Free(part.buf) };
-            let body = Body::Slot { buf: part.buf, at: 0, len: part.len };
+            let body = match reading.blank {
+                true => Body::Medium { lu: *lu, offset: reading.base + u64::from(part.start), len: part.len },
+                false => Body::Slot { buf: part.buf, at: 0, len: part.len },
+            };
             self.send_stretch(h, &Stretch { task: id, body, start: part.start, after });
         }
     }

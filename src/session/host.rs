@@ -23,7 +23,7 @@ pub enum Body {
         /// Length in bytes.
         len: u32,
     },
-    /// A range of a medium that is memory itself (see [`Host::in_memory`]).
+    /// A range of a medium that is memory itself (see [`Host::in_memory`]), or nothing but zeroes.
     Medium {
         /// The logical unit.
         lu: LuId,
@@ -89,6 +89,16 @@ pub enum DiskOp {
     /// Medium → slot.
     Read {
         /// The slot, from its first byte.
+        buf: BufId,
+        /// Bytes.
+        len: u32,
+        /// Byte offset on the medium.
+        offset: u64,
+    },
+    /// As a read, but of a medium of nothing but zeroes ([`Host::is_blank`]), which are sent from elsewhere: the slot stays
+    /// as it is.
+    Blank {
+        /// The slot that a read would fill.
         buf: BufId,
         /// Bytes.
         len: u32,
@@ -185,6 +195,7 @@ impl DiskOp {
             | Self::Clone { offset, len, .. } => Some((offset, len)),
             Self::Pass { changes: true, .. } => Some(EVERYWHERE),
             Self::Read { .. }
+            | Self::Blank { .. }
             | Self::Flush
             | Self::Map { .. }
             | Self::Pass { .. }
@@ -196,7 +207,9 @@ impl DiskOp {
     /// The range that it touches, as (offset, length).
     pub fn touches(&self) -> Option<(u64, u64)> {
         match *self {
-            Self::Read { len, offset, .. } => Some((offset, u64::from(len))),
+            Self::Read { len, offset, .. } | Self::Blank { len, offset, .. } => {
+                Some((offset, u64::from(len)))
+            }
             Self::Pass { reads: true, .. } => Some(EVERYWHERE),
             _ => self.changes(),
         }
@@ -214,7 +227,10 @@ impl DiskOp {
     /// The slot that is in use as long as this runs.
     pub fn buf(&self) -> Option<BufId> {
         match *self {
-            Self::Read { buf, .. } | Self::Write { buf, .. } | Self::Map { buf, .. } => Some(buf),
+            Self::Read { buf, .. }
+            | Self::Blank { buf, .. }
+            | Self::Write { buf, .. }
+            | Self::Map { buf, .. } => Some(buf),
             Self::Pass { buf, .. } => buf,
             _ => None,
         }
@@ -298,6 +314,8 @@ pub trait Host {
     fn random(&mut self, bytes: &mut [u8]);
     /// Whether the medium is memory that Data-In may leave from directly.
     fn in_memory(&self, lu: LuId) -> bool;
+    /// Whether the medium has nothing but zeroes, whatever is written.
+    fn is_blank(&self, lu: LuId) -> bool;
 
     /// Appends bytes to the stream that goes to the initiator.
     fn put(&mut self, bytes: &[u8]);

@@ -6,7 +6,7 @@ use zerocopy::big_endian::{U16, U32};
 use super::host::{After, Body, Host};
 use super::keys::LEVEL_RFC7144;
 use super::task::{Task, Work};
-use super::{Close, Session};
+use super::{Close, SEGMENT, Session};
 use crate::ids::TaskId;
 use crate::scsi::{Failure, MAX_DEVICE_SENSE, MAX_SENSE, Sense, status};
 use crate::wire::bhs::{BHS_LEN, Bhs, Reject, ScsiResponse, padding};
@@ -16,6 +16,10 @@ use crate::wire::flags;
 
 /// What BUSY and TASK SET FULL tell about when to try again (SAM-5 section 5.3.2): this I_T_L nexus, in 100 ms.
 const RETRY_SOON: u16 = 1;
+
+/// What a medium of nothing but zeroes gives: the only one that is memory and whose bytes get a digest, for nobody changes
+/// them meanwhile. The session has no memory of its own in which they lie; the kernel has a page for all of them.
+static ZEROES: [u8; SEGMENT as usize] = [0; SEGMENT as usize];
 
 /// A residual and the flag that says which way (RFC 7143 section 11.4.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -99,9 +103,10 @@ impl Session {
             tail.extend(std::iter::repeat_n(0, padding(body.len() as usize)));
             if self.negotiated.data_digest {
                 let mut crc = Crc::new();
-                if let Body::Slot { buf, at, len } = body {
-                    crc.update(&h.bytes(buf)[at as usize..(at + len) as usize]);
-                }
+                crc.update(match body {
+                    Body::Slot { buf, at, len } => &h.bytes(buf)[at as usize..(at + len) as usize],
+                    Body::Medium { len, .. } => &ZEROES[..len as usize],
+                });
                 crc.update(&tail);
                 tail.extend(digest::to_wire(crc.finish()));
             }

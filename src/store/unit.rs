@@ -143,6 +143,18 @@ impl Store {
         matches!(self.place, Location::Ram(_))
     }
 
+    /// Whether the medium has nothing but zeroes, whatever is written.
+    #[inline]
+    pub fn is_blank(&self) -> bool {
+        matches!(self.place, Location::Null)
+    }
+
+    /// As a read of nothing but zeroes, whose bytes are had otherwise ([`Store::resident`]).
+    #[inline]
+    pub fn read_blank(&self, offset: u64, len: u32) -> Step {
+        self.check(offset, u64::from(len)).map_or_else(|fault| Step::Now(Err(fault)), |()| Step::Later)
+    }
+
     /// Reads `place.len` bytes at `offset`, both whole blocks.
     #[inline]
     pub fn read(&self, memory: &mut Memory, place: Place, offset: u64) -> Step {

@@ -268,6 +268,10 @@ impl Host for Stage {
         bytes.fill(7);
     }
 
+    fn is_blank(&self, _: LuId) -> bool {
+        false
+    }
+
     fn in_memory(&self, lu: LuId) -> bool {
         self.unit(lu).resident
     }
