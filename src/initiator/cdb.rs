@@ -26,6 +26,19 @@ pub fn synchronize_cache() -> Cdb {
     long(0x91, 0, 0, 0)
 }
 
+/// WRITE SAME(16) of zeroes, without a block of data (NDOB); `unmap`: space may be given back instead.
+pub fn write_zeroes(lba: u64, blocks: u32, unmap: bool) -> Cdb {
+    long(0x93, 0x01 | u8::from(unmap) << 3, lba, blocks)
+}
+
+/// MODE SENSE(10) of the current values of a page, without block descriptors.
+pub fn mode_sense(page: u8, len: u16) -> Cdb {
+    let mut cdb = [0; 16];
+    (cdb[0], cdb[1], cdb[2]) = (0x5a, 0x08, page & 0x3f);
+    cdb[7..9].copy_from_slice(&len.to_be_bytes());
+    cdb
+}
+
 /// READ CAPACITY(16), 32 bytes of answer.
 pub fn read_capacity() -> Cdb {
     long(0x9e, 0x10, 0, 32)
@@ -251,6 +264,9 @@ mod tests {
             [0x88, 0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13]
         );
         assert_eq!(write_fua(0, 1)[1], 8);
+        assert_eq!(write_zeroes(1, 2, true)[..2], [0x93, 9]);
+        assert_eq!(write_zeroes(1, 2, false)[..14], [0x93, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2]);
+        assert_eq!(mode_sense(8, 20)[..9], [0x5a, 8, 8, 0, 0, 0, 0, 0, 20]);
         assert_eq!(inquiry(Some(0x83), 255)[..6], [0x12, 1, 0x83, 0, 255, 0]);
         assert_eq!(unmap_list(1, 2).len(), usize::from(unmap(24)[8]));
         let segment = CopySegment { from: (0, 7), to: (0xffff, 8), blocks: 9 };

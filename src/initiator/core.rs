@@ -10,7 +10,7 @@ use std::sync::Arc;
 use zerocopy::big_endian::{U16, U32};
 
 use super::error::Error;
-use super::frame::{Digests, Frame, Incoming, append, append_around};
+use super::frame::{Digests, Frame, Incoming, append, append_around, append_header_of};
 use super::login::LoggedIn;
 use super::task::{Command, Direction, Done, NOT_A_COMMAND, Tag, Tasks};
 use crate::session::keys::Negotiated;
@@ -42,12 +42,12 @@ pub enum Event {
     Rejected(Reject, Vec<u8>),
 }
 
-/// A stretch of the pattern that belongs into the stream, where it is not copied to.
+/// A stretch of the pattern, or of the caller's memory, that belongs into the stream, where it is not copied to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Splice {
     /// Before this byte of [`Core::outgoing`].
     pub at: usize,
-    /// The first byte in the pattern.
+    /// The first byte there.
     pub from: u32,
     /// Bytes of it.
     pub len: u32,
@@ -138,7 +138,7 @@ impl Core {
         }
     }
 
-    /// What belongs between the bytes of [`Core::outgoing`], in order; empty without [`Core::set_pattern`].
+    /// What belongs between the bytes of [`Core::outgoing`], in order; empty where all data lie in buffers.
     pub fn splices(&self) -> &[Splice] {
         &self.splices
     }
@@ -197,8 +197,8 @@ impl Core {
         };
         pdu.flags |= match command.direction {
             Direction::None => 0,
-            Direction::In | Direction::Discard(_) => flags::READ,
-            Direction::Out | Direction::Pattern(_) => flags::WRITE,
+            direction if direction.is_in() => flags::READ,
+            _ => flags::WRITE,
         };
         if unsolicited == immediate {
             pdu.flags |= flags::FINAL;
@@ -206,6 +206,7 @@ impl Core {
         pdu.set_data_len(immediate);
         match command.direction {
             Direction::Pattern(_) => self.put_pattern(pdu.as_bhs(), 0, immediate),
+            Direction::From(stretch) => self.put_stretch(pdu.as_bhs(), stretch.at, immediate),
             _ => append(&mut self.out, pdu.as_bhs(), &[], &command.buffer[..immediate], self.digests),
         }
         self.cmd_sn = self.cmd_sn.next();
@@ -241,8 +242,12 @@ impl Core {
 
     /// Sends a PDU with these bytes of a command's data.
     fn put_of(&mut self, tag: Tag, direction: Direction, bhs: &[u8; BHS_LEN], bytes: Range<usize>) {
-        if let Direction::Pattern(_) = direction {
-            return self.put_pattern(bhs, bytes.start, bytes.len());
+        match direction {
+            Direction::Pattern(_) => return self.put_pattern(bhs, bytes.start, bytes.len()),
+            Direction::From(stretch) => {
+                return self.put_stretch(bhs, stretch.at + bytes.start as u32, bytes.len());
+            }
+            _ => {}
         }
         let Some(active) = self.tasks.get_mut(tag) else { return };
         append(&mut self.out, bhs, &[], &active.command.buffer[bytes], self.digests);
@@ -254,6 +259,14 @@ impl Core {
         let at = append_around(&mut self.out, bhs, data, self.digests);
         if len > 0 {
             self.splices.push(Splice { at, from: from as u32, len: len as u32 });
+        }
+    }
+
+    /// Sends a PDU whose data is a stretch of the caller's memory.
+    fn put_stretch(&mut self, bhs: &[u8; BHS_LEN], from: u32, len: usize) {
+        let at = append_header_of(&mut self.out, bhs, len, self.digests);
+        if len > 0 {
+            self.splices.push(Splice { at, from, len: len as u32 });
         }
     }
 
@@ -328,9 +341,17 @@ impl Core {
     /// # Errors
     /// When the target breaks a rule. The connection is of no use then.
     pub fn poll(&mut self) -> Result<Option<Event>, Error> {
+        self.poll_into(&mut |_, _| {})
+    }
+
+    /// The same; `land` puts data of commands with [`Direction::Into`] where they belong in the caller's memory.
+    ///
+    /// # Errors
+    /// As for [`Core::poll`].
+    pub fn poll_into(&mut self, land: &mut dyn FnMut(u32, &[u8])) -> Result<Option<Event>, Error> {
         while let Some(frame) = self.incoming.next_frame(self.digests)? {
             self.numbers(Bhs::from_bhs(&frame.bhs))?;
-            if let Some(event) = self.take(&frame)? {
+            if let Some(event) = self.take(&frame, land)? {
                 return Ok(Some(event));
             }
         }
@@ -367,10 +388,16 @@ impl Core {
         Ok(())
     }
 
-    fn take(&mut self, frame: &Frame) -> Result<Option<Event>, Error> {
+    fn take(&mut self, frame: &Frame, land: &mut dyn FnMut(u32, &[u8])) -> Result<Option<Event>, Error> {
         let (bhs, data) = (&frame.bhs, self.incoming.bytes(&frame.data));
         match Bhs::from_bhs(bhs).opcode() {
-            Opcode::DATA_IN => Ok(self.tasks.data_in(DataIn::from_bhs(bhs), data)?.map(Event::Done)),
+            Opcode::DATA_IN => {
+                let pdu = DataIn::from_bhs(bhs);
+                let landing = self.tasks.landing(Tag(pdu.itt.get()), pdu.buffer_offset.get());
+                let done = self.tasks.data_in(pdu, data)?;
+                landing.iter().for_each(|at| land(*at, data));
+                Ok(done.map(Event::Done))
+            }
             Opcode::SCSI_RESPONSE => {
                 Ok(Some(Event::Done(self.tasks.response(ScsiResponse::from_bhs(bhs), data)?)))
             }
@@ -437,6 +464,7 @@ fn expected(command: &Command) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::task::Stretch;
     use super::*;
     use crate::wire::bhs::padding;
 
@@ -555,6 +583,49 @@ mod tests {
         assert!(stream == plain.outgoing());
         spliced.sent_all();
         assert!(spliced.outgoing().is_empty() && spliced.splices().is_empty());
+    }
+
+    #[test]
+    fn data_go_from_the_callers_memory_and_come_there() {
+        let negotiated = Negotiated {
+            initial_r2t: false,
+            first_burst_length: 1024,
+            max_xmit_data_segment_length: 512,
+            ..Negotiated::default()
+        };
+        let bytes: Vec<u8> = (0..4096u32).map(|n| (n / 7) as u8).collect();
+        let mut plain = core(negotiated.clone());
+        let buffer = bytes[512..1536].to_vec();
+        plain.submit(Command { direction: Direction::Out, buffer, ..Command::default() }).unwrap();
+        let mut spliced = core(negotiated);
+        let direction = Direction::From(Stretch { at: 512, len: 1024 });
+        spliced.submit(Command { direction, ..Command::default() }).unwrap();
+        let (mut stream, mut done) = (Vec::<u8>::new(), 0);
+        for s in spliced.splices() {
+            stream.extend(&spliced.outgoing()[done..s.at]);
+            stream.extend(&bytes[s.from as usize..][..s.len as usize]);
+            done = s.at;
+        }
+        stream.extend(&spliced.outgoing()[done..]);
+        assert!(stream == plain.outgoing());
+
+        let mut reads = core(Negotiated::default());
+        let direction = Direction::Into(Stretch { at: 100, len: 8 });
+        let tag = reads.submit(Command { direction, ..Command::default() }).unwrap();
+        let mut pdu = DataIn { itt: U32::new(tag.0), ..DataIn::default() };
+        pdu.flags = flags::FINAL | flags::STATUS;
+        pdu.stat_sn = U32::new(7);
+        pdu.exp_cmd_sn = U32::new(0);
+        pdu.max_cmd_sn = reads.max_cmd_sn.into();
+        pdu.set_data_len(8);
+        let mut stream = Vec::new();
+        append(&mut stream, pdu.as_bhs(), &[], &[9; 8], Digests::default());
+        reads.incoming().space()[..stream.len()].copy_from_slice(&stream);
+        reads.incoming().filled(stream.len());
+        let mut landed = Vec::new();
+        let event = reads.poll_into(&mut |at, bytes| landed.push((at, bytes.to_vec()))).unwrap();
+        assert!(matches!(event, Some(Event::Done(done)) if done.is_good() && done.received == 8));
+        assert_eq!(landed, [(100, vec![9; 8])]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! A blocking driver for [`Core`]: one session over one TCP connection.
+//! A blocking driver for [`Core`]: one session over one connection.
 
 use std::collections::VecDeque;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -22,8 +22,8 @@ const ATTENTIONS_MAX: u32 = 8;
 
 /// An initiator that waits for its answers.
 #[derive(Debug)]
-pub struct Initiator {
-    stream: TcpStream,
+pub struct Initiator<S = TcpStream> {
+    stream: S,
     core: Core,
     /// Events that came while another was waited for.
     early: VecDeque<Event>,
@@ -35,7 +35,20 @@ impl Initiator {
     /// # Errors
     /// When there is no connection or no login.
     pub fn login(address: SocketAddr, options: LoginOptions, timeout: Duration) -> Result<Self, Error> {
-        let mut raw = RawConn::connect(address, timeout)?;
+        Self::begin(RawConn::connect(address, timeout)?, options)
+    }
+}
+
+impl<S: Read + Write> Initiator<S> {
+    /// Logs in over a stream that is there already, whose reads and writes end in time.
+    ///
+    /// # Errors
+    /// When there is no login.
+    pub fn over(stream: S, options: LoginOptions) -> Result<Self, Error> {
+        Self::begin(RawConn::over(stream), options)
+    }
+
+    fn begin(mut raw: RawConn<S>, options: LoginOptions) -> Result<Self, Error> {
         let login = raw.login(options)?;
         let (stream, incoming) = raw.into_parts();
         Ok(Self { stream, core: Core::new(login, incoming, CAPACITY), early: VecDeque::new() })
@@ -52,12 +65,12 @@ impl Initiator {
     }
 
     /// The socket.
-    pub fn stream(&self) -> &TcpStream {
+    pub fn stream(&self) -> &S {
         &self.stream
     }
 
     /// The socket and the core, for those who drive it otherwise.
-    pub fn into_parts(self) -> (TcpStream, Core) {
+    pub fn into_parts(self) -> (S, Core) {
         (self.stream, self.core)
     }
 

@@ -72,6 +72,20 @@ pub(super) fn append_around(out: &mut Vec<u8>, bhs: &[u8; BHS_LEN], data: &[u8],
     at
 }
 
+/// The same without looking at the data, of which there is no digest then.
+pub(super) fn append_header_of(
+    out: &mut Vec<u8>,
+    bhs: &[u8; BHS_LEN],
+    len: usize,
+    digests: Digests,
+) -> usize {
+    debug_assert!(!digests.data, "what is not looked at has no digest");
+    append_header(out, bhs, &[], digests);
+    let at = out.len();
+    out.extend_from_slice(&[0; 3][..padding(len)]);
+    at
+}
+
 fn append_header(out: &mut Vec<u8>, bhs: &[u8; BHS_LEN], ahs: &[u8], digests: Digests) {
     let start = out.len();
     out.extend_from_slice(bhs);

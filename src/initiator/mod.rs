@@ -27,4 +27,4 @@ pub use self::error::{Error, LoginError};
 pub use self::frame::{Digests, Incoming, Pdu};
 pub use self::login::{LoggedIn, LoginClient, LoginOptions, Progress};
 pub use self::raw::RawConn;
-pub use self::task::{Command, Direction, Done, Tag};
+pub use self::task::{Command, Direction, Done, Stretch, Tag};

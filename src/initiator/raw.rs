@@ -15,8 +15,8 @@ const ANY_SEGMENT: usize = (1 << 24) - 1;
 
 /// A blocking connection without rules.
 #[derive(Debug)]
-pub struct RawConn {
-    stream: TcpStream,
+pub struct RawConn<S = TcpStream> {
+    stream: S,
     incoming: Incoming,
     digests: Digests,
 }
@@ -31,11 +31,18 @@ impl RawConn {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(timeout))?;
         stream.set_write_timeout(Some(timeout))?;
-        Ok(Self { stream, incoming: Incoming::new(ANY_SEGMENT), digests: Digests::default() })
+        Ok(Self::over(stream))
+    }
+}
+
+impl<S: Read + Write> RawConn<S> {
+    /// Over a stream that is there already.
+    pub fn over(stream: S) -> Self {
+        Self { stream, incoming: Incoming::new(ANY_SEGMENT), digests: Digests::default() }
     }
 
     /// The socket.
-    pub fn stream(&self) -> &TcpStream {
+    pub fn stream(&self) -> &S {
         &self.stream
     }
 
@@ -113,14 +120,14 @@ impl RawConn {
         }
     }
 
-    pub(super) fn into_parts(self) -> (TcpStream, Incoming) {
+    pub(super) fn into_parts(self) -> (S, Incoming) {
         (self.stream, self.incoming)
     }
 }
 
 /// Receives once; the count, zero at the end of the stream. A reset is an end too: a target that closes while
 /// something unread lies in its socket resets the connection.
-pub(super) fn receive(stream: &mut TcpStream, incoming: &mut Incoming) -> io::Result<usize> {
+pub(super) fn receive(stream: &mut impl Read, incoming: &mut Incoming) -> io::Result<usize> {
     loop {
         match stream.read(incoming.space()) {
             Ok(count) => {

@@ -32,17 +32,31 @@ pub enum Direction {
     Discard(u32),
     /// To the target, so many bytes of the front of the core's pattern (see `Core::set_pattern`): no buffer either.
     Pattern(u32),
+    /// From the target, to the caller's own memory: no buffer either. See `Core::poll_into`.
+    Into(Stretch),
+    /// To the target, from the caller's own memory, which whoever sends puts between the bytes, as with a pattern. There are
+    /// no digests of it.
+    From(Stretch),
+}
+
+/// A stretch of memory of the caller's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stretch {
+    /// Its first byte, as the caller counts them.
+    pub at: u32,
+    /// How many there are.
+    pub len: u32,
 }
 
 impl Direction {
     /// Whether data comes.
     pub fn is_in(self) -> bool {
-        matches!(self, Self::In | Self::Discard(_))
+        matches!(self, Self::In | Self::Discard(_) | Self::Into(_))
     }
 
     /// Whether data goes.
     pub fn is_out(self) -> bool {
-        matches!(self, Self::Out | Self::Pattern(_))
+        matches!(self, Self::Out | Self::Pattern(_) | Self::From(_))
     }
 }
 
@@ -68,6 +82,7 @@ impl Command {
             Direction::None => 0,
             Direction::In | Direction::Out => self.buffer.len(),
             Direction::Discard(len) | Direction::Pattern(len) => len as usize,
+            Direction::Into(stretch) | Direction::From(stretch) => stretch.len as usize,
         }
     }
 
@@ -186,6 +201,14 @@ impl Tasks {
 
     fn known(&mut self, tag: Tag, opcode: Opcode) -> Result<&mut Active, Error> {
         self.get_mut(tag).filter(|a| a.sent).ok_or_else(|| broken(opcode, "no such task"))
+    }
+
+    /// Where the bytes from `offset` on of a command's data go, if that is the caller's own memory.
+    pub(super) fn landing(&mut self, tag: Tag, offset: u32) -> Option<u32> {
+        match self.get_mut(tag)?.command.direction {
+            Direction::Into(stretch) => Some(stretch.at + offset),
+            _ => None,
+        }
     }
 
     /// Takes a Data-In; the end of the command when it carries status.
