@@ -1,6 +1,6 @@
 //! Connections before full feature phase: accepted, logged in, placed.
 
-use std::os::fd::RawFd;
+use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 use std::sync::Once;
 use std::time::Duration;
 
@@ -112,6 +112,13 @@ impl<D: Driver> Reactor<D> {
             }
         }
         true
+    }
+
+    /// A connection that no listener has accepted. Where there is no room for it, it is closed.
+    pub(super) fn welcome(&mut self, socket: OwnedFd, ends: Ends) {
+        if self.draining.is_none() && self.conns.len() < self.max_connections {
+            self.begin_login(socket.into_raw_fd(), ends);
+        }
     }
 
     pub(super) fn close_fd(&mut self, fd: RawFd) {

@@ -4,7 +4,7 @@
 //! posted. Posting never blocks: what does not fit waits in the sender's own backlog, in order.
 
 use std::collections::VecDeque;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,6 +76,8 @@ pub(super) struct Enclose {
 pub(super) enum Letter {
     /// Have this connection.
     Adopt(Box<Moving>),
+    /// From this very host: a connection that no listener has accepted; its login begins.
+    Welcome { socket: OwnedFd, ends: Ends },
     /// To the owner of a logical unit.
     Ask(Box<Ask>),
     /// To the owner, from the control thread: make that change of a logical unit, and say there what came of it.

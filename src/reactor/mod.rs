@@ -418,6 +418,7 @@ impl<D: Driver> Reactor<D> {
     fn open_letter(&mut self, letter: Letter) {
         match letter {
             Letter::Adopt(moving) => self.adopt(*moving),
+            Letter::Welcome { socket, ends } => self.welcome(socket, ends),
             Letter::Ask(ask) => self.world.take_ask(*ask),
             Letter::Order { lu, op, to } => self.world.take_order(lu, *op, to),
             Letter::Recall { lu, from, gate } => self.world.take_recall(lu, from, gate),

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -33,10 +34,10 @@ use super::world::{Saver, World};
 use super::{Reactor, TICK_NS};
 use crate::ids::{CoreId, LuId};
 use crate::mem::{Memory, Needs, Pages, Pool, PoolConfig, Region, RegionId};
-use crate::ring::{Bell, Driver, KernelLevel, Ring, RingConfig, monotonic_ns};
+use crate::ring::{Bell, Driver, Ends, KernelLevel, Ring, RingConfig, monotonic_ns};
 use crate::scsi::{AccessChange, AccessState, Accesses, ChangedBy, Failure, SharedOp, Tokens, status};
 use crate::store::{BlockingPool, zero_region};
-use crate::target::Catalog;
+use crate::target::{Catalog, LOCAL_PORTAL};
 
 /// The region of zeroes that all reactors share; ramdisks follow.
 pub(super) const ZEROES: RegionId = RegionId(1);
@@ -383,6 +384,21 @@ impl Messenger {
     pub fn tell(&self, lu: LuId, op: SharedOp) {
         let owner = owner_of(lu, self.addresses.len());
         self.addresses[usize::from(owner.0)].post_blocking(Letter::Notice { lu, op });
+    }
+
+    /// A connection from this very host to a disk of its own, which arrives at [`LOCAL_PORTAL`]: this end of it. The other
+    /// belongs to a reactor, which waits for a login.
+    ///
+    /// # Errors
+    /// The kernel's, when there is no pair of sockets.
+    pub fn connect(&self) -> io::Result<UnixStream> {
+        let (ours, theirs) = UnixStream::pair()?;
+        // Something that tells those from each other which are there at a time.
+        let peer = SocketAddr::new(LOCAL_PORTAL.ip(), ours.as_raw_fd() as u16);
+        let ends = Ends { local: LOCAL_PORTAL, peer };
+        // A login is sent on to the reactor that has the least to do.
+        self.addresses[0].post_blocking(Letter::Welcome { socket: theirs.into(), ends });
+        Ok(ours)
     }
 }
 

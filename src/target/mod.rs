@@ -4,6 +4,7 @@
 //! in an `Arc`, and a change is a new snapshot. Nothing here does I/O.
 
 mod auth;
+mod local;
 mod network;
 mod quota;
 mod redirect;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use auth::{Auth, ChapAlgorithm, Credential};
+pub use local::{LOCAL_INITIATOR, LOCAL_PORTAL, is_local, local_name, local_target, store_of_local};
 pub use network::{Network, NotANetwork};
 pub use quota::{Quota, Rate};
 pub use redirect::Redirect;

@@ -15,6 +15,12 @@ pub struct Network {
 }
 
 impl Network {
+    /// That address alone.
+    pub(super) fn host(address: IpAddr) -> Self {
+        let first = address.to_canonical();
+        Self { first, prefix: width(first) }
+    }
+
     /// Whether that address is one of them. An IPv4-mapped IPv6 address is the IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
