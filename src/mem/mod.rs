@@ -17,4 +17,4 @@ mod region;
 pub use place::{Place, RegionId};
 pub use pool::{CLASSES, Holding, Needs, Pool, PoolConfig, Refused, Share, SlotStats, TooLittle};
 pub(crate) use region::Lent;
-pub use region::{Backing, Memory, Pages, Region};
+pub use region::{Backing, Memory, Pages, Region, Window};

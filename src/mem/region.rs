@@ -2,7 +2,8 @@
 //!
 //! Owns: every mapping. Promises: a mapping lives as long as the process, so that a late write by the kernel
 //! can never land in memory that has become something else; every access is checked against its bounds;
-//! references exist only into the region that one reactor has for itself.
+//! references exist only into the region that one reactor has for itself. A [`Window`] shows a driver's own memory, to which
+//! nobody writes by our address: it alone ends, so that its device can.
 //! Refuses to know: slots, rings, what the bytes mean.
 //!
 //! While the kernel reads or writes a place of the reactor's own region, the in-flight table holds that place
@@ -12,6 +13,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
@@ -207,6 +209,53 @@ impl Lent {
         // that the slot is nobody else's and no reference to it is made before this is gone; `&mut self` makes it the
         // only one here.
         unsafe { std::slice::from_raw_parts_mut(at, self.place.len as usize) }
+    }
+}
+
+/// Memory of a driver's, which it shows read-only by its device.
+#[derive(Debug)]
+pub struct Window {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the mapping has no owner thread; `&Window` gives copies of its bytes only.
+unsafe impl Send for Window {}
+
+impl Window {
+    /// The first `len` bytes that an open device shows.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn new(device: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        // SAFETY: a new mapping, which touches nothing that exists.
+        let base = unsafe {
+            libc::mmap(ptr::null_mut(), len, libc::PROT_READ, libc::MAP_SHARED, device.as_raw_fd(), 0)
+        };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        Ok(Self { base, len })
+    }
+
+    /// A copy of the bytes there. What the driver changes meanwhile may be a mixture.
+    ///
+    /// # Panics
+    /// Outside the bounds.
+    pub fn read<const N: usize>(&self, off: usize) -> [u8; N] {
+        assert!(off <= self.len && N <= self.len - off, "{off}+{N} is outside {self:?}");
+        // SAFETY: inside the mapping, as checked, which ends with `self`; bytes have no alignment; volatile, because the
+        // driver changes them, and no reference is made.
+        unsafe { self.base.as_ptr().add(off).cast::<[u8; N]>().read_volatile() }
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `new`, and no reference into it is ever made. The kernel has no business with our address: it
+        // writes to its own pages.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
     }
 }
 

@@ -11,6 +11,7 @@ use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{Fd, FsyncFlags};
 
 use super::op::{File, Kind, Message, Part, RecvOp, SendOp};
+use super::ublk;
 use crate::mem::{Place, Region, RegionId};
 
 /// Registered buffers are pieces of this size, the kernel's limit: `off >> PIECE_BITS` is the index.
@@ -95,6 +96,7 @@ pub(super) fn build(kind: &mut Kind, at: &Addresses, registered: bool) -> Entry 
             on(*file, op::Fallocate::new(number(*file), *len).offset(*offset).mode(*mode).build())
         }
         Kind::Discard { file, offset, len, .. } => discard(*file, *offset, *len),
+        Kind::Serve { queue, tag, answer, place } => ublk::entry(*queue, *tag, *answer, at.of(*place)),
         Kind::Close { fd } => op::Close::new(Fd(*fd)).build(),
     }
 }

@@ -26,6 +26,7 @@ mod socket;
 mod table;
 #[cfg(test)]
 mod tests;
+pub mod ublk;
 
 pub use bell::Bell;
 pub use caps::{Caps, KernelLevel, Unusable};

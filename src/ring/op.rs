@@ -9,6 +9,7 @@ use std::fmt;
 use std::os::fd::RawFd;
 
 use super::nvme::Namespace;
+use super::ublk::Queue;
 use crate::mem::Place;
 
 /// One operation.
@@ -85,6 +86,18 @@ pub enum Kind {
         len: u64,
         /// Room for the driver: whoever asks leaves it empty.
         room: [u64; 2],
+    },
+    /// Give back the request of a tag of a queue that is served here, if there was one, and wait for its next: the result is
+    /// 0 when that is there, `-ENODEV` when there will be none any more.
+    Serve {
+        /// Of this queue.
+        queue: Queue,
+        /// Which of its requests.
+        tag: u16,
+        /// What has come of it: bytes, or a negative errno; none: there was none yet.
+        answer: Option<i32>,
+        /// Where the next one's data lie, or go.
+        place: Place,
     },
     /// Close a descriptor. Nothing else may be in flight on it.
     Close {

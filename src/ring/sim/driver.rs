@@ -131,7 +131,11 @@ impl Sim {
             Kind::Fsync { file, .. } => {
                 flight.number = inner.disk(file.fd).map_or(0, |disk| disk.flush_mark());
             }
-            Kind::Read { .. } | Kind::Fallocate { .. } | Kind::Close { .. } | Kind::Taken => {}
+            Kind::Read { .. }
+            | Kind::Fallocate { .. }
+            | Kind::Serve { .. }
+            | Kind::Close { .. }
+            | Kind::Taken => {}
         }
         let hangs = disk_of(&flight.op.kind).is_some_and(|fd| inner.hung.contains(&fd));
         flight.state = if hangs { State::Hung } else { State::Due(inner.now + latency) };
@@ -503,6 +507,8 @@ fn perform(flight: &mut Flight, memory: &mut Memory, inner: &mut Inner) -> Optio
             allocate(file.fd, flight.number, *len, end, inner)
         }
         Kind::Fsync { file, .. } => flush(file.fd, flight.number, inner),
+        // There are no such devices here.
+        Kind::Serve { .. } => Err(errno(libc::ENODEV)),
         Kind::Close { fd } => inner.close(*fd).map(|()| 0),
         Kind::Taken => unreachable!("only handed back"),
     })
