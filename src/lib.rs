@@ -40,13 +40,14 @@
 //! | [`ring`] | io_uring: the table of what is in flight, the ring, its abilities, and a simulation of all that |
 //! | [`store`] | what a logical unit sits on: device, file, memory, nothing; or a SCSI device that gets the commands |
 //! | [`reactor`] | one core's world: the turn, connections, disk requests, limits, changes, logins that are sent elsewhere, fences, erasing of media, mail |
+//! | [`loopback`] | disks of this very host: what the kernel asks of them becomes commands of a session |
 //! | [`admin`] | ordinary threads: configuration, state directory, start and stop, changes of what is served |
 //! | [`cli`] | the command line, and the live view |
 //!
 //! # Who may know whom
 //!
-//! `cli → admin → reactor → {session, store, target, ring, mem, initiator} → {scsi, wire, sys} → ids`; inside a level
-//! only session → target, ring → mem, store → {ring, mem} and initiator → session. `tests/layering.rs` keeps this.
+//! `cli → admin → {reactor, loopback} → {session, store, target, ring, mem, initiator} → {scsi, wire, sys} → ids`; inside a
+//! level only session → target, ring → mem, store → {ring, mem} and initiator → session. `tests/layering.rs` keeps this.
 //!
 //! # What always holds
 //!
@@ -88,6 +89,7 @@ pub mod admin;
 pub mod cli;
 pub mod ids;
 pub mod initiator;
+pub mod loopback;
 pub mod mem;
 pub mod reactor;
 pub mod ring;

@@ -16,7 +16,11 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("initiator", &["ids", "wire", "scsi", "sys", "target", "session"]),
     ("store", &["ids", "sys", "scsi", "mem", "ring"]),
     ("reactor", &["ids", "sys", "wire", "scsi", "target", "mem", "ring", "session", "store"]),
-    ("admin", &["ids", "sys", "wire", "scsi", "target", "mem", "ring", "session", "store", "reactor"]),
+    ("loopback", &["ids", "sys", "wire", "scsi", "target", "mem", "ring", "session", "initiator"]),
+    (
+        "admin",
+        &["ids", "sys", "wire", "scsi", "target", "mem", "ring", "session", "store", "reactor", "loopback"],
+    ),
     (
         "cli",
         &[
@@ -31,6 +35,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "store",
             "reactor",
             "initiator",
+            "loopback",
             "admin",
         ],
     ),

@@ -1,0 +1,161 @@
+//! A local disk from its number to its end.
+//!
+//! Owns: the order of what the kernel is told. Promises: a number that was reserved is free again if nothing comes of it; a
+//! disk that somebody has for himself (a mounted file system, a swap area, a device made of it) is not taken away; what was
+//! written has been answered when a disk has ended. Refuses to know: requests.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::link::explore;
+use super::server::{Seed, Server};
+use super::{Connect, DEPTH, MAX_IO};
+use crate::ring::ublk::{Made, Requests, Ublk, wait_for_node};
+use crate::sys;
+
+/// How long the kernel may take to show a device: it reads partitions meanwhile.
+const START: Duration = Duration::from_secs(30);
+
+/// How long it may take until all that was written to a device is answered.
+const STOP: Duration = Duration::from_secs(30);
+
+/// How long those who still have a device open are waited for; it goes when they close it.
+const DELETE: Duration = Duration::from_secs(5);
+
+/// A device of which there is only the number.
+#[derive(Debug)]
+pub struct Reserved {
+    made: Option<Made>,
+}
+
+/// A device that can be used.
+#[derive(Debug)]
+pub struct Device {
+    made: Made,
+    server: JoinHandle<()>,
+}
+
+/// Nobody else has a device for himself while this is there.
+#[derive(Debug)]
+pub struct Claim(#[allow(dead_code)] File); // it is closed when it is dropped
+
+impl Reserved {
+    /// Has the kernel make a device of that number, or of any that is free.
+    ///
+    /// # Errors
+    /// Where there is no ublk, or it may not be used, or the number is taken: what to do.
+    pub fn new(number: Option<u32>) -> io::Result<Self> {
+        let made = Ublk::open()?.add(number, DEPTH, MAX_IO)?;
+        Ok(Self { made: Some(made) })
+    }
+
+    /// Frees the numbers of devices whose daemon was killed.
+    pub fn sweep() {
+        let Ok(mut ublk) = Ublk::open() else { return };
+        for number in ublk.sweep(DELETE) {
+            tracing::info!(number, "a local disk is deleted whose daemon has gone without that");
+        }
+    }
+
+    /// Shows it as what that target has as LUN 0. `name` is what the log calls it.
+    ///
+    /// # Errors
+    /// When the target does not answer, has no disk, or the kernel refuses.
+    pub fn start(mut self, name: &str, target: &str, connect: &Connect) -> anyhow::Result<Device> {
+        let Some(made) = self.made else { unreachable!("it has not started yet") };
+        let disk = explore(connect, target).context("its target")?;
+        let mut ublk = Ublk::open()?;
+        ublk.set(made, &disk.geometry, MAX_IO).context("the kernel does not take such a disk")?;
+        let path = made.character_device();
+        wait_for_node(&path)?;
+        let device =
+            File::options().read(true).write(true).open(&path).context(path.display().to_string())?;
+        let requests = Requests::of(&device, DEPTH)?;
+        let seed = Seed {
+            name: name.to_owned(),
+            made,
+            device,
+            requests,
+            block_shift: disk.block_shift,
+            target: target.to_owned(),
+            connect: connect.clone(),
+        };
+        let server = serve(seed)?;
+        let shown = ublk.start(made, START).and_then(|()| wait_for_node(&made.block_device()));
+        if let Err(error) = shown {
+            // The driver then has nothing for its server any more, which ends.
+            drop(self);
+            let _ = server.join();
+            return Err(error).context("the kernel does not show the device");
+        }
+        self.made = None;
+        Ok(Device { made, server })
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let Some(made) = self.made else { return };
+        if let Err(error) = Ublk::open().and_then(|mut ublk| ublk.delete(made, DELETE)) {
+            tracing::warn!(number = made.number, %error, "a local disk that was begun is left");
+        }
+    }
+}
+
+/// A thread that serves; when this returns it is about to wait for requests.
+fn serve(seed: Seed) -> anyhow::Result<JoinHandle<()>> {
+    let (tell, told) = mpsc::channel();
+    let work = move || {
+        sys::block_signals();
+        match Server::new(seed) {
+            Ok(server) => {
+                let _ = tell.send(Ok(()));
+                server.run();
+            }
+            Err(error) => drop(tell.send(Err(error))),
+        }
+    };
+    let server = thread::Builder::new().name("loopback".into()).spawn(work)?;
+    told.recv()??;
+    Ok(server)
+}
+
+impl Device {
+    /// Where it is used.
+    pub fn path(&self) -> PathBuf {
+        self.made.block_device()
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u32 {
+        self.made.number
+    }
+
+    /// Has it for oneself.
+    ///
+    /// # Errors
+    /// When somebody else has.
+    pub fn claim(&self) -> io::Result<Claim> {
+        File::options().read(true).custom_flags(libc::O_EXCL).open(self.path()).map(Claim)
+    }
+
+    /// Ends it, when all that was written to it is answered.
+    ///
+    /// # Errors
+    /// When that takes too long, or somebody still has it open: it goes when he closes it.
+    pub fn end(self, claim: Option<Claim>) -> io::Result<()> {
+        let mut ublk = Ublk::open()?;
+        ublk.stop(self.made, STOP)?;
+        drop(claim);
+        // It has panicked, or ended: there is no more to it.
+        let _ = self.server.join();
+        ublk.delete(self.made, DELETE)
+    }
+}
