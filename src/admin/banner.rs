@@ -8,7 +8,7 @@ use super::size;
 use crate::ring::Way;
 use crate::scsi::DeviceType;
 use crate::store::{Backing, StoreConfig};
-use crate::target::{Catalog, Lun, Target, Tpg};
+use crate::target::{Catalog, Lun, Target, Tpg, is_local};
 
 /// What is known of a store once it is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ const MAX_RECIPES: usize = 8;
 /// a store that is not open (yet) is `None`. The last line is `ready`.
 pub fn render(catalog: &Catalog, stores: &[StoreConfig], opened: &[Option<Opened>]) -> String {
     let mut out = String::new();
-    for target in &catalog.targets {
+    for target in catalog.targets.iter().filter(|t| !is_local(&t.iqn)) {
         for tpg in &target.tpgs {
             let _ = writeln!(out, "target {} group {}: {}", target.iqn, tpg.tag, doors(tpg));
             for lun in &tpg.luns {
@@ -106,6 +106,7 @@ fn recipes(catalog: &Catalog, local: fn(bool) -> IpAddr) -> String {
     let doors: Vec<(&Target, &Tpg, SocketAddr)> = catalog
         .targets
         .iter()
+        .filter(|t| !is_local(&t.iqn))
         .filter_map(|t| t.tpgs.iter().find_map(|g| Some((&**t, g, reachable(*g.portals.first()?, local)))))
         .collect();
     for (target, tpg, portal) in doors.iter().take(MAX_RECIPES) {

@@ -17,6 +17,7 @@ pub mod listen;
 pub mod live;
 pub mod log;
 mod lookout;
+mod loopbacks;
 pub mod notify;
 pub mod period;
 mod ports;

@@ -22,6 +22,7 @@ use super::listen::{self, Bound};
 use super::live::units::{Keeper, Reached, Serials, is_stand_in};
 use super::live::{Live, Origin, Start};
 use super::lookout::Lookout;
+use super::loopbacks::{LocalDisk, Loopbacks};
 use super::notify::Notify;
 use super::rpc;
 use super::state::StateDir;
@@ -84,6 +85,9 @@ pub fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
     let watcher = Watcher::start(&units, control.messenger()).context("cannot watch the stores")?;
     let lines = banner::render(&catalog, &config.stores, &opened(&config.stores, &units));
     let status = format!("serving {} logical units", units.len());
+    let messenger = control.messenger();
+    let loopbacks = Loopbacks::new(Arc::new(move || messenger.connect()));
+    loopbacks.expect(&config.loopbacks);
     let live = Arc::new(Live::new(Start {
         control,
         keeper,
@@ -95,13 +99,15 @@ pub fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
         units,
         inherited,
         sockets,
+        loopbacks,
     }));
+    live.raise_loopbacks();
     let reload = reloader(live.clone())?;
     wait_for_stores(live.clone())?;
     let lookout = Arc::new(Lookout::new(live.clone()));
     let _socket = control_socket(&lookout, &socket);
     serve_metrics(&lookout, metrics);
-    announce(&lines);
+    announce(&(local_disks(&live) + &lines));
     Notify.ready(&status);
     if again {
         // The file may be another one than that which was read.
@@ -122,6 +128,7 @@ struct Prepared {
 }
 
 fn prepare(mut config: Config, reactors: usize, inherited: Inherited) -> anyhow::Result<Prepared> {
+    config.expose_local();
     let state = open_state(&config.server)?;
     let keeper = Keeper::new(state.clone(), &config.server, reactors);
     keeper.keep_ports(&keeper.number_ports(&mut config.targets)?)?;
@@ -264,6 +271,15 @@ fn entropy(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the kernel gives random bytes");
 }
 
+/// A line for each local disk.
+fn local_disks(live: &Live) -> String {
+    let line = |disk: LocalDisk| match disk.device {
+        Some(device) => format!("loopback {}: {}\n", disk.store, device.display()),
+        None => format!("loopback {}: not there yet\n", disk.store),
+    };
+    live.local_disks().into_iter().map(line).collect()
+}
+
 /// Says what is served, on standard output.
 fn announce(lines: &str) {
     let mut out = std::io::stdout().lock();
@@ -318,10 +334,12 @@ fn reloader(live: Arc<Live>) -> anyhow::Result<Sender<()>> {
     Ok(tell)
 }
 
-/// A thread that notices when the devices and files of stores vanish or appear.
+/// A thread that notices when the devices and files of stores vanish or appear, and makes local disks that could not be
+/// made before.
 fn wait_for_stores(live: Arc<Live>) -> anyhow::Result<()> {
     let mut complaint = String::new();
-    let mut look = move || match live.revive() {
+    let waiting = live.clone();
+    let mut look = move || match waiting.revive() {
         Ok(None) => complaint.clear(),
         Ok(Some(plan)) => plan.to_string().lines().for_each(|line| tracing::info!("{line}")),
         Err(error) => {
@@ -337,6 +355,7 @@ fn wait_for_stores(live: Arc<Live>) -> anyhow::Result<()> {
         loop {
             std::thread::sleep(APPEARANCE);
             look();
+            live.raise_loopbacks();
         }
     };
     std::thread::Builder::new().name("appearance".into()).spawn(work)?;
@@ -378,6 +397,8 @@ fn finish(live: &Live) -> anyhow::Result<()> {
     tracing::info!("stopping");
     let within = live.drain_timeout();
     Notify.stopping(within + LAST_FLUSH + PACE);
+    // They are sessions, too: as long as there are any, somebody answers.
+    live.end_loopbacks();
     live.control().drain(within).map_err(|_| anyhow::anyhow!("a reactor ended badly"))?;
     flush_all(&live.backings())
 }

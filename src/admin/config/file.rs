@@ -52,6 +52,7 @@ sections! {
         discovery: table<FileDiscovery>,
         backstore: tables<FileBackstore>,
         portal: tables<FilePortal>,
+        loopback: tables<FileLoopback>,
         target: tables<FileTarget>,
     }
 
@@ -94,6 +95,13 @@ sections! {
         congestion: leaf<String>,
         zero_copy: leaf<bool>,
         redirect: table<FileRedirect>,
+    }
+
+    /// A backstore that is a disk of this host, too.
+    FileLoopback @here "[[loopback]]" {
+        backstore: leaf<String>,
+        device: leaf<u32>,
+        read_only: leaf<bool>,
     }
 
     /// Another address, to which initiators are sent.

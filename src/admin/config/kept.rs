@@ -67,8 +67,8 @@ impl Kept {
 }
 
 impl Known {
-    /// Nothing, when the parts of the text cannot be told from each other, or what they say of portals has to do with others,
-    /// or there is more to it than the text.
+    /// Nothing, when the parts of the text cannot be told from each other, or what they say of portals or local disks has to
+    /// do with others, or there is more to it than the text.
     fn of(text: &str, dir: &Path, config: &Config) -> Option<Self> {
         if says_more_elsewhere(text) {
             return None;
@@ -76,7 +76,9 @@ impl Known {
         let parts = Parts::of(text)?;
         let count = (parts.count(Kind::Store), parts.count(Kind::Target));
         let told = count == (config.stores.len(), config.targets.len());
-        let alone = config.portals.is_empty() && config.targets.iter().all(|t| t.redirect.is_none());
+        let alone = config.portals.is_empty()
+            && config.loopbacks.is_empty()
+            && config.targets.iter().all(|t| t.redirect.is_none());
         (told && alone).then(|| Self {
             parts,
             dir: dir.to_owned(),
@@ -172,7 +174,9 @@ impl Known {
         order.iter().flatten().try_for_each(|n| renumber(&mut kept[*n], &of_old))?;
         let targets = interleaved(&order, &kept, fresh.targets.into_iter())?;
         let (server, discovery) = (old.server.clone(), old.discovery.clone());
-        Some(Config { server, stores, quotas, targets, discovery, portals: Vec::new(), media })
+        // Where there are any, all is read.
+        let loopbacks = Vec::new();
+        Some(Config { server, stores, quotas, loopbacks, targets, discovery, portals: Vec::new(), media })
     }
 }
 

@@ -21,10 +21,10 @@ fn kept(text: &str) -> Option<Known> {
 
 /// All of it, to be compared.
 fn shown(config: &Config) -> String {
-    let Config { server, stores, quotas, targets, discovery, portals, media } = config;
+    let Config { server, stores, quotas, loopbacks, targets, discovery, portals, media } = config;
     let quotas: BTreeMap<_, _> = quotas.iter().collect();
     let media: BTreeMap<_, _> = media.iter().collect();
-    format!("{:#?}", (server, stores, quotas, targets, discovery, portals, media))
+    format!("{:#?}", (server, stores, quotas, loopbacks, targets, discovery, portals, media))
 }
 
 fn store(n: usize) -> String {

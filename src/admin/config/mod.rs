@@ -12,6 +12,7 @@ mod device;
 mod file;
 mod identity;
 mod kept;
+mod loopback;
 mod names;
 mod params;
 mod parts;
@@ -41,6 +42,7 @@ use toml::de::DeTable;
 
 pub use auth::UNFINISHED;
 pub use kept::Kept;
+pub use loopback::LoopbackConfig;
 pub use names::{check_iqn, default_iqn};
 pub use portal::{DEFAULT_PORT, PortalConfig, check_open, parse_destination, parse_portal};
 pub use problem::{At, Problem, Report, Severity, Told};
@@ -52,7 +54,7 @@ pub use target::{NO_ACL, NO_PORTAL};
 use super::listen::Portal;
 use crate::ids::LuId;
 use crate::store::StoreConfig;
-use crate::target::{Catalog, Discovery, Quota, Target};
+use crate::target::{Catalog, Discovery, LOCAL_PORTAL, Quota, Target};
 use file::FileConfig;
 use resolve::Resolver;
 
@@ -71,6 +73,8 @@ pub struct Config {
     pub stores: Vec<StoreConfig>,
     /// What logical units may do in a second, as far as they are limited.
     pub quotas: HashMap<LuId, Quota>,
+    /// The backstores that are disks of this host, too.
+    pub loopbacks: Vec<LoopbackConfig>,
     /// The targets, in the order of the file.
     pub targets: Vec<Target>,
     /// Who may ask which targets there are, and what is shown.
@@ -88,9 +92,16 @@ impl Config {
         number.is_some_and(|number| self.quotas.contains_key(&LuId(number as u32)))
     }
 
+    /// Adds the targets by which local disks are reached. Whoever serves this needs them, and nobody else: they are not
+    /// written anywhere.
+    pub fn expose_local(&mut self) {
+        self.targets.extend(loopback::targets(&self.loopbacks, &self.stores));
+    }
+
     /// The addresses to listen on, each once, in the order of the file.
     pub fn listeners(&self) -> Vec<Portal> {
-        let mut seen = std::collections::HashSet::new();
+        // Nobody listens for what comes from here.
+        let mut seen = std::collections::HashSet::from([LOCAL_PORTAL]);
         let portals = self.targets.iter().flat_map(|t| &t.tpgs).flat_map(|g| &g.portals);
         portals.filter(|p| seen.insert(**p)).map(|p| self.portal(*p)).collect()
     }

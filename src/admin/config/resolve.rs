@@ -7,7 +7,7 @@ use super::file::{FileConfig, Value};
 use super::problem::{At, Problem};
 use super::reader::{Here, Word};
 use super::store::Stores;
-use super::{Config, auth, portal, server, target};
+use super::{Config, auth, loopback, portal, server, target};
 use crate::admin::{period, secret, size};
 
 /// What a resolution knows of its file, and what it found wrong.
@@ -40,11 +40,12 @@ impl<'a> Resolver<'a> {
         let server = server::resolve(file.server, self);
         let stores = Stores::resolve(file.backstore.unwrap_or_default(), self);
         let targets = target::resolve(file.target.unwrap_or_default(), &stores, self);
+        let loopbacks = loopback::resolve(file.loopback.unwrap_or_default(), &stores, self);
         stores.alua.check_used(&targets, self);
         let discovery = file.discovery.map(|d| auth::discovery(d, self)).unwrap_or_default();
         let portals = portal::resolve(file.portal.unwrap_or_default(), &targets, self);
         let Stores { configs: stores, quotas, paths: media, .. } = stores;
-        Config { server, stores, quotas, targets, discovery, portals, media }
+        Config { server, stores, quotas, loopbacks, targets, discovery, portals, media }
     }
 
     /// Everything found wrong.

@@ -14,7 +14,7 @@ use super::resolve::{Bounds, Resolver};
 use super::store::Stores;
 use super::{alua, auth, params, portal, qos, words};
 use crate::ids::LuId;
-use crate::target::{Acl, Lun, Network, Target, Tpg, TpgParams, portal_covers};
+use crate::target::{Acl, Lun, Network, Target, Tpg, TpgParams, is_local, portal_covers};
 
 /// What is said of a group without portals.
 pub const NO_PORTAL: &str = "this group has no portal";
@@ -78,6 +78,11 @@ fn target_name(file: &FileTarget, taken: &mut Taken, cx: &mut Resolver<'_>) -> S
     };
     match check_iqn(value.get_ref(), value) {
         Ok(iqn) => {
+            if is_local(&iqn) {
+                let what = format!("{iqn} is the name of a local disk's target");
+                let remedy = "choose another; local disks are made by [[loopback]]";
+                cx.error(value, what, "these are made here, and no initiator sees them", remedy);
+            }
             if taken.iqns.insert(iqn.clone(), ()).is_some() {
                 let what = format!("there is a target {iqn} already");
                 cx.error(value, what, "a login names one target", "put both under one [[target]], or rename");

@@ -209,12 +209,31 @@ impl Document {
         tables::push(self.root(), "backstore", section_of(settings), braced);
     }
 
-    /// Deletes a backstore, with the LUNs that show it: which they were.
+    /// Makes a backstore a disk of this host, too.
+    pub fn add_loopback(&mut self, settings: &[(&str, Scalar)]) {
+        let braced = is_braced(self.root(), "loopback");
+        tables::push(self.root(), "loopback", section_of(settings), braced);
+    }
+
+    /// Makes a backstore a disk of this host no longer.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn remove_loopback(&mut self, store: &str) -> Edited {
+        let root = self.root();
+        let n = tables::position(root, "loopback", |t, _| text_at(t, "backstore") == Some(store));
+        tables::remove(root, "loopback", n.ok_or_else(|| absent(format_args!("local disk {store}")))?);
+        Ok(())
+    }
+
+    /// Deletes a backstore, with the LUNs that show it, which are given back, and the local disk that it is.
     ///
     /// # Errors
     /// There is none of that name.
     pub fn remove_store(&mut self, name: &str) -> Edited<Vec<(String, u16, u16)>> {
         self.store(name)?;
+        // Most are none.
+        let _ = self.remove_loopback(name);
         let shown = self.luns_of(name);
         for (iqn, tag, lun) in &shown {
             self.remove_lun(iqn, *tag, *lun)?;
@@ -563,7 +582,7 @@ impl Document {
 
     /// Takes out the backstores and the targets.
     pub fn clear_objects(&mut self) {
-        for key in ["backstore", "target"] {
+        for key in ["backstore", "loopback", "target"] {
             self.root().remove(key);
         }
     }
@@ -664,6 +683,7 @@ impl Document {
     pub fn take_all(&mut self, other: &Self) -> Edited<Vec<String>> {
         let mut left = Vec::new();
         let found = self.take_list(other, "backstore", "name", |_| true, false, &mut left)
+            + self.take_list(other, "loopback", "backstore", |_| true, false, &mut left)
             + self.take_list(other, "target", "iqn", |_| true, false, &mut left)
             + self.take_list(other, "portal", "address", |_| true, false, &mut left);
         left.extend(self.drop_idle_portals());

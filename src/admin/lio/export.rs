@@ -368,6 +368,12 @@ impl<'c> Export<'c> {
         if self.config.discovery.own_portal_only {
             self.list("discovery: show", "LIO shows every portal of a target");
         }
+        for disk in &self.config.loopbacks {
+            self.list(
+                format!("loopback {}", disk.store),
+                "targetcli makes LIO's own below /loopback, by another driver",
+            );
+        }
         for portal in &self.config.portals {
             let at = format!("portal {}", portal.address);
             if portal.redirect.is_some() {

@@ -55,6 +55,10 @@ pub(super) fn import<'t>(node: &Node<'t>, stores: &Stores, out: &mut Text, found
     let Some(mut o) = node.object(found) else { return };
     let (wwn, fabric) = (o.needed("wwn", found), o.needed("fabric", found));
     let (Some(wwn), Some(fabric)) = (wwn, fabric) else { return };
+    if fabric == "loopback" {
+        let why = "local disks are made here by [[loopback]], each of a backstore: it is left out";
+        return found.list(node, why);
+    }
     if fabric != "iscsi" {
         return found
             .list(node, format!("there is no fabric but iscsi here, and this is {fabric}: it is left out"));

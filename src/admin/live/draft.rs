@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::plan::{self, Action, Plan, Turn};
 use super::units::{Found, Keeper, Lost, Reached, is_missing};
 use super::{Running, Served, Socket};
-use crate::admin::config::{Config, PortalConfig, ServerConfig};
+use crate::admin::config::{Config, LoopbackConfig, PortalConfig, ServerConfig};
 use crate::admin::inherited::Inherited;
 use crate::admin::listen;
 use crate::admin::ports::Ports;
@@ -67,6 +67,8 @@ pub(super) struct Draft {
     /// Those that are new, that are written otherwise, or that other ports show.
     pub(super) stores: Vec<DraftStore>,
     pub(super) removed: Vec<LuId>,
+    /// The local disks whose stores are others from now on.
+    pub(super) replaced: Vec<String>,
     /// By which ports these are reached.
     pub(super) reached: Reached,
     /// The numbers of its ports, which have yet to be kept.
@@ -108,13 +110,15 @@ impl Draft {
         let names: HashMap<LuId, &str> = touched.iter().map(|s| (s.lu, s.config.name.as_str())).collect();
         let served = |lu: &LuId| running.stores.get(lu).map(|s| s.config.name.as_str());
         let name = |lu| names.get(&lu).copied().or_else(|| served(&lu)).unwrap_or_default().to_owned();
+        let replaced = replaced(running, &config.loopbacks, &touched);
+        plan::loopbacks(&running.loopbacks, &config.loopbacks, &replaced, &mut plan);
         plan::targets(&turns, &name, &mut plan);
         rest(running, &config, &mut plan);
         let moved = moved(&turns, quotas, &reached);
         let sessions = sessions(moved.targets.clone());
         plan.sessions = plan::touched(&sessions, &running.catalog, &config.targets, &moved.targets);
         let (stores, moved) = (touched, Arc::new(moved));
-        Ok(Self { plan, config, stores, removed, reached, ports, doors, moved })
+        Ok(Self { plan, config, stores, removed, replaced, reached, ports, doors, moved })
     }
 
     /// The catalogue of the change. What is as it was stays the same in memory: whoever compares sees at once.
@@ -131,6 +135,16 @@ impl Draft {
         }
         Arc::new(new)
     }
+}
+
+/// Of the stores that are local disks those in whose place others are from now on: what was on them is not there.
+fn replaced(running: &Running, disks: &[LoopbackConfig], stores: &[DraftStore]) -> Vec<String> {
+    let old = |name: &str| running.stores.values().find(|s| s.config.name == name);
+    let new = |name: &str| stores.iter().find(|s| s.config.name == name);
+    let is_other = |name: &&String| {
+        new(name).is_some_and(|new| old(name).is_some_and(|old| is_another(&old.config, &new.config)))
+    };
+    disks.iter().map(|disk| &disk.store).filter(is_other).cloned().collect()
 }
 
 /// What of the catalogue is not as it was.

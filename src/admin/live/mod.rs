@@ -37,10 +37,11 @@ use self::growths::Growths;
 use self::numbers::Numbers;
 pub use self::plan::Plan;
 use self::units::{Found, Keeper, Lost, Reached, Serials};
-use super::config::{self, Config, Kept, PortalConfig, Report, ServerConfig, Source, Told};
+use super::config::{self, Config, Kept, LoopbackConfig, PortalConfig, Report, ServerConfig, Source, Told};
 use super::cpulist::Reactors;
 use super::inherited::Inherited;
 use super::listen::{self, Bound};
+use super::loopbacks::{LocalDisk, Loopbacks};
 use super::run::{flush, login_timeout};
 use super::watch::Watcher;
 use crate::ids::LuId;
@@ -175,6 +176,7 @@ struct Running {
     server: ServerConfig,
     stores: BTreeMap<LuId, Served>,
     catalog: Arc<Catalog>,
+    loopbacks: Vec<LoopbackConfig>,
     /// Catalogues of before that logins go by which began then: they are freed here, not on a reactor.
     former: Vec<Arc<Catalog>>,
     portals: Vec<PortalConfig>,
@@ -253,6 +255,7 @@ pub struct Live {
     origin: Origin,
     /// Sockets that outlive what listens with them.
     inherited: Inherited,
+    loopbacks: Loopbacks,
     /// Whoever makes a change holds this, also while that waits for a disk or an address.
     running: Mutex<Running>,
     /// Nobody holds this while something is waited for.
@@ -279,6 +282,8 @@ pub(super) struct Start {
     pub(super) units: Vec<UnitSeed>,
     pub(super) inherited: Inherited,
     pub(super) sockets: Vec<(listen::Plan, SocketAddr, RawFd)>,
+    /// Those of the configuration, expected.
+    pub(super) loopbacks: Loopbacks,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -295,8 +300,8 @@ type Open = (LuId, Arc<Backing>);
 
 impl Live {
     pub(super) fn new(start: Start) -> Self {
-        let Start { control, keeper, serials, watcher, origin, config, catalog, units, inherited, sockets } =
-            start;
+        let Start { control, keeper, serials, watcher, origin, config, catalog, units, .. } = start;
+        let (inherited, sockets, loopbacks) = (start.inherited, start.sockets, start.loopbacks);
         let open = units.iter().map(|unit| Arc::downgrade(&unit.backing)).collect();
         let held = Held { numbers: Numbers::after(units.len()), open };
         let served = config.stores.into_iter().zip(units);
@@ -311,6 +316,7 @@ impl Live {
             server: config.server,
             stores: (0..).map(LuId).zip(served).collect(),
             catalog,
+            loopbacks: config.loopbacks,
             former: Vec::new(),
             portals: config.portals,
             sockets,
@@ -322,6 +328,7 @@ impl Live {
             watcher,
             origin,
             inherited,
+            loopbacks,
             shown: Shown::of(&running).into(),
             running: running.into(),
             held: Arc::new(held.into()),
@@ -361,6 +368,25 @@ impl Live {
     /// How long initiators get to log out when the daemon stops.
     pub(super) fn drain_timeout(&self) -> Duration {
         *locked(&self.drain_timeout)
+    }
+
+    /// The local disks. Waits for no change.
+    pub(super) fn local_disks(&self) -> Vec<LocalDisk> {
+        self.loopbacks.list()
+    }
+
+    /// Makes the local disks that could not be made before, as far as that can be now.
+    pub(super) fn raise_loopbacks(&self) {
+        if !self.loopbacks.are_up() {
+            // A change makes and ends some, too.
+            let _alone = locked(&self.running);
+            self.loopbacks.raise();
+        }
+    }
+
+    /// Ends the local disks, as long as their targets answer.
+    pub(super) fn end_loopbacks(&self) {
+        self.loopbacks.end();
     }
 
     /// Everything that is open, for the last flush.
@@ -567,6 +593,7 @@ impl Live {
     }
 
     fn draft(&self, running: &Running, mut config: Config) -> anyhow::Result<Draft> {
+        config.expose_local();
         let ports = self.keeper.number_ports(&mut config.targets)?;
         let numbers = locked(&self.held).numbers.offer(config.stores.len());
         let sessions = |targets| self.control.sessions_at(targets);
@@ -580,6 +607,7 @@ impl Live {
         mut draft: Draft,
         note: impl FnOnce(&mut Running),
     ) -> anyhow::Result<Plan> {
+        let mut turnover = self.loopbacks.prepare(&draft.config.loopbacks, &draft.replaced)?;
         let growths = Growths::begin(running, &draft)?;
         let opened = self.open(&draft)?;
         let doors = self.bind(running, &draft).inspect_err(|_| unmake(&opened))?;
@@ -589,11 +617,14 @@ impl Live {
             unmake(&opened);
             return Err(self.close_again(running, doors, error));
         }
-        // From here on it is seen, and there is no way back: what goes wrong is told of a change that is made.
+        // From here on it is seen, and there is no way back: what goes wrong is told of a change that is made. Local disks go
+        // while their targets are there.
+        let parted = self.loopbacks.stop(&mut turnover);
         let catalog = draft.catalog(&running.catalog);
         let switched = self.control.switch(&catalog, &draft.moved, login_timeout(&catalog), GRACE);
         running.replace_catalog(catalog);
         running.portals = std::mem::take(&mut draft.config.portals);
+        running.loopbacks = std::mem::take(&mut draft.config.loopbacks);
         running.server.drain_timeout = draft.config.server.drain_timeout;
         *locked(&self.drain_timeout) = draft.config.server.drain_timeout;
         let moved = self.change_doors(running, doors);
@@ -605,6 +636,7 @@ impl Live {
         let stuck = [switched, moved].into_iter().filter_map(Result::err).map(|stuck| stuck.to_string());
         let mut warnings = std::mem::take(&mut draft.plan.warnings);
         warnings.extend(stuck.chain(growths.show(&self.control)));
+        warnings.extend(parted.into_iter().chain(self.loopbacks.go_on(turnover)));
         warnings.extend(self.retire(gone));
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         Ok(Plan { warnings, ..draft.plan })

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::admin::config::LoopbackConfig;
 use crate::ids::LuId;
 use crate::reactor::SessionReport;
 use crate::store::StoreConfig;
-use crate::target::{Acl, Catalog, Lun, Target, Tpg};
+use crate::target::{Acl, Catalog, Lun, Target, Tpg, is_local};
 
 /// What is done with an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,6 +132,33 @@ pub(super) fn store_detail(store: &StoreConfig) -> String {
     [path, size].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
+/// Local disks that come, go, or become others; `replaced`: also by the backstore of that name.
+pub(super) fn loopbacks(
+    old: &[LoopbackConfig],
+    new: &[LoopbackConfig],
+    replaced: &[String],
+    plan: &mut Plan,
+) {
+    let path = |disk: &LoopbackConfig| format!("/loopback/{}", disk.store);
+    let of = |disks: &'_ [LoopbackConfig], store: &str| disks.iter().position(|d| d.store == store);
+    for disk in old.iter().filter(|disk| of(new, &disk.store).is_none()) {
+        plan.push(Action::Remove, path(disk), "");
+    }
+    for disk in new {
+        match of(old, &disk.store).map(|at| &old[at]) {
+            None => plan.push(Action::Add, path(disk), ""),
+            Some(was) => {
+                let what = [
+                    (replaced.contains(&disk.store), "another backstore"),
+                    (was.device != disk.device, "device"),
+                    (was.read_only != disk.read_only, "read_only"),
+                ];
+                tell(&path(disk), &what, plan);
+            }
+        }
+    }
+}
+
 /// A target that is not as it was: one of these is not there, or both are.
 pub(super) struct Turn<'a> {
     pub(super) old: Option<&'a Target>,
@@ -152,6 +180,10 @@ pub(super) fn turns<'a>(old: &'a [Arc<Target>], new: &'a [Target]) -> Vec<Turn<'
 pub(super) fn targets(turns: &[Turn<'_>], name: &dyn Fn(LuId) -> String, plan: &mut Plan) {
     for turn in turns {
         let Some(target) = turn.new.or(turn.old) else { continue };
+        // It is told of as a local disk.
+        if is_local(&target.iqn) {
+            continue;
+        }
         let path = format!("/iscsi/{}", target.iqn);
         match (turn.old, turn.new) {
             (_, None) => plan.push(Action::Remove, path, ""),
@@ -279,7 +311,7 @@ pub(super) fn touched(
 ) -> Vec<Touched> {
     let after: HashMap<&str, &Target> = new.iter().map(|t| (t.iqn.as_str(), t)).collect();
     let effect = |s: &SessionReport| {
-        let target = s.target.as_deref().filter(|target| moved.contains(*target))?;
+        let target = s.target.as_deref().filter(|target| moved.contains(*target) && !is_local(target))?;
         let group = |t: &'_ Target| t.tpgs.iter().position(|g| g.tag == s.tpg);
         let was = old.target(target)?;
         let old_group = &was.tpgs[group(was)?];
@@ -360,6 +392,21 @@ mod tests {
         let mut new = old.clone();
         new.tpgs[0].acls[1].quota.read.commands = 100;
         assert_eq!(lines(&[Arc::new(old)], &[new]), ["~ /iscsi/iqn.t/tpg1/acls/iqn.b  (qos)"]);
+    }
+
+    #[test]
+    fn local_disks_are_told_of_by_their_stores() {
+        let disk = |store: &str, device| LoopbackConfig { store: store.into(), device, read_only: false };
+        let mut plan = Plan::default();
+        loopbacks(
+            &[disk("a", None), disk("b", None)],
+            &[disk("b", Some(1)), disk("c", None)],
+            &[],
+            &mut plan,
+        );
+        assert_eq!(plan.to_string(), "- /loopback/a\n~ /loopback/b  (device)\n+ /loopback/c\n");
+        let hidden = crate::target::local_target("a", lun(0, 0));
+        assert!(lines(&[], &[hidden]).is_empty());
     }
 
     #[test]

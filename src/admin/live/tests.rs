@@ -2,15 +2,18 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::units::Reached;
 use super::*;
 use crate::admin::state::StateDir;
 use crate::admin::stats::{Mark, Stats};
+use crate::initiator::{self, Initiator, LoginOptions};
 use crate::reactor::{Limits, Setup, start};
 use crate::scsi::{AccessState, LuState};
 use crate::store::Medium;
+use crate::target::{LOCAL_INITIATOR, is_local, local_name};
 
 /// What is served, as a daemon has it.
 struct Stage {
@@ -58,6 +61,7 @@ impl Stage {
     fn with(text: &str, last: impl FnOnce(UnitSeed) -> UnitSeed) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (mut config, _) = config::parse(Source::new("test", text), dir.path(), None).unwrap();
+        config.expose_local();
         let state = StateDir::open(dir.path().join("state")).unwrap();
         let keeper = Keeper::new(Some(state.clone()), &config.server, 1);
         keeper.keep_ports(&keeper.number_ports(&mut config.targets).unwrap()).unwrap();
@@ -76,6 +80,8 @@ impl Stage {
         let watcher = Watcher::start(&[], control.messenger()).unwrap();
         let origin = Origin { text: text.into(), ..Origin::default() };
         let sockets = Vec::new();
+        let messenger = control.messenger();
+        let loopbacks = Loopbacks::new(Arc::new(move || messenger.connect()));
         let live = Live::new(Start {
             control,
             keeper,
@@ -87,6 +93,7 @@ impl Stage {
             units,
             inherited: Inherited::default(),
             sockets,
+            loopbacks,
         });
         Self { live, dir, unsaved }
     }
@@ -421,4 +428,65 @@ fn what_can_be_listened_at_again_is_though_others_cannot() {
     );
     assert_eq!(running.sockets.len(), 2, "the others are on record");
     assert!(std::net::TcpStream::connect(free).is_ok(), "and listened at");
+}
+
+/// Logs in to the target of that local disk, as its thread does.
+fn log_in(stage: &Stage, store: &str) -> Result<Initiator<UnixStream>, initiator::Error> {
+    let stream = stage.live.control.messenger().connect().unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    Initiator::over(stream, LoginOptions::new(LOCAL_INITIATOR, Some(&local_name(store))))
+}
+
+#[test]
+fn a_local_disk_is_a_session_like_any_other() {
+    let stage = Stage::new(&(text(false, &["a", "b"]) + "[[loopback]]\nbackstore = \"b\"\n"));
+    let mut disk = log_in(&stage, "b").unwrap();
+    disk.clear_attention(0).unwrap();
+    assert_eq!(disk.capacity(0).unwrap(), (2048, 512));
+    assert!(disk.write(0, 7, 2, vec![9; 1024]).unwrap().is_good());
+    assert_eq!(disk.read(0, 7, 2, 1024).unwrap().buffer, [9; 1024]);
+    let sessions = stage.live.control.sessions();
+    assert_eq!((sessions.len(), sessions[0].initiator.as_str()), (1, LOCAL_INITIATOR));
+    assert_eq!(sessions[0].target.as_deref(), Some(local_name("b").as_str()));
+    assert!(log_in(&stage, "a").is_err(), "it is none");
+    // Nobody is told of it who asks what there is.
+    let stream = stage.live.control.messenger().connect().unwrap();
+    let mut visitor = Initiator::over(stream, LoginOptions::new("iqn.2026-11.org.example:i", None)).unwrap();
+    assert!(!visitor.send_targets().unwrap().contains("loopback"));
+    disk.logout().unwrap();
+}
+
+#[test]
+fn where_no_local_disk_can_be_made_the_change_is_refused_and_nothing_has_happened() {
+    let text = text(false, &["a"]);
+    let stage = Stage::new(&text);
+    if Path::new("/dev/ublk-control").exists() {
+        return; // here it would be made
+    }
+    let more = text.clone() + "[[loopback]]\nbackstore = \"a\"\n";
+    assert_eq!(
+        stage.live.plan("test", &more, Some(stage.dir.path())).unwrap().to_string(),
+        "+ /loopback/a\n"
+    );
+    let refused = stage.apply(&more).unwrap_err().to_string();
+    assert!(refused.contains("local disk a: there is no /dev/ublk-control"), "{refused}");
+    assert!(refused.contains("modprobe ublk_drv"), "{refused}");
+    assert_eq!(stage.live.text(), text);
+    assert!(stage.live.catalog().targets.iter().all(|t| !is_local(&t.iqn)));
+}
+
+#[test]
+fn a_local_disk_that_cannot_be_made_at_the_start_is_waited_for() {
+    if Path::new("/dev/ublk-control").exists() {
+        return; // here it would be made
+    }
+    let stage = Stage::new(&(text(false, &["a"]) + "[[loopback]]\nbackstore = \"a\"\n"));
+    stage.live.loopbacks.expect(&[LoopbackConfig { store: "a".into(), device: None, read_only: false }]);
+    stage.live.raise_loopbacks();
+    let disks = stage.live.local_disks();
+    assert_eq!((disks.len(), &disks[0].device), (1, &None));
+    assert!(disks[0].why.contains("modprobe ublk_drv"), "{disks:?}");
+    let plan = stage.apply(&text(false, &["a"])).unwrap();
+    assert_eq!(plan.to_string(), "- /loopback/a\n");
+    assert!(stage.live.local_disks().is_empty());
 }

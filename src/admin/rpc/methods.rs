@@ -17,6 +17,7 @@ use super::{API, FAILED, Fault, INVALID_CONFIG, INVALID_PARAMS, METHOD_NOT_FOUND
 use crate::admin::config::{At, Problem, Report, Severity, parse_destination, parse_portal, words};
 use crate::admin::live::{Live, Plan, Refused};
 use crate::admin::lookout::{Lookout, Text as Written};
+use crate::admin::loopbacks::LocalDisk;
 use crate::admin::stats::Named;
 use crate::admin::{recording, stats};
 use crate::reactor::{Chosen, Late, Notice, SessionReport};
@@ -98,6 +99,7 @@ fn call_live(live: &Live, method: &str, params: Value) -> Result<Value, Fault> {
         "sessions.drain" => tell(live, read(params)?, Some(Notice::LogOut)),
         "alua.get" => accesses(live),
         "alua.set" => set_access(live, &read(params)?),
+        "loopback.list" => Ok(loopbacks(live)),
         "counters" => counters(live),
         "recorder.dump" => {
             let recordings = live.control().record();
@@ -110,6 +112,15 @@ fn call_live(live: &Live, method: &str, params: Value) -> Result<Value, Fault> {
             Err(Fault::new(METHOD_NOT_FOUND, format!("there is no method {method}; {remedy}")))
         }
     }
+}
+
+fn loopbacks(live: &Live) -> Value {
+    let disk = |disk: LocalDisk| {
+        let why = Some(disk.why).filter(|why| !why.is_empty());
+        json!({ "backstore": disk.store, "device": disk.device, "why": why })
+    };
+    let disks: Vec<Value> = live.local_disks().into_iter().map(disk).collect();
+    json!({ "loopbacks": disks })
 }
 
 /// A path wherever one stands. What of it is no text cannot be told.

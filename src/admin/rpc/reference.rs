@@ -38,7 +38,7 @@ pub const EXAMPLE: [&str; 2] = [
 ];
 
 /// All that can be asked.
-pub const METHODS: [Method; 14] = [
+pub const METHODS: [Method; 15] = [
     method("version", "", "name, version, pid, and api: 1, as long as what is here stays as it is."),
     method(
         "config.get",
@@ -88,6 +88,11 @@ pub const METHODS: [Method; 14] = [
         "backstore, group, state: as ringtgt.toml(5) calls them",
         "Nothing, when it holds everywhere. Where a reactor takes too long that is an error, and it may happen yet: alua.get \
          tells.",
+    ),
+    method(
+        "loopback.list",
+        "",
+        "loopbacks: of each local disk backstore, device: its path, or null as long as it is not there, and then why.",
     ),
     method("counters", "", "reactors and backstores."),
     method(
