@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use super::Shell;
+use super::loopback::Devices;
 use super::node::{self, Node};
 use crate::admin::config::words;
 use crate::scsi::{AccessState, Group};
@@ -13,6 +14,13 @@ use crate::scsi::{AccessState, Group};
 /// The states that groups are in, by backstore and group, where a daemon serves them.
 #[derive(Debug, Default)]
 pub(super) struct Accesses(Option<HashMap<(String, String), AccessState>>);
+
+/// What only a daemon knows of what it serves.
+#[derive(Debug, Default)]
+pub(super) struct Served {
+    pub(super) accesses: Accesses,
+    pub(super) devices: Devices,
+}
 
 impl Accesses {
     fn read(answer: &Value) -> Self {
@@ -32,6 +40,11 @@ impl Accesses {
 }
 
 impl Shell {
+    /// What is to be known where `node` and what is below it are shown.
+    pub(super) fn served(&self, node: &Node) -> Served {
+        Served { accesses: self.accesses(node), devices: self.devices(node) }
+    }
+
     /// What is to be known of groups where `node` and what is below it are shown.
     pub(super) fn accesses(&self, node: &Node) -> Accesses {
         let is_above = matches!(node, Node::Root | Node::Backstores | Node::Kind(_) | Node::Store(_));

@@ -28,6 +28,7 @@ impl Shell {
             Node::Acls(iqn, tag) => self.create_acl(iqn, *tag, values)?,
             Node::Acl(iqn, tag, initiator) => self.create_mapped(iqn, *tag, initiator, values)?,
             Node::Portals(iqn, tag) => self.create_portal(iqn, *tag, values)?,
+            Node::Loopback => self.create_loopback(values)?,
             _ => return Err("nothing can be created here".into()),
         };
         if self.prefs.auto_cd_after_create {

@@ -41,12 +41,14 @@ impl Shell {
                 self.say(format!("Deleted network portal {portal}"));
                 Ok(())
             }
+            Node::Loopback => self.delete_loopback(values.must("disk")),
             _ => Err("nothing can be deleted here".into()),
         }
     }
 
     fn delete_store(&mut self, kind: StoreKind, name: &str) -> Result<(), String> {
         self.store_named(&format!("{}/{name}", kind.word()))?;
+        let is_local = self.config.loopbacks.iter().any(|disk| disk.store == name);
         let mut shown = Vec::new();
         self.edit(|doc| {
             shown = doc.remove_store(name)?;
@@ -54,6 +56,9 @@ impl Shell {
         })?;
         for (iqn, tag, lun) in shown {
             self.say(format!("Deleted LUN {lun} of {iqn}/tpg{tag}."));
+        }
+        if is_local {
+            self.say(format!("Deleted local disk {name}."));
         }
         self.say(format!("Deleted storage object {name}."));
         Ok(())

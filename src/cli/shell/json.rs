@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::access::Accesses;
+use super::access::Served;
 use super::line::Line;
 use super::node::Node;
 use super::settings::{self, Form};
@@ -26,7 +26,7 @@ impl Shell {
             Some("ls") => {
                 let values = verbs::bind(&verbs::find(&node, "ls")?, &rest.words[1..], &rest.named)?;
                 let (node, depth) = self.listed(&trail, &values)?;
-                let tree = self.branch(&node, depth, &self.accesses(&node));
+                let tree = self.branch(&node, depth, &self.served(&node));
                 Ok(json!({ "version": VERSION, "path": self.path_of(&trail, &values)?, "tree": tree }))
             }
             Some("get") if rest.words.len() > 1 && rest.words[1] != "global" => {
@@ -34,7 +34,7 @@ impl Shell {
                 Ok(json!({ "version": VERSION, "path": path, "group": rest.words[1], "values": values }))
             }
             Some("info") => {
-                let summary = tree::summary(&node, self.view(&self.accesses(&node))).text;
+                let summary = tree::summary(&node, self.view(&self.served(&node))).text;
                 let all = settings::of(&node).iter().filter(|s| !matches!(s.form, Form::Lio(_)));
                 let all = all.map(|s| (s.name.to_owned(), self.shown(&node, s)));
                 let all: Map<String, Value> = all.collect();
@@ -53,14 +53,14 @@ impl Shell {
         Ok(format!("/{}", self.resolve(&path)?.0.join("/")))
     }
 
-    fn branch(&self, node: &Node, depth: Option<usize>, accesses: &Accesses) -> Value {
-        let summary = tree::summary(node, self.view(accesses)).text;
+    fn branch(&self, node: &Node, depth: Option<usize>, served: &Served) -> Value {
+        let summary = tree::summary(node, self.view(served)).text;
         let children = if depth == Some(0) { Vec::new() } else { node.children(&self.config) };
         let below = depth.map(|depth| depth.saturating_sub(1));
         let children: Vec<Value> = children
             .iter()
             .filter(|child| child.is_shown(&self.config))
-            .map(|child| self.branch(child, below, accesses))
+            .map(|child| self.branch(child, below, served))
             .collect();
         json!({ "name": node.name(), "summary": summary, "children": children })
     }

@@ -14,6 +14,7 @@ mod delete;
 mod device;
 mod json;
 mod line;
+mod loopback;
 mod node;
 mod prefs;
 mod restore;
@@ -32,7 +33,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use access::Accesses;
+use access::Served;
 use backend::{Backend, Standing};
 use device::Seen;
 use line::Line;
@@ -211,8 +212,8 @@ impl Shell {
         format!("/{}", self.trail.join("/"))
     }
 
-    fn view<'a>(&'a self, accesses: &'a Accesses) -> View<'a> {
-        View { config: &self.config, look: self.host.look, accesses }
+    fn view<'a>(&'a self, served: &'a Served) -> View<'a> {
+        View { config: &self.config, look: self.host.look, served }
     }
 
     /// The node of a path, and the names on the way.
@@ -316,8 +317,8 @@ impl Shell {
         let (node, depth) = self.listed(trail, values)?;
         let colour = self.style.colour && self.prefs.color_mode;
         let style = Style { width: self.style.width, colour };
-        let accesses = self.accesses(&node);
-        let drawn = tree::draw(&node, depth, self.view(&accesses), &style);
+        let served = self.served(&node);
+        let drawn = tree::draw(&node, depth, self.view(&served), &style);
         self.said.push_str(&drawn);
         Ok(())
     }
@@ -343,7 +344,7 @@ impl Shell {
     }
 
     fn info(&mut self, node: &Node, trail: &[String]) {
-        let summary = tree::summary(node, self.view(&self.accesses(node))).text;
+        let summary = tree::summary(node, self.view(&self.served(node))).text;
         self.say(format!("path: /{}", trail.join("/")));
         self.say(format!("summary: {summary}"));
         if *node == Node::Root {

@@ -27,6 +27,8 @@ pub(super) enum Node {
     Portals(String, u16),
     Portal(String, u16, SocketAddr),
     Loopback,
+    /// By its backstore.
+    LocalDisk(String),
 }
 
 /// The kinds of backstores in the order of the tree.
@@ -85,6 +87,7 @@ impl Node {
             Self::Portals(..) => "portals".into(),
             Self::Portal(.., portal) => portal.to_string(),
             Self::Loopback => "loopback".into(),
+            Self::LocalDisk(store) => store.clone(),
         }
     }
 
@@ -105,6 +108,7 @@ impl Node {
                 let groups = store(config, name).into_iter().flat_map(|s| s.groups.iter());
                 groups.map(|g| Self::AluaGroup(name.clone(), g.name.clone())).collect()
             }
+            Self::Loopback => config.loopbacks.iter().map(|d| Self::LocalDisk(d.store.clone())).collect(),
             Self::Iscsi => config.targets.iter().map(|t| Self::Target(t.iqn.clone())).collect(),
             Self::Target(iqn) => {
                 let tpgs = target(config, iqn).into_iter().flat_map(|t| &t.tpgs);

@@ -701,7 +701,7 @@ fn everything_is_completed() {
         ("/iscsi sessions d", vec!["detail", "drain"]),
         ("nonsense ", vec![]),
         ("ls\u{3000}/ba", vec!["/backstores/"]),
-        ("ls\u{a0}", vec!["backstores/", "depth=", "iscsi/", "loopback ", "path="]),
+        ("ls\u{a0}", vec!["backstores/", "depth=", "iscsi/", "loopback/", "path="]),
     ] {
         let (_, mut found) = complete(&shell, line);
         if line == "/backstores/block/ " {
@@ -720,4 +720,40 @@ fn colour_only_where_it_is_wanted() {
     assert!(typed(&mut shell, "ls").contains("\x1b[32mOK\x1b[0m"));
     typed(&mut shell, "set global color_mode=false");
     assert!(!typed(&mut shell, "ls").contains('\x1b'));
+}
+
+#[test]
+fn local_disks() {
+    let mut shell = sample();
+    let made = typed(&mut shell, "/loopback create storage_object=/backstores/block/sample-bs");
+    assert!(made.starts_with("Created local disk sample-bs.\n"), "{made}");
+    assert!(made.contains("modprobe ublk_drv"), "this host has none: {made}");
+    assert!(shell.doc.text().contains("[[loopback]]\nbackstore = \"sample-bs\"\n"), "{}", shell.doc.text());
+    let listed = typed(&mut shell, "ls");
+    assert!(listed.contains("o- loopback ") && listed.contains("[Targets: 1]"), "{listed}");
+    assert!(listed.contains("    o- sample-bs ") && listed.contains("[/dev/ublkb?, not served]"), "{listed}");
+    assert_eq!(
+        typed(&mut shell, "/loopback/sample-bs info"),
+        "path: /loopback/sample-bs\nsummary: /dev/ublkb?, not served\n"
+    );
+    assert!(refused(&mut shell, "/loopback create sample-bs").contains("is a local disk already"));
+    assert!(refused(&mut shell, "/loopback create other").contains("there is no backstore other"));
+    assert!(refused(&mut shell, "/loopback delete other").contains("there is no other in loopback"));
+    assert_eq!(typed(&mut shell, "/loopback delete sample-bs"), "Deleted local disk sample-bs.\n");
+    assert!(!shell.doc.text().contains("loopback"));
+    typed(&mut shell, "/loopback create sample-bs device=/dev/ublkb7 readonly=true");
+    assert!(shell.doc.text().contains("device = 7\nread_only = true\n"), "{}", shell.doc.text());
+    assert!(typed(&mut shell, "ls /loopback").contains("[/dev/ublkb7 ro, not served]"));
+    let gone = typed(&mut shell, "/backstores/block delete sample-bs");
+    assert!(gone.contains("Deleted local disk sample-bs.\n"), "{gone}");
+    assert!(!shell.doc.text().contains("loopback"));
+}
+
+#[test]
+fn completion_of_local_disks() {
+    let mut shell = sample();
+    let of = |shell: &Shell, line: &str| complete(shell, line).1;
+    assert_eq!(of(&shell, "/loopback create /b"), ["/backstores/block/sample-bs"]);
+    typed(&mut shell, "/loopback create sample-bs");
+    assert_eq!(of(&shell, "/loopback delete s"), ["sample-bs"]);
 }

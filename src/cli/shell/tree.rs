@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::access::Accesses;
+use super::access::Served;
 use super::device::{Seen, human};
 use super::node::{self, Node};
 use crate::admin::config::Config;
@@ -36,12 +36,12 @@ fn plain(text: impl Into<String>) -> Summary {
     Summary { text: text.into(), health: Health::Plain }
 }
 
-/// A configuration, how this host is looked at, and the states of target port groups.
+/// A configuration, how this host is looked at, and what only a daemon knows.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     pub(super) config: &'a Config,
     pub(super) look: fn(&Path) -> Seen,
-    pub(super) accesses: &'a Accesses,
+    pub(super) served: &'a Served,
 }
 
 struct Row {
@@ -118,6 +118,7 @@ pub(super) fn summary(node: &Node, view: View<'_>) -> Summary {
         Node::Alua(_) => plain(format!("ALUA Groups: {count}")),
         Node::AluaGroup(name, group) => of_alua_group(view, name, group),
         Node::Iscsi | Node::Loopback => plain(format!("Targets: {count}")),
+        Node::LocalDisk(store) => of_local_disk(view, store),
         Node::Target(iqn) => plain(of_target(config, iqn, count)),
         Node::Tpg(iqn, tag) => node::tpg(config, iqn, *tag).map_or_else(|| plain("..."), of_tpg),
         Node::Acls(..) => plain(format!("ACLs: {count}")),
@@ -157,6 +158,20 @@ fn of_store(store: &StoreConfig, view: View<'_>) -> Summary {
     Summary { text, health: if absent { Health::Bad } else { Health::Plain } }
 }
 
+/// Where it is used. One that is not there says why.
+fn of_local_disk(view: View<'_>, name: &str) -> Summary {
+    let Some(disk) = view.config.loopbacks.iter().find(|d| d.store == name) else { return plain("...") };
+    let read_only = if disk.read_only { " ro" } else { "" };
+    match view.served.devices.of(name) {
+        Some(Ok(device)) => Summary { text: format!("{device}{read_only}"), health: Health::Good },
+        Some(Err(why)) => Summary { text: format!("not there: {why}"), health: Health::Bad },
+        None => {
+            let device = disk.device.map_or_else(|| "/dev/ublkb?".to_owned(), |n| format!("/dev/ublkb{n}"));
+            plain(format!("{device}{read_only}, not served"))
+        }
+    }
+}
+
 fn is_write_back(store: &StoreConfig, seen: Option<Seen>) -> bool {
     store.write_back.unwrap_or(matches!(seen, Some(Seen::Block { write_back: true, .. })))
 }
@@ -164,12 +179,13 @@ fn is_write_back(store: &StoreConfig, seen: Option<Seen>) -> bool {
 fn is_used(config: &Config, name: &str) -> bool {
     let Some(number) = config.stores.iter().position(|s| s.name == name) else { return false };
     let luns = config.targets.iter().flat_map(|t| &t.tpgs).flat_map(|g| &g.luns);
-    luns.into_iter().any(|l| l.lu.0 as usize == number)
+    let is_local = config.loopbacks.iter().any(|disk| disk.store == name);
+    is_local || luns.into_iter().any(|l| l.lu.0 as usize == number)
 }
 
 fn of_alua_group(view: View<'_>, name: &str, group: &str) -> Summary {
     let group = node::alua_group(view.config, name, group);
-    let state = match group.and_then(|group| view.accesses.of(name, group)) {
+    let state = match group.and_then(|group| view.served.accesses.of(name, group)) {
         None => "unknown",
         Some(AccessState::Optimized) => "Active/optimized",
         Some(AccessState::NonOptimized) => "Active/non-optimized",

@@ -173,6 +173,11 @@ static ACL: &[Verb] = &[
     verb!("delete" [must("mapped_lun", Kind::Child)] "show this initiator a LUN no longer"),
     SESSIONS,
 ];
+static LOOPBACK: &[Verb] = &[
+    verb!("create" [must("storage_object", Kind::StorePath), may("device", Kind::Text), may("readonly", Kind::Flag)]
+        "make a backstore a disk of this host, too: /dev/ublkbN, with that N or the first that is free"),
+    verb!("delete" [must("disk", Kind::Child)] "make it a disk of this host no longer; the backstore stays"),
+];
 static PORTALS: &[Verb] = &[
     verb!("create" [may("ip_address", Kind::Address), may("ip_port", Kind::Text)] "listen at an address"),
     verb!("delete" [must("ip_address", Kind::Child), may("ip_port", Kind::Text)] "listen there no longer"),
@@ -194,6 +199,7 @@ pub(super) fn own(node: &Node) -> &'static [Verb] {
         Node::Acls(..) => ACLS,
         Node::Acl(..) => ACL,
         Node::Portals(..) => PORTALS,
+        Node::Loopback => LOOPBACK,
         _ => &[],
     }
 }
