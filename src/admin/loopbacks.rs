@@ -12,18 +12,22 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context;
 
 use super::config::LoopbackConfig;
-use crate::loopback::{Claim, Connect, Device, Reserved};
+use crate::loopback::{Claim, Connect, Device, LONGEST_END, Reserved};
 use crate::target::local_name;
 
 /// See the module page.
 pub(super) struct Loopbacks {
     connect: Connect,
     disks: Mutex<BTreeMap<String, Disk>>,
+    /// The daemon stops: none comes any more. It is asked and set with `disks` locked.
+    closed: AtomicBool,
 }
 
 /// A local disk.
@@ -68,7 +72,7 @@ impl std::fmt::Debug for Loopbacks {
 impl Loopbacks {
     /// None yet. `connect` leads to the targets by which they reach their stores.
     pub(super) fn new(connect: Connect) -> Self {
-        Self { connect, disks: Mutex::default() }
+        Self { connect, disks: Mutex::default(), closed: AtomicBool::new(false) }
     }
 
     fn disks(&self) -> MutexGuard<'_, BTreeMap<String, Disk>> {
@@ -99,6 +103,8 @@ impl Loopbacks {
 
     /// Makes those that are not there, as far as that can be now.
     pub(super) fn raise(&self) {
+        Reserved::sweep();
+        self.bury();
         let down = |disk: &&Disk| matches!(disk.state, State::Down(_));
         let wanted: Vec<LoopbackConfig> =
             self.disks().values().filter(down).map(|d| d.config.clone()).collect();
@@ -109,9 +115,22 @@ impl Loopbacks {
         }
     }
 
+    /// Those that are not served any more, for somebody has deleted them, are to be made anew.
+    fn bury(&self) {
+        let is_dead = |disk: &&mut Disk| matches!(&disk.state, State::Up(device) if !device.is_served());
+        for disk in self.disks().values_mut().filter(is_dead) {
+            tracing::warn!(
+                disk = disk.config.store,
+                "the device of a local disk was deleted by somebody else"
+            );
+            disk.state = State::Down("it was deleted by somebody else".into());
+        }
+    }
+
     /// Whether nothing is left to be made.
     pub(super) fn are_up(&self) -> bool {
-        self.disks().values().all(|disk| matches!(disk.state, State::Up(_)))
+        let is_up = |disk: &Disk| matches!(&disk.state, State::Up(device) if device.is_served());
+        self.disks().values().all(is_up)
     }
 
     fn start(&self, config: &LoopbackConfig, reserved: Reserved) -> anyhow::Result<Device> {
@@ -126,6 +145,10 @@ impl Loopbacks {
             State::Up(_) => None,
         });
         let (state, told) = match made {
+            Ok(device) if self.closed.load(Ordering::Relaxed) => {
+                drop(disks);
+                return ended(&name, device, None);
+            }
             Ok(device) => {
                 tracing::info!(disk = name, device = %device.path().display(), "a local disk is there");
                 (State::Up(device), None)
@@ -193,15 +216,26 @@ impl Loopbacks {
 
     /// Ends all of them. Whoever still uses one has what he wrote on its store.
     pub(super) fn end(&self) {
-        let all = std::mem::take(&mut *self.disks());
-        for (name, disk) in all {
-            if let State::Up(device) = disk.state {
-                if claimed(&name, &device).is_err() {
-                    tracing::warn!(disk = name, device = %device.path().display(), "a local disk goes that is in use");
-                }
-                ended(&name, device, None).iter().for_each(|told| tracing::warn!("{told}"));
+        let mut disks = self.disks();
+        self.closed.store(true, Ordering::Relaxed);
+        let all = std::mem::take(&mut *disks);
+        drop(disks);
+        let end = |name: &str, disk: Disk| {
+            let State::Up(device) = disk.state else { return };
+            if claimed(name, &device).is_err() {
+                tracing::warn!(disk = name, device = %device.path().display(), "a local disk goes that is in use");
             }
-        }
+            ended(name, device, None).iter().for_each(|told| tracing::warn!("{told}"));
+        };
+        // One whose store hangs keeps no other.
+        std::thread::scope(|scope| {
+            all.into_iter().for_each(|(name, disk)| drop(scope.spawn(move || end(&name, disk))));
+        });
+    }
+
+    /// How long that may take.
+    pub(super) fn patience(&self) -> Duration {
+        if self.disks().is_empty() { Duration::ZERO } else { LONGEST_END }
     }
 }
 

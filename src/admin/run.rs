@@ -46,6 +46,9 @@ const APPEARANCE: Duration = Duration::from_secs(2);
 /// How often the control thread looks around when no watchdog sets the pace.
 const PACE: Duration = Duration::from_secs(10);
 
+/// How long local disks are waited for before others are told that all is ready.
+const MOMENT: Duration = Duration::from_secs(3);
+
 /// Serves `config` until told to stop. It may become another one meanwhile: see [`Live`].
 ///
 /// # Errors
@@ -101,7 +104,7 @@ pub fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
         sockets,
         loopbacks,
     }));
-    live.raise_loopbacks();
+    raise_loopbacks(live.clone())?;
     let reload = reloader(live.clone())?;
     wait_for_stores(live.clone())?;
     let lookout = Arc::new(Lookout::new(live.clone()));
@@ -271,6 +274,19 @@ fn entropy(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the kernel gives random bytes");
 }
 
+/// Makes the local disks that can be made in a moment. The others, whose stores do not answer, keep nobody waiting.
+fn raise_loopbacks(live: Arc<Live>) -> anyhow::Result<()> {
+    let (tell, told) = std::sync::mpsc::channel();
+    let work = move || {
+        live.raise_loopbacks();
+        let _ = tell.send(());
+    };
+    std::thread::Builder::new().name("loopbacks".into()).spawn(work)?;
+    // Whether it has ended or not, what there is by then is announced.
+    let _ = told.recv_timeout(MOMENT);
+    Ok(())
+}
+
 /// A line for each local disk.
 fn local_disks(live: &Live) -> String {
     let line = |disk: LocalDisk| match disk.device {
@@ -396,7 +412,7 @@ fn tell_counters(control: &Control) {
 fn finish(live: &Live) -> anyhow::Result<()> {
     tracing::info!("stopping");
     let within = live.drain_timeout();
-    Notify.stopping(within + LAST_FLUSH + PACE);
+    Notify.stopping(live.loopback_patience() + within + LAST_FLUSH + PACE);
     // They are sessions, too: as long as there are any, somebody answers.
     live.end_loopbacks();
     live.control().drain(within).map_err(|_| anyhow::anyhow!("a reactor ended badly"))?;

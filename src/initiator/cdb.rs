@@ -21,6 +21,13 @@ pub fn write_fua(lba: u64, blocks: u32) -> Cdb {
     long(0x8a, 0x08, lba, blocks)
 }
 
+/// SYNCHRONIZE CACHE(10) of the whole medium: older disks have no other.
+pub fn synchronize_cache_10() -> Cdb {
+    let mut cdb = [0; 16];
+    cdb[0] = 0x35;
+    cdb
+}
+
 /// SYNCHRONIZE CACHE(16) of the whole medium.
 pub fn synchronize_cache() -> Cdb {
     long(0x91, 0, 0, 0)

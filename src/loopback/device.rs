@@ -29,6 +29,9 @@ const STOP: Duration = Duration::from_secs(30);
 /// How long those who still have a device open are waited for; it goes when they close it.
 const DELETE: Duration = Duration::from_secs(5);
 
+/// The longest that the end of a device takes.
+pub const LONGEST_END: Duration = Duration::from_secs(STOP.as_secs() + DELETE.as_secs());
+
 /// A device of which there is only the number.
 #[derive(Debug)]
 pub struct Reserved {
@@ -90,9 +93,9 @@ impl Reserved {
         let server = serve(seed)?;
         let shown = ublk.start(made, START).and_then(|()| wait_for_node(&made.block_device()));
         if let Err(error) = shown {
-            // The driver then has nothing for its server any more, which ends.
+            // When the device is deleted the driver has nothing for its server any more, which ends by itself: what the target
+            // owes an answer to is waited for by nobody else.
             drop(self);
-            let _ = server.join();
             return Err(error).context("the kernel does not show the device");
         }
         self.made = None;
@@ -113,6 +116,7 @@ impl Drop for Reserved {
 fn serve(seed: Seed) -> anyhow::Result<JoinHandle<()>> {
     let (tell, told) = mpsc::channel();
     let work = move || {
+        let _bomb = AbortOnUnwind;
         sys::block_signals();
         match Server::new(seed) {
             Ok(server) => {
@@ -127,7 +131,23 @@ fn serve(seed: Seed) -> anyhow::Result<JoinHandle<()>> {
     Ok(server)
 }
 
+/// A disk whose thread has gone in silence would answer nobody: what holds for a reactor holds for it.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
 impl Device {
+    /// Whether it is served: it may have been deleted by somebody else.
+    pub fn is_served(&self) -> bool {
+        !self.server.is_finished()
+    }
+
     /// Where it is used.
     pub fn path(&self) -> PathBuf {
         self.made.block_device()
@@ -146,16 +166,31 @@ impl Device {
         File::options().read(true).custom_flags(libc::O_EXCL).open(self.path()).map(Claim)
     }
 
-    /// Ends it, when all that was written to it is answered.
+    /// Ends it, when all that was written to it is answered. What takes longer than [`LONGEST_END`] goes on without us.
     ///
     /// # Errors
     /// When that takes too long, or somebody still has it open: it goes when he closes it.
     pub fn end(self, claim: Option<Claim>) -> io::Result<()> {
         let mut ublk = Ublk::open()?;
-        ublk.stop(self.made, STOP)?;
+        if let Err(error) = ublk.stop(self.made, STOP) {
+            drop(claim);
+            self.end_at_last()?;
+            return Err(error);
+        }
         drop(claim);
-        // It has panicked, or ended: there is no more to it.
         let _ = self.server.join();
         ublk.delete(self.made, DELETE)
+    }
+
+    /// Its number is to be free again, however long that takes.
+    fn end_at_last(self) -> io::Result<()> {
+        let work = move || {
+            let stopped = Ublk::open().and_then(|mut ublk| ublk.stop(self.made, Duration::MAX));
+            let _ = self.server.join();
+            let ended = stopped
+                .and_then(|()| Ublk::open().and_then(|mut ublk| ublk.delete(self.made, Duration::MAX)));
+            tracing::info!(number = self.made.number, ?ended, "a local disk has ended at last");
+        };
+        thread::Builder::new().name("loopback-end".into()).spawn(work).map(drop)
     }
 }

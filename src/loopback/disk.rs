@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use anyhow::{Context, bail, ensure};
 
 use crate::initiator::cdb::{self, Cdb};
-use crate::initiator::{Direction, Initiator};
+use crate::initiator::{Direction, Done, Initiator};
 use crate::ring::ublk::Geometry;
 use crate::scsi::status;
 
@@ -37,14 +37,14 @@ impl Disk {
         let kind = inquiry.first().map_or(0x1f, |byte| byte & 0x1f);
         ensure!(kind == 0, "it is no disk, but a device of type {kind:#04x}, which no block device can be");
         let capacity = must(initiator, cdb::read_capacity(), "READ CAPACITY(16)")?;
-        let caching = may(initiator, cdb::mode_sense(0x08, ANSWER))?;
-        let limits = may(initiator, cdb::inquiry(Some(0xb0), ANSWER))?;
-        let rotation = may(initiator, cdb::inquiry(Some(0xb1), ANSWER))?;
-        let provisioning = may(initiator, cdb::inquiry(Some(0xb2), ANSWER))?;
+        let caching = may(initiator, cdb::mode_sense(0x08, ANSWER), "MODE SENSE(10)")?;
+        let limits = may(initiator, cdb::inquiry(Some(0xb0), ANSWER), "INQUIRY for B0h")?;
+        let rotation = may(initiator, cdb::inquiry(Some(0xb1), ANSWER), "INQUIRY for B1h")?;
+        let provisioning = may(initiator, cdb::inquiry(Some(0xb2), ANSWER), "INQUIRY for B2h")?;
         Self::of(&capacity, &caching, &limits, &rotation, &provisioning)
     }
 
-    /// By the answers to READ CAPACITY(16), MODE SENSE(10) of the caching page, and INQUIRY for the pages of block limits,
+    /// By the answers to READ CAPACITY(16), MODE SENSE(10), and INQUIRY for the pages of block limits,
     /// block device characteristics and logical block provisioning (SBC-4). One that was not had is empty.
     fn of(
         capacity: &[u8],
@@ -74,19 +74,14 @@ impl Disk {
             read_only: byte(caching, 3) & 0x80 != 0,
             // 0: it does not say; 1: it does not turn.
             rotational: number(rotation, 2) & 0xffff > 1,
-            write_cache: caching_page(caching).is_some_and(|page| byte(page, 2) & 0x04 != 0),
+            // DPOFUA.
+            durable_writes: byte(caching, 3) & 0x10 != 0,
             most_discarded: if unmaps { most(number(limits, 20).into()) } else { 0 },
             discard_granularity: if unmaps { granularity } else { 0 },
             most_zeroed: most(wide(limits, 36)),
         };
         Ok(Self { geometry, block_shift })
     }
-}
-
-/// The caching page in an answer to MODE SENSE(10).
-fn caching_page(answer: &[u8]) -> Option<&[u8]> {
-    let descriptors = usize::from(byte(answer, 6)) << 8 | usize::from(byte(answer, 7));
-    answer.get(8 + descriptors..).filter(|page| byte(page, 0) & 0x3f == 0x08)
 }
 
 fn byte(bytes: &[u8], at: usize) -> u8 {
@@ -103,7 +98,10 @@ fn wide(bytes: &[u8], at: usize) -> u64 {
 
 /// The answer to a command, as far as it came.
 fn must<S: Read + Write>(initiator: &mut Initiator<S>, cdb: Cdb, what: &str) -> anyhow::Result<Vec<u8>> {
-    let done = initiator.execute(0, cdb, Direction::In, vec![0; ANSWER.into()])?;
+    answer(initiator.execute(0, cdb, Direction::In, vec![0; ANSWER.into()])?, what)
+}
+
+fn answer(done: Done, what: &str) -> anyhow::Result<Vec<u8>> {
     match (done.status, done.sense_code()) {
         (status::GOOD, _) => Ok(done.buffer[..done.received].to_vec()),
         (status::CHECK_CONDITION, Some((0x02, ..))) => bail!("its store is not ready"),
@@ -116,10 +114,14 @@ fn must<S: Read + Write>(initiator: &mut Initiator<S>, cdb: Cdb, what: &str) -> 
     }
 }
 
-/// The same, or nothing where the logical unit has no such page.
-fn may<S: Read + Write>(initiator: &mut Initiator<S>, cdb: Cdb) -> anyhow::Result<Vec<u8>> {
+/// The same, or nothing where the logical unit has no such command or page. One that only does not tell now, for a
+/// reservation, say, is asked again when the disk is tried again.
+fn may<S: Read + Write>(initiator: &mut Initiator<S>, cdb: Cdb, what: &str) -> anyhow::Result<Vec<u8>> {
     let done = initiator.execute(0, cdb, Direction::In, vec![0; ANSWER.into()])?;
-    Ok(if done.is_good() { done.buffer[..done.received].to_vec() } else { Vec::new() })
+    match done.sense_code() {
+        Some((0x05, 0x20 | 0x24, _)) => Ok(Vec::new()),
+        _ => answer(done, what),
+    }
 }
 
 #[cfg(test)]
@@ -156,8 +158,8 @@ mod tests {
         let disk =
             Disk::of(&capacity(255, 4096, 0), &caching, &limits, &[0, 0xb1, 0, 60, 0, 1], &provisioning)
                 .unwrap();
-        let Geometry { sectors, read_only, rotational, write_cache, .. } = disk.geometry;
-        assert_eq!((sectors, read_only, write_cache), (2048, true, true));
+        let Geometry { sectors, read_only, rotational, durable_writes, .. } = disk.geometry;
+        assert_eq!((sectors, read_only, durable_writes), (2048, true, true));
         assert!(!rotational);
         let Geometry { most_discarded, discard_granularity, most_zeroed, .. } = disk.geometry;
         assert_eq!((most_discarded, discard_granularity, most_zeroed), (8_388_600, 16_384, 8192));

@@ -27,7 +27,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use device::{Claim, Device, Reserved};
+pub use device::{Claim, Device, LONGEST_END, Reserved};
 
 /// Makes a connection to this daemon's own targets.
 pub type Connect = Arc<dyn Fn() -> io::Result<UnixStream> + Send + Sync>;

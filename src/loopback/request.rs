@@ -34,7 +34,7 @@ pub(super) fn command(request: &Request, block_shift: u8, at: u32) -> Option<Com
         Asked::Write { durable: true } => {
             (cdb::write_fua(lba, blocks), (Direction::From(stretch), Vec::new()))
         }
-        Asked::Flush => (cdb::synchronize_cache(), none),
+        Asked::Flush => (cdb::synchronize_cache_10(), none),
         Asked::Discard => {
             let list = cdb::unmap_list(lba, blocks);
             (cdb::unmap(list.len() as u16), (Direction::Out, list))
@@ -76,10 +76,9 @@ pub(super) fn judge(request: &Request, done: &Done) -> Verdict {
 /// By sense key, additional sense code and its qualifier (SPC-5 section 4.4).
 fn by_sense((key, asc, ascq): (u8, u8, u8)) -> Verdict {
     match (key, asc, ascq) {
-        // RECOVERED ERROR: it was done. What was moved is told by GOOD alone, so it is done again.
-        (0x01, ..) | (0x06, ..) => Verdict::Again,
-        // NOT READY, ABORTED COMMAND.
-        (0x02 | 0x0b, ..) => Verdict::Later,
+        (0x06, ..) => Verdict::Again,
+        // NOT READY, ABORTED COMMAND; and RECOVERED ERROR: it was done, but what was moved is told by GOOD alone.
+        (0x01 | 0x02 | 0x0b, ..) => Verdict::Later,
         (0x03, ..) => Verdict::Ends(-libc::ENODATA),
         // INVALID COMMAND OPERATION CODE, INVALID FIELD IN CDB: of what the disk was said to do it cannot do this.
         (0x05, 0x20 | 0x24, _) => Verdict::Ends(-libc::EOPNOTSUPP),
@@ -110,7 +109,7 @@ mod tests {
         assert_eq!((write.cdb, write.direction), (cdb::write(10, 2), Direction::From(all)));
         assert_eq!(of(Asked::Write { durable: true }).cdb, cdb::write_fua(10, 2));
         let flush = of(Asked::Flush);
-        assert_eq!((flush.cdb, flush.direction), (cdb::synchronize_cache(), Direction::None));
+        assert_eq!((flush.cdb, flush.direction), (cdb::synchronize_cache_10(), Direction::None));
         let discard = of(Asked::Discard);
         assert_eq!((discard.cdb, discard.direction), (cdb::unmap(24), Direction::Out));
         assert_eq!(discard.buffer, cdb::unmap_list(10, 2));

@@ -12,7 +12,7 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::link::{Link, log_in, push};
 use super::request::{Verdict, command, judge};
@@ -35,6 +35,11 @@ const PAUSE_NS: u64 = 100_000_000;
 /// How long the end of a session may take, nanoseconds.
 const GOODBYE_NS: u64 = 2_000_000_000;
 
+/// How long a command may take before its session is given up, nanoseconds: as long as Linux gives a disk, and twice that. The
+/// next session replaces it, which ends what it has under way, and does it again. (With TAS zero an initiator may have had
+/// commands of ours aborted, and nobody says so.)
+const COMMAND_NS: u64 = 60_000_000_000;
+
 /// Where a tag is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -42,8 +47,8 @@ enum State {
     Idle,
     /// A request is there, and is to become a command at that time.
     Waiting { request: Request, since: u64, due: u64 },
-    /// It is a command.
-    Sent { request: Request, since: u64 },
+    /// It is a command, which was sent `at` that time.
+    Sent { request: Request, since: u64, at: u64 },
     /// The driver has nothing for it any more.
     Gone,
 }
@@ -59,6 +64,13 @@ pub(super) struct Seed {
     pub(super) block_shift: u8,
     pub(super) target: String,
     pub(super) connect: Connect,
+}
+
+/// Memory is never unmapped; what threads have left that have ended is for those that come.
+static IDLE: Mutex<Vec<Memory>> = Mutex::new(Vec::new());
+
+fn idle() -> MutexGuard<'static, Vec<Memory>> {
+    IDLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// See the module page.
@@ -81,8 +93,10 @@ impl Server {
     /// # Errors
     /// When memory or a ring cannot be had.
     pub(super) fn new(seed: Seed) -> anyhow::Result<Self> {
-        let region = Region::new(u64::from(DEPTH) * u64::from(MAX_IO), Pages::Transparent)?;
-        let memory = Memory::new(region);
+        let memory = match idle().pop() {
+            Some(memory) => memory,
+            None => Memory::new(Region::new(u64::from(DEPTH) * u64::from(MAX_IO), Pages::Transparent)?),
+        };
         // It does not poll: the processor is better used by the reactor that is to answer.
         let config = RingConfig {
             in_flight: u32::from(DEPTH) + BESIDE,
@@ -110,6 +124,7 @@ impl Server {
         while self.tags.iter().any(|state| *state != State::Gone) {
             self.turn(self.wait());
             self.hear();
+            self.lose_patience();
             self.reconnect();
             self.begin();
             if let Some(link) = &mut self.link {
@@ -117,6 +132,12 @@ impl Server {
             }
         }
         self.part();
+        let Self { ring, memory, .. } = self;
+        let is_quiet = ring.in_flight() == 0;
+        drop(ring);
+        if is_quiet {
+            idle().push(memory);
+        }
     }
 
     /// Gives the request of a tag back, if there was one, and waits for the next.
@@ -132,6 +153,7 @@ impl Server {
         let open = self.link.as_ref().is_some_and(Link::is_open);
         let due = self.tags.iter().filter_map(|state| match state {
             State::Waiting { due, since, .. } => Some(if open { *due } else { *since + patience() }),
+            State::Sent { at, .. } => Some(*at + COMMAND_NS),
             _ => None,
         });
         let login = self.link.is_none().then_some(self.next_login);
@@ -200,13 +222,27 @@ impl Server {
     /// A command has ended.
     fn ended(&mut self, done: &initiator::Done) {
         let tag = done.user as u16;
-        let Some(State::Sent { request, since }) = self.tags.get(usize::from(tag)).copied() else { return };
+        let Some(State::Sent { request, since, .. }) = self.tags.get(usize::from(tag)).copied() else {
+            return;
+        };
         let now = self.ring.now();
         let again = |due| State::Waiting { request, since, due };
         match judge(&request, done) {
             Verdict::Ends(result) => self.fetch(tag, Some(result)),
             Verdict::Again => self.tags[usize::from(tag)] = again(now),
             Verdict::Later => self.tags[usize::from(tag)] = again(now + PAUSE_NS),
+        }
+    }
+
+    /// Gives a session up that has not answered a command for too long.
+    fn lose_patience(&mut self) {
+        let now = self.ring.now();
+        let late = |state: &State| matches!(state, State::Sent { at, .. } if now >= *at + COMMAND_NS);
+        if self.tags.iter().any(late)
+            && let Some(link) = self.link.as_mut().filter(|link| link.is_open())
+        {
+            tracing::warn!(disk = self.seed.name, "a local disk's target does not answer: another session");
+            link.end(&mut self.ring);
         }
     }
 
@@ -264,7 +300,7 @@ impl Server {
         };
         command.user = tag.into();
         if link.submit(command) {
-            self.tags[usize::from(tag)] = State::Sent { request, since };
+            self.tags[usize::from(tag)] = State::Sent { request, since, at: self.ring.now() };
         }
     }
 
@@ -290,10 +326,10 @@ impl Server {
 }
 
 impl State {
-    /// As it is when the session has ended.
+    /// As it is when the session has ended. It waits anew: while it was a command it was the target's turn.
     fn unsent(self, now: u64) -> Self {
         match self {
-            Self::Sent { request, since } => Self::Waiting { request, since, due: now },
+            Self::Sent { request, .. } => Self::Waiting { request, since: now, due: now },
             other => other,
         }
     }

@@ -61,6 +61,9 @@ const ATTR_FUA: u32 = 1 << 3;
 const PARAM_BASIC: u32 = 1 << 0;
 const PARAM_DISCARD: u32 = 1 << 1;
 
+/// `UBLK_S_DEV_DEAD`: nobody serves it.
+const DEAD: u16 = 0;
+
 /// Any number for a device.
 const ANY: u32 = u32::MAX;
 
@@ -158,8 +161,8 @@ pub struct Geometry {
     pub read_only: bool,
     /// It turns.
     pub rotational: bool,
-    /// What is written may be lost until it is flushed, or written with FUA.
-    pub write_cache: bool,
+    /// It has writes that are durable when they have ended (FUA). Without, each is followed by a flush.
+    pub durable_writes: bool,
     /// The most that one request forgets; 0: nothing can be forgotten.
     pub most_discarded: u32,
     /// Bytes that are forgotten as a whole.
@@ -177,7 +180,9 @@ impl Geometry {
             types: PARAM_BASIC | if trims { PARAM_DISCARD } else { 0 },
             attrs: attr(self.read_only, ATTR_READ_ONLY)
                 | attr(self.rotational, ATTR_ROTATIONAL)
-                | attr(self.write_cache, ATTR_VOLATILE_CACHE | ATTR_FUA),
+                // Whoever may change the caching mode page can switch a cache on: so what is to last is always flushed.
+                | ATTR_VOLATILE_CACHE
+                | attr(self.durable_writes, ATTR_FUA),
             logical_shift: self.logical_shift,
             physical_shift: self.physical_shift,
             optimal_shift: self.optimal_shift,
@@ -366,14 +371,8 @@ impl Ublk {
             server_flags: OURS | u64::from(std::process::id()),
             ..DeviceInfo::default()
         });
-        let added = self.with_info(READ_WRITE, ADD_DEV, number, &mut info);
-        if added.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EOPNOTSUPP)) && self.encoded {
-            // Before 6.4 commands have plain numbers.
-            self.encoded = false;
-            self.with_info(READ_WRITE, ADD_DEV, number, &mut info).map_err(explained)?;
-        } else {
-            added.map_err(explained)?;
-        }
+        self.in_either_form(|ublk| ublk.with_info(READ_WRITE, ADD_DEV, number, &mut info))
+            .map_err(explained)?;
         Ok(Made { number: info.device, encoded: self.encoded })
     }
 
@@ -424,7 +423,8 @@ impl Ublk {
     }
 
     /// Deletes the devices that processes of ours have left which are no more: what is served by a process that was killed
-    /// is stopped by the kernel, and its number stays taken. Which numbers those were.
+    /// is stopped by the kernel, before 6.7 after some seconds, and its number stays taken. Which numbers those were. One that
+    /// is served is left alone, whoever has made it: he may be of another container, where processes have other numbers.
     pub fn sweep(&mut self, within: Duration) -> Vec<u32> {
         let left: Vec<u32> = numbers().into_iter().filter(|number| self.is_left(*number)).collect();
         left.into_iter().filter(|number| self.delete_number(*number, within).is_ok()).collect()
@@ -432,10 +432,26 @@ impl Ublk {
 
     fn is_left(&mut self, number: u32) -> bool {
         let mut info = Box::<DeviceInfo>::default();
-        let known = self.with_info(READ, GET_DEV_INFO, number, &mut info);
+        let known = self.in_either_form(|ublk| ublk.with_info(READ, GET_DEV_INFO, number, &mut info));
         let maker = info.server_flags as u32;
         let is_alive = maker != std::process::id() && Path::new(&format!("/proc/{maker}")).exists();
-        known.is_ok() && info.server_flags >> 32 << 32 == OURS && !is_alive
+        known.is_ok() && info.server_flags >> 32 << 32 == OURS && info.state == DEAD && !is_alive
+    }
+
+    /// A command by its number as of `ioctl`, and where that is not known, before 6.4, by its plain one: there it is taken
+    /// for a command on a device that is not there.
+    fn in_either_form(&mut self, mut command: impl FnMut(&mut Self) -> io::Result<()>) -> io::Result<()> {
+        const ENOTSUPP: i32 = 524;
+        self.encoded = true;
+        let error = match command(self) {
+            Err(error) => error,
+            well => return well,
+        };
+        if !matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EOPNOTSUPP | ENOTSUPP)) {
+            return Err(error);
+        }
+        self.encoded = false;
+        command(self)
     }
 
     fn with_info(&mut self, direction: u32, what: u32, number: u32, info: &mut DeviceInfo) -> io::Result<()> {
@@ -564,9 +580,9 @@ mod tests {
     fn parameters_say_what_the_disk_is() {
         let disk = Geometry { sectors: 2048, logical_shift: 9, physical_shift: 12, ..Geometry::default() };
         let params = disk.params(512);
-        assert_eq!((params.len, params.types, params.attrs), (64, PARAM_BASIC, 0));
+        assert_eq!((params.len, params.types, params.attrs), (64, PARAM_BASIC, 4));
         assert_eq!((params.sectors, params.max_sectors, params.physical_shift), (2048, 512, 12));
-        let thin = Geometry { write_cache: true, most_discarded: 8, discard_granularity: 4096, ..disk };
+        let thin = Geometry { durable_writes: true, most_discarded: 8, discard_granularity: 4096, ..disk };
         let params = thin.params(512);
         assert_eq!((params.types, params.attrs), (PARAM_BASIC | PARAM_DISCARD, 12));
         assert_eq!((params.discard_granularity, params.discard_segments), (4096, 1));

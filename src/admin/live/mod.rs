@@ -384,6 +384,11 @@ impl Live {
         }
     }
 
+    /// How long [`Live::end_loopbacks`] may take.
+    pub(super) fn loopback_patience(&self) -> Duration {
+        self.loopbacks.patience()
+    }
+
     /// Ends the local disks, as long as their targets answer.
     pub(super) fn end_loopbacks(&self) {
         self.loopbacks.end();
