@@ -217,6 +217,7 @@ impl<D: Driver> Host for Desk<'_, D> {
             Body::Medium { lu, offset, len } => {
                 let resident =
                     self.world.units.get(lu.0 as usize).and_then(|u| u.store.resident(offset, len));
+                debug_assert!(resident.is_some(), "{body:?} was promised");
                 if let Some(place) = resident {
                     self.tx.put_body(place);
                 }

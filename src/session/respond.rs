@@ -105,7 +105,10 @@ impl Session {
                 let mut crc = Crc::new();
                 crc.update(match body {
                     Body::Slot { buf, at, len } => &h.bytes(buf)[at as usize..(at + len) as usize],
-                    Body::Medium { len, .. } => &ZEROES[..len as usize],
+                    Body::Medium { lu, len, .. } => {
+                        debug_assert!(h.is_blank(lu), "others change a ramdisk meanwhile");
+                        &ZEROES[..len as usize]
+                    }
                 });
                 crc.update(&tail);
                 tail.extend(digest::to_wire(crc.finish()));
