@@ -286,17 +286,18 @@ usual() {
 LARGE=(1m:8 16m:2) # bytes, and how many of these are outstanding
 
 play_limit() {
-	local large size qd verb what
-	limit null-4k-read read --qd 32 --conns 4 --client-spin
+	local large size qd
+	# A read of nothing leaves from one place, which is in the cache (--hot); one of memory from where it lies.
+	limit null-4k-read read --qd 32 --conns 4 --hot --client-spin
+	limit ram-4k-read read --qd 32 --conns 4 --client-spin
 	limit null-4k-write write --qd 32 --conns 4 --client-spin
-	limit null-128k-read read --qd 16 --conns 1 --payload 128k --client-spin
+	limit null-128k-read read --qd 16 --conns 1 --payload 128k --hot --client-spin
 	limit null-128k-write write --qd 16 --conns 1 --payload 128k --client-spin
-	limit qd1-4k-read read --qd 1 --conns 1 --spin inf --client-spin
+	limit qd1-4k-read read --qd 1 --conns 1 --hot --spin inf --client-spin
 	for large in "${LARGE[@]}"; do
 		size=${large%:*} qd=${large#*:}
-		for verb in read write; do
-			limit "null-$size-$verb" "$verb" --qd "$qd" --conns 1 --payload "$size" --client-spin
-		done
+		limit "null-$size-read" read --qd "$qd" --conns 1 --payload "$size" --hot --client-spin
+		limit "null-$size-write" write --qd "$qd" --conns 1 --payload "$size" --client-spin
 	done
 	[ -n "$LOOP" ] || return 0
 	# The loop device's own threads need the other processor.
@@ -370,16 +371,18 @@ play_idle() {
 play_fairness() {
 	local small=(--rw randread --qd 4 "${SPAN[@]}")
 	ask ringtgt fair-alone "$URL/0" "$SERVER" "${small[@]}"
-	chrt --idle 0 "$RINGTGT" bench "$URL/0" --rw write --bs 1M --qd 4 --cpus 1 --secs 3600 --warm 0 "${SPAN[@]}" >"$WORK/beside" 2>&1 &
+	# It begins a little before the reads, and ends a little after them.
+	chrt --idle 0 "$RINGTGT" bench "$URL/0" --rw write --bs 1M --qd 4 --cpus 1 --secs $((SECS + 1)) --warm 0 "${SPAN[@]}" --json "$WORK/beside" >/dev/null 2>&1 &
 	BESIDE=$!
+	sleep 0.3
 	ask ringtgt fair-beside "$URL/0" "$SERVER" "${small[@]}"
-	kill -0 "$BESIDE" 2>/dev/null || { echo "nothing was beside the reads: $(cat "$WORK/beside")" >&2 && exit 1; }
-	kill "$BESIDE"
-	wait "$BESIDE" 2>/dev/null || :
+	kill -0 "$BESIDE" 2>/dev/null || { echo "nothing was beside the reads" >&2 && exit 1; }
+	wait "$BESIDE"
 	BESIDE=''
+	fact fair-writes "$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["runs"][-1]["iops"])' "$WORK/beside")"
 }
 play_ringtgt() {
-	local large size qd verb
+	local large size qd verb what
 	start_ringtgt "null:$SIZE" "ram:$SIZE"
 	usual ringtgt "$URL/0" "$URL/1" "$SERVER"
 	for large in "${LARGE[@]}"; do
