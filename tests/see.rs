@@ -122,7 +122,7 @@ fn who_is_named_is_told_whole_however_little_it_does() {
     let told = self::ask(&server, &["top", "--once", "--json", "--interval", "0.1", "--backstore", "n3"]);
     let told: Value = serde_json::from_str(&told).expect("JSON");
     assert_eq!((told["backstores"].as_array().map(Vec::len), &told["sessions"]), (Some(1), &json!([])));
-    assert_eq!(named(&told["backstores"], "name", "n3")["read"]["times"]["disk"]["buckets"], json!([]));
+    assert_eq!(named(&told["backstores"], "name", "n3")["read"]["times"]["disk"]["buckets_ns"], json!([]));
     initiator.logout().expect("a logout");
 }
 

@@ -293,7 +293,8 @@ pub(super) struct Top {
     pub(super) interval: Duration,
     /// Only this backstore, however little it does; may be repeated
     ///
-    /// Of so many as do most quantiles are known, of those that are named always; with --json their distributions, too.
+    /// Of those that do most quantiles are always known; with this, of any. With --json all times are told whole: buckets_ns
+    /// has where each bucket begins that is not empty, and how many are in it.
     #[arg(long, value_name = "NAME")]
     pub(super) backstore: Vec<String>,
     /// Only the session with this handle, as `ringtgt sessions` tells it; may be repeated

@@ -43,6 +43,8 @@ pub enum CallError {
 #[derive(Debug, Clone)]
 pub struct Client {
     path: PathBuf,
+    /// It has been listened to before.
+    was_heard: bool,
 }
 
 /// Where the daemon is asked when nothing else is said: `/run/ringtgt/control.sock`, or for users other than root that
@@ -59,10 +61,10 @@ impl Client {
     /// # Errors
     /// When nobody listens, or somebody else.
     pub fn connect(path: impl AsRef<Path>) -> Result<Self, CallError> {
-        let client = Self { path: path.as_ref().into() };
+        let client = Self { path: path.as_ref().into(), was_heard: false };
         let api = client.call("version", json!({}))?["api"].as_u64();
         match api {
-            Some(api) if api == u64::from(API) => Ok(client),
+            Some(api) if api == u64::from(API) => Ok(Self { was_heard: true, ..client }),
             _ => Err(client.unreachable(io::Error::other("it speaks another version of this protocol"))),
         }
     }
@@ -114,7 +116,9 @@ impl Client {
             }
             io::ErrorKind::PermissionDenied => "ask as root, or as the user that ringtgt runs as",
             // How it ends when nothing is said depends on who was faster.
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+                if !self.was_heard =>
+            {
                 "only root and the user that ringtgt runs as are listened to"
             }
             _ => "see what ringtgt has logged",

@@ -156,7 +156,7 @@ fn time_json(times: &Distribution, buckets: bool) -> Value {
     let mut told = json!({ "count": times.count(), "p50_ns": p50, "p99_ns": p99, "p999_ns": p999 });
     if buckets {
         let counts = times.counts.iter().enumerate().filter(|(_, count)| **count > 0);
-        told["buckets"] = counts.map(|(at, count)| json!([bucket_begin(at), count])).collect();
+        told["buckets_ns"] = counts.map(|(at, count)| json!([bucket_begin(at), count])).collect();
     }
     told
 }
@@ -385,7 +385,7 @@ pub(super) mod tests {
         assert_eq!((beta.total().count(), beta.read.times[TIMES - 1].count()), (6000, 4000));
         assert_eq!((picture.reactors[1].cpu, picture.reactors[1].starved), (0.4, 100.0));
         assert_eq!(picture.to_json(false)["sessions"][0]["commands"], 32);
-        let of = |told: Value| told["backstores"][1]["read"]["times"]["total"]["buckets"].clone();
+        let of = |told: Value| told["backstores"][1]["read"]["times"]["total"]["buckets_ns"].clone();
         assert_eq!(of(picture.to_json(false)), Value::Null);
         assert_eq!(of(picture.to_json(true)), json!([[bucket_begin(40), 4000]]));
     }
