@@ -371,8 +371,8 @@ play_idle() {
 play_fairness() {
 	local small=(--rw randread --qd 4 "${SPAN[@]}")
 	ask ringtgt fair-alone "$URL/0" "$SERVER" "${small[@]}"
-	# It begins a little before the reads, and ends a little after them.
-	chrt --idle 0 "$RINGTGT" bench "$URL/0" --rw write --bs 1M --qd 4 --cpus 1 --secs $((SECS + 1)) --warm 0 "${SPAN[@]}" --json "$WORK/beside" >/dev/null 2>&1 &
+	# It begins before the reads, which take a second to warm up, and ends after them.
+	chrt --idle 0 "$RINGTGT" bench "$URL/0" --rw write --bs 1M --qd 4 --cpus 1 --secs $((SECS + 4)) --warm 0 "${SPAN[@]}" --json "$WORK/beside" >/dev/null 2>&1 &
 	BESIDE=$!
 	sleep 0.3
 	ask ringtgt fair-beside "$URL/0" "$SERVER" "${small[@]}"
