@@ -367,9 +367,10 @@ play_idle() {
 	stop
 }
 # What small reads wait for beside large writes of another session, on the same reactor. The load that writes runs when the
-# one that reads sleeps: what is asked is what the server lets reads wait for, not what two loads do to each other.
+# one that reads sleeps: what is asked is what the server lets reads wait for, not what two loads do to each other. So the
+# reads come at a rate that leaves it most of the processor.
 play_fairness() {
-	local small=(--rw randread --qd 4 "${SPAN[@]}")
+	local small=(--rw randread --qd 4 --rate 2000 "${SPAN[@]}")
 	ask ringtgt fair-alone "$URL/0" "$SERVER" "${small[@]}"
 	# It begins before the reads, which take a second to warm up, and ends after them.
 	chrt --idle 0 "$RINGTGT" bench "$URL/0" --rw write --bs 1M --qd 4 --cpus 1 --secs $((SECS + 4)) --warm 0 "${SPAN[@]}" --json "$WORK/beside" >/dev/null 2>&1 &
