@@ -348,6 +348,18 @@ pub fn scsi_transfer_max(fd: BorrowedFd<'_>) -> io::Result<u32> {
     read_ioctl::<c_int>(fd, BLKSECTGET).map(|n| u32::try_from(n).unwrap_or(0))
 }
 
+/// Ends the process when a panic unwinds past it: what a thread has left half done that others wait for nobody can finish.
+#[derive(Debug)]
+pub struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
 /// From now on no signal interrupts this thread.
 pub fn block_signals() {
     let mut all = MaybeUninit::<libc::sigset_t>::zeroed();

@@ -556,6 +556,18 @@ mod tests {
         assert_eq!(seen, [(5, 0, 1024, 0, 2), (5, 1, 1536, flags::FINAL, 3)]);
     }
 
+    /// What goes out, with what is spliced in from `memory`.
+    fn whole(core: &Core, memory: &[u8]) -> Vec<u8> {
+        let (mut stream, mut done) = (Vec::new(), 0);
+        for s in core.splices() {
+            stream.extend(&core.outgoing()[done..s.at]);
+            stream.extend(&memory[s.from as usize..][..s.len as usize]);
+            done = s.at;
+        }
+        stream.extend(&core.outgoing()[done..]);
+        stream
+    }
+
     #[test]
     fn a_pattern_with_its_splices_is_what_a_buffer_would_send() {
         let negotiated = Negotiated {
@@ -573,14 +585,7 @@ mod tests {
         let mut spliced = core(negotiated);
         spliced.set_pattern(bytes.clone().into());
         spliced.submit(Command { direction: Direction::Pattern(1023), ..Command::default() }).unwrap();
-        let (mut stream, mut done) = (Vec::<u8>::new(), 0);
-        for s in spliced.splices() {
-            stream.extend(&spliced.outgoing()[done..s.at]);
-            stream.extend(&bytes[s.from as usize..][..s.len as usize]);
-            done = s.at;
-        }
-        stream.extend(&spliced.outgoing()[done..]);
-        assert!(stream == plain.outgoing());
+        assert!(whole(&spliced, &bytes) == plain.outgoing());
         spliced.sent_all();
         assert!(spliced.outgoing().is_empty() && spliced.splices().is_empty());
     }
@@ -600,14 +605,7 @@ mod tests {
         let mut spliced = core(negotiated);
         let direction = Direction::From(Stretch { at: 512, len: 1024 });
         spliced.submit(Command { direction, ..Command::default() }).unwrap();
-        let (mut stream, mut done) = (Vec::<u8>::new(), 0);
-        for s in spliced.splices() {
-            stream.extend(&spliced.outgoing()[done..s.at]);
-            stream.extend(&bytes[s.from as usize..][..s.len as usize]);
-            done = s.at;
-        }
-        stream.extend(&spliced.outgoing()[done..]);
-        assert!(stream == plain.outgoing());
+        assert!(whole(&spliced, &bytes) == plain.outgoing());
 
         let mut reads = core(Negotiated::default());
         let direction = Direction::Into(Stretch { at: 100, len: 8 });

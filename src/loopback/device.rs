@@ -116,7 +116,8 @@ impl Drop for Reserved {
 fn serve(seed: Seed) -> anyhow::Result<JoinHandle<()>> {
     let (tell, told) = mpsc::channel();
     let work = move || {
-        let _bomb = AbortOnUnwind;
+        // A disk whose thread has gone in silence would answer nobody.
+        let _bomb = sys::AbortOnUnwind;
         sys::block_signals();
         match Server::new(seed) {
             Ok(server) => {
@@ -129,17 +130,6 @@ fn serve(seed: Seed) -> anyhow::Result<JoinHandle<()>> {
     let server = thread::Builder::new().name("loopback".into()).spawn(work)?;
     told.recv()??;
     Ok(server)
-}
-
-/// A disk whose thread has gone in silence would answer nobody: what holds for a reactor holds for it.
-struct AbortOnUnwind;
-
-impl Drop for AbortOnUnwind {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            std::process::abort();
-        }
-    }
 }
 
 impl Device {

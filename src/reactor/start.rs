@@ -37,6 +37,7 @@ use crate::mem::{Memory, Needs, Pages, Pool, PoolConfig, Region, RegionId};
 use crate::ring::{Bell, Driver, Ends, KernelLevel, Ring, RingConfig, monotonic_ns};
 use crate::scsi::{AccessChange, AccessState, Accesses, ChangedBy, Failure, SharedOp, Tokens, status};
 use crate::store::{BlockingPool, zero_region};
+use crate::sys::AbortOnUnwind;
 use crate::target::{Catalog, LOCAL_PORTAL};
 
 /// The region of zeroes that all reactors share; ramdisks follow.
@@ -241,16 +242,6 @@ fn live(seed: Seed, ready: &mpsc::Sender<anyhow::Result<()>>) {
         }
         Err(error) => {
             let _ = ready.send(Err(error));
-        }
-    }
-}
-
-struct AbortOnUnwind;
-
-impl Drop for AbortOnUnwind {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            std::process::abort();
         }
     }
 }

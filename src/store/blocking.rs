@@ -122,20 +122,10 @@ impl Jobs {
 
 /// A worker's life: until every handle of the pool is gone.
 fn work(jobs: &Receiver<BlockingJob>) {
-    let bomb = AbortOnUnwind;
+    // Every command that waits for it would wait for ever.
+    let _bomb = crate::sys::AbortOnUnwind;
     for job in jobs {
         job.run();
-    }
-    std::mem::forget(bomb);
-}
-
-/// Dropped only while a panic unwinds: without it the thread, and every command that waits for it,
-/// would be gone in silence.
-struct AbortOnUnwind;
-
-impl Drop for AbortOnUnwind {
-    fn drop(&mut self) {
-        std::process::abort();
     }
 }
 
