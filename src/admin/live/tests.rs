@@ -456,13 +456,17 @@ fn a_local_disk_is_a_session_like_any_other() {
     disk.logout().unwrap();
 }
 
+/// Where there is ublk the disks of these tests would be made.
+fn without_ublk() {
+    let control = Path::new("/dev/ublk-control");
+    assert!(!control.exists(), "this test is about a host without ublk: run `rmmod ublk_drv` first");
+}
+
 #[test]
 fn where_no_local_disk_can_be_made_the_change_is_refused_and_nothing_has_happened() {
     let text = text(false, &["a"]);
     let stage = Stage::new(&text);
-    if Path::new("/dev/ublk-control").exists() {
-        return; // here it would be made
-    }
+    without_ublk();
     let more = text.clone() + "[[loopback]]\nbackstore = \"a\"\n";
     assert_eq!(
         stage.live.plan("test", &more, Some(stage.dir.path())).unwrap().to_string(),
@@ -477,9 +481,7 @@ fn where_no_local_disk_can_be_made_the_change_is_refused_and_nothing_has_happene
 
 #[test]
 fn a_local_disk_that_cannot_be_made_at_the_start_is_waited_for() {
-    if Path::new("/dev/ublk-control").exists() {
-        return; // here it would be made
-    }
+    without_ublk();
     let stage = Stage::new(&(text(false, &["a"]) + "[[loopback]]\nbackstore = \"a\"\n"));
     stage.live.loopbacks.expect(&[LoopbackConfig { store: "a".into(), device: None, read_only: false }]);
     stage.live.raise_loopbacks();
