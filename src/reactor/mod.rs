@@ -480,9 +480,13 @@ impl<D: Driver> Reactor<D> {
             unit.refit(facts);
         }
         let facts = unit.lu.facts.clone();
-        let concerned = if change.effects.unfelt { Vec::new() } else { self.conns.ids() };
+        let applied = |told| Then::Applied { to: change.owner, gate: change.gate, told };
+        // Whoever was barred before still is.
+        if change.effects.unfelt {
+            return self.world.announce(applied(Vec::new()));
+        }
         let (mut told, mut barred, mut broken) = (Vec::new(), Vec::new(), Vec::new());
-        for id in concerned {
+        for id in self.conns.ids() {
             let Some(conn) = self.conns.get_mut(id) else { continue };
             if let Some(session) = conn.wandering() {
                 change.attentions_for(session.nexus()).into_iter().for_each(|asc| session.attention(lu, asc));
@@ -502,8 +506,7 @@ impl<D: Driver> Reactor<D> {
         if change.effects.flush {
             self.world.write_through(lu);
         }
-        let then = Then::Applied { to: change.owner, gate: change.gate, told };
-        self.world.drain_barred(lu, barred, then);
+        self.world.drain_barred(lu, barred, applied(told));
         for id in broken {
             self.close(id, Why::Broken);
         }

@@ -1,18 +1,19 @@
 //! Reservations over several cores: after PREEMPT is answered no core takes the loser's writes, and what a nexus
 //! held by RESERVE goes with it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::gates::GateId;
-use super::super::mail::Ask;
+use super::super::mail::{Ask, Letter};
 use super::client::{Client, Event, Manner};
 use super::data::some_clients;
 use super::history::{BLOCK, Fate};
-use super::load::{Did, Load, lun};
+use super::load::{Did, Load, cdb10, lun};
 use super::rig::{Plan, Rig, TARGET};
 use super::seeds;
 use crate::ids::{CoreId, LuId};
-use crate::scsi::{ItNexus, PrAction, PrOut, SharedOp, status};
+use crate::scsi::{Groups, ItNexus, LuFacts, PrAction, PrOut, SharedOp, status};
 use crate::wire::codes::{TmfFunction, TmfResponse};
 
 /// WRITE EXCLUSIVE, REGISTRANTS ONLY.
@@ -256,6 +257,38 @@ fn after_preempt_no_core_takes_the_losers_writes() {
 #[test]
 fn after_preempt_and_abort_nothing_of_the_loser_happens() {
     seeds(24, |seed| preempt(seed, true));
+}
+
+/// A port comes to the target port group that there is, which no session has anything to do with.
+fn add_port(rig: &mut Rig) {
+    let facts = rig.alive().next().expect("a reactor").world.units[0].lu.facts.clone();
+    let mut group = facts.groups.iter().next().expect("a group").clone();
+    group.ports.push(9);
+    let to = LuFacts { groups: Groups::new(group, Vec::new(), 0), ..(*facts).clone() };
+    rig.post.hand_in(0, Letter::Notice { lu: LuId(0), op: SharedOp::Refit(Arc::new(to)) });
+}
+
+#[test]
+fn who_was_preempted_writes_nothing_either_when_a_port_has_come() {
+    seeds(12, |seed| {
+        let plan = Plan { reactors: 1 + seed as usize % 4, disks: vec![24], ..Plan::default() };
+        let mut rig = Rig::new(seed, &plan);
+        let manner = Manner { immediate: false, ..Manner::default() };
+        let mut clients: Vec<Client> = (0..3).map(|n| rig.client("host", n, manner.clone())).collect();
+        Load::new(1, 24).log_in(&mut rig, &mut clients);
+        set_the_scene(&mut rig, &mut clients);
+        clients[LOSER].mute = true;
+        let write = clients[LOSER].command(lun(0), &cdb10(0x2a, 0, 4, 1), vec![0xee; BLOCK], 0);
+        rig.pass(&mut clients, Duration::from_millis(100));
+        let preempt = |c: &mut Client| reserve_out(c, 4, key(WINNER), key(LOSER));
+        assert_eq!(run(&mut rig, &mut clients, WINNER, preempt), status::GOOD);
+        add_port(&mut rig);
+        rig.pass(&mut clients, Duration::from_millis(100));
+        clients[LOSER].mute = false;
+        assert_eq!(status_of(&mut rig, &mut clients, LOSER, write), status::RESERVATION_CONFLICT);
+        assert!(!rig.below.disk_content(rig.disks[0]).contains(&0xee), "it has been written");
+        rig.finish(&mut clients);
+    });
 }
 
 /// Two initiators, of which the first loses its session.
