@@ -70,6 +70,9 @@ impl<D: Driver> Reactor<D> {
                 // After a panic in the core its books may be wrong: then what it still holds is left alone.
                 if desk.guarded(|desk| session.abort_all(desk)).is_some() {
                     conn.remains = Some(session);
+                } else {
+                    // But nothing of it may begin any more, and what the disk has of it is fenced.
+                    self.world.forget(|client, _| client.conn() == Some(id));
                 }
             }
             // The session that it was to go on with ends with it.

@@ -119,6 +119,7 @@ impl<D: Driver> Host for Desk<'_, D> {
     }
 
     fn bytes(&self, buf: BufId) -> &[u8] {
+        let _inside = Inside;
         self.world.memory.get(self.world.pool.place(buf))
     }
 

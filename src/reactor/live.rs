@@ -562,6 +562,7 @@ impl<D: Driver> World<D> {
     fn vacate(&mut self, lu: LuId) {
         let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
         let unit = std::mem::replace(unit, vacancy());
+        self.impatient.retain(|(_, of, _)| *of != lu);
         match unit.store.into_reach() {
             Reach::File(file) => self.driver.close_file(file),
             Reach::Region(id) => self.attach(id, None),

@@ -195,6 +195,8 @@ pub(super) struct Mail {
     pub(super) core: CoreId,
     inbox: Receiver<Letter>,
     addresses: Vec<Address>,
+    /// What did not fit into the inbox of each yet. It has no limit of its own: a command, a task management request and a
+    /// connection are the reason for a few letters each, and how many of these there may be is limited.
     backlog: Vec<VecDeque<Letter>>,
 }
 

@@ -34,6 +34,8 @@ pub(super) struct Side<S: Sqe = squeue::Entry, C: Cqe = cqueue::Entry> {
     live: usize,
     /// When something has ended last, or was begun after a pause.
     heard: u64,
+    /// System calls that no turn has told of yet.
+    enters: u64,
 }
 
 /// For commands of devices.
@@ -50,7 +52,7 @@ impl<S: Sqe, C: Cqe> Side<S, C> {
         let queues = Queues::new(ring);
         let registered = register(&queues.submitter);
         let files = !register_files(&queues.submitter, files).is_empty();
-        Self { queues, polls, registered, files, live: 0, heard: 0 }
+        Self { queues, polls, registered, files, live: 0, heard: 0, enters: 0 }
     }
 
     /// Has completions ring there, while they are listened for.
@@ -114,7 +116,7 @@ impl<S: Sqe, C: Cqe> Side<S, C> {
     ) -> Result<Key, Op> {
         // Room first: an operation in the table without an entry in the queue would never complete.
         if self.queues.sq.is_full() {
-            self.turn();
+            self.enters = self.turn();
             if self.queues.sq.is_full() {
                 return Err(op);
             }
@@ -132,7 +134,7 @@ impl<S: Sqe, C: Cqe> Side<S, C> {
 
     /// Submits everything and has the kernel look at the devices that are polled; how many system calls that took.
     pub(super) fn turn(&mut self) -> u64 {
-        let mut enters = 0;
+        let mut enters = std::mem::take(&mut self.enters);
         if !self.polls && self.queues.sq.is_empty() && !self.is_enter_due() {
             self.queues.cq.sync();
             return enters;
