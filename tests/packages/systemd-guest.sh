@@ -12,14 +12,6 @@ is() { # is UNIT ACTIVE ENABLED
 		return 1
 	}
 }
-until_true() { # until_true SECONDS COMMAND...
-	local n=$(($1 * 5))
-	shift
-	until "$@" >/dev/null 2>&1; do
-		[ $((n -= 1)) -gt 0 ] || { "$@" || return; }
-		sleep 0.2
-	done
-}
 
 install -m 644 /lab/job/status /var/lib/dpkg/status
 : >/var/lib/dpkg/available
@@ -47,12 +39,7 @@ no_warning() {
 		grep -vE 'fewer than 12 bytes|admin::live: +[0-9]* *\||CHAP by MD5'
 }
 check "the journal warns of nothing" no_warning
-sed -i '/^node.session.auth/d' /etc/iscsi/iscsid.conf
-cat >>/etc/iscsi/iscsid.conf <<-CONF
-	node.session.auth.authmethod = CHAP
-	node.session.auth.username = sample-user
-	node.session.auth.password = supersecret
-CONF
+default_chap sample-user supersecret
 discovered() { iscsiadm -m discovery -t sendtargets -p 127.0.0.1 | tee /tmp/found && grep -Fx "127.0.0.1:3260,1 $iqn" /tmp/found; }
 check "the target is discovered" discovered
 check "login" login "$iqn" "$V4"

@@ -3,11 +3,13 @@
 #
 # What a scenario saw:   pass WHAT, fail WHAT, check WHAT COMMAND...  print one line each, PASS or FAIL.
 #   within TURNS COMMAND...       its output and status; it is ended when it says nothing for so long
+#   until_true SECONDS COMMAND... until it succeeds; its status
 #   each COMMAND...               each of these words, a command with its arguments, until one fails
 # A ringtgt in the guest:
 #   until_ready PID LOG           waits at most 60 s until it has said in LOG that it is ready; prints LOG if it does not
 # The kernel's iSCSI initiator:
 #   initiator_up                  load the modules, start udevd and iscsid
+#   default_chap USER SECRET      what iscsid tells who it is, from the next discovery on
 #   node IQN PORTAL ARG...        iscsiadm on that node record, which is made when absent
 #   set_node IQN PORTAL KEY VALUE [KEY VALUE]...
 #   login IQN PORTAL              log in; sets DEV to the disk and HCTL_HOST to the session's number
@@ -35,6 +37,18 @@ check() {
 	fi
 }
 
+# What it says the last time is said.
+until_true() {
+	local n=$(($1 * 5))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		[ $((n -= 1)) -gt 0 ] || {
+			"$@"
+			return
+		}
+		sleep 0.2
+	done
+}
 each() {
 	local c
 	for c in "$@"; do $c || { echo "$c: status $?" && return 1; }; done
@@ -86,6 +100,15 @@ initiator_up() {
 	udevadm trigger --type=devices --action=add
 	udevadm settle --timeout=30
 	if [ -d /run/systemd/system ]; then systemctl start iscsid; else iscsid; fi
+}
+
+default_chap() {
+	sed -i '/^node.session.auth/d' /etc/iscsi/iscsid.conf
+	cat >>/etc/iscsi/iscsid.conf <<-CONF
+		node.session.auth.authmethod = CHAP
+		node.session.auth.username = $1
+		node.session.auth.password = $2
+	CONF
 }
 
 node() {

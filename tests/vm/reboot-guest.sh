@@ -9,13 +9,8 @@ iqn=$IQN:sample
 
 once() {
 	initiator_up
-	sed -i '/^node.session.auth\|^node.startup/d' /etc/iscsi/iscsid.conf
-	cat >>/etc/iscsi/iscsid.conf <<-CONF
-		node.startup = automatic
-		node.session.auth.authmethod = CHAP
-		node.session.auth.username = sample-user
-		node.session.auth.password = supersecret
-	CONF
+	sed -i 's/^node.startup.*/node.startup = automatic/' /etc/iscsi/iscsid.conf
+	default_chap sample-user supersecret
 	check "the target is discovered" iscsiadm -m discovery -t sendtargets -p "$HOST_IP"
 	check "login" login "$iqn" "$V4"
 	check "mkfs.ext4" mkfs.ext4 -q "$DEV"

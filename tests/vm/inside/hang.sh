@@ -27,14 +27,6 @@ send() { pattern "$3" >/tmp/sent && sg_raw -t "$1" -s 65536 -i /tmp/sent "$2" 2a
 put() { pattern "$2" | dd of="$1" bs=64k count=1 oflag=direct iflag=fullblock conv=notrunc status=none; }
 holds() { pattern "$1" >/tmp/wanted && dd if="$2" bs=64k count=1 iflag=direct status=none | cmp - /tmp/wanted; }
 connection() { ss -tnH dst 127.0.0.1:3260 | awk '{ print $4 }' | sort | xargs; }
-until_true() { # until_true SECONDS COMMAND...
-	local n=$(($1 * 5))
-	shift
-	until "$@"; do
-		[ $((n -= 1)) -gt 0 ] || return
-		sleep 0.2
-	done
-}
 inside() { [ "$(in_disk)" = "$1" ]; } # that many writes are in the disk
 in_disk() { host writes | xargs; }
 ended() { ! kill -0 "$1" 2>/dev/null; }

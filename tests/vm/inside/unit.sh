@@ -14,14 +14,6 @@ started() { # started UNITS: is up, has said READY and what it serves
 	is ActiveState active && is SubState running && is StatusText "serving $1 logical units"
 }
 stopped() { is Result success && is ExecMainCode 1 && is ExecMainStatus 0; } # 1: by exit, not by a signal
-until_true() { # until_true SECONDS COMMAND...
-	local n=$(($1 * 5))
-	shift
-	until "$@" >/dev/null 2>&1; do
-		[ $((n -= 1)) -gt 0 ] || { "$@" || return; }
-		sleep 0.2
-	done
-}
 
 install -m 644 /lab/job/ringtgt.service $unit
 install -D -m 600 /lab/job/ringtgt.toml /etc/ringtgt/ringtgt.toml

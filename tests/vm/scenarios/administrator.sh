@@ -21,12 +21,7 @@ refused() {
 	}
 }
 check "nobody without the secret gets in" refused
-sed -i '/^node.session.auth/d' /etc/iscsi/iscsid.conf
-cat >>/etc/iscsi/iscsid.conf <<-CONF
-	node.session.auth.authmethod = CHAP
-	node.session.auth.username = sample-user
-	node.session.auth.password = supersecret
-CONF
+default_chap sample-user supersecret
 fresh() { iscsiadm -m node -o delete && found; }
 check "iscsid.conf says the secret" fresh
 log_in() {
