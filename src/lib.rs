@@ -22,7 +22,7 @@
 //! No payload byte is copied.
 //!
 //! A **WRITE** likewise. What of its data already sits in staging is copied to the slot, at most 16 KiB for each data
-//! PDU; the rest is received straight into the slot. What the initiator does not send by itself is asked for by R2T,
+//! PDU (32 KiB where a long one comes after many short ones); the rest is received straight into the slot. What the initiator does not send by itself is asked for by R2T,
 //! segment by segment of 256 KiB. A full segment is written; when all are, the response leaves.
 //!
 //! # Code map
@@ -59,8 +59,8 @@
 //!    is built from there, and it comes back whole with its last completion. Slots that a ghost uses are freed then.
 //!    Regions are never unmapped.
 //! 4. **Nothing is shared, allocated or logged for each I/O**: no lock, no shared written cache line. One system call
-//!    a turn, one whenever a ring is looked at that polls, and one for what is submitted to a ring for commands. Only a
-//!    limit is one number for all reactors, of which each draws for some milliseconds at a time.
+//!    a turn (two where it looked a while for something to do, and then slept), one whenever a ring is looked at that polls,
+//!    and one for what is submitted to a ring for commands. Only a limit is one number for all reactors, of which each draws for some milliseconds at a time.
 //! 5. **A write that the kernel has cannot be called back.** When its task is forgotten (abort, reset, loss or
 //!    reinstatement of the session, PREEMPT AND ABORT) it becomes a ghost: nothing of it is submitted any more, its
 //!    range is fenced on every reactor until it has ended, and only then is the function or the login answered.

@@ -22,14 +22,10 @@ use crate::session::host::After;
 use crate::session::login::fault::Fault;
 use crate::session::login::{Established, Login, LoginReply, Pdu, refuse};
 use crate::session::pace::Pace;
+use crate::session::rx::STAGING;
 use crate::target::ChapAlgorithm;
 use crate::wire::bhs::{BHS_LEN, Bhs, LoginRequest, padding};
 use crate::wire::codes::{LoginStatus, Opcode};
-
-/// Bytes of staging of a connection: headers and small payloads. Of a long payload no more is copied. Twice as much would
-/// save a twelfth of the processor time of 4 KiB writes, but copy twice as much of a long one behind them; and with four
-/// times, a receive takes the whole queue of an initiator, so that both sides wait for each other in turn.
-const STAGING: usize = 16 << 10;
 
 /// The longest data segment during login: MaxRecvDataSegmentLength before anything is declared (RFC 7143 section 13.12).
 const MAX_LOGIN_DATA: usize = 8192;

@@ -19,12 +19,10 @@ impl<D: Driver> Reactor<D> {
             return;
         }
         let Some(mut recv) = conn.recv.take() else { return };
-        recv.into = match &mut conn.phase {
-            Phase::Full(session) => {
-                session.next_place().map(|(buf, at, len)| self.world.pool.place(buf).part(at, len))
-            }
-            _ => None,
-        };
+        if let Phase::Full(session) = &conn.phase {
+            recv.most = session.staging();
+            recv.into = session.next_place().map(|(buf, at, len)| self.world.pool.place(buf).part(at, len));
+        }
         let op = Op { tag: Tag::Recv(id).pack(), kind: Kind::Recv(recv) };
         match self.world.driver.push(op) {
             Ok(_) => conn.receiving = true,

@@ -192,6 +192,8 @@ pub struct RecvOp {
     pub staging: Box<[u8]>,
     /// Bytes at the front of `staging` that are yet to be used.
     pub filled: usize,
+    /// No more bytes than that at the front of `staging` are filled.
+    pub most: usize,
     pub(super) message: Message,
 }
 
@@ -253,10 +255,10 @@ pub(super) struct Message {
 }
 
 impl RecvOp {
-    /// A receive on `fd` with that many bytes of staging.
+    /// A receive on `fd` with that many bytes of staging, all of which may be filled.
     pub fn new(fd: RawFd, staging: usize) -> Box<Self> {
         let staging = vec![0; staging].into_boxed_slice();
-        Box::new(Self { fd, into: None, staging, filled: 0, message: Message::new(2) })
+        Box::new(Self { fd, into: None, staging, filled: 0, most: usize::MAX, message: Message::new(2) })
     }
 
     /// Bytes that it can take.
@@ -264,14 +266,19 @@ impl RecvOp {
         self.into.map_or(0, |place| place.len) + self.room().len() as u32
     }
 
-    /// The free end of staging.
+    /// What may be filled of staging.
     pub(super) fn room(&self) -> &[u8] {
-        &self.staging[self.filled..]
+        &self.staging[self.filled..self.end()]
     }
 
     /// As [`RecvOp::room`], to be filled.
     pub(super) fn room_mut(&mut self) -> &mut [u8] {
-        &mut self.staging[self.filled..]
+        let end = self.end();
+        &mut self.staging[self.filled..end]
+    }
+
+    fn end(&self) -> usize {
+        self.staging.len().min(self.most).max(self.filled)
     }
 
     /// Splits the number of bytes received into those in `into` and those in `staging`.
@@ -526,7 +533,9 @@ mod tests {
         recv.consume(2);
         assert_eq!(recv.staged(), b"llo");
         assert_eq!(recv.wanted(), 5);
+        recv.most = 4;
+        assert_eq!(recv.wanted(), 1);
         recv.consume(3);
-        assert_eq!(recv.staged(), b"");
+        assert_eq!((recv.staged(), recv.wanted()), (&b""[..], 4));
     }
 }

@@ -51,7 +51,7 @@ struct Part {
 }
 
 impl Reading {
-    fn new(base: u64, total: u32, block: u32) -> Self {
+    fn new(base: u64, total: u32, block: u32, blank: bool) -> Self {
         Self {
             base,
             total,
@@ -59,7 +59,7 @@ impl Reading {
             issued: 0,
             sent: 0,
             data_sn: 0,
-            blank: false,
+            blank,
             parts: [None; READ_SLOTS as usize],
             failed: None,
         }
@@ -95,7 +95,7 @@ impl Reading {
     /// Everything is in `buf` already.
     fn made(total: u32, buf: BufId) -> Self {
         let part = Part { buf, start: 0, len: total, ready: true };
-        Self { issued: total, parts: [Some(part), None], ..Self::new(0, total, 1) }
+        Self { issued: total, parts: [Some(part), None], ..Self::new(0, total, 1, false) }
     }
 
     /// Whether it comes through slots, not out of memory.
@@ -128,7 +128,7 @@ impl Session {
         task.actual = range.len;
         let total = if task.reads { range.len.min(u64::from(task.edtl)) as u32 } else { 0 };
         let blank = h.is_blank(task.lu);
-        task.work = Work::Reading(Reading { blank, ..Reading::new(range.offset, total, block) });
+        task.work = Work::Reading(Reading::new(range.offset, total, block, blank));
         if total == 0 {
             self.answer_good(h, id);
         } else if h.in_memory(task.lu) && !self.negotiated.data_digest {
@@ -182,7 +182,7 @@ impl Session {
         task.actual = u64::from(made);
         let total = if task.reads { made.min(task.edtl) } else { 0 };
         if total == 0 {
-            task.work = Work::Reading(Reading::new(0, 0, 1));
+            task.work = Work::Reading(Reading::new(0, 0, 1, false));
             h.free(buf);
             return self.answer_good(h, id);
         }

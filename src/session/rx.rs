@@ -17,6 +17,19 @@ use crate::wire::digest::{self, Crc, DIGEST_LEN};
 /// The longest that headers get: a basic header, the longest AHS, and their digest. Staging must hold it.
 pub const MAX_HEADERS: usize = BHS_LEN + 255 * 4 + DIGEST_LEN;
 
+/// Bytes of staging. A receive fills it whole where payloads are short: it costs the same for eight 4 KiB writes as for four.
+/// With twice as much, one takes the whole queue of an initiator, so that both sides wait for each other in turn.
+pub(crate) const STAGING: usize = 32 << 10;
+
+/// What a receive fills of it where long payloads come: of each of them as much may have to be copied.
+const STAGING_FOR_LONG: usize = 16 << 10;
+
+/// Receives without a long payload after which none is expected.
+const NONE_LONG: u16 = 256;
+
+// However little of it may be filled, the longest headers fit in whole.
+const _: () = assert!(MAX_HEADERS <= STAGING_FOR_LONG);
+
 /// Of a payload that is not longer than that, an end that is not longer than this is copied, not placed, bytes: a receive
 /// into one place instead of two saves more.
 const SMALL: u32 = 16 << 10;
@@ -103,6 +116,8 @@ pub(super) struct Rx {
     pub(super) gathered_ahs: Vec<u8>,
     /// How fast a payload comes whose task is gone.
     orphan_pace: Pace,
+    /// Receives since the last long payload, or the beginning.
+    short: u16,
 }
 
 impl Rx {
@@ -174,6 +189,11 @@ impl Session {
         (open.got < keep && !is_small).then(|| (buf, at + open.got, keep - open.got))
     }
 
+    /// How many bytes of staging the next receive may fill.
+    pub fn staging(&self) -> usize {
+        if self.rx.short < NONE_LONG { STAGING_FOR_LONG } else { STAGING }
+    }
+
     /// `count` bytes have landed at [`Session::next_place`].
     pub fn placed<H: Host>(&mut self, h: &H, count: u32) {
         let data_digest = self.negotiated.data_digest;
@@ -193,6 +213,7 @@ impl Session {
     pub fn input<H: Host>(&mut self, h: &mut H, bytes: &[u8]) -> Result<Input, Close> {
         let mut used = 0;
         let mut read_on = true;
+        self.rx.short = self.rx.short.saturating_add(1);
         while self.closing.is_none() && read_on {
             let rest = &bytes[used..];
             let step = if self.rx.open.is_some() {
@@ -278,6 +299,9 @@ impl Session {
         }
         if let Dest::Slot { .. } = open.dest {
             self.intake += u64::from(open.len);
+            if open.len > SMALL {
+                self.rx.short = 0;
+            }
         }
         Ok(())
     }

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use crate::ids::LuId;
 use crate::scsi::{Counters, DeviceType, Groups, Identity, Lu, LuFacts, Naa, Thin};
 
+/// The unit that has nothing but zeroes, whatever is written.
+pub(super) const BLANK: LuId = LuId(3);
+
 /// What the initiator repeats with WRITE SAME.
 pub(super) const FILLING: u8 = 0xa5;
 
@@ -21,6 +24,9 @@ pub(super) enum Content {
 impl Content {
     /// The eight bytes around `offset` of a logical unit.
     fn word(self, lu: LuId, offset: u64) -> [u8; 8] {
+        if (self, lu) == (Self::Old, BLANK) {
+            return [0; 8];
+        }
         (offset / 8 + 1)
             .wrapping_mul(0x9e37_79b9_7f4a_7c15 ^ (self as u64) << 17 ^ u64::from(lu.0))
             .to_le_bytes()
@@ -56,7 +62,7 @@ pub(super) struct Unit {
     pub(super) resident: bool,
 }
 
-/// A small thin unit, one with large blocks, and one in memory.
+/// A small thin unit, one with large blocks, one in memory, and one of nothing but zeroes.
 pub(super) fn units() -> Vec<Unit> {
     let unit = |number, block_size, bytes: u64, thin: bool, resident| Unit {
         lu: Lu {
@@ -70,6 +76,7 @@ pub(super) fn units() -> Vec<Unit> {
         unit(0, 512, 2 << 20, true, false),
         unit(1, 4096, 4 << 20, false, false),
         unit(2, 512, 1 << 20, true, true),
+        unit(BLANK.0 as u8, 512, 1 << 20, true, false),
     ]
 }
 

@@ -35,9 +35,6 @@ use crate::ids::{BufId, LuId};
 use crate::scsi::{Asc, Failure, Sense, SharedOp};
 use crate::target::{Catalog, Lun, Target, Tpg, TpgParams};
 
-/// Bytes of staging, as the reactor has it.
-const STAGING: usize = 16 << 10;
-
 /// Operations of one rehearsal.
 const MOST_STEPS: usize = 600;
 
@@ -104,7 +101,7 @@ fn catalog(window: u32) -> Arc<Catalog> {
             nop_timeout: Duration::from_secs(3600),
             ..TpgParams::default()
         },
-        luns: vec![lun(0), lun(1), lun(2)],
+        luns: vec![lun(0), lun(1), lun(2), lun(3)],
         open: true,
         ..Tpg::default()
     };
@@ -220,7 +217,7 @@ impl World {
             self.session.placed(&self.stage, count as u32);
             left -= count;
         }
-        let count = left.min(STAGING - self.staging.len());
+        let count = left.min(self.session.staging() - self.staging.len());
         self.staging.extend(self.initiator.wire.drain(..count));
         self.use_staged();
     }
@@ -233,7 +230,8 @@ impl World {
             Ok(input) => {
                 self.staging.drain(..input.used);
                 self.paused = !(input.read_on || self.session.closing().is_some());
-                assert!(self.staging.len() < STAGING || self.paused, "staging is full and nothing is taken");
+                let has_room = self.staging.len() < self.session.staging();
+                assert!(has_room || self.paused, "staging is full and nothing is taken");
             }
             Err(why) => {
                 let excused = !self.initiator.honest && (why == Close::Unread || why == TOO_MUCH_HELD);

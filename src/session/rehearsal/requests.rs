@@ -6,6 +6,7 @@ use zerocopy::big_endian::U32;
 
 use super::commands::Command;
 use super::dice::Dice;
+use super::medium::BLANK;
 use crate::ids::LuId;
 use crate::session::keys::Negotiated;
 use crate::session::order::HELD_MAX;
@@ -16,8 +17,8 @@ use crate::wire::sn::Sn;
 use crate::wire::{flags, lun};
 
 /// The LUNs of the rehearsal: which unit, its block length, its blocks.
-pub(super) const LUNS: [(u16, LuId, u64, u64); 3] =
-    [(0, LuId(0), 512, 4096), (1, LuId(1), 4096, 1024), (2, LuId(2), 512, 2048)];
+pub(super) const LUNS: [(u16, LuId, u64, u64); 4] =
+    [(0, LuId(0), 512, 4096), (1, LuId(1), 4096, 1024), (2, LuId(2), 512, 2048), (3, BLANK, 512, 2048)];
 
 /// Another request that has an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

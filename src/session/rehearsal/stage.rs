@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::medium::{Content, FILLING, Unit};
+use super::medium::{BLANK, Content, FILLING, Unit};
 use super::slots::Slots;
 use crate::ids::{BufId, LuId, TaskId};
 use crate::scsi::{Asc, ItNexus, Lu, PassReport, Provisioning, SharedOp, Stretch, Tokens};
@@ -160,6 +160,7 @@ impl Stage {
                 }
                 self.slots.end_filling(buf);
             }
+            DiskOp::Blank { buf, .. } => self.slots.end_filling(buf),
             DiskOp::Write { buf, len, offset, .. } => {
                 self.slots.end_reading(buf);
                 if well {
@@ -268,8 +269,8 @@ impl Host for Stage {
         bytes.fill(7);
     }
 
-    fn is_blank(&self, _: LuId) -> bool {
-        false
+    fn is_blank(&self, lu: LuId) -> bool {
+        lu == BLANK
     }
 
     fn in_memory(&self, lu: LuId) -> bool {
@@ -294,7 +295,8 @@ impl Host for Stage {
             }
             Body::Medium { lu, offset, len } => {
                 let end = offset.checked_add(len.into()).expect("no overflow");
-                assert!(self.unit(lu).resident && end <= self.unit(lu).lu.facts.bytes(), "{body:?}");
+                let has = self.unit(lu).resident || lu == BLANK;
+                assert!(has && end <= self.unit(lu).lu.facts.bytes(), "{body:?}");
             }
         }
         self.pieces.push(Piece::Body(body));
@@ -309,7 +311,7 @@ impl Host for Stage {
     fn disk(&mut self, task: TaskId, part: u8, lu: LuId, op: DiskOp) {
         self.check(lu, &op);
         match op {
-            DiskOp::Read { buf, len, .. } => {
+            DiskOp::Read { buf, len, .. } | DiskOp::Blank { buf, len, .. } => {
                 assert!(len as usize <= self.slots.read(buf).len());
                 self.slots.begin_filling(buf);
             }
@@ -349,7 +351,10 @@ impl Host for Stage {
                     return true;
                 }
                 (State::Ghost, _) => return true,
-                (State::Waiting, DiskOp::Read { buf, .. } | DiskOp::Map { buf, .. }) => {
+                (
+                    State::Waiting,
+                    DiskOp::Read { buf, .. } | DiskOp::Blank { buf, .. } | DiskOp::Map { buf, .. },
+                ) => {
                     self.slots.end_filling(buf);
                 }
                 (State::Waiting, DiskOp::Write { buf, .. }) => self.slots.end_reading(buf),
