@@ -119,7 +119,11 @@ def times(builds, rounds, secs):
 
 def control(server, what):
     """Has callgrind do something."""
-    asked = subprocess.Popen(["callgrind_control", what, str(server.process.pid)], stdout=subprocess.DEVNULL)
+    asked = subprocess.Popen(
+        ["callgrind_control", what, str(server.process.pid)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     time.sleep(0.3)
     server.poke()
     if asked.wait(60) != 0:
