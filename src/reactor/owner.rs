@@ -20,7 +20,7 @@ use super::disk::Client;
 use super::drain::MOST_NS;
 use super::gates::{GateId, Then};
 use super::mail::{Ask, Change, Letter};
-use super::unit::{Pending, Saving, owner_of};
+use super::unit::{Pending, Saving, Unit, owner_of};
 use super::world::World;
 use crate::ids::{ConnId, CoreId, LuId, TaskId};
 use crate::ring::Driver;
@@ -155,7 +155,14 @@ impl<D: Driver> World<D> {
     fn refuse(&mut self, ask: &Ask, result: Result<(), Failure>) {
         self.mail.post(ask.from, Letter::Answer { gate: ask.gate, result });
         if ask.saved {
-            self.put_back(ask.lu);
+            self.gone_astray(ask.lu);
+        }
+    }
+
+    fn gone_astray(&mut self, lu: LuId) {
+        if let Some(unit) = self.units.get_mut(lu.0 as usize) {
+            unit.astray = true;
+            self.put_back(lu);
         }
     }
 
@@ -197,11 +204,17 @@ impl<D: Driver> World<D> {
         Ok(())
     }
 
-    fn save(&self, lu: LuId, state: Arc<LuState>) -> Result<(), Failure> {
+    /// Puts a state on disk. What is there for a request that still waits is there no more then.
+    fn save(&mut self, lu: LuId, state: Arc<LuState>) -> Result<(), Failure> {
         let (saver, address) = (self.saver.clone(), self.mail.address(self.mail.core).clone());
         let call = move || saver(lu, &state).map_or_else(|e| -e.raw_os_error().unwrap_or(libc::EIO), |()| 0);
         let reply = move |result| address.post_blocking(Letter::Saved { lu, result });
-        self.blocking.submit_saving(BlockingJob::new(call, reply)).map_err(|_| Failure::Status(status::BUSY))
+        let job = BlockingJob::new(call, reply);
+        self.blocking.submit_saving(job).map_err(|_| Failure::Status(status::BUSY))?;
+        if let Some(unit) = self.units.get_mut(lu.0 as usize) {
+            unit.asks.iter_mut().for_each(|ask| ask.saved = false);
+        }
+        Ok(())
     }
 
     /// The owner: the state is on disk, or could not be put there.
@@ -212,12 +225,18 @@ impl<D: Driver> World<D> {
         let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
         match unit.saving.take() {
             Some(Saving::Asked(ask)) if result == 0 => {
+                unit.astray = false;
                 unit.asks.insert(usize::from(unit.next.is_some()), Ask { saved: true, ..ask });
             }
-            Some(Saving::Asked(ask)) => self.save_failed(&ask),
-            Some(Saving::Recalled) if result == 0 => self.put_back(lu),
-            Some(Saving::Recalled | Saving::PutBack) | None => {}
+            // It may be there all the same: that its name is on disk is what failed last.
+            Some(Saving::Asked(ask)) => {
+                unit.astray = true;
+                self.save_failed(&ask);
+            }
+            Some(Saving::Recalled) => unit.astray = true,
+            Some(Saving::PutBack) | None => {}
         }
+        self.put_back(lu);
         self.begin_changes(lu);
     }
 
@@ -231,8 +250,11 @@ impl<D: Driver> World<D> {
 
     /// What is on disk was never to hold: what holds is put there again, before the next command.
     fn put_back(&mut self, lu: LuId) {
-        let Some(unit) = self.units.get(lu.0 as usize) else { return };
-        let begun = self.save(lu, unit.told.clone());
+        let idle = |unit: &&mut Unit| unit.astray && unit.saving.is_none();
+        let Some(unit) = self.units.get_mut(lu.0 as usize).filter(idle) else { return };
+        unit.astray = false;
+        let told = unit.told.clone();
+        let begun = self.save(lu, told);
         if begun.is_err() {
             tracing::error!(
                 ?lu,

@@ -34,6 +34,8 @@ pub(super) struct Unit {
     pub(super) next: Option<Pending>,
     /// State on its way to the disk. Only on the owner.
     pub(super) saving: Option<Saving>,
+    /// What is on disk is not what holds, or may not be, and nobody waits who will make it hold. Only on the owner.
+    pub(super) astray: bool,
     /// Changes that hold everywhere and are answered after a flush, by their numbers.
     pub(super) flushing: Vec<(u32, Ask)>,
     /// What a device that is passed through is being told, and what it will be next. Only on the owner.
@@ -88,6 +90,7 @@ impl Unit {
             asks: VecDeque::new(),
             next: None,
             saving: None,
+            astray: false,
             flushing: Vec::new(),
             keeping: VecDeque::new(),
             erasers: Vec::new(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::super::gates::GateId;
 use super::super::mail::{Ask, Letter};
+use super::super::world::World;
 use super::client::{Client, Event, Manner};
 use super::data::some_clients;
 use super::history::{BLOCK, Fate};
@@ -13,7 +14,10 @@ use super::load::{Did, Load, cdb10, lun};
 use super::rig::{Plan, Rig, TARGET};
 use super::seeds;
 use crate::ids::{CoreId, LuId};
-use crate::scsi::{Groups, ItNexus, LuFacts, PrAction, PrOut, SharedOp, status};
+use crate::ring::sim::Sim;
+use crate::scsi::{
+    AccessChange, AccessState, ChangedBy, Groups, ItNexus, LuFacts, PrAction, PrOut, SharedOp, status,
+};
 use crate::wire::codes::{TmfFunction, TmfResponse};
 
 /// WRITE EXCLUSIVE, REGISTRANTS ONLY.
@@ -342,9 +346,8 @@ fn nobody_reserves_who_is_gone() {
     });
 }
 
-#[test]
-fn thousands_of_requests_that_are_refused_may_wait_for_their_owner() {
-    let mut rig = Rig::new(0, &Plan { reactors: 1, ..Plan::default() });
+/// A request at the owner of the first disk; there is nobody to be answered.
+fn asked(op: SharedOp, gate: u32) -> Ask {
     let nexus = ItNexus {
         initiator: "iqn.2026-01.org.example:host".into(),
         isid: [1; 6],
@@ -352,11 +355,56 @@ fn thousands_of_requests_that_are_refused_may_wait_for_their_owner() {
         tpg_tag: 1,
         relative_port: 1,
     };
-    let ask = |action, through_power_loss| {
-        let out = PrOut { scope_type: KIND, action_key: 1, through_power_loss, ..PrOut::new(action) };
-        let (op, from, gate) = (SharedOp::Persistent(Box::new(out)), CoreId(0), GateId(u32::MAX));
-        Ask { lu: LuId(0), op, nexus: nexus.clone(), from, gate, saved: false }
-    };
+    Ask { lu: LuId(0), op, nexus, from: CoreId(0), gate: GateId(gate), saved: false }
+}
+
+fn reserving(action: PrAction, through_power_loss: bool) -> SharedOp {
+    let out = PrOut { scope_type: KIND, action_key: 1, through_power_loss, ..PrOut::new(action) };
+    SharedOp::Persistent(Box::new(out))
+}
+
+/// A registration is on disk, but resets are under way when an order comes that changes what is saved, too, and goes
+/// before it. The one may be aborted then.
+fn overtaken(seed: u64, aborted: bool) {
+    const ITS: u32 = u32::MAX - 1;
+    let mail = 20_000_000..30_000_000;
+    let mut rig = Rig::new(seed, &Plan { reactors: 2, mail, two_ports: true, ..Plan::default() });
+    fn owner(rig: &mut Rig) -> &mut World<Sim> {
+        &mut rig.alive().next().expect("a reactor").world
+    }
+    owner(&mut rig).take_ask(asked(reserving(PrAction::Register, true), ITS));
+    (0..20).for_each(|_| owner(&mut rig).take_ask(asked(SharedOp::Reset, u32::MAX)));
+    let soon = Duration::from_secs(10);
+    let is_saved = |rig: &mut Rig| owner(rig).units[0].asks.iter().skip(1).any(|ask| ask.saved);
+    rig.until(&mut [], soon, "it is on disk", |rig, _| is_saved(rig));
+    assert!(owner(&mut rig).units[0].next.is_some(), "a reset is under way");
+    let order = AccessChange { to: vec![(1, AccessState::Standby)], by: ChangedBy::Administrator };
+    owner(&mut rig).take_ask(asked(SharedOp::Access(order), u32::MAX));
+    rig.until(&mut [], soon, "the order is being saved", |rig, _| owner(rig).units[0].saving.is_some());
+    if aborted {
+        owner(&mut rig).take_recall(LuId(0), CoreId(0), GateId(ITS));
+    }
+    rig.until(&mut [], soon, "all is done", |rig, _| owner(rig).units[0].is_at_rest());
+    let state = owner(&mut rig).units[0].lu.state.clone();
+    assert_eq!(state.reservations.registrants.len(), usize::from(!aborted));
+    assert_eq!(rig.saved.lock().unwrap().last().map(|(_, saved)| saved), Some(&state.persistent()));
+    rig.finish(&mut []);
+}
+
+#[test]
+fn what_is_on_disk_is_what_holds_though_one_is_overtaken_that_was_saved() {
+    seeds(8, |seed| overtaken(seed, false));
+}
+
+#[test]
+fn what_is_on_disk_is_what_holds_though_one_is_aborted_that_was_saved() {
+    seeds(8, |seed| overtaken(seed, true));
+}
+
+#[test]
+fn thousands_of_requests_that_are_refused_may_wait_for_their_owner() {
+    let mut rig = Rig::new(0, &Plan { reactors: 1, ..Plan::default() });
+    let ask = |action, through_power_loss| asked(reserving(action, through_power_loss), u32::MAX);
     let world = &mut rig.alive().next().unwrap().world;
     // This one has to be put on disk first.
     world.take_ask(ask(PrAction::Register, true));
