@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::table::{self, ROWS};
 use super::super::testing::{Rig, facts, nexus};
-use super::super::{DriveOp, Outcome, Power, Settings, status};
+use super::super::{DriveOp, Outcome, Power, Selected, Settings, status};
 use super::*;
 
 const SANITIZING: Cause = Cause::Sanitize { unrestricted: false };
@@ -142,7 +142,7 @@ fn the_owner_refuses_what_was_on_its_way() {
     let mut rig = Rig::new(facts());
     begin(&mut rig, &BLOCK_ERASE);
     let refused = Err(Sense::not_ready(Asc(0x04, 0x1b)).progress(0).into());
-    let select = SharedOp::ModeSelect { to: Settings::default(), save: false };
+    let select = SharedOp::ModeSelect { to: Selected::all(Settings::default()), save: false };
     let stop = SharedOp::Drive(DriveOp::Power { to: Power::Stopped, flush: false });
     let erasure = Box::new(Erasure { cause: SANITIZING, fill: Fill::Zeroes, failed: false });
     let again = SharedOp::Erase { erasure, immediate: true };
@@ -160,7 +160,7 @@ fn the_owner_asks_again_whether_the_medium_may_be_changed() {
     let ask = |state: &LuState| state.apply(&rig.lu.facts, &erase, &nexus(1)).map(drop);
     let (reserved, _) = LuState::default().apply(&facts(), &SharedOp::Reserve, &nexus(2)).unwrap();
     assert_eq!(ask(&reserved), Err(Failure::Status(status::RESERVATION_CONFLICT)));
-    let to = Settings { write_protect: true, ..Settings::default() };
+    let to = Selected::all(Settings { write_protect: true, ..Settings::default() });
     let (protected, _) =
         LuState::default().apply(&facts(), &SharedOp::ModeSelect { to, save: false }, &nexus(2)).unwrap();
     assert_eq!(ask(&protected), Err(Sense::protected(Asc(0x27, 2)).into()));
@@ -216,7 +216,7 @@ fn a_failed_format_operation_closes_the_medium_only() {
     assert_eq!(code(rig.sense(&READ)), (3, Asc(0x31, 0x00)));
     assert_eq!(code(rig.sense(&[0; 6])), (3, Asc(0x31, 0x00)));
     assert!(matches!(rig.start(&[0x1a, 8, 0x0a, 0, 255, 0]), Outcome::Data(_)));
-    let select = SharedOp::ModeSelect { to: Settings::default(), save: false };
+    let select = SharedOp::ModeSelect { to: Selected::all(Settings::default()), save: false };
     event(&mut rig, &select);
     assert_eq!(rig.start(&EXIT), Outcome::Good, "that is no sanitize operation");
     begin(&mut rig, &BLOCK_ERASE);

@@ -100,7 +100,7 @@ pub use label::{Label, Labels};
 pub use lists::Provisioning;
 pub use lists::{Stretch, mapped};
 pub use log::LogBases;
-pub use mode::{ModePages, Settings};
+pub use mode::{ModePages, Selected, Settings};
 pub use nexus::{ItNexus, Port, TargetPort};
 pub use pass::{
     Amount, Device, DeviceKind, MAX_DEVICE_SENSE, Pass, PassData, PassOrder, PassReport, block_length, revise,

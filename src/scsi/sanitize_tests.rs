@@ -1,7 +1,7 @@
 //! The fields of SANITIZE and of its parameter list.
 
 use super::super::testing::{Rig, facts, nexus};
-use super::super::{Asc, LuFacts, Settings, status};
+use super::super::{Asc, LuFacts, Selected, Settings, status};
 use super::*;
 
 fn cdb(flags: u8, length: u16) -> Vec<u8> {
@@ -108,7 +108,7 @@ fn reservations_and_write_protection_keep_it_out() {
     let protected = Outcome::Fail(Sense::write_protected().into());
     assert_eq!((send(&mut rig, 0, &list), rig.start(&cdb(2, 0))), (protected.clone(), protected));
     let mut rig = Rig::new(facts());
-    let to = Settings { write_protect: true, ..Settings::default() };
+    let to = Selected::all(Settings { write_protect: true, ..Settings::default() });
     let select = SharedOp::ModeSelect { to, save: false };
     rig.lu.state = rig.lu.state.apply(&rig.lu.facts, &select, &nexus(1)).unwrap().0.into();
     assert_eq!(rig.sense(&cdb(2, 0)), Sense::protected(Asc(0x27, 2)));

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::drive::{Drive, DriveOp, Removal};
 use super::erasure::Erasure;
-use super::mode::{ModePages, Settings};
+use super::mode::{ModePages, Selected, Settings};
 use super::provisioning::{Resources, Space};
 use super::reserve::{Needs, PrOut, Reservations};
 use super::{
@@ -81,11 +81,11 @@ pub enum SharedOp {
     Reserve,
     /// RELEASE(6) or (10).
     Release,
-    /// MODE SELECT: the new values of all that can be changed.
+    /// MODE SELECT.
     ModeSelect {
-        /// The values.
-        to: Settings,
-        /// Whether they are also saved.
+        /// The pages that were sent.
+        to: Selected,
+        /// Whether all pages are also saved.
         save: bool,
     },
     /// START STOP UNIT or PREVENT ALLOW MEDIUM REMOVAL.
@@ -304,7 +304,7 @@ impl LuState {
             SharedOp::Persistent(out) => return self.persistent_out(out, nexus),
             SharedOp::Reserve => self.reservations.reserve(nexus)?,
             SharedOp::Release => self.reservations.release(nexus)?,
-            SharedOp::ModeSelect { to, save } => return Ok(self.select(facts, *to, *save)),
+            SharedOp::ModeSelect { to, save } => return Ok(self.select(facts, to, *save)),
             SharedOp::Drive(op) => return self.drive.apply(*op, nexus),
             SharedOp::LogSelect(bases) => {
                 self.log_bases = **bases;
@@ -371,10 +371,10 @@ impl LuState {
         Ok(effects)
     }
 
-    fn select(&mut self, facts: &LuFacts, to: Settings, save: bool) -> Effects {
-        let changed = self.mode.select(to, save);
+    fn select(&mut self, facts: &LuFacts, to: &Selected, save: bool) -> Effects {
+        let changed = self.mode.select(to, save, facts);
         // Also when it was so before: whoever made it so may not have heard that it is.
-        let flush = facts.write_cache && !to.caches(facts);
+        let flush = facts.write_cache && !self.mode.current.caches(facts);
         // The mode pages are shared by all I_T nexuses (SPC-5 section 6.13).
         let attention_others = changed.then_some(Asc::MODE_PARAMETERS_CHANGED);
         let attention_all = self.space.compare(&self.mode.current, facts);
@@ -467,7 +467,8 @@ mod tests {
 
     #[test]
     fn mode_pages_are_saved_and_flushed() {
-        let to = Settings { write_through: true, descriptor_sense: true, ..Settings::default() };
+        let to =
+            Selected::all(Settings { write_through: true, descriptor_sense: true, ..Settings::default() });
         let (state, effects) = apply(&LuState::default(), SharedOp::ModeSelect { to, save: true }, 1);
         assert!(effects.persist && effects.flush);
         assert_eq!(effects.attention_others, Some(Asc::MODE_PARAMETERS_CHANGED));
@@ -478,7 +479,7 @@ mod tests {
 
     #[test]
     fn a_reset_ends_what_it_must_and_tells_all() {
-        let to = Settings { write_protect: true, ..Settings::default() };
+        let to = Selected::all(Settings { write_protect: true, ..Settings::default() });
         let (state, _) = apply(&LuState::default(), SharedOp::ModeSelect { to, save: false }, 1);
         let (state, _) =
             apply(&state, SharedOp::Drive(DriveOp::Power { to: Power::Stopped, flush: false }), 1);
@@ -491,10 +492,10 @@ mod tests {
 
     #[test]
     fn a_reset_that_takes_the_write_cache_away_flushes_it() {
-        let without = Settings { write_through: true, ..Settings::default() };
+        let without = Selected::all(Settings { write_through: true, ..Settings::default() });
         let (state, _) = apply(&LuState::default(), SharedOp::ModeSelect { to: without, save: true }, 1);
         assert!(!apply(&state, SharedOp::Reset, 1).1.flush, "there was none");
-        let to = Settings::default();
+        let to = Selected::all(Settings::default());
         let (state, _) = apply(&state, SharedOp::ModeSelect { to, save: false }, 1);
         let (state, effects) = apply(&state, SharedOp::Reset, 1);
         assert!(effects.flush && !state.mode.current.caches(&facts()));

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::super::testing::{Rig, facts, nexus};
 use super::super::{
-    Asc, Counters, Device, DeviceKind, DriveOp, Failure, Identity, LuFacts, Naa, Power, SenseKey, Settings,
-    SharedOp,
+    Asc, Counters, Device, DeviceKind, DriveOp, Failure, Identity, LuFacts, Naa, Power, Selected, SenseKey,
+    Settings, SharedOp,
 };
 use super::*;
 use crate::ids::LuId;
@@ -301,7 +301,7 @@ fn what_a_command_may_not_do_a_copy_may_not_either() {
     stopped.change(1, &SharedOp::Drive(DriveOp::Power { to: Power::Stopped, flush: false }), 1);
     assert_eq!((there(&stopped), back(&stopped)), (Err(aborted(REFUSED, 6)), Err(aborted(REFUSED, 4))));
     let mut protected = World::new();
-    let to = Settings { write_protect: true, ..Settings::default() };
+    let to = Selected::all(Settings { write_protect: true, ..Settings::default() });
     protected.change(1, &SharedOp::ModeSelect { to, save: false }, 1);
     assert_eq!((there(&protected), back(&protected)), (Err(aborted(REFUSED, 6)), Ok(())));
 }

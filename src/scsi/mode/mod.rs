@@ -10,6 +10,7 @@ mod sense;
 
 use serde::{Deserialize, Serialize};
 
+pub use select::Selected;
 pub(super) use select::{select, select_params};
 pub(super) use sense::{sense6, sense10};
 
@@ -91,22 +92,24 @@ impl ModePages {
         Self { current: saved, saved }
     }
 
-    /// Takes new values, and says whether any value in effect is new.
-    pub(super) fn select(&mut self, to: Settings, save: bool) -> bool {
-        let changed = self.current != to;
-        self.current = to;
+    /// Takes new values, and says whether any value in effect is new. With `save` all values in effect are saved,
+    /// also those of pages that were not sent (SPC-5 section 6.12).
+    pub(super) fn select(&mut self, to: &Selected, save: bool, facts: &LuFacts) -> bool {
+        let before = self.current;
+        to.set(&mut self.current, facts);
         if save {
-            self.saved = to;
+            self.saved = self.current;
         }
-        changed
+        self.current != before
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Rig, cdrom, facts};
-    use super::super::{Asc, Failure, LuFacts, Outcome, Sense, SharedOp};
-    use super::*;
+    use std::sync::Arc;
+
+    use super::super::testing::{Rig, cdrom, facts, nexus};
+    use super::super::{Asc, Effects, Failure, LuFacts, Outcome, Sense, SharedOp};
 
     fn sense(control: u8, page: u8, subpage: u8) -> [u8; 6] {
         [0x1a, 8, control << 6 | page, subpage, 255, 0]
@@ -324,6 +327,53 @@ mod tests {
         assert_eq!(rig.send(&select(0x11, 16), &list(&control)), Outcome::Good, "nothing new");
     }
 
+    /// MODE SELECT(6) with SP of one page, as it comes to the owner.
+    fn asked(rig: &mut Rig, page: &[u8]) -> SharedOp {
+        match rig.send(&select(0x11, 4 + page.len()), &list(page)) {
+            Outcome::Shared(op) => op,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The owner applies it.
+    fn apply(rig: &mut Rig, op: &SharedOp) -> Effects {
+        let (state, effects) = rig.lu.state.apply(&rig.lu.facts, op, &nexus(1)).unwrap();
+        rig.lu.state = Arc::new(state);
+        effects
+    }
+
+    #[test]
+    fn pages_that_were_not_sent_stay_as_another_has_set_them_meanwhile() {
+        let mut rig = Rig::new(facts());
+        let (mut caching, mut control) = (page(&mut rig, 0, 8), page(&mut rig, 0, 0x0a));
+        (caching[2], control[2]) = (0, 0x26);
+        let (first, second) = (asked(&mut rig, &caching), asked(&mut rig, &control));
+        assert!(apply(&mut rig, &first).flush);
+        let effects = apply(&mut rig, &second);
+        assert_eq!((page(&mut rig, 0, 8), page(&mut rig, 0, 0x0a)), (caching.clone(), control.clone()));
+        assert_eq!(
+            (page(&mut rig, 3, 8), page(&mut rig, 3, 0x0a)),
+            (caching, control),
+            "and so they are saved"
+        );
+        assert!(effects.persist && effects.flush);
+        assert_eq!(effects.attention_others, Some(Asc::MODE_PARAMETERS_CHANGED));
+        assert_eq!(apply(&mut rig, &second).attention_others, None, "nothing new");
+    }
+
+    #[test]
+    fn of_one_page_that_two_have_sent_all_is_as_in_the_last() {
+        let mut rig = Rig::new(facts());
+        let control = page(&mut rig, 0, 0x0a);
+        let (mut protects, mut describes) = (control.clone(), control);
+        (protects[4], describes[2]) = (0x08, 0x26);
+        let (first, last) = (asked(&mut rig, &protects), asked(&mut rig, &describes));
+        apply(&mut rig, &first);
+        assert_eq!(page(&mut rig, 0, 0x0a), protects);
+        apply(&mut rig, &last);
+        assert_eq!(page(&mut rig, 0, 0x0a), describes);
+    }
+
     #[test]
     fn select10_with_a_block_descriptor_that_changes_nothing() {
         let mut rig = Rig::new(facts());
@@ -332,8 +382,8 @@ mod tests {
         let head = [0, 0, 0, 0, 0, 0, 0, 8, 0, 0x20, 0, 0, 0, 0, 2, 0];
         let data = [&head[..], &control].concat();
         let cdb = [0x55, 0x10, 0, 0, 0, 0, 0, 0, data.len() as u8, 0];
-        let to = Settings { descriptor_sense: true, ..Settings::default() };
-        assert_eq!(rig.send(&cdb, &data), Outcome::Shared(SharedOp::ModeSelect { to, save: false }));
+        let effects = rig.run_from(1, &cdb, &data).unwrap();
+        assert!(!effects.persist && rig.lu.state.descriptor_sense());
         let mut resized = data;
         resized[14] = 0x10;
         let refused = Outcome::Fail(Sense::parameter_field(13, 7).into());

@@ -1,5 +1,7 @@
 //! The mode pages as data: default bytes, what follows from the facts, and the few bits that can be set.
 
+use std::ptr;
+
 use super::super::provisioning::DESCRIPTORS;
 use super::super::{DeviceType, Lu, LuFacts, Threshold};
 use super::Settings;
@@ -55,6 +57,13 @@ impl Dial {
         let [flags, _, _, _, a, b, c, d] = *page.get(self.at..)?.first_chunk()?;
         Some(Threshold { enabled: flags & ENABLED != 0, count: u32::from_be_bytes([a, b, c, d]) })
     }
+
+    /// What stays as configured follows the configuration.
+    fn turn(&self, settings: &mut Settings, to: Threshold, facts: &LuFacts) {
+        if to != (self.get)(settings, facts) {
+            (self.set)(settings, to);
+        }
+    }
 }
 
 /// The pages, in the order in which MODE SENSE gives all of them: ascending.
@@ -80,6 +89,28 @@ static PAGES: &[Page] = &[
 /// The pages that the logical unit has, ascending.
 pub(super) fn pages(facts: &LuFacts) -> impl Iterator<Item = &'static Page> {
     PAGES.iter().filter(|page| (page.on)(facts))
+}
+
+/// Some of the pages: a bit for each, in their order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct PageSet(u16);
+
+const _: () = assert!(PAGES.len() <= u16::BITS as usize);
+
+impl PageSet {
+    #[cfg(test)]
+    pub(super) const ALL: Self = Self(u16::MAX);
+
+    pub(super) fn add(&mut self, page: &'static Page) {
+        let at = PAGES.iter().position(|known| ptr::eq(known, page));
+        self.0 |= at.map_or(0, |at| 1 << at);
+    }
+
+    /// Those of them that the logical unit has.
+    pub(super) fn of(self, facts: &LuFacts) -> impl Iterator<Item = &'static Page> {
+        let named = PAGES.iter().enumerate().filter(move |(at, _)| self.0 >> at & 1 != 0);
+        named.map(|(_, page)| page).filter(|page| (page.on)(facts))
+    }
 }
 
 /// A page that every logical unit has, and on which nothing can be set.
@@ -367,11 +398,20 @@ impl Page {
             (knob.set)(settings, bytes.get(knob.byte).is_some_and(|b| b & knob.mask != 0));
         }
         for dial in self.dials {
-            // What stays as configured follows the configuration.
-            if let Some(to) = dial.read(bytes).filter(|to| *to != (dial.get)(settings, facts)) {
-                (dial.set)(settings, to);
+            if let Some(to) = dial.read(bytes) {
+                dial.turn(settings, to, facts);
             }
         }
         Ok(())
+    }
+
+    /// Sets in `to` what the page says of `from`, and nothing else.
+    pub(super) fn copy(&self, from: &Settings, to: &mut Settings, facts: &LuFacts) {
+        for knob in self.knobs.iter().filter(|knob| (knob.changeable)(facts)) {
+            (knob.set)(to, (knob.get)(from, facts));
+        }
+        for dial in self.dials {
+            dial.turn(to, (dial.get)(from, facts), facts);
+        }
     }
 }

@@ -5,7 +5,28 @@ use super::super::cdb::Cdb;
 use super::super::check::{bad_field, bad_length};
 use super::super::{Answered, Context, Failure, Lu, LuFacts, Outcome, Sense, SharedOp, table};
 use super::Settings;
-use super::pages::pages;
+use super::pages::{PageSet, pages};
+
+/// What a mode parameter list sets: the pages that are in it, each as a whole. Another client may be changing what is
+/// on other pages at the same time, and that is to stay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Selected {
+    /// What is on its pages; the rest is how it was when the list came.
+    values: Settings,
+    pages: PageSet,
+}
+
+impl Selected {
+    /// Every page.
+    #[cfg(test)]
+    pub(crate) fn all(values: Settings) -> Self {
+        Self { values, pages: PageSet::ALL }
+    }
+
+    pub(super) fn set(&self, settings: &mut Settings, facts: &LuFacts) {
+        self.pages.of(facts).for_each(|page| page.copy(&self.values, settings, facts));
+    }
+}
 
 /// PF must be one: there are no vendor specific parameters. RTD (revert to defaults) is not offered.
 /// SP is refused where nothing can be saved.
@@ -40,11 +61,10 @@ pub(in super::super) fn select_params(
 ) -> Answered {
     let list = if is_short(cdb) { List::short(data) } else { List::long(data) }?;
     list.check_descriptor(&lu.facts)?;
-    let mut to = lu.state.mode.current;
-    list.take_pages(&mut to, lu)?;
-    let save = cdb.bit::<1>(0);
+    let to = list.selected(lu)?;
+    let (values, mode, save) = (to.values, &lu.state.mode, cdb.bit::<1>(0));
     // What makes writes durable is for the owner at any rate: another may be about to, and not have flushed yet.
-    let idle = to == lu.state.mode.current && (!save || to == lu.state.mode.saved) && !to.write_through;
+    let idle = values == mode.current && (!save || values == mode.saved) && !values.write_through;
     Ok(if idle { Outcome::Good } else { Outcome::Shared(SharedOp::ModeSelect { to, save }) })
 }
 
@@ -102,17 +122,19 @@ impl<'a> List<'a> {
         Ok(())
     }
 
-    fn take_pages(&self, to: &mut Settings, lu: &Lu) -> Result<(), Failure> {
+    fn selected(&self, lu: &Lu) -> Result<Selected, Failure> {
+        let mut to = Selected { values: lu.state.mode.current, pages: PageSet::default() };
         let mut at = self.pages;
         while let Some(rest) = self.data.get(at..).filter(|rest| !rest.is_empty()) {
             let Some(page) = pages(&lu.facts).find(|page| page.begins(rest)) else {
                 return Err(self.wrong(at));
             };
             let Some(bytes) = rest.get(..page.len()) else { return Err(bad_length()) };
-            page.set(bytes, to, lu).map_err(|byte| self.wrong(at + byte))?;
+            page.set(bytes, &mut to.values, lu).map_err(|byte| self.wrong(at + byte))?;
+            to.pages.add(page);
             at += page.len();
         }
-        Ok(())
+        Ok(to)
     }
 
     /// INVALID FIELD IN PARAMETER LIST at that byte.
