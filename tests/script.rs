@@ -110,6 +110,7 @@ rules! {
     data_digest_error_behind_a_gap
     data_digest_error_of_a_command
     data_digest_error_of_a_command_asks_for_no_data
+    data_digest_error_of_a_command_keeps_the_attention
     data_digest_error_of_a_data_out
     data_digest_error_of_a_logout
     data_digest_error_of_a_numbered_ping

@@ -1,5 +1,7 @@
 //! Unit attentions: what one I_T nexus has yet to be told about one logical unit.
 
+use std::mem;
+
 use arrayvec::ArrayVec;
 
 use super::multimedia::Told;
@@ -78,6 +80,13 @@ impl Attentions {
         self.pending.pop_at(0)
     }
 
+    /// One that was taken has not been reported: it is pending again, before those that have arisen meanwhile.
+    pub fn give_back(&mut self, asc: Asc) {
+        let meanwhile = mem::take(&mut self.pending);
+        self.pending.push(asc);
+        meanwhile.into_iter().for_each(|asc| self.raise(asc));
+    }
+
     /// Withdraws an attention that has been answered otherwise (REPORT LUNS answers 3F/0E).
     pub fn withdraw(&mut self, asc: Asc) {
         self.pending.retain(|a| *a != asc);
@@ -149,6 +158,21 @@ mod tests {
         a.raise(Asc(0x29, 7));
         assert_eq!(a.next(), Some((Asc(0x29, 7), true)));
         assert_eq!(all(a), [Asc(0x29, 7), Asc(0x2a, 3)]);
+    }
+
+    #[test]
+    fn what_was_not_reported_is_the_next_again_but_for_resets() {
+        let mut a = Attentions::new();
+        [Asc(0x2a, 3), Asc(0x2a, 9)].into_iter().for_each(|asc| a.raise(asc));
+        let taken = a.take().unwrap();
+        [Asc(0x2a, 1), taken].into_iter().for_each(|asc| a.raise(asc));
+        a.give_back(taken);
+        let mut reset = a.clone();
+        assert_eq!(all(a), [Asc(0x2a, 3), Asc(0x2a, 9), Asc(0x2a, 1)]);
+        let taken = reset.take().unwrap();
+        reset.raise(Asc(0x29, 3));
+        reset.give_back(taken);
+        assert_eq!(all(reset), [Asc(0x29, 3), Asc(0x2a, 3), Asc(0x2a, 9), Asc(0x2a, 1)]);
     }
 
     #[test]

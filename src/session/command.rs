@@ -15,7 +15,8 @@ use super::watch::{Direction, Watch};
 use super::{SEGMENT, Session};
 use crate::ids::{BufId, LuId, TaskId};
 use crate::scsi::{
-    self, Amount, Asc, Context, Failure, Io, Outcome, PassData, Sense, SharedOp, Straight, Way, status,
+    self, Amount, Asc, Context, Failure, Io, Outcome, PassData, Sense, SenseKey, SharedOp, Straight, Way,
+    status,
 };
 use crate::wire::ahs::{self, Ahs};
 use crate::wire::bhs::{Bhs, ScsiCommand};
@@ -184,6 +185,17 @@ impl Session {
         {
             let planned = mem::replace(planned, Planned::Gone);
             self.follow(h, id, planned);
+        }
+    }
+
+    /// A command ends whose immediate data has not proved right: the unit attention that it was to report, if it was, has
+    /// yet to be told.
+    pub(super) fn keep_attention(&mut self, id: TaskId) {
+        let Some(Task { work: Work::Deferred(planned), map: Some(map), .. }) = self.tasks.get(id) else {
+            return;
+        };
+        if let (Some(asc), Some(l)) = (planned.attention(), self.luns.get_mut(usize::from(*map))) {
+            l.attentions.give_back(asc);
         }
     }
 
@@ -410,6 +422,16 @@ pub(super) enum Planned {
 impl Planned {
     fn failed(sense: Sense) -> Self {
         Self::Outcome(Outcome::Fail(Failure::Check(sense)))
+    }
+
+    /// The unit attention that is to be reported.
+    fn attention(&self) -> Option<Asc> {
+        match self {
+            Self::Outcome(Outcome::Fail(Failure::Check(sense))) => {
+                (sense.key == SenseKey::UNIT_ATTENTION).then_some(sense.asc)
+            }
+            _ => None,
+        }
     }
 
     /// Whether the disk or the device gets something to do.

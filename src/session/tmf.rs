@@ -190,6 +190,7 @@ impl Session {
         }
         for &id in ids {
             self.record_copy(id, CopyEnd::Aborted);
+            self.keep_attention(id);
         }
         let held = h.abandon(ids);
         for &id in ids {
