@@ -207,9 +207,10 @@ impl Sets {
         })
     }
 
-    /// A command has ended, however it did: others may have waited for it. To be followed by [`Session::advance`].
+    /// A command has ended, however it did: others may have waited for it. That goes for one, too, whose LUN is not seen
+    /// any more, but which was still to tell that it has failed. To be followed by [`Session::advance`].
     pub(super) fn leave(&mut self, id: TaskId, task: &Task) {
-        if !task.is_in_set(task.lu) {
+        if task.background {
             return;
         }
         if let Work::Dormant(dormant) = &task.work {

@@ -9,9 +9,10 @@ use zerocopy::big_endian::U32;
 use super::dice::Dice;
 use super::{World, play};
 use crate::ids::LuId;
-use crate::session::SEGMENT;
 use crate::session::host::{After, Host};
 use crate::session::tmf::Aborted;
+use crate::session::{SEGMENT, View};
+use crate::target::Lun;
 use crate::wire::bhs::{
     BHS_LEN, Bhs, DataIn, DataOut, NopIn, R2t, ScsiCommand, ScsiResponse, TaskMgmtRequest,
 };
@@ -200,13 +201,13 @@ fn a_read_from_memory_is_cut_up_as_it_is_sent() {
 }
 
 /// A session whose command 11 is about to be answered that it has failed, which has ended its command 10 (QERR 01b).
-fn a_failure_behind_fences() -> World {
+fn a_failure_behind_fences(attribute: u8) -> World {
     let mut world = scene(8192);
     Arc::make_mut(&mut world.stage.units[0].lu.state).mode.current.abort_on_error = true;
     read(&mut world, 10, 0, 8);
     let mut pdu = ScsiCommand { itt: U32::new(11), ..ScsiCommand::default() };
     pdu.opcode |= flags::IMMEDIATE;
-    (pdu.flags, pdu.cdb[0]) = (flags::FINAL, 0xff);
+    (pdu.flags, pdu.cdb[0]) = (flags::FINAL | attribute, 0xff);
     world.session.input(&mut world.stage, pdu.as_bhs()).expect("a legal command");
     assert!(world.stage.send().is_none(), "the other one is not fenced yet");
     world
@@ -230,7 +231,7 @@ fn answers_of_a_failure(world: &mut World, function: Option<u32>) {
 
 #[test]
 fn who_is_aborted_after_it_has_ended_others_tells_of_them() {
-    let mut world = a_failure_behind_fences();
+    let mut world = a_failure_behind_fences(flags::ATTR_SIMPLE);
     let mut pdu = TaskMgmtRequest { itt: U32::new(12), ref_task_tag: U32::new(11), ..Default::default() };
     pdu.opcode |= flags::IMMEDIATE;
     pdu.flags |= TmfFunction::ABORT_TASK.0;
@@ -240,14 +241,33 @@ fn who_is_aborted_after_it_has_ended_others_tells_of_them() {
 
 #[test]
 fn who_is_ended_by_another_after_it_has_ended_others_tells_of_them() {
-    let mut world = a_failure_behind_fences();
+    let mut world = a_failure_behind_fences(flags::ATTR_SIMPLE);
     assert_eq!(world.session.abort_for_another(&mut world.stage, LuId(0), true), Aborted::Nothing);
     answers_of_a_failure(&mut world, None);
 }
 
+/// LUNs come and go.
+fn see(world: &mut World, luns: &[Lun]) {
+    let view = View { luns: luns.to_vec(), ..world.session.blank_view().expect("it is no discovery") };
+    let seen = world.session.see(&mut world.stage, view, false);
+    assert!(seen.endings.is_empty(), "nothing else is open");
+    world.session.luns.iter_mut().for_each(|l| l.attentions = Default::default());
+}
+
+#[test]
+fn nobody_waits_for_a_failure_that_was_told_when_its_lun_had_gone() {
+    let mut world = a_failure_behind_fences(flags::ATTR_HEAD_OF_QUEUE);
+    let luns = world.session.established().luns.clone();
+    see(&mut world, &luns[1..]);
+    answers_of_a_failure(&mut world, None);
+    see(&mut world, &luns);
+    read(&mut world, 12, 0, 8);
+    assert_eq!(world.stage.jobs.len(), 1, "it begins");
+}
+
 #[test]
 fn who_is_reset_after_it_has_ended_others_tells_of_them() {
-    let mut world = a_failure_behind_fences();
+    let mut world = a_failure_behind_fences(flags::ATTR_SIMPLE);
     let mut pdu = TaskMgmtRequest { itt: U32::new(12), ..Default::default() };
     pdu.opcode |= flags::IMMEDIATE;
     pdu.flags |= TmfFunction::LOGICAL_UNIT_RESET.0;
