@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::super::testing::{Rig, facts, nexus};
 use super::super::{
-    Asc, Counters, Device, DeviceKind, DriveOp, Failure, Identity, LuFacts, Naa, Power, Selected, SenseKey,
-    Settings, SharedOp,
+    Asc, Counters, Device, DeviceKind, DriveOp, Failure, Identity, LuFacts, LuState, Naa, Power, Selected,
+    SenseKey, Settings, SharedOp,
 };
 use super::*;
 use crate::ids::LuId;
@@ -292,6 +292,9 @@ fn what_a_command_may_not_do_a_copy_may_not_either() {
     let mut reserved = World::new();
     reserved.change(1, &SharedOp::Reserve, 2);
     assert_eq!((there(&reserved), back(&reserved)), (Err(aborted(REFUSED, 6)), Err(aborted(REFUSED, 4))));
+    let mut lost = World::new();
+    lost.disks[1].state = Arc::new(LuState::damaged());
+    assert_eq!((there(&lost), back(&lost)), (Err(aborted(REFUSED, 6)), Err(aborted(REFUSED, 4))));
     // Only its own commands know what it is.
     let mut passed = World::new();
     let device = Device { most: 1 << 18, ..Device::whole(DeviceKind::Disk) };

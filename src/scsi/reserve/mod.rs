@@ -170,6 +170,10 @@ impl Reservations {
         if needs == Needs::Nothing {
             return true;
         }
+        // Who held what is not known: nobody's data is moved.
+        if self.lost && matches!(needs, Needs::Reading | Needs::Writing) {
+            return false;
+        }
         if self.legacy.as_ref().is_some_and(|holder| holder != nexus) {
             return false;
         }
