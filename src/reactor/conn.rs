@@ -120,10 +120,13 @@ impl Conn {
         self.leaves_by.unwrap_or(u64::MAX).min(session.due())
     }
 
-    /// A session on its way from one connection to another: what its nexus is to be told must not get lost.
+    /// A session on its way from one connection to another: what its nexus is to be told must not get lost, neither before
+    /// it has come nor between that and the end of its login.
     pub(super) fn wandering(&mut self) -> Option<&mut Session> {
         match &mut self.phase {
-            Phase::Reinstating(finishing) => Some(&mut *finishing.session).filter(|s| s.awaits_legacy()),
+            Phase::Reinstating(finishing) => {
+                Some(&mut *finishing.session).filter(|s| s.established().joins.is_some())
+            }
             Phase::Closing if self.heir.is_some() => self.remains.as_deref_mut(),
             _ => None,
         }

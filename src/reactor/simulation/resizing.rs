@@ -9,7 +9,7 @@ use super::data::some_clients;
 use super::history::BLOCK;
 use super::load::{Load, cdb10, lun};
 use super::reservations::{ready, run, status_of};
-use super::rig::{Plan, Rig};
+use super::rig::{Plan, Rig, TARGET};
 use super::seeds;
 use crate::ids::LuId;
 use crate::scsi::{SharedOp, status};
@@ -127,4 +127,30 @@ fn what_lies_beyond_a_new_end_is_out_of_range_and_nothing_else_fails() {
         rig.finish(&mut clients);
     });
     assert!(beyond.get() > 0, "some commands meet the end");
+}
+
+#[test]
+fn a_session_that_goes_on_with_another_connection_hears_of_it_whenever_it_happens() {
+    seeds(60, |seed| {
+        let reactors = 2 + seed as usize % 3;
+        let plan = Plan { reactors, mail: 0..5_000_000, disks: vec![LARGE], ..Plan::default() };
+        let mut rig = Rig::new(seed, &plan);
+        let mut clients = some_clients(&rig, 3);
+        Load::new(1, LARGE).log_in(&mut rig, &mut clients);
+        for who in 0..clients.len() {
+            assert_eq!(run(&mut rig, &mut clients, who, ready), status::GOOD);
+        }
+        clients[0].rejoins = true;
+        let old = clients[0].leave();
+        clients[0].login(rig.address, TARGET);
+        for _ in 0..rig.chance(60) {
+            rig.round(&mut clients);
+        }
+        notice(&rig, SMALL);
+        rig.until(&mut clients, Duration::from_secs(20), "it goes on", |_, c| c[0].is_full());
+        clients[0].events.clear();
+        assert_eq!(attention(&mut rig, &mut clients, 0), [6, 0x2a, 0x09]);
+        old.into_iter().for_each(|fd| rig.below.close(fd).expect("it was open"));
+        rig.finish(&mut clients);
+    });
 }
