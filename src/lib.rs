@@ -62,8 +62,9 @@
 //!    a turn (two where it looked a while for something to do, and then slept), one whenever a ring is looked at that polls,
 //!    and one for what is submitted to a ring for commands. Only a limit is one number for all reactors, of which each draws for some milliseconds at a time.
 //! 5. **A write that the kernel has cannot be called back.** When its task is forgotten (abort, reset, loss or
-//!    reinstatement of the session, PREEMPT AND ABORT) it becomes a ghost: nothing of it is submitted any more, its
-//!    range is fenced on every reactor until it has ended, and only then is the function or the login answered.
+//!    reinstatement of the session, PREEMPT AND ABORT, a LUN that its initiator may not see or not write any more) it
+//!    becomes a ghost: nothing of it is submitted any more, its range is fenced on every reactor until it has ended, and
+//!    only then is the function, the login or the change answered.
 //! 6. **Every number that a peer controls has a named limit.** A task takes all its slots at once or waits with none;
 //!    unasked data may use the reserve, and is dropped and answered TASK SET FULL when that is empty too; a connection
 //!    whose initiator owes data is read on, and none is left unread for a second. While some session waits for slots,

@@ -9,7 +9,8 @@ use super::cdb::Cdb;
 use super::check::{bad_field, write_protection};
 use super::table::{self, Row};
 use super::{
-    Answered, Asc, Context, Failure, Lu, Outcome, Sense, Straight, alua, inquiry, known, medium, misc, pass,
+    Answered, Asc, Context, Device, Failure, Lu, Outcome, Sense, Straight, alua, inquiry, known, medium,
+    misc, pass,
 };
 
 #[cfg(test)]
@@ -51,6 +52,15 @@ pub fn straight(cdb: &[u8], cx: &Context<'_>) -> Option<Straight> {
     let straight = medium::usual(&cdb, lu)?;
     let forbidden = straight.way.writes() && write_protection(lu, cx).is_some();
     (!forbidden).then_some(straight)
+}
+
+/// Whether that command is one that changes the medium; `device`: where it is sent to, if that is passed through.
+pub fn writes(cdb: &[u8], device: Option<Device>) -> bool {
+    let cdb = Cdb::new(cdb);
+    match device {
+        None => table::traits(&cdb).contains(table::Traits::WRITES),
+        Some(device) => pass::writes(&cdb, device),
+    }
 }
 
 /// Goes on with a command that asked for a parameter list, which is `data` now. It may be shorter

@@ -94,7 +94,7 @@ pub use erasure::{Cause, Erasure, Fill};
 pub use facts::{Atomic, DeviceType, Identity, LuFacts, Naa, T10_MAX, Thin, WHOLE};
 #[cfg(test)]
 pub(crate) use gate::STUMBLES;
-pub use gate::{params, start, straight};
+pub use gate::{params, start, straight, writes};
 pub use known::REPORT_LUNS_LUN;
 pub use label::{Label, Labels};
 pub use lists::Provisioning;

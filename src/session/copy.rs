@@ -130,6 +130,11 @@ impl Copying {
         by_token || self.extent.is_some_and(|e| e.from == lu || e.to == lu)
     }
 
+    /// Whether it writes there now.
+    pub(super) fn writes(&self, lu: LuId) -> bool {
+        self.extent.is_some_and(|e| e.to == lu)
+    }
+
     /// Begins a segment. `clones`: the store may be able to copy it.
     fn begin(&mut self, extent: Extent, clones: bool) {
         let whole = |block: u32| extent.len.is_multiple_of(block.into());

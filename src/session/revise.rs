@@ -1,9 +1,10 @@
 //! What a session sees changes while it goes on: logical units come and go, and so do rights.
 //!
 //! A logical unit that is not to be seen any more takes the tasks with it that this session has there; each is
-//! answered when the host says that nothing of it can reach the medium any more. All that stays goes on as if nothing
-//! had happened, but for the unit attention that tells of other LUNs (SPC-5 section 6.33), and the asynchronous message
-//! that says so at once (RFC 7143 section 11.9): an initiator that heeds it scans anew by itself.
+//! answered when the host says that nothing of it can reach the medium any more. One that may only be read any more takes
+//! those along that write. All that stays goes on as if nothing had happened, but for the unit attention that tells of
+//! other LUNs (SPC-5 section 6.33), and the asynchronous message that says so at once (RFC 7143 section 11.9): an
+//! initiator that heeds it scans anew by itself.
 
 use std::mem;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::task::Task;
 use super::tmf::{Answer, Ending};
 use super::{MappedLun, Session, ports_of, power_on};
 use crate::ids::LuId;
-use crate::scsi::{Asc, Attentions, Failure, MAX_SENSE, Sense};
+use crate::scsi::{self, Asc, Attentions, Failure, MAX_SENSE, Sense};
 use crate::target::{Catalog, Lun, Target, Tpg};
 use crate::wire::bhs::AsyncMessage;
 use crate::wire::codes::AsyncEvent;
@@ -29,6 +30,9 @@ const UNMAPPED: Failure = Failure::Check(Sense::illegal(Asc::LU_NOT_SUPPORTED));
 /// The same where its LUN leads to another one now, which may be a stand-in for a device that has vanished: what a command
 /// hears that finds it gone. Nobody is to repeat it there.
 const REPLACED: Failure = Failure::Check(Sense::not_ready(Asc::NOT_READY));
+
+/// What a command hears that was to write where its initiator may only read any more.
+const WRITE_PROTECTED: Failure = Failure::Check(Sense::write_protected());
 
 /// What an initiator acts upon of which it may be long in hearing: another size, other ways that lead to the unit, and
 /// space that runs short.
@@ -100,11 +104,14 @@ impl Session {
         (self.established.target, self.established.tpg) = (Some(target), tpg);
         self.established.luns.clone_from(&luns);
         let map = mapping(&self.luns, &luns);
-        if map.iter().map(|l| l.key()).eq(self.luns.iter().map(|l| l.key())) {
-            self.protect(&map);
-            return Revision::default();
+        let same_luns = map.iter().map(|l| l.key()).eq(self.luns.iter().map(|l| l.key()));
+        // First of all: what begins when others end is judged by what holds now.
+        let closed = self.protect(&map);
+        let mut endings = self.end_unmapped(h, &map);
+        endings.extend(self.end_writes(h, &closed, &map));
+        if same_luns {
+            return Revision { endings, ..Revision::default() };
         }
-        let endings = self.end_unmapped(h, &map);
         let lost = self.remap(map);
         self.copies.forget_units(&lost);
         if tell && self.closing.is_none() {
@@ -115,13 +122,27 @@ impl Session {
         Revision { endings, lost }
     }
 
-    /// As many LUNs as before; some may be for reading only now, or no longer.
-    fn protect(&mut self, map: &[MappedLun]) {
-        for (own, new) in self.luns.iter_mut().zip(map) {
-            if mem::replace(&mut own.read_only, new.read_only) != new.read_only {
-                own.attentions.raise(Asc::MODE_PARAMETERS_CHANGED);
-            }
+    /// Some LUNs that stay may be for reading only now, or no longer. Says of each whether it may not be written any more.
+    fn protect(&mut self, map: &[MappedLun]) -> Vec<bool> {
+        let now: Vec<_> = side_by_side(&self.luns, map).map(|same| same.map(|l| l.read_only)).collect();
+        let pairs = self.luns.iter_mut().zip(now);
+        pairs.map(|(own, now)| now.is_some_and(|now| own.protect(now) && now)).collect()
+    }
+
+    /// Tasks end that write to LUNs which are `closed` to writes now, or copy to a logical unit which no LUN of that map
+    /// lets them write any more.
+    fn end_writes<H: Host>(&mut self, h: &mut H, closed: &[bool], map: &[MappedLun]) -> Vec<Ending> {
+        let units = self.luns.iter().zip(closed).filter(|(_, closed)| **closed).map(|(l, _)| l.lu).collect();
+        let mut endings = Vec::new();
+        for (lu, unwritable) in with_unseen(units, map.iter().filter(|l| !l.read_only)) {
+            let device = h.lu(lu).and_then(|lu| lu.facts.passed);
+            let ends = |t: &Task| {
+                let here = t.lu == lu && t.map.is_some_and(|m| closed.get(usize::from(m)) == Some(&true));
+                (here && scsi::writes(&t.cdb, device)) || (unwritable && t.copies_to(lu))
+            };
+            endings.extend(self.end_with(h, lu, WRITE_PROTECTED, ends));
         }
+        endings
     }
 
     /// Tasks end whose LUN is not in that map, or that copy to or from a logical unit that is not.
@@ -223,6 +244,15 @@ impl MappedLun {
     pub(super) fn key(&self) -> (u16, LuId) {
         (self.lun, self.lu)
     }
+
+    /// Whether it is for reading only; returns whether that is new.
+    fn protect(&mut self, read_only: bool) -> bool {
+        let is_new = mem::replace(&mut self.read_only, read_only) != read_only;
+        if is_new {
+            self.attentions.raise(Asc::MODE_PARAMETERS_CHANGED);
+        }
+        is_new
+    }
 }
 
 /// For each entry of `one` the same in `other`, if it is there. Both are in the order of their numbers, and each is
@@ -239,11 +269,14 @@ fn side_by_side<'a>(
 }
 
 /// Logical units, each once, and whether none of them is in the map.
-fn with_unseen(mut units: Vec<LuId>, map: &[MappedLun]) -> impl Iterator<Item = (LuId, bool)> {
+fn with_unseen<'a>(
+    mut units: Vec<LuId>,
+    map: impl IntoIterator<Item = &'a MappedLun>,
+) -> impl Iterator<Item = (LuId, bool)> {
     units.sort_unstable();
     units.dedup();
     let mut unseen = vec![true; units.len()];
-    for at in map.iter().filter_map(|l| units.binary_search(&l.lu).ok()) {
+    for at in map.into_iter().filter_map(|l| units.binary_search(&l.lu).ok()) {
         unseen[at] = false;
     }
     units.into_iter().zip(unseen)

@@ -94,6 +94,11 @@ impl Task {
         self.lu == lu && self.map.is_some() && !self.background
     }
 
+    /// Whether it is a copy that writes to that logical unit now.
+    pub(super) fn copies_to(&self, lu: LuId) -> bool {
+        matches!(&self.work, Work::Copying(copying) if copying.writes(lu))
+    }
+
     /// Whether it was sent to that logical unit, or works on it.
     pub(super) fn uses(&self, lu: LuId) -> bool {
         self.lu == lu || matches!(&self.work, Work::Copying(copying) if copying.uses(lu))

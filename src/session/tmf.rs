@@ -237,9 +237,19 @@ impl Session {
     /// Ends the tasks of a logical unit because nothing is to be done there any more, but for those that its owner
     /// has, which decides for itself. Each is answered with `failure`, by [`Session::tell_aborted`].
     pub fn end_for_another<H: Host>(&mut self, h: &mut H, lu: LuId, failure: Failure) -> Option<Ending> {
-        let ended = |t: &Task| t.map.is_some() && t.lu == lu && !matches!(t.work, Work::Shared);
-        let told = self.others_tasks(ended);
-        self.end_those(h, ended);
+        self.end_with(h, lu, failure, |t| t.lu == lu && !matches!(t.work, Work::Shared))
+    }
+
+    /// Ends some tasks on account of a logical unit. Each is answered with `failure`, by [`Session::tell_aborted`].
+    pub(super) fn end_with<H: Host>(
+        &mut self,
+        h: &mut H,
+        lu: LuId,
+        failure: Failure,
+        which: impl Fn(&Task) -> bool,
+    ) -> Option<Ending> {
+        let told = self.others_tasks(&which);
+        self.end_those(h, which);
         (!told.is_empty()).then(|| self.tell_later(&told, lu, failure))
     }
 

@@ -18,7 +18,7 @@ use super::seeds;
 use crate::ids::LuId;
 use crate::ring::sim::Sim;
 use crate::scsi::{Cause, Erasure, Fill, LuState, status};
-use crate::target::{Catalog, Quota, Rate};
+use crate::target::{Catalog, Lun, Quota, Rate};
 
 const BLOCKS: u64 = 48;
 const GRACE: Duration = Duration::from_secs(3);
@@ -285,6 +285,83 @@ fn a_lun_that_goes_takes_its_writes_along() {
         rig.finish(&mut clients);
     });
     assert!(ended.get() > 0, "some writes were under way");
+}
+
+/// From now on that client may only read.
+fn protect(rig: &Rig, client: &Client, plan: &Plan) -> Receiver<()> {
+    let lun = Lun { lun: 0, lu: LuId(0), read_only: true, group: 0 };
+    switch(rig, &rig.gives(&client.name, &[lun], plan))
+}
+
+fn is_protected((status, sense): (u8, Vec<u8>)) {
+    assert_eq!(status, status::CHECK_CONDITION, "it is refused");
+    assert_eq!(code(&sense), [7, 0x27, 0]);
+}
+
+/// The next write waits for its limit.
+fn use_up(rig: &mut Rig, clients: &mut [Client], plan: &Plan) {
+    let mut catalog = (*rig.shows(&[(0, 0)], true, plan)).clone();
+    let quota = Quota { write: Rate { commands: 1, bytes: 0 }, ..Quota::default() };
+    catalog.quotas = HashMap::from([(LuId(0), quota)]);
+    let done = switch(rig, &Arc::new(catalog));
+    rig.until(clients, Duration::from_secs(5), "it holds", |_, _| is_done(&done));
+    let first = clients[0].command(lun(0), &cdb10(0x2a, 0, 0, 1), vec![0x11; BLOCK], 0);
+    assert_eq!(answer(rig, clients, 0, first).0, status::GOOD);
+}
+
+#[test]
+fn who_may_only_read_any_more_writes_nothing_of_what_was_open() {
+    seeds(16, |seed| {
+        let plan = Plan { reactors: 1 + seed as usize % 4, disks: vec![BLOCKS], ..Plan::default() };
+        let mut rig = Rig::new(seed, &plan);
+        let manner = Manner { immediate: false, ..Manner::default() };
+        let mut clients = vec![rig.client("reads", 1, manner)];
+        Load::new(1, BLOCKS).log_in(&mut rig, &mut clients);
+        run(&mut rig, &mut clients, 0, ready);
+        // It waits for its data, or for its limit.
+        match seed % 3 {
+            0 => use_up(&mut rig, &mut clients, &plan),
+            _ => clients[0].mute = true,
+        }
+        let write = clients[0].command(lun(0), &cdb10(0x2a, 0, 4, 1), vec![0xee; BLOCK], 0);
+        rig.pass(&mut clients, Duration::from_millis(100));
+        let done = protect(&rig, &clients[0], &plan);
+        rig.until(&mut clients, Duration::from_secs(5), "it holds", |_, _| is_done(&done));
+        clients[0].mute = false;
+        is_protected(answer(&mut rig, &mut clients, 0, write));
+        rig.pass(&mut clients, Duration::from_secs(2));
+        assert!(!rig.below.disk_content(rig.disks[0]).contains(&0xee), "it has been written");
+        assert_eq!(run(&mut rig, &mut clients, 0, ready), status::GOOD);
+        rig.finish(&mut clients);
+    });
+}
+
+#[test]
+fn what_the_disk_has_of_who_may_only_read_any_more_is_fenced() {
+    seeds(16, |seed| {
+        let plan = Plan { reactors: 1 + seed as usize % 4, disks: vec![BLOCKS], ..Plan::default() };
+        let mut rig = Rig::new(seed, &plan);
+        let mut clients =
+            vec![rig.client("reads", 1, Manner::default()), rig.client("writes", 2, Manner::default())];
+        Load::new(1, BLOCKS).log_in(&mut rig, &mut clients);
+        (0..2).for_each(|who| assert_eq!(run(&mut rig, &mut clients, who, ready), status::GOOD));
+        rig.below.hang(rig.disks[0], true);
+        let late = clients[0].command(lun(0), &cdb10(0x2a, 0, 4, 1), vec![0xee; BLOCK], 0);
+        let read = clients[0].command(lun(0), &cdb10(0x28, 0, 0, 1), Vec::new(), BLOCK as u32);
+        rig.pass(&mut clients, Duration::from_millis(100));
+        let done = protect(&rig, &clients[0], &plan);
+        is_protected(answer(&mut rig, &mut clients, 0, late));
+        rig.until(&mut clients, Duration::from_secs(5), "it holds", |_, _| is_done(&done));
+        let newer = clients[1].command(lun(0), &cdb10(0x2a, 0, 4, 1), vec![0x11; BLOCK], 0);
+        rig.pass(&mut clients, Duration::from_millis(100));
+        rig.below.hang(rig.disks[0], false);
+        assert_eq!(answer(&mut rig, &mut clients, 1, newer).0, status::GOOD);
+        assert_eq!(answer(&mut rig, &mut clients, 0, read).0, status::GOOD, "reads go on");
+        rig.pass(&mut clients, Duration::from_secs(2));
+        let content = rig.below.disk_content(rig.disks[0]);
+        assert!(content[4 * BLOCK..5 * BLOCK].iter().all(|byte| *byte == 0x11), "nothing comes late");
+        rig.finish(&mut clients);
+    });
 }
 
 /// What an initiator reads slowly is sent from the memory of a ramdisk, which stays until then: also where the change that

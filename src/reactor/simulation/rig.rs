@@ -512,6 +512,14 @@ impl Rig {
         Arc::new(Catalog { targets: vec![Arc::new(target)], ..Catalog::default() })
     }
 
+    /// The one target, where anybody may log in, and that initiator has these LUNs.
+    pub(super) fn gives(&self, initiator: &str, luns: &[Lun], plan: &Plan) -> Arc<Catalog> {
+        let mut target = (*self.shows(&[(0, 0)], true, plan).targets[0]).clone();
+        let acl = Acl { initiator: initiator.into(), luns: luns.into(), ..Acl::default() };
+        target.tpgs[0].acls.push(acl);
+        Arc::new(Catalog { targets: vec![Arc::new(target)], ..Catalog::default() })
+    }
+
     /// The control thread gives all reactors an order; what ends when all have done it.
     pub(super) fn order(&self, order: impl Fn(Done) -> Live) -> Receiver<()> {
         let (told, done) = bounded(0);

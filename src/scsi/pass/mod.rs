@@ -238,6 +238,11 @@ pub(super) fn start(cdb: &Cdb, lu: &Lu, device: Device, cx: &mut Context<'_>, ou
     }
 }
 
+/// Whether the device changes its medium by that command.
+pub(super) fn writes(cdb: &Cdb, device: Device) -> bool {
+    matches!(rules::find(device.kind, cdb), Ok(Verdict::Pass(passing)) if passing.writes)
+}
+
 /// Goes on with a command whose data has come: the rules are applied again.
 #[cold]
 pub(super) fn go_on(
