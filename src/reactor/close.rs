@@ -143,11 +143,7 @@ impl<D: Driver> Reactor<D> {
         let Some(session) = self.conns.get_mut(id).filter(is_lost).and_then(|c| c.remains.as_ref()) else {
             return self.harmless(id);
         };
-        let keeps = |lu: &LuId| {
-            let Some(unit) = self.world.units.get(lu.0 as usize) else { return false };
-            let next = unit.lu.state.apply(&unit.lu.facts, &SharedOp::NexusLoss, session.nexus());
-            next.is_ok_and(|(next, _)| next != *unit.lu.state)
-        };
+        let keeps = |lu: &LuId| self.world.keeps_for(*lu, session.nexus());
         let keepers: Vec<LuId> = session.logical_units().filter(keeps).collect();
         if keepers.is_empty() {
             return self.harmless(id);
@@ -232,7 +228,8 @@ impl<D: Driver> Reactor<D> {
             _ => conn.remains.as_mut(),
         };
         if let Some(session) = session {
-            session.inherit(legacy);
+            let (lost, nexus) = (session.inherit(legacy), session.nexus().clone());
+            self.world.lose_units(&lost, &nexus, false);
         }
     }
 

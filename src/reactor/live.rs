@@ -351,13 +351,13 @@ impl<D: Driver> Reactor<D> {
             None => (session.blank_view(), false),
         };
         let revised = desk.guarded(|desk| view.map(|view| session.see(desk, view, full)));
-        let nexus = session.nexus().clone();
+        let (nexus, asked) = (session.nexus().clone(), *desk.asks > 0);
         match revised {
             None => return self.close(id, Why::Broken),
             Some(revision) => {
                 let Revision { endings, lost } = revision.unwrap_or_default();
                 told.extend(endings.into_iter().map(|ending| (id, ending)));
-                self.world.lose_units(&lost, &nexus);
+                self.world.lose_units(&lost, &nexus, asked);
             }
         }
         match (stays, full) {
@@ -574,12 +574,11 @@ impl<D: Driver> World<D> {
         self.units.get(lu.0 as usize).is_some_and(|u| u.store.is_memory())
     }
 
-    /// A nexus sees these no more: what they keep for it alone ends.
-    fn lose_units(&mut self, lost: &[LuId], nexus: &ItNexus) {
+    /// A nexus sees these no more: what they keep for it alone ends. `asked`: some owner may be about to keep something for
+    /// it that is not known here yet. What is asked of the owner now comes after that.
+    pub(super) fn lose_units(&mut self, lost: &[LuId], nexus: &ItNexus, asked: bool) {
         for lu in lost {
-            let Some(unit) = self.units.get(lu.0 as usize) else { continue };
-            let next = unit.lu.state.apply(&unit.lu.facts, &SharedOp::NexusLoss, nexus);
-            if next.is_ok_and(|(next, _)| next != *unit.lu.state) {
+            if asked || self.keeps_for(*lu, nexus) {
                 let gate = self.gates.shut(1, Then::Nothing);
                 self.ask(*lu, SharedOp::NexusLoss, nexus.clone(), gate);
             }

@@ -74,6 +74,13 @@ impl<D: Driver> World<D> {
         }
     }
 
+    /// Whether a logical unit keeps something for that nexus alone, as far as is known here.
+    pub(super) fn keeps_for(&self, lu: LuId, nexus: &ItNexus) -> bool {
+        let Some(unit) = self.units.get(lu.0 as usize) else { return false };
+        let next = unit.lu.state.apply(&unit.lu.facts, &SharedOp::NexusLoss, nexus);
+        next.is_ok_and(|(next, _)| next != *unit.lu.state)
+    }
+
     /// Tasks that may have asked for changes are forgotten; how many answers are still to come.
     pub(super) fn recall(&mut self, conn: ConnId, tasks: &[TaskId]) -> u32 {
         let recalled = self.gates.recall(conn, tasks);

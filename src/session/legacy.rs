@@ -6,8 +6,9 @@
 
 use super::copy::Copies;
 use super::keys::Negotiated;
-use super::revise::merge;
+use super::revise::{lost, merge};
 use super::{MappedLun, Session};
+use crate::ids::LuId;
 use crate::scsi::Echo;
 use crate::wire::sn::Sn;
 
@@ -41,8 +42,9 @@ impl Session {
         })
     }
 
-    /// Goes on with what the last connection had. What its nexus was to be told meanwhile is told behind the rest.
-    pub fn inherit(&mut self, legacy: Legacy) {
+    /// Goes on with what the last connection had. What its nexus was to be told meanwhile is told behind the rest. Logical
+    /// units that the last connection has seen and this one does not.
+    pub fn inherit(&mut self, legacy: Legacy) -> Vec<LuId> {
         let Legacy { negotiated, exp_cmd_sn, max_cmd_sn, luns, echo, copies } = legacy;
         self.awaits_legacy = false;
         self.negotiated = self.negotiated.joining(negotiated);
@@ -53,6 +55,7 @@ impl Session {
         self.max_cmd_sn = if max_cmd_sn.precedes(open) { open } else { max_cmd_sn };
         merge(&mut self.luns, &luns);
         (self.echo, self.copies) = (echo, copies);
+        lost(&luns, &self.luns)
     }
 
     /// ExpCmdSN and MaxCmdSN, for the response that ends the login.

@@ -209,9 +209,7 @@ impl Session {
         for place in self.tasks.iter().filter_map(|(_, task)| task.place()) {
             self.luns[place].open += 1;
         }
-        let same = side_by_side(&before, &self.luns);
-        let gone = before.iter().zip(same).filter(|(_, same)| same.is_none()).map(|(l, _)| l.lu).collect();
-        with_unseen(gone, &self.luns).filter(|(_, unseen)| *unseen).map(|(lu, _)| lu).collect()
+        lost(&before, &self.luns)
     }
 
     /// Establishes a unit attention condition for this nexus. One that should not wait for the next command is told at
@@ -280,6 +278,12 @@ fn with_unseen<'a>(
         unseen[at] = false;
     }
     units.into_iter().zip(unseen)
+}
+
+/// Logical units that one map shows and the next does not.
+pub(super) fn lost(before: &[MappedLun], now: &[MappedLun]) -> Vec<LuId> {
+    let seen = before.iter().map(|l| l.lu).collect();
+    with_unseen(seen, now).filter(|(_, unseen)| *unseen).map(|(lu, _)| lu).collect()
 }
 
 /// The new map. What was there before keeps what its nexus has yet to be told, and hears that there are others.

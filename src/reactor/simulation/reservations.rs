@@ -10,6 +10,7 @@ use super::super::world::World;
 use super::client::{Client, Event, Manner};
 use super::data::some_clients;
 use super::history::{BLOCK, Fate};
+use super::lives::{is_done, switch};
 use super::load::{Did, Load, cdb10, lun};
 use super::rig::{Plan, Rig, TARGET};
 use super::seeds;
@@ -343,6 +344,44 @@ fn nobody_reserves_who_is_gone() {
         rig.pass(&mut clients, Duration::from_millis(500));
         assert_eq!(run(&mut rig, &mut clients, 1, ready), status::GOOD);
         rig.finish(&mut clients);
+    });
+}
+
+/// The first of two initiators reserves, and is about to see the logical unit no more; `meanwhile`: what else it does.
+fn loses_sight(seed: u64, meanwhile: impl Fn(&mut Rig, &mut [Client])) {
+    let plan =
+        Plan { reactors: 1 + seed as usize % 4, disks: vec![64], mail: 0..20_000_000, ..Plan::default() };
+    let mut rig = Rig::new(seed, &plan);
+    let mut clients =
+        vec![rig.client("loses", 1, Manner::default()), rig.client("waits", 2, Manner::default())];
+    Load::new(1, 64).log_in(&mut rig, &mut clients);
+    (0..2).for_each(|who| assert_eq!(run(&mut rig, &mut clients, who, ready), status::GOOD));
+    reserve_6(&mut clients[0]);
+    meanwhile(&mut rig, &mut clients);
+    (0..rig.chance(40)).for_each(|_| rig.round(&mut clients));
+    let done = switch(&rig, &rig.gives(&clients[0].name, &[], &plan));
+    rig.until(&mut clients, Duration::from_secs(10), "it sees nothing", |_, clients| {
+        is_done(&done) && clients[0].is_full()
+    });
+    rig.pass(&mut clients, Duration::from_millis(500));
+    assert_eq!(run(&mut rig, &mut clients, 1, ready), status::GOOD);
+    rig.finish(&mut clients);
+}
+
+#[test]
+fn nobody_reserves_what_he_does_not_see_any_more() {
+    seeds(32, |seed| loses_sight(seed, |_, _| {}));
+}
+
+#[test]
+fn nobody_reserves_by_a_new_connection_what_he_does_not_see_any_more() {
+    seeds(64, |seed| {
+        loses_sight(seed, |rig, clients| {
+            (0..rig.chance(5)).for_each(|_| rig.round(clients));
+            clients[0].rejoins = true;
+            clients[0].leave();
+            clients[0].login(rig.address, TARGET);
+        });
     });
 }
 
