@@ -9,6 +9,8 @@
 //! The state is on disk before it begins and after it has ended, so that a process that is started again begins anew. Its
 //! requests wait for fences like all others: what was written before never lands after it.
 
+use std::ops::Range;
+
 use super::disk::Client;
 use super::gates::Then;
 use super::mail::Letter;
@@ -48,8 +50,8 @@ pub(super) struct Erasing {
 struct Lane {
     /// It is full of what this pass writes.
     slot: Option<BufId>,
-    /// Bytes of the request that is with the disk.
-    busy: Option<u64>,
+    /// The bytes of the medium that the request is for which is with the disk.
+    busy: Option<Range<u64>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +100,17 @@ impl Erasing {
         let all = u128::from(total) * u128::from(self.erasure.fill.passes());
         let part = (u128::from(self.done) << 16).checked_div(all).unwrap_or(0);
         u16::try_from(part).unwrap_or(u16::MAX)
+    }
+
+    /// A request for these bytes has ended, of a medium of `total` bytes now. One that reached beyond a new end is made anew,
+    /// for what is left of it.
+    fn stretch_ended(&mut self, range: &Range<u64>, total: u64, failed: bool) {
+        match self.step {
+            Step::Going if failed && range.end > total => self.at = self.at.min(range.start),
+            _ if failed => self.step = Step::Failed,
+            Step::Flushing => self.end_pass(),
+            _ => self.done += range.end - range.start,
+        }
     }
 
     /// A pass is durable.
@@ -177,8 +190,9 @@ impl<D: Driver> World<D> {
             }
             let Some(len) = erasing.next_stretch(total) else { return };
             let Some(op) = self.stretch_op(erasing, lane, len) else { return };
-            erasing.lanes[lane].busy = Some(len);
+            let at = erasing.at;
             erasing.at += len;
+            erasing.lanes[lane].busy = Some(at..erasing.at);
             self.submit(Client::Erasure { lane: lane as u8 }, erasing.lu, op);
         }
     }
@@ -217,7 +231,7 @@ impl<D: Driver> World<D> {
                 // The next pass may write something else.
                 self.give_slots_back(erasing);
                 erasing.step = Step::Flushing;
-                erasing.lanes[0].busy = Some(0);
+                erasing.lanes[0].busy = Some(0..0);
                 self.submit(Client::Erasure { lane: 0 }, erasing.lu, DiskOp::Flush);
             }
             Step::Failed => self.tell_end(erasing, true),
@@ -243,18 +257,14 @@ impl<D: Driver> World<D> {
     pub(super) fn erased_stretch(&mut self, lu: LuId, lane: u8, result: Result<(), Failure>) {
         let Some(erasing) = self.erasing.iter_mut().find(|e| e.lu == lu) else { return };
         let Some(lane) = erasing.lanes.get_mut(usize::from(lane)) else { return };
-        erasing.done += lane.busy.take().unwrap_or(0);
+        let range = lane.busy.take().unwrap_or_default();
         if self.pool.is_low() {
             lane.slot.take().into_iter().for_each(|slot| self.pool.free(slot));
         }
-        match erasing.step {
-            _ if result.is_err() => erasing.step = Step::Failed,
-            Step::Flushing => erasing.end_pass(),
-            _ => {}
-        }
-        if let Some(unit) = self.units.get(lu.0 as usize) {
-            unit.lu.counters.set_progress(erasing.progress(unit.lu.facts.bytes()));
-        }
+        let Some(unit) = self.units.get(lu.0 as usize) else { return };
+        let total = unit.lu.facts.bytes();
+        erasing.stretch_ended(&range, total, result.is_err());
+        unit.lu.counters.set_progress(erasing.progress(total));
     }
 
     /// That it has ended holds everywhere, or could not be saved.

@@ -7,6 +7,7 @@ use super::client::{Client, Event};
 use super::data::some_clients;
 use super::load::lun;
 use super::reservations::{ready, run};
+use super::resizing::notice;
 use super::rig::{Plan, Rig, TARGET};
 use super::seeds;
 use crate::initiator::cdb;
@@ -275,6 +276,38 @@ fn one_that_fails_keeps_the_medium_closed_until_another_succeeds() {
 fn interrupted(fill: Fill) -> LuState {
     let erasure = Erasure { cause: Cause::Sanitize { unrestricted: false }, fill, failed: false };
     LuState { erasure: Some(erasure), ..LuState::default() }
+}
+
+/// What the disk has of one who is gone keeps the operation waiting; until that ends the medium becomes smaller.
+#[test]
+fn a_medium_that_becomes_smaller_is_erased_up_to_its_new_end() {
+    const SMALLER: u64 = 1000;
+    seeds(16, |seed| {
+        let (mut rig, mut clients) = settled(seed);
+        rig.below.hang(rig.disks[0], true);
+        clients[1].command(lun(0), &cdb::write(0, BLOCKS as u32), vec![OLD; BLOCKS as usize * 512], 0);
+        rig.until(&mut clients, WAIT, "the disk has it all", |rig, _| {
+            rig.alive().map(|reactor| reactor.world.disks).sum::<usize>() == 4
+        });
+        clients[1].hang_up();
+        rig.pass(&mut clients, Duration::from_millis(100));
+        let by_zeroes = seed.is_multiple_of(2);
+        match by_zeroes {
+            true => clients[0].command(lun(0), &[0x48, 0x82, 0, 0, 0, 0, 0, 0, 0, 0], Vec::new(), 0),
+            false => sanitize(&mut clients[0], true, 2),
+        };
+        while standing(&mut rig, &mut clients, 2) != SANITIZING {
+            rig.pass(&mut clients, Duration::from_millis(1));
+        }
+        notice(&rig, SMALLER);
+        rig.pass(&mut clients, Duration::from_secs(10));
+        rig.below.hang(rig.disks[0], false);
+        assert_eq!(outcome(&mut rig, &mut clients, 2), GOOD);
+        let content = rig.below.disk_content(rig.disks[0]);
+        let byte = if by_zeroes { 0 } else { NEW };
+        assert_eq!(content[..SMALLER as usize * 512].iter().position(|b| *b != byte), None);
+        rig.finish(&mut clients);
+    });
 }
 
 #[test]

@@ -18,7 +18,7 @@ const LARGE: u64 = 48;
 const SMALL: u64 = 24;
 
 /// Whoever watches the stores has noticed another size; disk 0 is owned by reactor 0.
-fn notice(rig: &Rig, blocks: u64) {
+pub(super) fn notice(rig: &Rig, blocks: u64) {
     rig.post.hand_in(0, Letter::Notice { lu: LuId(0), op: SharedOp::Resize { blocks } });
 }
 
