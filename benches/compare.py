@@ -36,8 +36,10 @@ ROWS = [
     ("two-4k-read", "the same with 2 reactors"),
     ("one-4k-write", "4 KiB random write, null, 1 reactor, the load anywhere"),
     ("two-4k-write", "the same with 2 reactors"),
-    ("few", "4 KiB random read, 1 LUN of 1,024, qd 256 × 4 sessions"),
-    ("many", "4 KiB random read, 1,024 LUNs, qd 4 × 256 sessions"),
+    ("few", "4 KiB random read, 1 LUN of 1,024, qd 32 × 4 sessions"),
+    ("many", "4 KiB random read, 1,024 LUNs, qd 32 × 256 sessions"),
+    ("few-deep", "4 KiB random read, 1 LUN of 1,024, qd 256 × 4 sessions"),
+    ("many-thin", "4 KiB random read, 1,024 LUNs, qd 4 × 256 sessions"),
 ]
 # The load's own cost, where it sleeps when there is nothing to do: what it costs while it spins says nothing.
 CLIENT_ROWS = [
@@ -143,7 +145,11 @@ def claims(r):
                 claim(f"{titles[what]}: {who} ÷ ringtgt", r.ratio((who, what), (OURS, what)))
     # The rate at depth 1 is what a round trip takes, turned over.
     claim("qd 1 round trip, both sides polling: ringtgt ÷ limit", r.ratio((LIMIT, "qd1-4k-read"), (OURS, "qd1-4k-read"), "iops"), "<=", 1.2)
-    claim("1,024 LUNs and 256 sessions ÷ 1 and 4", r.ratio((OURS, "many"), (OURS, "few")), "<=", 1.15)
+    claim("1,024 LUNs and 256 sessions ÷ 1 and 4, qd 32 each", r.ratio((OURS, "many"), (OURS, "few")), "<=", 1.15)
+    # What has few commands outstanding has its own receive and send for each few of them, whoever serves it.
+    for who in (OURS, LIMIT):
+        claim(f"qd 4 × 256 sessions ÷ qd 256 × 4: {who}", r.ratio((who, "many-thin"), (who, "few-deep")))
+    claim("qd 4 × 256 sessions: limit ÷ ringtgt with 1,024 LUNs", r.ratio((LIMIT, "many-thin"), (OURS, "many-thin")))
     for verb in ("read", "write"):
         claim(f"4 KiB {verb}, 2 reactors ÷ 1", r.ratio((OURS, f"two-4k-{verb}"), (OURS, f"one-4k-{verb}")), "<=", 1.1)
     # A turn of the reactor may move a segment of 256 KiB for each of four writes, some hundred microseconds, where a read

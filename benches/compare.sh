@@ -294,6 +294,8 @@ play_limit() {
 	limit null-128k-read read --qd 16 --conns 1 --payload 128k --hot --client-spin
 	limit null-128k-write write --qd 16 --conns 1 --payload 128k --client-spin
 	limit qd1-4k-read read --qd 1 --conns 1 --hot --spin inf --client-spin
+	limit few-deep read --qd 256 --conns 4 --hot --client-spin
+	limit many-thin read --qd 4 --conns 256 --hot --client-spin
 	for large in "${LARGE[@]}"; do
 		size=${large%:*} qd=${large#*:}
 		limit "null-$size-read" read --qd "$qd" --conns 1 --payload "$size" --hot --client-spin
@@ -424,12 +426,14 @@ play_ringtgt() {
 		stop
 	done
 	PLACE=(--cpus 1)
-	# Both rows of one server, with as many commands outstanding; only the LUNs and the sessions are more.
+	# All rows of one server: each session does as much, or all of them together do.
 	mapfile -t stores < <(yes null:64M | head -$MANY)
 	start_ringtgt "${stores[@]}"
-	row ringtgt few "$URL/0" "$SERVER" --rw randread --qd 256 --sessions 4 --span 64M
+	row ringtgt few "$URL/0" "$SERVER" --rw randread --qd 32 --sessions 4 --span 64M
+	row ringtgt few-deep "$URL/0" "$SERVER" --rw randread --qd 256 --sessions 4 --span 64M
 	# Each unit has something to report to each session first, which takes a quarter of a million commands.
-	row ringtgt many "$URL/0" "$SERVER" --rw randread --qd 4 --sessions 256 --luns $MANY --span 64M --warm 6
+	row ringtgt many "$URL/0" "$SERVER" --rw randread --qd 32 --sessions 256 --luns $MANY --span 64M --warm 6
+	row ringtgt many-thin "$URL/0" "$SERVER" --rw randread --qd 4 --sessions 256 --luns $MANY --span 64M --warm 6
 	stop
 	[ "$ROUND" -gt 1 ] || play_idle
 }
