@@ -79,6 +79,11 @@ fn a_sweep_is_measured_and_drawn() {
     assert!(std::fs::read_to_string(page).unwrap().contains("</svg>"));
 }
 
+/// I/Os of a run, also those that ended after it: how many a busy machine does in time is not judged here.
+fn ended(run: &serde_json::Value, way: &str) -> u64 {
+    ["ios", "late"].iter().filter_map(|which| run[way][which].as_u64()).sum()
+}
+
 #[test]
 fn digests_r2t_and_large_transfers_bring_the_right_data() {
     let daemon = Daemon::serve(&["ram:64M"]);
@@ -87,17 +92,13 @@ fn digests_r2t_and_large_transfers_bring_the_right_data() {
             ["--verify", "--rw", "randrw", "--bs", "4k,1M", "--qd", "4", "--sessions", "2", "--json", "-"];
         let found = json(&bench(&daemon, 0, &[&checked[..], extra].concat()));
         for run in found["runs"].as_array().unwrap() {
-            assert!(
-                run["blocks_verified"].as_u64().unwrap() > 0 && run["ios"].as_u64().unwrap() > 0,
-                "{run}"
-            );
+            let ended = ended(run, "read") + ended(run, "write");
+            assert!(run["blocks_verified"].as_u64().unwrap() > 0 && ended > 0, "{run}");
         }
         // What is not checked goes another way through the initiator.
         let plain = ["--rw", "rw", "--bs", "4k,1M", "--qd", "4", "--json", "-"];
         let found = json(&bench(&daemon, 0, &[&plain[..], extra].concat()));
-        assert!(
-            found["runs"].as_array().unwrap().iter().all(|run| run["write"]["ios"].as_u64().unwrap() > 0)
-        );
+        assert!(found["runs"].as_array().unwrap().iter().all(|run| ended(run, "write") > 0), "{found}");
     }
     let written = bench(
         &daemon,
