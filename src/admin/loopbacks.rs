@@ -101,7 +101,7 @@ impl Loopbacks {
         self.disks().extend(wanted.iter().map(disk));
     }
 
-    /// Makes those that are not there, as far as that can be now.
+    /// Makes those that are not there, as far as that can be now. One thread does so; changes may come and go meanwhile.
     pub(super) fn raise(&self) {
         Reserved::sweep();
         self.bury();
@@ -111,7 +111,7 @@ impl Loopbacks {
         for config in wanted {
             let made = Reserved::new(config.device).context("it cannot be made");
             let state = made.and_then(|reserved| self.start(&config, reserved));
-            self.settle(config, state).iter().for_each(|told| tracing::warn!("{told}"));
+            self.settle(config, state, true).iter().for_each(|told| tracing::warn!("{told}"));
         }
     }
 
@@ -137,15 +137,19 @@ impl Loopbacks {
         reserved.start(&config.store, &local_name(&config.store), &self.connect)
     }
 
-    /// That is what has come of it: what there is to be said against it, if that was not said before.
-    fn settle(&self, config: LoopbackConfig, made: anyhow::Result<Device>) -> Option<String> {
+    /// That is what has come of it: what there is to be said against it, if that was not said before. `expected`: unless a
+    /// change has meanwhile made that disk, or done without it.
+    fn settle(&self, config: LoopbackConfig, made: anyhow::Result<Device>, expected: bool) -> Option<String> {
         let (name, mut disks) = (config.store.clone(), self.disks());
-        let before = disks.get(&name).and_then(|disk| match &disk.state {
-            State::Down(why) => Some(why.clone()),
-            State::Up(_) => None,
-        });
+        let before =
+            disks.get(&name).filter(|disk| disk.config == config).and_then(|disk| match &disk.state {
+                State::Down(why) => Some(why.clone()),
+                State::Up(_) => None,
+            });
+        let unwanted = self.closed.load(Ordering::Relaxed) || (expected && before.is_none());
         let (state, told) = match made {
-            Ok(device) if self.closed.load(Ordering::Relaxed) => {
+            Err(_) if unwanted => return None,
+            Ok(device) if unwanted => {
                 drop(disks);
                 return ended(&name, device, None);
             }
@@ -209,7 +213,7 @@ impl Loopbacks {
         let start = |(config, reserved): (LoopbackConfig, Option<Reserved>)| {
             let reserved = reserved.map_or_else(|| Reserved::new(config.device), Ok);
             let made = reserved.map_err(Into::into).and_then(|reserved| self.start(&config, reserved));
-            self.settle(config, made)
+            self.settle(config, made, false)
         };
         turnover.comes.into_iter().filter_map(start).collect()
     }

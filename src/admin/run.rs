@@ -274,12 +274,17 @@ fn entropy(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the kernel gives random bytes");
 }
 
-/// Makes the local disks that can be made in a moment. The others, whose stores do not answer, keep nobody waiting.
+/// Makes the local disks that can be made in a moment. The others, whose stores do not answer, keep nobody waiting: what is
+/// not there is tried again and again, on a thread that does nothing else.
 fn raise_loopbacks(live: Arc<Live>) -> anyhow::Result<()> {
     let (tell, told) = std::sync::mpsc::channel();
     let work = move || {
-        live.raise_loopbacks();
-        let _ = tell.send(());
+        loop {
+            live.raise_loopbacks();
+            // Who has started does not listen any more.
+            let _ = tell.send(());
+            std::thread::sleep(APPEARANCE);
+        }
     };
     std::thread::Builder::new().name("loopbacks".into()).spawn(work)?;
     // Whether it has ended or not, what there is by then is announced.
@@ -354,8 +359,7 @@ fn reloader(live: Arc<Live>) -> anyhow::Result<Sender<()>> {
 /// made before.
 fn wait_for_stores(live: Arc<Live>) -> anyhow::Result<()> {
     let mut complaint = String::new();
-    let waiting = live.clone();
-    let mut look = move || match waiting.revive() {
+    let mut look = move || match live.revive() {
         Ok(None) => complaint.clear(),
         Ok(Some(plan)) => plan.to_string().lines().for_each(|line| tracing::info!("{line}")),
         Err(error) => {
@@ -371,7 +375,6 @@ fn wait_for_stores(live: Arc<Live>) -> anyhow::Result<()> {
         loop {
             std::thread::sleep(APPEARANCE);
             look();
-            live.raise_loopbacks();
         }
     };
     std::thread::Builder::new().name("appearance".into()).spawn(work)?;

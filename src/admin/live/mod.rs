@@ -375,11 +375,10 @@ impl Live {
         self.loopbacks.list()
     }
 
-    /// Makes the local disks that could not be made before, as far as that can be now.
+    /// Makes the local disks that could not be made before, as far as that can be now. Changes go on meanwhile: a store
+    /// that hangs, and which a new disk is read from, holds up nobody else.
     pub(super) fn raise_loopbacks(&self) {
         if !self.loopbacks.are_up() {
-            // A change makes and ends some, too.
-            let _alone = locked(&self.running);
             self.loopbacks.raise();
         }
     }

@@ -144,6 +144,23 @@ check "and it is unmounted" umount /mnt
 check "the target ends on SIGTERM" target_end TERM
 check "nothing is left" gone
 
+# The system reads a new disk, and waits for a store that hangs.
+cp /tmp/ringtgt.toml /tmp/one.toml
+dmsetup create hung --table "0 131072 linear /dev/ram2 0"
+config "hung=block:/dev/mapper/hung" >>/tmp/ringtgt.toml
+sed -i 's/^\[\[loopback]]/&\nbackstore = "hung"\n&/' /tmp/ringtgt.toml
+dmsetup suspend hung
+target_begin
+check "a target one of whose disks hangs is ready" target_ready
+check "nobody else waits for that" timeout 15 /usr/bin/ringtgt create /backstores/ramdisk name=more size=1M --config /tmp/ringtgt.toml
+dmsetup resume hung
+both() { [ "$(lsblk -dnbo SIZE /dev/ublkb0 /dev/ublkb1 | sort -n | xargs)" = "$((64 << 20)) $((256 << 20))" ]; }
+check "both disks appear" until_true 60 both
+check "it ends on SIGTERM" target_end TERM
+check "no device is left of them" gone
+dmsetup remove hung
+mv /tmp/one.toml /tmp/ringtgt.toml
+
 # The unit, with the drop-in of tuning/README.md.
 install -m 644 /lab/job/ringtgt.service /etc/systemd/system/ringtgt.service
 install -D -m 600 /tmp/ringtgt.toml /etc/ringtgt/ringtgt.toml
