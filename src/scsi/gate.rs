@@ -235,14 +235,6 @@ mod tests {
     }
 
     #[test]
-    fn report_luns_answers_its_own_attention() {
-        let mut rig = Rig::new(facts());
-        rig.attentions.raise(Asc::REPORTED_LUNS_CHANGED);
-        rig.data(&[0xa0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
-        assert!(rig.attentions.is_empty());
-    }
-
-    #[test]
     fn unknown_opcodes_and_service_actions() {
         let mut rig = Rig::new(facts());
         for opcode in [0x07, 0xc0, 0x9c] {

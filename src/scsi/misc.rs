@@ -4,7 +4,7 @@
 use super::answer::Answer;
 use super::cdb::Cdb;
 use super::check::bad_field;
-use super::{Answered, Asc, Context, Lu, MAX_SENSE, Outcome, REPORT_LUNS_LUN, Sense};
+use super::{Answered, Context, Lu, MAX_SENSE, Outcome, REPORT_LUNS_LUN, Sense};
 
 /// That the medium is accessible has been checked before.
 pub(super) fn test_unit_ready(_: &Cdb, _: &Lu, _: &mut Context<'_>, _: &mut [u8]) -> Answered {
@@ -66,7 +66,6 @@ pub(super) fn report_luns(cdb: &Cdb, _: &Lu, cx: &mut Context<'_>, out: &mut [u8
 pub(super) fn luns(cdb: &Cdb, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
     let Some((plain, well_known)) = selected(cdb.u8::<2>()) else { return Err(bad_field(2, 7)) };
     let allocation = cdb.u32::<6>() as usize;
-    cx.attentions.withdraw(Asc::REPORTED_LUNS_CHANGED);
     let mut answer = Answer::new(out, allocation);
     answer.zeroes(8);
     if plain {

@@ -109,6 +109,7 @@ pub use provisioning::{Resources, Space, Threshold};
 pub use reserve::{PrAction, PrOut, PrType, Registrant, Reservation, Reservations, TransportId};
 pub use sense::{Asc, Field, MAX_SENSE, Sense, SenseKey, status};
 pub use state::{Bar, Effects, LuState, Persistent, SharedOp};
+pub(crate) use table::REPORT_LUNS;
 
 /// A logical unit as one reactor sees it: the facts, and its replica of the shared state.
 #[derive(Clone, Debug)]

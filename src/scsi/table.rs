@@ -28,7 +28,7 @@ pub(super) const SANITIZE: u8 = 0x48;
 pub(super) const READ16: u8 = 0x88;
 pub(super) const WRITE16: u8 = 0x8a;
 pub(super) const READ_BUFFER16: u8 = 0x9b;
-pub(super) const REPORT_LUNS: u8 = 0xa0;
+pub(crate) const REPORT_LUNS: u8 = 0xa0;
 
 bitflags! {
     /// What holds for a command besides its handler.

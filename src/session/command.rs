@@ -233,9 +233,20 @@ impl Session {
             None => scsi::start(cdb, cx, &mut scratch),
             Some(list) => scsi::params(cdb, cx, list, &mut scratch),
         });
+        if matches!(outcome, Some(Outcome::Data(_))) {
+            self.inventory_told(id);
+        }
         let planned = outcome.map_or(Planned::Gone, |outcome| Self::keep_outcome(h, outcome, &scratch));
         h.give_scratch(scratch);
         planned
+    }
+
+    /// REPORT LUNS tells of all logical units, whichever answers it: none has to say any more that they are others (SPC-5,
+    /// REPORT LUNS).
+    fn inventory_told(&mut self, id: TaskId) {
+        if self.tasks.get(id).is_some_and(|task| task.cdb.first() == Some(&scsi::REPORT_LUNS)) {
+            self.luns.iter_mut().for_each(|l| l.attentions.withdraw(Asc::REPORTED_LUNS_CHANGED));
+        }
     }
 
     /// Gives `call` the CDB of a task and what it is judged by.

@@ -189,6 +189,27 @@ fn whoever_does_not_see_what_changes_is_not_looked_at() {
 
 /// A change may be given up after its logical units have come: until it holds, what was under way on them stands still.
 #[test]
+fn who_asks_for_the_luns_need_not_be_told_that_they_are_others() {
+    let plan = Plan { reactors: 2, disks: vec![BLOCKS; 3], ..Plan::default() };
+    let mut rig = Rig::new(1, &plan);
+    let mut clients = vec![rig.client("host", 1, Manner::default())];
+    Load::new(3, BLOCKS).log_in(&mut rig, &mut clients);
+    for n in 0..3 {
+        let itt = clients[0].command(lun(n), &[0; 6], Vec::new(), 0);
+        answer(&mut rig, &mut clients, 0, itt);
+    }
+    let done = switch(&rig, &rig.shows(&[(0, 0), (1, 1)], true, &plan));
+    rig.until(&mut clients, Duration::from_secs(5), "it is done", |_, _| is_done(&done));
+    let itt = clients[0].command(lun(1), &[0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 64, 0, 0], Vec::new(), 64);
+    assert_eq!(answer(&mut rig, &mut clients, 0, itt).0, status::GOOD);
+    for n in 0..2 {
+        let itt = clients[0].command(lun(n), &[0; 6], Vec::new(), 0);
+        assert_eq!(answer(&mut rig, &mut clients, 0, itt).0, status::GOOD, "LUN {n}");
+    }
+    rig.finish(&mut clients);
+}
+
+#[test]
 fn what_was_cut_off_goes_on_when_the_change_holds_and_not_before() {
     seeds(12, |seed| {
         let plan = Plan { reactors: 1 + seed as usize % 3, disks: vec![BLOCKS], ..Plan::default() };
