@@ -159,7 +159,7 @@ fn guard(row: &Row, lu: &Lu, cx: &Context<'_>, answered: &mut Answered) {
 
 /// A LUN that names no logical unit (SPC-5 section 6.6.1, SAM-6 section 5.13).
 #[cold]
-fn absent(cdb: &Cdb, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
+fn absent(cdb: &Cdb, cx: &Context<'_>, out: &mut [u8]) -> Answered {
     let wrong = Sense::illegal(Asc::LU_NOT_SUPPORTED);
     match cdb.opcode() {
         table::INQUIRY => inquiry::absent(cdb, out),

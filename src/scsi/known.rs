@@ -12,7 +12,7 @@ pub const REPORT_LUNS_LUN: u64 = 0xc101 << 48;
 const DEVICE_TYPE: u8 = 0x1e;
 
 /// What any well known logical unit answers, and REPORT LUNS.
-pub(super) fn start(cdb: &Cdb, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
+pub(super) fn start(cdb: &Cdb, cx: &Context<'_>, out: &mut [u8]) -> Answered {
     if let Some(control) = naca(cdb) {
         return Err(bad_field(control, 2));
     }

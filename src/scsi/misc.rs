@@ -63,7 +63,7 @@ pub(super) fn report_luns(cdb: &Cdb, _: &Lu, cx: &mut Context<'_>, out: &mut [u8
 }
 
 /// The same where the addressed LUN names no logical unit, or the well known one.
-pub(super) fn luns(cdb: &Cdb, cx: &mut Context<'_>, out: &mut [u8]) -> Answered {
+pub(super) fn luns(cdb: &Cdb, cx: &Context<'_>, out: &mut [u8]) -> Answered {
     let Some((plain, well_known)) = selected(cdb.u8::<2>()) else { return Err(bad_field(2, 7)) };
     let allocation = cdb.u32::<6>() as usize;
     let mut answer = Answer::new(out, allocation);
