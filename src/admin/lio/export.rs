@@ -419,11 +419,7 @@ fn portals(tpg: &Tpg) -> Vec<Value> {
 
 fn parameters(params: &TpgParams, alias: Option<&str>) -> Value {
     let yes = |flag: bool| if flag { "Yes" } else { "No" };
-    let digest = |offered: bool| match (offered, params.require_digests) {
-        (true, true) => "CRC32C",
-        (true, false) => "CRC32C,None",
-        (false, _) => "None",
-    };
+    let digest = |allowed| super::digest(allowed, params.require_digests);
     let mut all = json!({
         "HeaderDigest": digest(params.header_digest),
         "DataDigest": digest(params.data_digest),

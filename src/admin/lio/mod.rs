@@ -28,6 +28,7 @@ use zeroize::Zeroizing;
 pub use export::export;
 pub use import::import;
 pub use known::{Known, OF_ACLS, OF_GROUPS, OF_PARAMETERS, OF_STORES};
+pub use params::digest;
 
 /// Where LIO keeps its configuration.
 pub const SAVECONFIG: &str = "/etc/target/saveconfig.json";

@@ -106,6 +106,15 @@ fn first_burst(node: &Node<'_>, lines: &mut Lines, found: &mut Findings<'_>) {
     }
 }
 
+/// What a digest may be, in LIO's words.
+pub fn digest(allowed: bool, demanded: bool) -> &'static str {
+    match (allowed, demanded) {
+        (true, true) => "CRC32C",
+        (true, false) => "CRC32C,None",
+        (false, _) => "None",
+    }
+}
+
 /// What a digest may be: CRC32C, None, or either.
 fn digests(o: &mut Object<'_>, lines: &mut Lines, found: &mut Findings<'_>) {
     let mut only = Vec::new();

@@ -6,7 +6,7 @@ use super::node::{self, Node};
 use super::settings::{self, Form, Setting};
 use super::{Shell, prefs};
 use crate::admin::config::words;
-use crate::admin::edit::{Document, Door, EditError};
+use crate::admin::edit::{Document, Door, EditError, Owner, Scalar};
 use crate::admin::lio::Known;
 
 /// What is shown in the place of a secret.
@@ -131,7 +131,8 @@ impl Shell {
             let shown = if secret { MASK.to_owned() } else { String::new() };
             return if is_secret(setting) { shown } else { user.unwrap_or_default() };
         }
-        let written = doc.get(&owner, setting.key).map(|w| setting.form.show(&w));
+        let written = doc.get(&owner, setting.key).filter(|_| setting.form != Form::Digest);
+        let written = written.map(|w| setting.form.show(&w));
         written.unwrap_or_else(|| settings::default(node, setting, &self.config))
     }
 
@@ -151,7 +152,8 @@ impl Shell {
             if let Some((iqn, tag, initiator, luns)) = &map {
                 spell_out(doc, iqn, *tag, initiator, luns)?;
             }
-            changes.iter().try_for_each(|(s, value)| change(doc, node, s, value))
+            changes.iter().try_for_each(|(s, value)| change(doc, node, s, value))?;
+            demand_digests(doc, node, &changes)
         })?;
         for (name, value) in named {
             let setting = Self::member(&members, name)?;
@@ -231,4 +233,26 @@ fn change(doc: &mut Document, node: &Node, setting: &Setting, value: &str) -> Re
     }
     let refused = |why: String| EditError::Refused(format!("{}: {why}", setting.name));
     doc.set(&owner, setting.key, setting.form.scalar(value).map_err(refused)?.as_ref())
+}
+
+const TOGETHER: &str = "digests are demanded of headers and data, or of neither: set HeaderDigest and DataDigest in one line, \
+                        both to CRC32C or neither; CRC32C,None offers one";
+
+/// Demands digests, or no longer. What is said of one must agree with what is said, or holds, of the other.
+fn demand_digests(doc: &mut Document, node: &Node, changes: &[(&Setting, &str)]) -> Result<(), EditError> {
+    let Node::Tpg(iqn, tag) = node else { return Ok(()) };
+    let owner = Owner::Parameters(iqn.clone(), *tag);
+    let is = doc.get(&owner, settings::REQUIRE_DIGESTS).is_some_and(|written| written == "true");
+    let demanded = |name| {
+        let said = changes.iter().rfind(|(setting, _)| setting.name == name);
+        said.map_or(is, |(_, value)| settings::demands_digest(value))
+    };
+    let (headers, data) = (demanded("HeaderDigest"), demanded("DataDigest"));
+    if headers != data {
+        return Err(EditError::Refused(TOGETHER.into()));
+    }
+    if headers == is {
+        return Ok(());
+    }
+    doc.set(&owner, settings::REQUIRE_DIGESTS, headers.then_some(Scalar::Flag(true)).as_ref())
 }

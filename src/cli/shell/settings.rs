@@ -19,7 +19,8 @@ pub(super) enum Form {
     Flag,
     /// Yes or No.
     YesNo,
-    /// None, CRC32C or both, with a comma.
+    /// None, CRC32C or both, with a comma: without None it is demanded, which another key says for headers and data
+    /// together.
     Digest,
     /// A whole number.
     Number,
@@ -76,6 +77,12 @@ const DEMANDED: &str = "credentials are demanded wherever they are set, and nowh
 const STRANGERS: &str = "whoever is let in without an ACL may write; `set attribute read_only=1` at a LUN protects it \
                          from everybody in this group, write_protect at a mapped LUN from one initiator";
 
+const DATA_DIGEST: &str =
+    "CRC32C of data, if the initiator wants it; without None it must, for headers as well";
+
+/// The key that demands digests.
+pub(super) const REQUIRE_DIGESTS: &str = "require_digests";
+
 static TPG: LazyLock<Vec<Setting>> =
     LazyLock::new(|| with_lio(OWN_TPG, &[("parameter", lio::OF_PARAMETERS), ("attribute", lio::OF_GROUPS)]));
 
@@ -98,7 +105,7 @@ static OWN_TPG: &[Setting] = &[
     s("auth", "password", "secret", Form::Credential, "its secret"),
     s("auth", "mutual_userid", "user", Form::Credential, "what the target shows in turn"),
     s("auth", "mutual_password", "secret", Form::Credential, "its secret"),
-    s("parameter", "DataDigest", "data_digest", Form::Digest, "CRC32C of data, if the initiator wants it"),
+    s("parameter", "DataDigest", "data_digest", Form::Digest, DATA_DIGEST),
     s("parameter", "DataPDUInOrder", "data_pdu_in_order", Form::YesNo, "data of a sequence comes in order"),
     s("parameter", "DataSequenceInOrder", "data_sequence_in_order", Form::YesNo, "sequences come in order"),
     s("parameter", "DefaultTime2Retain", "time2retain", Form::Number, "seconds"),
@@ -266,7 +273,7 @@ impl Form {
         }
         Ok(Some(match self {
             Self::Flag | Self::YesNo => Scalar::Flag(flag(text)?),
-            Self::Digest => Scalar::Flag(digest(text)?),
+            Self::Digest => Scalar::Flag(allows_digest(text)?),
             Self::Number => Scalar::Number(text.parse().map_err(|_| format!("\"{text}\" is no number"))?),
             Self::Word => text.parse().map_or_else(|_| Scalar::Text(text.into()), Scalar::Number),
             Self::Text | Self::Credential => Scalar::Text(text.into()),
@@ -282,14 +289,12 @@ impl Form {
             (Self::Flag, "false") => "0".into(),
             (Self::YesNo, "true") => "Yes".into(),
             (Self::YesNo, "false") => "No".into(),
-            (Self::Digest, "true") => "CRC32C,None".into(),
-            (Self::Digest, "false") => "None".into(),
             _ => written.into(),
         }
     }
 }
 
-fn digest(text: &str) -> Result<bool, String> {
+fn allows_digest(text: &str) -> Result<bool, String> {
     let words: Vec<String> = text.split(',').map(|w| w.trim().to_ascii_lowercase()).collect();
     if words.iter().all(|w| w == "none" || w == "crc32c") {
         return Ok(words.iter().any(|w| w == "crc32c"));
@@ -297,7 +302,12 @@ fn digest(text: &str) -> Result<bool, String> {
     Err(format!("\"{text}\" is not made of CRC32C and None"))
 }
 
-/// What counts where nothing is written.
+/// Whether nobody may do without that digest.
+pub(super) fn demands_digest(text: &str) -> bool {
+    text.split(',').all(|word| word.trim().eq_ignore_ascii_case("crc32c"))
+}
+
+/// What counts where nothing is written, or where one key does not say it all.
 pub(super) fn default(node: &Node, setting: &Setting, config: &Config) -> String {
     if let Form::Lio(known) = setting.form {
         return known.default.filter(|_| !known.is_moot).unwrap_or_default().into();
@@ -331,8 +341,8 @@ fn of_tpg(tpg: &Tpg, name: &str) -> String {
         "login_timeout" => crate::admin::period::show(p.login_timeout),
         "nopin_timeout" => crate::admin::period::show(p.nop_interval),
         "nopin_response_timeout" => crate::admin::period::show(p.nop_timeout),
-        "DataDigest" => flag(p.data_digest, Form::Digest),
-        "HeaderDigest" => flag(p.header_digest, Form::Digest),
+        "DataDigest" => lio::digest(p.data_digest, p.require_digests).into(),
+        "HeaderDigest" => lio::digest(p.header_digest, p.require_digests).into(),
         "DataPDUInOrder" => flag(p.data_pdu_in_order, Form::YesNo),
         "DataSequenceInOrder" => flag(p.data_sequence_in_order, Form::YesNo),
         "DefaultTime2Retain" => p.time2retain.to_string(),
@@ -366,6 +376,7 @@ mod tests {
         {
             assert!(form.scalar(bad).is_err(), "{bad}");
         }
-        assert_eq!((Form::YesNo.show("true"), Form::Digest.show("false")), ("Yes".into(), "None".into()));
+        assert_eq!((Form::YesNo.show("true"), Form::Flag.show("false")), ("Yes".into(), "0".into()));
+        assert!(demands_digest("crc32c, CRC32C") && !demands_digest("CRC32C,None") && !demands_digest(""));
     }
 }

@@ -366,6 +366,33 @@ fn settings_by_their_names() {
     }
 }
 
+#[test]
+fn a_digest_is_demanded_of_headers_and_data_or_of_neither() {
+    let mut shell = sample();
+    typed(&mut shell, &format!("cd {TARGET}/tpg1"));
+    let held = |shell: &Shell| {
+        let params = &shell.config.targets[0].tpgs[0].params;
+        (params.header_digest, params.data_digest, params.require_digests)
+    };
+    let get = "get parameter HeaderDigest DataDigest";
+    for line in ["DataDigest=CRC32C", "HeaderDigest=CRC32C", "HeaderDigest=CRC32C DataDigest=CRC32C,None"] {
+        let said = refused(&mut shell, &format!("set parameter {line}"));
+        assert!(said.contains("demanded of headers and data, or of neither"), "{line}: {said}");
+    }
+    typed(&mut shell, "set parameter HeaderDigest=CRC32C DataDigest=crc32c");
+    assert_eq!(held(&shell), (true, true, true));
+    assert_eq!(typed(&mut shell, get), "HeaderDigest=CRC32C\nDataDigest=CRC32C\n");
+    typed(&mut shell, "set parameter DataDigest=CRC32C");
+    for line in ["DataDigest=None", "DataDigest=CRC32C,None", "HeaderDigest="] {
+        let said = refused(&mut shell, &format!("set parameter {line}"));
+        assert!(said.contains("in one line"), "{line}: {said}");
+    }
+    assert_eq!(typed(&mut shell, get), "HeaderDigest=CRC32C\nDataDigest=CRC32C\n");
+    typed(&mut shell, "set parameter HeaderDigest=None,CRC32C DataDigest=None");
+    assert_eq!(held(&shell), (true, false, false));
+    assert_eq!(typed(&mut shell, get), "HeaderDigest=CRC32C,None\nDataDigest=None\n");
+}
+
 /// The line that opens a group to everybody, as it is copied from page to page.
 #[test]
 fn what_is_the_same_for_all_may_be_said_and_not_changed() {
