@@ -29,6 +29,7 @@ pub use export::export;
 pub use import::import;
 pub use known::{Known, OF_ACLS, OF_GROUPS, OF_PARAMETERS, OF_STORES};
 pub use params::digest;
+pub use stores::FILES_ARE_THIN;
 
 /// Where LIO keeps its configuration.
 pub const SAVECONFIG: &str = "/etc/target/saveconfig.json";

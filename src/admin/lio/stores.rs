@@ -227,6 +227,10 @@ fn cache<'t>(
     out.value("write_back", said.or(shown).unwrap_or(false));
 }
 
+/// What becomes of it when LIO tells nobody of a file that space of it can be given back, as it does by itself.
+pub const FILES_ARE_THIN: &str =
+    "initiators may give space back here; thin = false forbids it, and allocates the file whole";
+
 /// Whether initiators are told that they can give space back.
 fn thin<'t>(kind: &str, attributes: Option<&mut Object<'t>>, out: &mut Text, found: &mut Findings<'t>) {
     if !["block", "fileio"].contains(&kind) {
@@ -240,9 +244,7 @@ fn thin<'t>(kind: &str, attributes: Option<&mut Object<'t>>, out: &mut Text, fou
         (true, ..) => out.value("thin", true),
         (false, "block", Some(_)) => out.value("thin", false),
         (false, _, Some(node)) => {
-            let reason =
-                "initiators may give space back here; thin = false forbids it, and allocates the file whole";
-            found.list(&node, reason);
+            found.list(&node, FILES_ARE_THIN);
         }
         (false, _, None) => {}
     }

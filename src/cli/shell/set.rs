@@ -7,7 +7,8 @@ use super::settings::{self, Form, Setting};
 use super::{Shell, prefs};
 use crate::admin::config::words;
 use crate::admin::edit::{Document, Door, EditError, Owner, Scalar};
-use crate::admin::lio::Known;
+use crate::admin::lio::{self, Known};
+use crate::store::StoreKind;
 
 /// What is shown in the place of a secret.
 const MASK: &str = "********";
@@ -77,7 +78,8 @@ impl Shell {
     }
 
     fn member(members: &[&'static Setting], name: &str) -> Result<&'static Setting, String> {
-        let found = members.iter().find(|s| s.name.eq_ignore_ascii_case(name) || s.key == name);
+        let by_name = members.iter().find(|s| s.name.eq_ignore_ascii_case(name));
+        let found = by_name.or_else(|| members.iter().find(|s| s.key == name));
         found.copied().ok_or_else(|| {
             let hint = words::suggestion(name, members.iter().map(|s| s.name));
             format!("there is no parameter {name} in this group; {hint}")
@@ -146,7 +148,8 @@ impl Shell {
             return changes.iter().try_for_each(|(_, value)| self.set_access_state(store, group, value));
         }
         self.keep_fixed(node, &changes)?;
-        changes.retain(|(setting, _)| !setting.form.is_fixed());
+        let told: Vec<String> = changes.iter().map(|(s, value)| self.told_of(node, s, value)).collect();
+        changes.retain(|(s, value)| !s.form.is_fixed() && self.moot(node, s, value).is_none());
         let map = if changes.is_empty() { None } else { self.map_of(node) };
         self.edit(|doc| {
             if let Some((iqn, tag, initiator, luns)) = &map {
@@ -155,20 +158,38 @@ impl Shell {
             changes.iter().try_for_each(|(s, value)| change(doc, node, s, value))?;
             demand_digests(doc, node, &changes)
         })?;
-        for (name, value) in named {
-            let setting = Self::member(&members, name)?;
-            if let Form::Lio(Known { is_moot: true, reason, .. }) = setting.form {
-                self.say(format!("Parameter {} makes no difference: {reason}.", setting.name));
-                continue;
-            }
-            let told = match (is_secret(setting), value.as_str()) {
-                (true, "") => "unset.".into(),
-                (true, _) => "set.".into(),
-                (false, value) => format!("'{value}'."),
-            };
-            self.say(format!("Parameter {} is now {told}", setting.name));
-        }
+        told.iter().for_each(|told| self.say(told));
         Ok(())
+    }
+
+    /// What is said of a setting that is given a value.
+    fn told_of(&self, node: &Node, setting: &Setting, value: &str) -> String {
+        let name = setting.name;
+        match (self.moot(node, setting, value), is_secret(setting), value) {
+            (Some(reason), ..) => format!("Parameter {name} makes no difference: {reason}."),
+            (None, true, "") => format!("Parameter {name} is now unset."),
+            (None, true, _) => format!("Parameter {name} is now set."),
+            (None, false, value) => format!("Parameter {name} is now '{value}'."),
+        }
+    }
+
+    /// Why it makes no difference that a setting is given this value, if it makes none.
+    fn moot(&self, node: &Node, setting: &Setting, value: &str) -> Option<&'static str> {
+        match setting.form {
+            Form::Lio(Known { is_moot: true, reason, .. }) => Some(reason),
+            _ => self.is_no_wish(node, setting, value).then_some(lio::FILES_ARE_THIN),
+        }
+    }
+
+    /// LIO lets nobody give space of a file back, by itself, and scripts say so: that is no wish to have it allocated whole.
+    fn is_no_wish(&self, node: &Node, setting: &Setting, value: &str) -> bool {
+        let Node::Store(name) = node else { return false };
+        let is_file = node::store(&self.config, name).is_some_and(|store| store.kind == StoreKind::Fileio);
+        let is_theirs = ["emulate_tpu", "emulate_tpws"].contains(&setting.name);
+        is_file
+            && is_theirs
+            && settings::flag(value) == Ok(false)
+            && !settings::is_same(value, &self.value(node, setting))
     }
 
     /// The map that a mapped LUN is in: its ACL, and what that sees.

@@ -181,6 +181,7 @@ static OWN_STORE: &[Setting] = &[
     s("attribute", "removable", "removable", Form::Flag, "initiators may eject it"),
     s("attribute", "serial", "serial", Form::Text, "the serial number that initiators see"),
     s("attribute", "size", "size", Form::Word, "bytes, like 10G"),
+    s("attribute", "thin", "thin", Form::Flag, "the same as emulate_tpu; 0 also allocates a file whole"),
     s("attribute", "uuid", "uuid", Form::Text, "the UUID that initiators see"),
     READ_IOPS,
     WRITE_IOPS,

@@ -393,6 +393,31 @@ fn a_digest_is_demanded_of_headers_and_data_or_of_neither() {
     assert_eq!(typed(&mut shell, get), "HeaderDigest=CRC32C,None\nDataDigest=None\n");
 }
 
+/// LIO says so of every file by itself; whoever means it says so by the name that it has here.
+#[test]
+fn a_file_is_not_allocated_whole_because_lio_lets_nobody_unmap() {
+    let mut shell = shell(80);
+    typed(&mut shell, "/backstores/fileio create a /srv/disk.img");
+    typed(&mut shell, "/backstores/block create b /dev/sdb");
+    for name in ["emulate_tpu", "emulate_tpws"] {
+        let said = typed(&mut shell, &format!("/backstores/fileio/a set attribute {name}=0"));
+        assert!(said.starts_with(&format!("Parameter {name} makes no difference: ")), "{said}");
+        assert!(said.contains("thin = false forbids it, and allocates the file whole"), "{said}");
+    }
+    assert!(!shell.doc.text().contains("thin"), "{}", shell.doc.text());
+    for (line, told, written) in [
+        ("fileio/a set attribute emulate_tpu=1", "Parameter emulate_tpu is now '1'.\n", "thin = true"),
+        ("fileio/a set attribute thin=0", "Parameter thin is now '0'.\n", "thin = false"),
+        ("fileio/a set attribute emulate_tpu=0", "Parameter emulate_tpu is now '0'.\n", "thin = false"),
+        ("fileio/a get attribute thin emulate_tpws", "thin=0\nemulate_tpws=0\n", "thin = false"),
+        ("fileio/a set attribute thin=", "Parameter thin is now ''.\n", ""),
+        ("block/b set attribute emulate_tpu=0", "Parameter emulate_tpu is now '0'.\n", "thin = false"),
+    ] {
+        assert_eq!(typed(&mut shell, &format!("/backstores/{line}")), told, "{line}");
+        assert!(shell.doc.text().contains(written), "{line}: {}", shell.doc.text());
+    }
+}
+
 /// The line that opens a group to everybody, as it is copied from page to page.
 #[test]
 fn what_is_the_same_for_all_may_be_said_and_not_changed() {
