@@ -543,17 +543,22 @@ pub fn interface(name: &str) -> Option<u32> {
     (index != 0).then_some(index)
 }
 
+/// A socket for TCP, over IPv6 or IPv4, of which nothing has been set.
+pub fn tcp_socket(v6: bool) -> io::Result<OwnedFd> {
+    let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
+    // SAFETY: no memory is passed.
+    let fd =
+        check(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, libc::IPPROTO_TCP) })?;
+    // SAFETY: the kernel has just made this descriptor and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// A listener on `addr` that may be bound again at once after a restart. On IPv6, `only_v6` says
 /// whether an unspecified address leaves IPv4 to somebody else; std cannot say that.
 pub fn listen(addr: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     let SocketAddr::V6(v6) = addr else { return TcpListener::bind(addr) };
-    // SAFETY: no memory is passed.
-    let fd = check(unsafe {
-        libc::socket(libc::AF_INET6, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, libc::IPPROTO_TCP)
-    })?;
-    // SAFETY: the kernel has just made this descriptor and nobody else knows it.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-    let borrowed = socket.as_fd();
+    let socket = tcp_socket(true)?;
+    let (fd, borrowed) = (socket.as_raw_fd(), socket.as_fd());
     set_int(borrowed, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     set_int(borrowed, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, c_int::from(only_v6))?;
     let name = libc::sockaddr_in6 {

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use libc::{IPPROTO_IPV6, SOL_SOCKET, c_int};
 
 use super::listen::Plan;
+use super::socket;
 use crate::sys;
 
 /// The sockets that are held for this process.
@@ -68,9 +69,9 @@ impl Inherited {
         self.0.iter().find(|held| held.address == address)
     }
 
-    /// The socket for this, in blocking mode; `None` when there is none.
+    /// The socket for this, in blocking mode and set to nothing; `None` when there is none.
     pub(super) fn of(&self, plan: &Plan) -> Option<io::Result<TcpListener>> {
-        self.0.iter().find(|held| held.is_for(plan)).map(|held| held.listener.try_clone())
+        self.0.iter().find(|held| held.is_for(plan)).map(Held::anew)
     }
 }
 
@@ -121,6 +122,14 @@ impl Held {
         Ok(Self { name, address, only_v6: address.is_ipv6() && v6_only? == 1, listener })
     }
 
+    /// What listens with it. It outlives portals and daemons, and what those have set of it is not for the next.
+    fn anew(&self) -> io::Result<TcpListener> {
+        if let Err(error) = socket::reset(&self.listener) {
+            tracing::warn!("{self}, and keeps some of what it was set to before: {error}");
+        }
+        self.listener.try_clone()
+    }
+
     /// Whether it takes what this is to take. Only an unspecified address of IPv6 can take IPv4.
     fn is_for(&self, plan: &Plan) -> bool {
         let both = self.address.is_ipv6() && self.address.ip().is_unspecified();
@@ -148,6 +157,7 @@ mod tests {
 
     use super::*;
     use crate::admin::listen::{self, Portal};
+    use crate::admin::socket::{Keepalive, SocketOptions};
 
     fn inherited(sockets: Vec<OwnedFd>) -> Inherited {
         sockets.into_iter().map(|socket| ("ringtgt.socket".to_owned(), socket)).collect()
@@ -191,6 +201,59 @@ mod tests {
         // A portal that comes later has the one that nobody has used so far.
         let later = listen::plan(&[Portal::from(alone)], &sockets);
         assert_eq!(listen::make(&later, &sockets, Duration::ZERO).unwrap()[0].got, alone);
+    }
+
+    /// Everything that a portal can set of a socket, as it is.
+    fn settings(listener: &TcpListener) -> Vec<Option<[u8; 16]>> {
+        let options = [
+            (SOL_SOCKET, libc::SO_KEEPALIVE),
+            (SOL_SOCKET, libc::SO_PRIORITY),
+            (SOL_SOCKET, libc::SO_ZEROCOPY),
+            (libc::IPPROTO_IP, libc::IP_TOS),
+            (IPPROTO_IPV6, libc::IPV6_TCLASS),
+            (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE),
+            (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL),
+            (libc::IPPROTO_TCP, libc::TCP_KEEPCNT),
+            (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT),
+            (libc::IPPROTO_TCP, libc::TCP_CONGESTION),
+        ];
+        let of = |(level, option)| {
+            let mut value = [0; 16];
+            sys::option(listener.as_fd(), level, option, &mut value).ok().map(|_| value)
+        };
+        options.map(of).to_vec()
+    }
+
+    #[test]
+    fn a_socket_keeps_nothing_of_what_its_portal_was_set_to_before() {
+        let keepalive = Keepalive {
+            idle: Some(Duration::from_secs(61)),
+            interval: Some(Duration::from_secs(7)),
+            probes: Some(3),
+        };
+        let all = SocketOptions {
+            dscp: Some(26),
+            pcp: Some(5),
+            keepalive: Some(keepalive),
+            user_timeout: Some(Duration::from_millis(31_500)),
+            congestion: Some("reno".into()),
+            zero_copy: true,
+        };
+        let nothing = SocketOptions { keepalive: None, ..SocketOptions::default() };
+        for wild in ["127.0.0.1:0", "[::1]:0"] {
+            let (address, fd) = socket(wild, false);
+            let sockets = inherited(vec![fd]);
+            let served = |options: &SocketOptions| {
+                let plan = Plan { address, only_v6: false, options: options.clone() };
+                settings(&listen::make(&[plan], &sockets, Duration::ZERO).unwrap()[0].listener)
+            };
+            let new = settings(&sys::listen(wild.parse().unwrap(), false).unwrap());
+            assert_ne!(served(&all), new, "{wild}");
+            assert_eq!(served(&nothing), new, "{wild}");
+            served(&all);
+            let other = SocketOptions { user_timeout: all.user_timeout, ..nothing.clone() };
+            assert_eq!(served(&other)[8], served(&all)[8], "{wild}: what is said counts");
+        }
     }
 
     #[test]

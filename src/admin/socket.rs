@@ -99,6 +99,38 @@ impl SocketOptions {
     }
 }
 
+/// All that a listener can be set to here: the code points before the priority, which the kernel makes of them, too.
+const ALL: [(c_int, c_int); 10] = [
+    (IPPROTO_IPV6, libc::IPV6_TCLASS),
+    (IPPROTO_IP, libc::IP_TOS),
+    (SOL_SOCKET, libc::SO_PRIORITY),
+    (SOL_SOCKET, libc::SO_KEEPALIVE),
+    (IPPROTO_TCP, libc::TCP_KEEPIDLE),
+    (IPPROTO_TCP, libc::TCP_KEEPINTVL),
+    (IPPROTO_TCP, libc::TCP_KEEPCNT),
+    (IPPROTO_TCP, libc::TCP_USER_TIMEOUT),
+    (IPPROTO_TCP, libc::TCP_CONGESTION),
+    (SOL_SOCKET, libc::SO_ZEROCOPY),
+];
+
+/// Takes back what a listener was set to: it is then as a new socket is, on this system as it is now.
+///
+/// # Errors
+/// The kernel does not take something of that.
+pub(super) fn reset(listener: &TcpListener) -> io::Result<()> {
+    let new = sys::tcp_socket(listener.local_addr()?.is_ipv6())?;
+    ALL.into_iter().try_for_each(|(level, option)| copy(new.as_fd(), listener.as_fd(), level, option))
+}
+
+fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, level: c_int, option: c_int) -> io::Result<()> {
+    // The longest is the name of a congestion control.
+    let (mut wanted, mut is) = ([0; 16], [0; 16]);
+    // What this kernel, or IPv4, does not have was never set.
+    let Ok(len) = sys::option(from, level, option, &mut wanted) else { return Ok(()) };
+    sys::option(to, level, option, &mut is)?;
+    if is == wanted { Ok(()) } else { sys::set_option(to, level, option, &wanted[..len]) }
+}
+
 impl Keepalive {
     fn apply(&self, socket: BorrowedFd<'_>) -> Result<(), Refused> {
         let probes = c_int::from(self.probes.unwrap_or_default());
