@@ -386,6 +386,28 @@ fn a_configuration_of_lio_moves_in_and_out() {
     assert_eq!(without_source(stdout(&back)), without_source(fs::read_to_string(&ours).unwrap()));
 }
 
+/// Half a configuration can be a whole one with targets missing.
+#[test]
+fn of_a_file_that_cannot_be_written_nothing_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let theirs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lio/simple.json");
+    let ours = dir.path().join("ringtgt.toml");
+    // No file may have a byte, like on a disk that is full.
+    let mut full = Command::new("sh");
+    full.args([
+        "-c",
+        "trap '' XFSZ; ulimit -f 0; exec \"$@\"",
+        "sh",
+        env!("CARGO_BIN_EXE_ringtgt"),
+        "import",
+        "lio",
+    ]);
+    let output = full.arg(theirs).arg("--output").arg(&ours).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("ringtgt.toml: cannot be written: "), "{output:?}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
 #[test]
 fn what_cannot_be_imported_is_told_with_its_place() {
     let dir = tempfile::tempdir().unwrap();

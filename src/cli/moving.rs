@@ -1,6 +1,6 @@
 //! `ringtgt import` and `ringtgt export`.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -111,5 +111,10 @@ fn put(path: &Path, text: &str, force: bool) -> io::Result<()> {
         return edit::save(path, text);
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all())
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // What there is of it can be a configuration, too, with something missing.
+        let _ = fs::remove_file(path);
+    }
+    written
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::admin::state;
+
 /// The preferences of one user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -63,7 +65,10 @@ impl Prefs {
     pub(super) fn store(&self, file: &Path) -> Result<(), String> {
         let text = toml::to_string(self).map_err(|e| e.to_string())?;
         let made = file.parent().map_or(Ok(()), std::fs::create_dir_all);
-        made.and_then(|()| std::fs::write(file, text)).map_err(|e| format!("{}: {e}", file.display()))
+        // One that is named by a link is replaced where it is.
+        let place = file.canonicalize().unwrap_or_else(|_| file.into());
+        let kept = made.and_then(|()| state::replace(&place, text.as_bytes()));
+        kept.map_err(|e| format!("{}: {e}", file.display()))
     }
 
     fn flag(&mut self, name: &str) -> Option<&mut bool> {
@@ -111,7 +116,13 @@ mod tests {
         }
         prefs.bookmarks.insert("a".into(), "/iscsi".into());
         prefs.store(&file).unwrap();
+        let first = std::fs::File::open(&file).unwrap();
+        prefs.bookmarks.insert("b".into(), "/".into());
+        prefs.store(&file).unwrap();
         assert_eq!(Prefs::load(&file).unwrap(), prefs);
+        // A full disk leaves what was kept before.
+        let before = std::io::read_to_string(first).unwrap();
+        assert!(before.contains("/iscsi") && !before.contains("b ="), "it is replaced: {before}");
         assert_eq!(prefs.get("tree_max_depth").as_deref(), Some("3"));
         assert!(prefs.set("color_mode", "maybe").is_err() && prefs.set("none", "1").is_err());
         std::fs::write(&file, "x = ").unwrap();
