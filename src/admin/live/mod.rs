@@ -566,6 +566,17 @@ impl Live {
             .file
             .as_ref()
             .context("no file is served: everything was named on the command line")?;
+        loop {
+            match self.reload_from(file) {
+                // It was saved while this waited for another change.
+                Err(Refused::Other(_)) => {}
+                reloaded => return reloaded,
+            }
+        }
+    }
+
+    /// Has the file served as it is read, if that is what it still says when no other change is under way.
+    fn reload_from(&self, file: &Path) -> Result<Plan, Refused> {
         let (mut config, report) = config::load(file).map_err(|error| match error {
             config::LoadError::Invalid(report) => Refused::Invalid(report),
             error => Refused::Failed(error.into()),
@@ -573,7 +584,8 @@ impl Live {
         self.adjust(&mut config);
         *locked(&self.warned) = Some(report.told());
         log(&report.to_string());
-        self.take(config, report.text(), None, |_, _| true)
+        let is_same = || config::read_source(file).is_ok_and(|(source, _)| source.text() == report.text());
+        self.take(config, report.text(), None, |_, _| is_same())
     }
 
     fn take(

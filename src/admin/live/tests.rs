@@ -249,6 +249,26 @@ fn a_store_that_appears_takes_back_no_change_that_was_faster() {
 }
 
 #[test]
+fn a_file_that_is_saved_while_a_reload_waits_is_what_that_serves() {
+    let mut stage = Stage::new(&text(false, &["a"]));
+    let file = stage.dir.path().join("ringtgt.toml");
+    std::fs::write(&file, text(false, &["a", "b"])).unwrap();
+    stage.live.origin.file = Some(file.clone());
+    let (live, saved) = (&stage.live, text(false, &["a", "c"]));
+    let change = locked(&live.running);
+    thread::scope(|scope| {
+        let reload = scope.spawn(|| live.reload().expect("it is served"));
+        // It has read the file by then, and waits for the change; if not, it reads the other.
+        thread::sleep(Duration::from_millis(300));
+        std::fs::write(&file, &saved).unwrap();
+        drop(change);
+        reload.join().unwrap();
+    });
+    assert_eq!(live.text(), saved);
+    assert!(live.unit_named("c").is_some() && live.unit_named("b").is_none());
+}
+
+#[test]
 fn who_only_looks_waits_for_no_change() {
     let served = text(false, &["a", "b"]);
     let stage = Stage::new(&text(false, &["a"]));
