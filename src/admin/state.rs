@@ -18,6 +18,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -133,6 +134,7 @@ impl StateDir {
         let state = Self { root: root.into() };
         for dir in [state.root.clone(), state.root.join("identity"), state.root.join("unit")] {
             make_dir(&dir).map_err(|e| failed(&dir, "cannot be made", &e))?;
+            sweep(&dir, |name| name == "version" || name.ends_with(".json"));
         }
         state.check_version()?;
         Ok(state)
@@ -388,6 +390,33 @@ fn aside(path: &Path) -> PathBuf {
     let turn = NEXT.fetch_add(1, Ordering::Relaxed);
     // A dot is never the first character of a name of ours, so this is nobody's.
     path.with_file_name(format!(".{name}.{}.{turn}", std::process::id()))
+}
+
+/// The name of the file for which [`aside`] has made this one, if it has.
+fn of_aside(name: &str) -> Option<&str> {
+    let (rest, turn) = name.strip_prefix('.')?.rsplit_once('.')?;
+    let (file, process) = rest.rsplit_once('.')?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    (is_number(turn) && is_number(process)).then_some(file)
+}
+
+/// What is written aside gets its name within seconds. What is older was left by a process that was killed: its number can
+/// be another's by now, or one in another container.
+const LEFT_BEHIND: Duration = Duration::from_secs(3600);
+
+/// Removes from `dir` what was left behind aside of files with such names. What cannot be removed is in nobody's way.
+pub(crate) fn sweep(dir: &Path, is_ours: impl Fn(&str) -> bool) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.to_str().and_then(of_aside).is_some_and(&is_ours) && is_left(&entry) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn is_left(entry: &fs::DirEntry) -> bool {
+    let written = entry.metadata().and_then(|meta| meta.modified());
+    written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age > LEFT_BEHIND))
 }
 
 fn write_through(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -44,6 +44,30 @@ fn many_new_identities_are_each_their_own_and_old_ones_stay() {
     assert_eq!(files.count(), names.len(), "nothing is left aside");
 }
 
+/// Makes a file that nobody has written for a day.
+fn forgotten(path: PathBuf) -> PathBuf {
+    let day = Duration::from_secs(86_400);
+    let file = File::create(&path).unwrap();
+    file.set_modified(std::time::SystemTime::now() - day).unwrap();
+    path
+}
+
+#[test]
+fn what_a_killed_process_has_left_aside_goes_with_the_next_start() {
+    let (_dir, state) = state();
+    let at = |name: &str| state.path().join(name);
+    let left = [".version.7.0", ".ports.json.7.12", "identity/.disk.json.4194304.3", "unit/.a.b.json.1.1"];
+    let left = left.map(|name| forgotten(at(name)));
+    let others = ["unit/.a.json.swp", ".notes.7.0", "identity/.disk.json", "unit/a.json.7.0"];
+    let others = others.map(|name| forgotten(at(name)));
+    let at_work = at("identity/.disk.json.8.0");
+    fs::write(&at_work, "").unwrap();
+    StateDir::open(state.path()).unwrap();
+    assert!(left.iter().all(|path| !path.exists()));
+    assert!(others.iter().all(|path| path.exists()));
+    assert!(at_work.exists(), "somebody may be about to give it its name");
+}
+
 #[test]
 fn many_identities_that_cannot_be_saved_are_an_error() {
     let (_dir, state) = state();

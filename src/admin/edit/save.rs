@@ -25,6 +25,7 @@ pub fn backup_dir(file: &Path) -> PathBuf {
 /// Of the file system, and when `file` is something else than a file; it is then what it was.
 pub fn save(file: &Path, text: &str) -> io::Result<()> {
     let file = through_links(file)?;
+    sweep(&file);
     let Some((before, owner)) = earlier(&file)? else {
         if let Some(dir) = file.parent().filter(|dir| !dir.as_os_str().is_empty()) {
             fs::create_dir_all(dir)?;
@@ -49,6 +50,14 @@ fn earlier(file: &Path) -> io::Result<Option<(Vec<u8>, Owner)>> {
         return Err(io::Error::other("it is no regular file, and is left as it is"));
     }
     Ok(Some((fs::read(file)?, (meta.uid(), meta.gid()))))
+}
+
+/// Removes what saves that were killed have left of a file, with the secrets in it, and of its backups.
+fn sweep(file: &Path) {
+    let dir = file.parent().unwrap_or_else(|| Path::new("/"));
+    state::sweep(dir, |name| file.file_name().is_some_and(|own| own == name));
+    let backups = Name::of(file);
+    state::sweep(&backup_dir(file), |name| backups.number(name).is_some());
 }
 
 /// A file that is named by a link is replaced where it is; the link stays.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
@@ -281,6 +281,26 @@ fn a_save_leaves_a_file_to_its_owner() {
     for path in [&file, &backups, &backups.join("ringtgt-000001.toml")] {
         assert_eq!(owner(path), before, "{}", path.display());
     }
+}
+
+#[test]
+fn a_save_removes_what_a_killed_one_has_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ringtgt.toml");
+    save(&file, "a").unwrap();
+    save(&file, "b").unwrap();
+    let day = std::time::Duration::from_secs(86_400);
+    let forgotten = |path: PathBuf| {
+        let made = fs::File::create(&path).unwrap();
+        made.set_modified(std::time::SystemTime::now() - day).unwrap();
+        path
+    };
+    let left =
+        [".ringtgt.toml.7.1", "backup/.ringtgt-000001.toml.7.0"].map(|n| forgotten(dir.path().join(n)));
+    let others = [".other.toml.7.1", "backup/.other-000001.toml.7.0"].map(|n| forgotten(dir.path().join(n)));
+    save(&file, "c").unwrap();
+    assert!(left.iter().all(|path| !path.exists()));
+    assert!(others.iter().all(|path| path.exists()));
 }
 
 #[test]
