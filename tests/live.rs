@@ -731,6 +731,37 @@ fn what_is_there_and_held_keeps_nothing_else_waiting() {
 }
 
 #[test]
+fn what_is_there_and_does_not_fit_keeps_nothing_else_waiting() {
+    let later = |name, more| {
+        format!("[[backstore]]\nkind = \"fileio\"\nname = \"{name}\"\npath = \"@DISKS@/{name}.img\"\n{more}")
+    };
+    let all = |more| {
+        let luns = text(&["a"], &[(0, "a"), (1, "empty"), (2, "odd"), (3, "free")], &[]);
+        later("empty", "") + &later("odd", more) + &later("free", "") + &luns
+    };
+    let server = Server::start(&all("block_size = 4096\n"));
+    let mut initiator = login(&server, 1);
+    (1..4).for_each(|lun| initiator.clear_attention(lun).expect("an answer"));
+    let file = |name: &str, len| fs::File::create(server.disk(name)).and_then(|file| file.set_len(len));
+    file("empty", 0).and_then(|()| file("odd", (8 << 20) + 512)).expect("files");
+    file("free", 8 << 20).expect("a file");
+    eventually("the one that fits is served", || ready(&mut initiator, 3).is_none());
+    let more = |text: String| text + "[[backstore]]\nkind = \"ramdisk\"\nname = \"more\"\nsize = \"1M\"\n";
+    server.reload(&more(all("block_size = 4096\n")));
+    (1..3).for_each(|lun| initiator.clear_attention(lun).expect("an answer"));
+    assert_eq!([1, 2].map(|lun| ready(&mut initiator, lun)), [Some((2, 4, 3)); 2]);
+    eventually("both are complained of", || {
+        let log = fs::read_to_string(server.log()).expect("the log");
+        let said = log.lines().rfind(|line| line.contains("a store is not served")).unwrap_or_default();
+        said.contains("backstore empty: ") && said.contains("backstore odd: ") && said.contains("truncate")
+    });
+    // What is wrong may be mended in the configuration, too: nothing of it is open yet.
+    server.reload(&more(all("")));
+    file("empty", 1 << 20).expect("its length");
+    eventually("all are served", || [1, 2].iter().all(|lun| ready(&mut initiator, *lun).is_none()));
+}
+
+#[test]
 fn who_is_asked_to_negotiate_anew_is_told_what_has_changed() {
     let before = text(&["a"], &[(0, "a")], &[]);
     let server = Server::start(&before);

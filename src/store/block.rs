@@ -28,12 +28,6 @@ pub(super) fn open(config: &StoreConfig, path: &Path, patience: Duration) -> Res
     set_up(config, path, file, &facts)
 }
 
-/// See [`super::probe`].
-pub(super) fn probe(config: &StoreConfig, path: &Path) -> Result<(), OpenError> {
-    let block = nvme::block_node(path);
-    claim_device(config, block.as_deref().unwrap_or(path), Duration::ZERO).map(drop)
-}
-
 /// The device, open and held.
 fn claim_device(config: &StoreConfig, path: &Path, patience: Duration) -> Result<File, OpenError> {
     check_kind(path)?;

@@ -1,6 +1,6 @@
 //! Opening regular files.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -29,7 +29,8 @@ pub(super) fn open(config: &StoreConfig, path: &Path, patience: Duration) -> Res
         check_len(config, size, block)?;
     }
     let is_new = fs::symlink_metadata(path).is_err();
-    let file = claim_file(config, path, patience)?;
+    let make = !config.read_only && config.size.is_some();
+    let file = claim_file(config, path, make, patience)?;
     let is_ours = is_new && file.metadata().is_ok_and(|meta| meta.len() == 0);
     let opened = set_up(config, path, file);
     if is_ours && opened.is_err() {
@@ -52,18 +53,37 @@ fn check_kind(path: &Path) -> Result<(), OpenError> {
     })
 }
 
-/// See [`super::probe`].
-pub(super) fn probe(config: &StoreConfig, path: &Path) -> Result<(), OpenError> {
+/// See [`super::reopen`].
+pub(super) fn reopen(config: &StoreConfig, path: &Path, patience: Duration) -> Result<Backing, OpenError> {
     check_kind(path)?;
-    claim_file(&StoreConfig { size: None, ..config.clone() }, path, Duration::ZERO).map(drop)
+    check_filled(config, path, fs::metadata(path))?;
+    let file = claim_file(config, path, false, patience)?;
+    check_filled(config, path, file.metadata())?;
+    set_up(config, path, file)
+}
+
+/// Refuses what would be made if it were new. It may be on a file system that is not mounted, or have yet to be copied.
+fn check_filled(config: &StoreConfig, path: &Path, meta: io::Result<Metadata>) -> Result<(), OpenError> {
+    let what = match meta {
+        Ok(meta) if meta.len() == 0 => "is empty",
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "is not there",
+        _ => return Ok(()),
+    };
+    let Some(size) = config.size else { return Ok(()) };
+    let what = format!("{what}, and is not made anew, because initiators know it from before");
+    let shown = path.display();
+    let remedy = format!(
+        "mount its file system, or put it back; or, to begin with an empty one: truncate --size={size} '{shown}'"
+    );
+    Err(OpenError::new(path, what, remedy))
 }
 
 /// The file, open and held.
-fn claim_file(config: &StoreConfig, path: &Path, patience: Duration) -> Result<File, OpenError> {
+fn claim_file(config: &StoreConfig, path: &Path, make: bool, patience: Duration) -> Result<File, OpenError> {
     let file = OpenOptions::new()
         .read(true)
         .write(!config.read_only)
-        .create(!config.read_only && config.size.is_some())
+        .create(make)
         .mode(MODE)
         .open(path)
         .map_err(|e| OpenError::from_io(path, "cannot be opened", &e))?;

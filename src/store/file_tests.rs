@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use super::super::{StoreKind, open, probe};
+use super::super::{StoreKind, open, reopen};
 use super::*;
 
 const MIB: u64 = 1 << 20;
@@ -193,5 +193,19 @@ fn what_is_no_file_is_refused_with_the_remedy() {
     assert!(now(&here).unwrap_err().what.contains("neither"));
     let null = StoreConfig { path: Some("/dev/null".into()), ..here };
     assert!(now(&null).unwrap_err().what.contains("neither"));
-    assert!(probe(&null).unwrap_err().what.contains("neither"), "before it is opened");
+    assert!(reopen(&null, Duration::ZERO).unwrap_err().what.contains("neither"), "before it is opened");
+}
+
+#[test]
+fn what_was_there_before_is_not_made_anew() {
+    let dir = dir();
+    let config = config(&dir, Some(MIB));
+    let path = config.path.as_ref().unwrap();
+    let said = || reopen(&config, Duration::from_secs(10)).unwrap_err().to_string();
+    assert!(said().contains("is not there, and is not made anew") && !path.exists(), "{}", said());
+    fs::write(path, "").unwrap();
+    assert!(said().contains("is empty") && said().contains("truncate --size=1048576"), "{}", said());
+    assert_eq!(fs::metadata(path).unwrap().len(), 0, "somebody may be copying it there");
+    OpenOptions::new().write(true).open(path).unwrap().set_len(MIB).unwrap();
+    assert_eq!(reopen(&config, Duration::from_secs(10)).unwrap().bytes(), MIB);
 }

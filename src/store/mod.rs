@@ -42,7 +42,7 @@ pub use fault::{Direction, Fault, Progress, judge, judge_plain};
 pub use growth::Growth;
 pub use measure::Length;
 pub use nvme::block_node;
-pub use open::{PATIENCE, open, probe};
+pub use open::{PATIENCE, open, reopen};
 pub use pass::{Errand, PassMedium, Passage};
 pub use presence::{Mark, Seat};
 pub use span::Span;

@@ -34,15 +34,15 @@ pub fn open(config: &StoreConfig, patience: Duration) -> Result<Backing, OpenErr
     }
 }
 
-/// Whether what is in the place of a store can be had now, and if not, why. Takes and makes nothing.
+/// Opens a store that initiators know from before, as [`open`] does: but nothing is made in the place of what they have
+/// written.
 ///
 /// # Errors
-/// It is held by somebody else, or cannot be opened.
-pub fn probe(config: &StoreConfig) -> Result<(), OpenError> {
+/// What is wrong with it and what to do.
+pub fn reopen(config: &StoreConfig, patience: Duration) -> Result<Backing, OpenError> {
     match config.kind {
-        StoreKind::Block => block::probe(config, path_of(config)?),
-        StoreKind::Fileio => file::probe(config, path_of(config)?),
-        StoreKind::Ramdisk | StoreKind::Null | StoreKind::Pscsi => Ok(()),
+        StoreKind::Fileio => file::reopen(config, path_of(config)?, patience),
+        _ => open(config, patience),
     }
 }
 

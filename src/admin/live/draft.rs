@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use super::plan::{self, Action, Plan, Turn};
-use super::units::{Found, Keeper, Lost, Reached, is_missing};
+use super::units::{Keeper, Lost, Reached, is_missing};
 use super::{Running, Served, Socket};
 use crate::admin::config::{Config, LoopbackConfig, PortalConfig, ServerConfig};
 use crate::admin::inherited::Inherited;
@@ -14,17 +14,29 @@ use crate::admin::ports::Ports;
 use crate::ids::LuId;
 use crate::reactor::{Moved, SessionReport};
 use crate::scsi::{Identity, LuFacts};
-use crate::store::{StoreConfig, StoreKind};
+use crate::store::{Backing, StoreConfig, StoreKind};
 use crate::target::{Catalog, Quota, Target};
 
 /// The number of nothing.
 const NOBODY: LuId = LuId(u32::MAX);
+
+/// Stores that something stands for, and that are open again.
+pub(super) type Came = HashMap<LuId, Arc<Backing>>;
+
+/// What new logical units are made of.
+#[derive(Debug)]
+pub(super) struct Supply {
+    pub(super) numbers: Vec<LuId>,
+    pub(super) came: Came,
+}
 
 /// What becomes of a store.
 #[derive(Debug)]
 pub(super) enum Fate {
     /// It is opened.
     New,
+    /// It is there again, and open: something stood for it.
+    Came(Arc<Backing>),
     /// Its device has vanished: something stands for it, under its names.
     Lost(Identity),
     /// It stays as it is.
@@ -78,12 +90,13 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// `numbers` are for logical units that are new.
+    /// What something stands for stays as it is, unless the supply has it open again: it may be one that cannot be opened,
+    /// and is no concern of any other change.
     pub(super) fn new(
         running: &Running,
         mut config: Config,
         ports: Ports,
-        numbers: &[LuId],
+        supply: Supply,
         keeper: &Keeper,
         sessions: impl FnOnce(HashSet<String>) -> Vec<SessionReport>,
         inherited: &Inherited,
@@ -92,7 +105,7 @@ impl Draft {
         server(&running.server, &config.server, &mut plan);
         let (doors, bound) = doors(&running.sockets, &config, inherited, &mut plan);
         config.bind(&bound);
-        let Stores { places, mut touched, removed } = stores(running, &config, numbers, &mut plan);
+        let Stores { places, mut touched, removed } = stores(running, &config, supply, &mut plan);
         anyhow::ensure!(
             !places.contains(&NOBODY),
             "there are too many backstores at a time, those that go among them: remove some first, and add others then"
@@ -263,10 +276,11 @@ struct Stores {
 }
 
 /// The stores of the new configuration with their numbers. One that is what it was is not looked into.
-fn stores(running: &Running, config: &Config, numbers: &[LuId], plan: &mut Plan) -> Stores {
+fn stores(running: &Running, config: &Config, supply: Supply, plan: &mut Plan) -> Stores {
+    let Supply { numbers, mut came } = supply;
     let known: HashMap<&str, (LuId, &Served)> =
         running.stores.iter().map(|(lu, s)| (s.config.name.as_str(), (*lu, s))).collect();
-    let mut free = numbers.iter().copied();
+    let mut free = numbers.into_iter();
     let (mut places, mut stores) = (Vec::with_capacity(config.stores.len()), Vec::new());
     let mut replaced = HashSet::new();
     for new in &config.stores {
@@ -275,7 +289,7 @@ fn stores(running: &Running, config: &Config, numbers: &[LuId], plan: &mut Plan)
             places.push(*lu);
             continue;
         }
-        match old.map(|(lu, served)| (*lu, served, Fortune::of(served))) {
+        match old.map(|(lu, served)| (*lu, served, Fortune::of(served, came.remove(lu)))) {
             Some((lu, served, Fortune::Stays)) => {
                 let (config, resized) = (kept(served, new, plan), is_resized(served, new));
                 places.push(lu);
@@ -284,10 +298,8 @@ fn stores(running: &Running, config: &Config, numbers: &[LuId], plan: &mut Plan)
             Some((old, served, fortune)) => {
                 let lu = free.next().unwrap_or(NOBODY);
                 let (fate, what) = match fortune {
-                    Fortune::Went => {
-                        (Fate::Lost(served.facts.identity.clone()), "it has vanished, and is not ready")
-                    }
-                    _ => (Fate::New, "it is there"),
+                    Fortune::Came(backing) => (Fate::Came(backing), "it is there"),
+                    _ => (Fate::Lost(served.facts.identity.clone()), "it has vanished, and is not ready"),
                 };
                 plan.push(Action::Change, plan::store_path(new), what);
                 places.push(lu);
@@ -333,18 +345,15 @@ fn stores(running: &Running, config: &Config, numbers: &[LuId], plan: &mut Plan)
 enum Fortune {
     Stays,
     Went,
-    Came,
+    Came(Arc<Backing>),
 }
 
 impl Fortune {
-    fn of(served: &Served) -> Self {
+    fn of(served: &Served, came: Option<Arc<Backing>>) -> Self {
         match (served.is_stand_in(), &served.lost) {
             (false, None) => Self::Stays,
             (false, Some(_)) => Self::Went,
-            (true, lost) => match Found::of(&served.config, lost.as_ref()) {
-                Found::It => Self::Came,
-                Found::Nothing | Found::Other(_) => Self::Stays,
-            },
+            (true, _) => came.map_or(Self::Stays, Self::Came),
         }
     }
 }
@@ -357,6 +366,13 @@ fn is_another(old: &StoreConfig, new: &StoreConfig) -> bool {
 /// What is served of a store that stays: what cannot change while it is open stays, too.
 fn kept(served: &Served, new: &StoreConfig, plan: &mut Plan) -> StoreConfig {
     let old = &served.config;
+    if served.is_stand_in() {
+        // Nothing is open yet: what will be is this.
+        if old != new {
+            plan.push(Action::Change, plan::store_path(new), "it is not ready; this holds as soon as it is");
+        }
+        return new.clone();
+    }
     let opened_for_reading = served.unit.backing.read_only && !new.read_only;
     let other_serial = old.identity.serial != new.identity.serial;
     let later = [

@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use crossbeam_channel::{Receiver, bounded};
 
-use self::draft::{Draft, DraftStore, Fate};
+use self::draft::{Came, Draft, DraftStore, Fate, Supply};
 use self::growths::Growths;
 use self::numbers::Numbers;
 pub use self::plan::Plan;
@@ -466,7 +466,7 @@ impl Live {
     pub fn plan(&self, name: &str, text: &str, dir: Option<&Path>) -> Result<Plan, Refused> {
         let (config, _) = self.parse(name, text, dir)?;
         let running = locked(&self.running);
-        Ok(self.draft(&running, config)?.plan)
+        Ok(self.draft(&running, config, Came::new())?.plan)
     }
 
     /// Has the text served instead of what is served now, if that text and the plan are to somebody's liking; what that
@@ -483,7 +483,7 @@ impl Live {
     ) -> Result<Plan, Refused> {
         let (config, report) = self.parse(name, text, dir)?;
         self.warn_anew(&report);
-        self.take(config, text, dir, |now, plan| wanted(&now.text, plan))
+        self.take(config, text, dir, Came::new(), |now, plan| wanted(&now.text, plan))
     }
 
     /// Logs what there is to be said against a text that was not said of the one before: who changes it line by line does
@@ -502,31 +502,33 @@ impl Live {
     /// again. What has changed, if anything.
     ///
     /// # Errors
-    /// When they cannot be served after all, or others are in their place.
+    /// When they cannot be opened or served after all, or others are in their place.
     pub(super) fn revive(&self) -> Result<Option<Plan>, Refused> {
         let (generation, open, away) = self.present();
         let lost = open.iter().filter_map(|(lu, backing)| Some((*lu, Lost::of(backing)?))).collect();
         // Nobody waits for us who wants to close one.
         drop(open);
-        // A disk that does not answer keeps nobody else waiting.
-        let found: Vec<Found> = away.into_iter().map(|s| Found::of(&s.config, s.lost.as_ref())).collect();
-        if self.note(lost) || found.iter().any(|found| matches!(found, Found::It)) {
-            return self.serve_again(generation);
+        // A disk that does not answer keeps no change waiting, and one that cannot be opened none from being made.
+        let (mut came, mut others) = (Came::new(), Vec::new());
+        for (lu, served) in away {
+            match Found::of(&served.config, served.lost.as_ref()) {
+                Found::It(backing) => drop(came.insert(lu, backing)),
+                Found::Other(why) => others.push(format!("{why:#}")),
+                Found::Nothing => {}
+            }
         }
-        let others =
-            found.iter().filter_map(|found| if let Found::Other(why) = found { Some(why) } else { None });
-        match others.map(ToString::to_string).reduce(|all, why| format!("{all}; {why}")) {
-            Some(why) => Err(anyhow::anyhow!(why).into()),
-            None => Ok(None),
+        if self.note(lost) || !came.is_empty() {
+            return self.serve_again(generation, came);
         }
+        if others.is_empty() { Ok(None) } else { Err(anyhow::anyhow!(others.join("; ")).into()) }
     }
 
     /// As of which change, what is open, and the stores that something stands for.
-    fn present(&self) -> (u64, Vec<Open>, Vec<Served>) {
+    fn present(&self) -> (u64, Vec<Open>, Vec<(LuId, Served)>) {
         let running = locked(&self.running);
         let (away, open): (Vec<_>, Vec<_>) = running.stores.iter().partition(|(_, s)| s.is_stand_in());
         let open = open.into_iter().map(|(lu, s)| (*lu, s.unit.backing.clone())).collect();
-        (running.generation, open, away.into_iter().map(|(_, s)| s.clone()).collect())
+        (running.generation, open, away.into_iter().map(|(lu, s)| (*lu, s.clone())).collect())
     }
 
     /// These have vanished: the next change has something stand for them. Whether there are any.
@@ -542,15 +544,15 @@ impl Live {
         any
     }
 
-    /// Serves the same as of that change, as far as it can be had now. Not when it is something else meanwhile: that is
-    /// looked at anew.
-    fn serve_again(&self, generation: u64) -> Result<Option<Plan>, Refused> {
+    /// Serves the same as of that change, with what came, and without what has vanished. Not when it is something else
+    /// meanwhile: that is looked at anew.
+    fn serve_again(&self, generation: u64, came: Came) -> Result<Option<Plan>, Refused> {
         let running = locked(&self.running);
         let (text, dir) = (running.text.clone(), running.dir.clone());
         drop(running);
         let (config, report) = self.parse("configuration", &text, dir.as_deref())?;
         self.warn_anew(&report);
-        match self.take(config, &text, dir.as_deref(), |now, _| now.generation == generation) {
+        match self.take(config, &text, dir.as_deref(), came, |now, _| now.generation == generation) {
             Err(Refused::Other(_)) => Ok(None),
             taken => taken.map(Some),
         }
@@ -585,7 +587,7 @@ impl Live {
         *locked(&self.warned) = Some(report.told());
         log(&report.to_string());
         let is_same = || config::read_source(file).is_ok_and(|(source, _)| source.text() == report.text());
-        self.take(config, report.text(), None, |_, _| is_same())
+        self.take(config, report.text(), None, Came::new(), |_, _| is_same())
     }
 
     fn take(
@@ -593,10 +595,11 @@ impl Live {
         config: Config,
         text: &str,
         dir: Option<&Path>,
+        came: Came,
         wanted: impl FnOnce(&Running, &Plan) -> bool,
     ) -> Result<Plan, Refused> {
         let mut running = locked(&self.running);
-        let draft = self.draft(&running, config)?;
+        let draft = self.draft(&running, config, came)?;
         if !wanted(&running, &draft.plan) {
             return Err(Refused::Other(draft.plan));
         }
@@ -608,12 +611,13 @@ impl Live {
         Ok(plan)
     }
 
-    fn draft(&self, running: &Running, mut config: Config) -> anyhow::Result<Draft> {
+    fn draft(&self, running: &Running, mut config: Config, came: Came) -> anyhow::Result<Draft> {
         config.expose_local();
         let ports = self.keeper.number_ports(&mut config.targets)?;
         let numbers = locked(&self.held).numbers.offer(config.stores.len());
         let sessions = |targets| self.control.sessions_at(targets);
-        Draft::new(running, config, ports, &numbers, &self.keeper, sessions, &self.inherited)
+        let supply = Supply { numbers, came };
+        Draft::new(running, config, ports, supply, &self.keeper, sessions, &self.inherited)
     }
 
     /// Makes the change. What can fail comes first, and is undone when it does; `note` keeps what it was made of.
@@ -660,7 +664,7 @@ impl Live {
 
     /// Opens the stores that are new, and what stands for those that have vanished.
     fn open(&self, draft: &Draft) -> anyhow::Result<Vec<(LuId, UnitSeed)>> {
-        let new = draft.stores.iter().filter(|s| matches!(s.fate, Fate::New | Fate::Lost(_)));
+        let new = draft.stores.iter().filter(|s| !matches!(s.fate, Fate::Same | Fate::Refit(_)));
         self.keeper.identify(new.clone().map(|s| &s.config))?;
         let mut opened = Vec::new();
         for store in new {
@@ -671,20 +675,18 @@ impl Live {
     }
 
     fn open_one(&self, store: &DraftStore, reached: &Reached) -> anyhow::Result<UnitSeed> {
-        let DraftStore { lu, config, fate, lost, .. } = store;
-        if let Fate::Lost(identity) = fate {
-            tracing::warn!(
-                store = config.name,
-                "its device has vanished: it is not ready until that is there again"
-            );
-            return self.keeper.stand_in(config, identity.clone(), *lu, reached);
+        let DraftStore { lu, config, fate, .. } = store;
+        match fate {
+            Fate::Lost(identity) => {
+                tracing::warn!(
+                    store = config.name,
+                    "its device has vanished: it is not ready until that is there again"
+                );
+                self.keeper.stand_in(config, identity.clone(), *lu, reached)
+            }
+            Fate::Came(backing) => self.keeper.unit(config, *lu, reached, backing),
+            _ => self.keeper.open(config, *lu, reached, STORE_PATIENCE),
         }
-        let unit = self.keeper.open(config, *lu, reached, STORE_PATIENCE)?;
-        if let (Some(lost), Some(mark)) = (lost, unit.backing.mark()) {
-            // It may have become another since it was looked at.
-            lost.check(config, &mark).inspect_err(|_| units::unmake(&unit.backing))?;
-        }
-        Ok(unit)
     }
 
     /// Binds the addresses that are new. What others of this daemon are in the way of is bound when these are closed.

@@ -242,10 +242,10 @@ fn a_store_that_appears_takes_back_no_change_that_was_faster() {
     let (then, ..) = stage.live.present();
     let other = text(false, &["a", "b"]);
     stage.apply(&other).unwrap();
-    assert_eq!(stage.live.serve_again(then).unwrap(), None);
+    assert_eq!(stage.live.serve_again(then, Came::new()).unwrap(), None);
     assert_eq!(stage.live.text(), other);
     let (now, ..) = stage.live.present();
-    assert!(stage.live.serve_again(now).unwrap().is_some());
+    assert!(stage.live.serve_again(now, Came::new()).unwrap().is_some());
 }
 
 #[test]
@@ -331,7 +331,7 @@ fn many(count: usize, more: bool) -> String {
 /// How many stores, targets and changes the way from one text to the other has to do with.
 fn looked_at(stage: &Stage, to: &str) -> (usize, usize, usize) {
     let (config, _) = stage.live.parse("test", to, Some(stage.dir.path())).unwrap();
-    let draft = stage.live.draft(&locked(&stage.live.running), config).unwrap();
+    let draft = stage.live.draft(&locked(&stage.live.running), config, Came::new()).unwrap();
     (draft.stores.len() + draft.removed.len(), draft.moved.targets.len(), draft.plan.changes.len())
 }
 

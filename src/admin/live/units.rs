@@ -159,22 +159,33 @@ impl Keeper {
         reached: &Reached,
         patience: Duration,
     ) -> anyhow::Result<UnitSeed> {
-        let backing = match store::open(config, patience) {
+        match store::open(config, patience) {
             Err(error) if self.identities && is_missing(config) => {
                 tracing::warn!(store = config.name, %error, "it is not ready until its device or file is there");
-                return self.stand_in(config, self.identity(config)?, lu, reached);
+                self.stand_in(config, self.identity(config)?, lu, reached)
             }
-            opened => opened?,
-        };
+            opened => self.unit(config, lu, reached, &opened?.into()),
+        }
+    }
+
+    /// The logical unit on an open store, as it was saved.
+    ///
+    /// # Errors
+    /// What is wrong with what was saved, and what to do.
+    pub(super) fn unit(
+        &self,
+        config: &StoreConfig,
+        lu: LuId,
+        reached: &Reached,
+        backing: &Arc<Backing>,
+    ) -> anyhow::Result<UnitSeed> {
         for warning in &backing.warnings {
             tracing::warn!(store = config.name, "{warning}");
         }
-        let backing = Arc::new(backing);
-        self.unit(config, lu, reached, &backing).inspect_err(|_| unmake(&backing))
+        self.as_saved(config, lu, reached, backing).inspect_err(|_| unmake(backing))
     }
 
-    /// The logical unit on an open store.
-    fn unit(
+    fn as_saved(
         &self,
         config: &StoreConfig,
         lu: LuId,
@@ -276,15 +287,15 @@ impl Lost {
 pub(super) enum Found {
     /// Nothing that can be opened yet.
     Nothing,
-    /// What it is to be opened on.
-    It,
+    /// The store, open again.
+    It(Arc<Backing>),
     /// Something else, or what cannot be had, and why that is not opened.
     Other(anyhow::Error),
 }
 
 impl Found {
-    /// Looks. The device of before is not opened anew while anything is under way to it, for that could land later than
-    /// what is written then. One that cannot be had is no reason to keep anything else waiting.
+    /// Looks, and opens what it is. The device of before is not opened anew while anything is under way to it, for that
+    /// could land later than what is written then. One that cannot be had is no reason to keep anything else waiting.
     pub(super) fn of(config: &StoreConfig, lost: Option<&Lost>) -> Self {
         if is_missing(config) {
             return Self::Nothing;
@@ -296,9 +307,20 @@ impl Found {
                 Some(now) => lost.check(config, &now),
             },
         };
-        let found = judged.and_then(|()| store::probe(config).with_context(|| config.name.clone()));
-        found.map_or_else(Self::Other, |()| Self::It)
+        let opened = judged.and_then(|()| reopen(config, lost));
+        opened.map_or_else(Self::Other, |backing| Self::It(backing.into()))
     }
+}
+
+/// Opens what is in the place of a store, if it is that one.
+fn reopen(config: &StoreConfig, lost: Option<&Lost>) -> anyhow::Result<Backing> {
+    let opened = store::reopen(config, Duration::ZERO);
+    let backing = opened.with_context(|| format!("backstore {}", config.name))?;
+    if let (Some(lost), Some(mark)) = (lost, backing.mark()) {
+        // It may have become another since it was looked at.
+        lost.check(config, &mark)?;
+    }
+    Ok(backing)
 }
 
 /// Whether that unit only stands for its store.
