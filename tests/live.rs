@@ -762,6 +762,51 @@ fn what_is_there_and_does_not_fit_keeps_nothing_else_waiting() {
 }
 
 #[test]
+fn what_was_served_before_is_not_made_anew_at_the_start() {
+    let text = text(&["a", "b"], &[(0, "a"), (1, "b")], &[]);
+    let server = Server::start(&text);
+    let mut initiator = login(&server, 1);
+    initiator.clear_attention(1).expect("it is ready");
+    write(&mut initiator, 1, 0, 7);
+    let (disk, aside) = (server.disk("b"), server.disk("aside"));
+    let server = server.restart(&text, || fs::rename(&disk, &aside).expect("another place"));
+    let mut initiator = login(&server, 1);
+    initiator.clear_attention(1).expect("an answer");
+    assert_eq!(ready(&mut initiator, 1), Some((2, 4, 3)));
+    assert!(!fs::exists(&disk).expect("an answer"), "no empty disk by its names");
+    let log = fs::read_to_string(server.log()).expect("the log");
+    assert!(log.contains("b.img: is not there, and is not made anew"), "{log}");
+    assert!(log.contains("truncate --size=8388608"), "{log}");
+    fs::rename(&aside, &disk).expect("its place");
+    eventually("it is served", || ready(&mut initiator, 1).is_none());
+    assert_eq!(byte(&mut initiator, 1, 0), 7);
+}
+
+#[test]
+fn what_could_not_be_made_is_made_by_a_later_start() {
+    let text = text(&["a", "dir/b"], &[(0, "a"), (1, "dir/b")], &[]).replace("\"dir/b\"", "\"b\"");
+    let server = Server::start(&text);
+    let mut initiator = login(&server, 1);
+    initiator.clear_attention(1).expect("an answer");
+    assert_eq!(ready(&mut initiator, 1), Some((2, 4, 3)));
+    let dir = server.disk("dir").replace(".img", "");
+    let server = server.restart(&text, || fs::create_dir(dir).expect("a directory"));
+    let mut initiator = login(&server, 1);
+    initiator.clear_attention(1).expect("it is ready");
+    assert_eq!(ready(&mut initiator, 1), None);
+}
+
+#[test]
+fn what_is_named_on_the_command_line_is_made_whenever_it_is_not_there() {
+    let stores = ["@DISKS@/a.img:8M"];
+    let server = Server::ad_hoc(&stores);
+    write(&mut login(&server, 1), 0, 0, 7);
+    let disk = server.disk("a");
+    let server = server.restart_ad_hoc(&stores, || fs::remove_file(disk).expect("it was there"));
+    assert_eq!(byte(&mut login(&server, 1), 0, 0), 0);
+}
+
+#[test]
 fn who_is_asked_to_negotiate_anew_is_told_what_has_changed() {
     let before = text(&["a"], &[(0, "a")], &[]);
     let server = Server::start(&before);

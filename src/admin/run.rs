@@ -141,10 +141,7 @@ fn prepare(mut config: Config, reactors: usize, inherited: Inherited) -> anyhow:
 }
 
 fn open_units(config: &Config, keeper: &Keeper) -> anyhow::Result<Vec<UnitSeed>> {
-    let reached = Reached::by(config.targets.iter());
-    keeper.identify(config.stores.iter())?;
-    let numbered = (0..).map(LuId).zip(&config.stores);
-    numbered.map(|(lu, store)| keeper.open(store, lu, &reached, PATIENCE)).collect()
+    keeper.begin(&config.stores, &Reached::by(config.targets.iter()), PATIENCE)
 }
 
 /// What was to be had for a start.

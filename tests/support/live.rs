@@ -60,7 +60,18 @@ pub(crate) fn free_port() -> u16 {
 
 impl Server {
     pub(crate) fn start(text: &str) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
+        Self::start_in(tempfile::tempdir().expect("a directory"), text)
+    }
+
+    /// Kills it, and starts it anew with this configuration.
+    pub(crate) fn restart(self, text: &str, meanwhile: impl FnOnce()) -> Self {
+        let Self { daemon, dir } = self;
+        drop(daemon);
+        meanwhile();
+        Self::start_in(dir, text)
+    }
+
+    fn start_in(dir: tempfile::TempDir, text: &str) -> Self {
         let file = dir.path().join("ringtgt.toml");
         fs::write(&file, text.replace(DISKS, &dir.path().display().to_string())).expect("a configuration");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("its mode");
@@ -74,10 +85,22 @@ impl Server {
 
     /// The same of STOREs that are named on the command line.
     pub(crate) fn ad_hoc(stores: &[&str]) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
+        Self::ad_hoc_in(tempfile::tempdir().expect("a directory"), stores)
+    }
+
+    /// Kills it, and starts it anew with these STOREs.
+    pub(crate) fn restart_ad_hoc(self, stores: &[&str], meanwhile: impl FnOnce()) -> Self {
+        let Self { daemon, dir } = self;
+        drop(daemon);
+        meanwhile();
+        Self::ad_hoc_in(dir, stores)
+    }
+
+    fn ad_hoc_in(dir: tempfile::TempDir, stores: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringtgt"));
         command.args(["serve", "--listen", "127.0.0.1:0", "--iqn", TARGET, "--state-dir"]);
-        command.arg(dir.path().join("state")).args(stores);
+        let here = dir.path().display().to_string();
+        command.arg(dir.path().join("state")).args(stores.iter().map(|store| store.replace(DISKS, &here)));
         command.stderr(File::create(dir.path().join("log")).expect("a log"));
         Self { daemon: Daemon::start(command), dir }
     }

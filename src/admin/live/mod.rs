@@ -630,11 +630,11 @@ impl Live {
         let mut turnover = self.loopbacks.prepare(&draft.config.loopbacks, &draft.replaced)?;
         let growths = Growths::begin(running, &draft)?;
         let opened = self.open(&draft)?;
-        let doors = self.bind(running, &draft).inspect_err(|_| unmake(&opened))?;
+        let doors = self.bind(running, &draft).inspect_err(|_| self.unmake(&opened))?;
         draft.config.bind(&doors.new.iter().map(|b| (b.plan.address, b.got)).collect::<Vec<_>>());
         let kept = self.keeper.keep_ports(&draft.ports);
         if let Err(error) = kept.and_then(|()| self.enter(running, &draft, &opened)) {
-            unmake(&opened);
+            self.unmake(&opened);
             return Err(self.close_again(running, doors, error));
         }
         // From here on it is seen, and there is no way back: what goes wrong is told of a change that is made. Local disks go
@@ -668,10 +668,15 @@ impl Live {
         self.keeper.identify(new.clone().map(|s| &s.config))?;
         let mut opened = Vec::new();
         for store in new {
-            let unit = self.open_one(store, &draft.reached).inspect_err(|_| unmake(&opened))?;
+            let unit = self.open_one(store, &draft.reached).inspect_err(|_| self.unmake(&opened))?;
             opened.push((store.lu, unit));
         }
         Ok(opened)
+    }
+
+    /// Nobody has seen these, and nobody will.
+    fn unmake(&self, opened: &[(LuId, UnitSeed)]) {
+        opened.iter().for_each(|(_, unit)| self.keeper.unmake(&unit.backing));
     }
 
     fn open_one(&self, store: &DraftStore, reached: &Reached) -> anyhow::Result<UnitSeed> {
@@ -684,8 +689,8 @@ impl Live {
                 );
                 self.keeper.stand_in(config, identity.clone(), *lu, reached)
             }
-            Fate::Came(backing) => self.keeper.unit(config, *lu, reached, backing),
-            _ => self.keeper.open(config, *lu, reached, STORE_PATIENCE),
+            Fate::Came(backing) => self.keeper.unit(config, *lu, reached, Some(backing.clone())),
+            _ => self.keeper.unit(config, *lu, reached, self.keeper.open(config, STORE_PATIENCE)?),
         }
     }
 
@@ -875,11 +880,6 @@ struct NewDoors {
 
 fn log(warnings: &str) {
     warnings.lines().for_each(|line| tracing::warn!("{line}"));
-}
-
-/// Nobody has seen these, and nobody will.
-fn unmake(opened: &[(LuId, UnitSeed)]) {
-    opened.iter().for_each(|(_, unit)| units::unmake(&unit.backing));
 }
 
 fn unflushed(error: &anyhow::Error) -> String {

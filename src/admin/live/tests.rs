@@ -65,11 +65,8 @@ impl Stage {
         let state = StateDir::open(dir.path().join("state")).unwrap();
         let keeper = Keeper::new(Some(state.clone()), &config.server, 1);
         keeper.keep_ports(&keeper.number_ports(&mut config.targets).unwrap()).unwrap();
-        keeper.identify(config.stores.iter()).unwrap();
         let reached = Reached::by(config.targets.iter());
-        let stores = (0..).map(LuId).zip(&config.stores);
-        let open = |(lu, store)| keeper.open(store, lu, &reached, Duration::ZERO).unwrap();
-        let mut units: Vec<UnitSeed> = stores.map(open).collect();
+        let mut units = keeper.begin(&config.stores, &reached, Duration::ZERO).unwrap();
         let changed = units.pop().map(last);
         units.extend(changed);
         let (serials, unsaved) = (Serials::default(), Arc::new(AtomicBool::default()));
@@ -204,6 +201,7 @@ fn what_is_not_carried_out_leaves_nothing_behind() {
 fn a_change_that_is_refused_leaves_no_file_that_it_made() {
     let stage = Stage::new(&text(true, &["a"]));
     let is_there = |name: &str| stage.dir.path().join(format!("{name}.img")).exists();
+    let is_known = |name: &str| stage.dir.path().join(format!("state/identity/{name}.json")).exists();
     // An address that somebody else has.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let portal = taken.local_addr().unwrap().to_string();
@@ -211,6 +209,7 @@ fn a_change_that_is_refused_leaves_no_file_that_it_made() {
     let said = stage.apply(&nowhere);
     assert!(matches!(said, Err(Refused::Failed(_))), "{said:?}");
     assert!(is_there("a") && !is_there("b"), "a portal");
+    assert!(is_known("a") && !is_known("b"), "the next start makes it");
     // A store that cannot be had, behind one that was made.
     std::fs::create_dir(stage.dir.path().join("d.img")).unwrap();
     assert!(matches!(stage.apply(&text(true, &["a", "c", "d"])), Err(Refused::Failed(_))));

@@ -10,12 +10,12 @@ use anyhow::Context;
 use super::locked;
 use crate::admin::config::ServerConfig;
 use crate::admin::ports::Ports;
-use crate::admin::state::StateDir;
+use crate::admin::state::{StateDir, saved_identity};
 use crate::ids::LuId;
 use crate::reactor::{Saver, UnitSeed};
 use crate::ring::monotonic_ns;
 use crate::scsi::{Clock, Counters, Groups, Identity, Lu, LuFacts, LuState, Persistent, TargetPort};
-use crate::store::{self, Backing, Mark, StoreConfig, StoreKind};
+use crate::store::{self, Backing, Mark, OpenError, StoreConfig, StoreKind};
 use crate::target::Target;
 
 /// By which ports each logical unit is reached.
@@ -59,13 +59,6 @@ impl Reached {
         let members = self.members.get(&lu).into_iter().flatten();
         members.for_each(|(group, port)| groups.join(*group, *port));
         groups
-    }
-}
-
-/// What was opened is not served after all: a file that was made for it goes.
-pub(super) fn unmake(backing: &Backing) {
-    if let Err(error) = backing.unmake() {
-        tracing::warn!(store = backing.name, %error, "its new file, which is not needed after all, cannot be removed");
     }
 }
 
@@ -118,7 +111,7 @@ impl Keeper {
         self.state.as_ref().filter(|_| self.identities)
     }
 
-    /// Gives these stores identities, where they are kept, before the first of them is opened.
+    /// Gives these stores identities, where they are kept.
     pub(in crate::admin) fn identify<'a>(
         &self,
         stores: impl Iterator<Item = &'a StoreConfig>,
@@ -147,28 +140,68 @@ impl Keeper {
         Ok(backing.facts(self.identity(config)?, groups, self.state.is_some()))
     }
 
-    /// Opens a store, and restores the state of its logical unit. Waits for it as long as `patience` while another
-    /// process holds it.
+    /// Opens the stores that a daemon begins with, and restores the state of their logical units. Waits for each as long as
+    /// `patience` while another process holds it.
     ///
     /// # Errors
-    /// What is wrong with the store or the state, and what to do.
-    pub(in crate::admin) fn open(
+    /// What is wrong with a store or the state, and what to do.
+    pub(in crate::admin) fn begin(
         &self,
-        config: &StoreConfig,
-        lu: LuId,
+        stores: &[StoreConfig],
         reached: &Reached,
         patience: Duration,
-    ) -> anyhow::Result<UnitSeed> {
-        match store::open(config, patience) {
+    ) -> anyhow::Result<Vec<UnitSeed>> {
+        let opened = stores.iter().map(|store| Ok((store, self.open_first(store, patience)?)));
+        let opened: Vec<_> = opened.collect::<anyhow::Result<_>>()?;
+        // Not sooner: a file that has an identity is not made.
+        self.identify(opened.iter().filter(|(_, backing)| backing.is_some()).map(|(store, _)| *store))?;
+        let numbered = (0..).map(LuId).zip(opened);
+        numbered.map(|(lu, (store, backing))| self.unit(store, lu, reached, backing)).collect()
+    }
+
+    /// The same of one store for [`Keeper::unit`]. What initiators have written there is never replaced by a new file: its
+    /// file system may not be mounted.
+    fn open_first(&self, config: &StoreConfig, patience: Duration) -> anyhow::Result<Option<Arc<Backing>>> {
+        let open = if self.is_new_file(config)? { store::open } else { store::reopen };
+        self.unless_missing(config, open(config, patience))
+    }
+
+    /// Opens a store that somebody wants served from now on, for [`Keeper::unit`].
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to do.
+    pub(super) fn open(
+        &self,
+        config: &StoreConfig,
+        patience: Duration,
+    ) -> anyhow::Result<Option<Arc<Backing>>> {
+        self.unless_missing(config, store::open(config, patience))
+    }
+
+    /// Whether it is a file with a size that initiators do not know yet.
+    fn is_new_file(&self, config: &StoreConfig) -> anyhow::Result<bool> {
+        if config.kind != StoreKind::Fileio || config.size.is_none() {
+            return Ok(false);
+        }
+        let Some(state) = self.names() else { return Ok(true) };
+        Ok(saved_identity(state.path(), &config.name)?.is_none())
+    }
+
+    fn unless_missing(
+        &self,
+        config: &StoreConfig,
+        opened: Result<Backing, OpenError>,
+    ) -> anyhow::Result<Option<Arc<Backing>>> {
+        match opened {
             Err(error) if self.identities && is_missing(config) => {
                 tracing::warn!(store = config.name, %error, "it is not ready until its device or file is there");
-                self.stand_in(config, self.identity(config)?, lu, reached)
+                Ok(None)
             }
-            opened => self.unit(config, lu, reached, &opened?.into()),
+            opened => Ok(Some(opened?.into())),
         }
     }
 
-    /// The logical unit on an open store, as it was saved.
+    /// The logical unit on an open store, as it was saved; without one, what stands for it.
     ///
     /// # Errors
     /// What is wrong with what was saved, and what to do.
@@ -177,12 +210,35 @@ impl Keeper {
         config: &StoreConfig,
         lu: LuId,
         reached: &Reached,
-        backing: &Arc<Backing>,
+        backing: Option<Arc<Backing>>,
     ) -> anyhow::Result<UnitSeed> {
+        let Some(backing) = backing else {
+            return self.stand_in(config, self.preliminary(config)?, lu, reached);
+        };
         for warning in &backing.warnings {
             tracing::warn!(store = config.name, "{warning}");
         }
-        self.as_saved(config, lu, reached, backing).inspect_err(|_| unmake(backing))
+        self.as_saved(config, lu, reached, &backing).inspect_err(|_| self.unmake(&backing))
+    }
+
+    /// Who initiators take what stands for a store for. A file that could not be made is known by nothing that is kept:
+    /// the next start is to make it.
+    fn preliminary(&self, config: &StoreConfig) -> anyhow::Result<Identity> {
+        if self.is_new_file(config)? {
+            return Identity::fresh()?.with(&config.identity).map_err(anyhow::Error::msg);
+        }
+        self.identity(config)
+    }
+
+    /// What was opened is not served after all: a file that was made for it goes, and with it what it was to be known by.
+    pub(super) fn unmake(&self, backing: &Backing) {
+        if let Err(error) = backing.unmake() {
+            tracing::warn!(store = backing.name, %error, "its new file, which is not needed after all, cannot be removed");
+        }
+        let names = self.names().filter(|_| backing.made);
+        if let Some(Err(error)) = names.map(|state| state.forget_identity(&backing.name)) {
+            tracing::warn!(store = backing.name, %error, "its identity, which is not needed after all, is kept");
+        }
     }
 
     fn as_saved(
@@ -461,7 +517,8 @@ mod tests {
     fn opened(state: &StateDir, path: &Path) -> UnitSeed {
         let keeper = Keeper::new(Some(state.clone()), &ServerConfig::default(), 1);
         let config = StoreConfig { path: Some(path.into()), ..StoreConfig::new(StoreKind::Fileio, "disk") };
-        keeper.open(&config, NUMBER, &Reached::default(), Duration::ZERO).unwrap()
+        let begun = keeper.begin(&[config], &Reached::default(), Duration::ZERO);
+        begun.unwrap().pop().expect("one")
     }
 
     fn being_erased() -> LuState {
