@@ -79,7 +79,7 @@
 //!    every reactor; the owner makes the next one, and the command is answered when all reactors have it and what it
 //!    forbids has ended or is fenced. A client that must be alone in a range of the medium gets it from the same
 //!    owner.
-//! 8. **A store is open once**, exclusively, and nobody logs in before it is held: queued writes of a killed
+//! 8. **A store is open once**, exclusively, and not ready for anybody before it is held: queued writes of a killed
 //!    predecessor hold it until they have landed. Only a SCSI device without a block node is free sooner: there the
 //!    kernel lets the process go, and leaves the device alone with its command.
 //! 9. **A panic** in the pure core closes one connection; one anywhere below ends the process.

@@ -208,6 +208,14 @@ fn a_secret_file_must_be_private() {
 }
 
 #[test]
+fn a_store_of_the_command_line_that_cannot_be_opened_ends_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = write(&dir, "disk.img", "short", 0o600);
+    let (disk, state) = (format!("{}:8M", disk.display()), dir.path().join("state"));
+    refused(&["--state-dir", state.to_str().unwrap(), &disk], &["disk.img: is 5 bytes long, not 8388608"]);
+}
+
+#[test]
 fn serve_tells_what_is_wrong_with_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let wrong = write(&dir, "wrong.toml", "[server]\nreactors = 0\n", 0o644);

@@ -783,6 +783,33 @@ fn what_was_served_before_is_not_made_anew_at_the_start() {
 }
 
 #[test]
+fn what_does_not_fit_at_the_start_keeps_nothing_else_from_being_served() {
+    let text = text(&["a", "short", "long"], &[(0, "a"), (1, "short"), (2, "long")], &[]);
+    let server = Server::start(&text);
+    let (short, long) = (server.disk("short"), server.disk("long"));
+    let make = |path: &str, len| {
+        fs::File::options().write(true).open(path).and_then(|file| file.set_len(len)).expect("its length");
+    };
+    let server = server.restart(&text, || {
+        make(&short, 4 << 20);
+        make(&long, 16 << 20);
+    });
+    let mut initiator = login(&server, 1);
+    (1..3).for_each(|lun| initiator.clear_attention(lun).expect("an answer"));
+    write(&mut initiator, 0, 0, 7);
+    assert_eq!(ready(&mut initiator, 1), Some((2, 4, 3)));
+    assert_eq!(initiator.capacity(2).expect("a capacity"), (8 << 11, 512), "as configured");
+    let said = |words: &[&str]| {
+        let log = fs::read_to_string(server.log()).expect("the log");
+        log.lines().any(|line| words.iter().all(|word| line.contains(word)))
+    };
+    assert!(said(&["ERROR", "short.img: is 4194304 bytes long, not 8388608 as configured", "truncate"]));
+    eventually("the longer one is warned of", || said(&["WARN", "long", "longer than its configured size"]));
+    make(&short, 8 << 20);
+    eventually("it is served", || ready(&mut initiator, 1).is_none());
+}
+
+#[test]
 fn what_could_not_be_made_is_made_by_a_later_start() {
     let text = text(&["a", "dir/b"], &[(0, "a"), (1, "dir/b")], &[]).replace("\"dir/b\"", "\"b\"");
     let server = Server::start(&text);

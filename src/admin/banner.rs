@@ -84,7 +84,7 @@ fn disk(lun: &Lun, stores: &[StoreConfig], opened: &[Option<Opened>]) -> String 
         Some(path) => format!("{} ({})", path.display(), store.kind.word()),
         None => format!("{} ({})", store.name, store.kind.word()),
     };
-    let Some(open) = opened.get(index).copied().flatten() else { return what + ", not there yet" };
+    let Some(open) = opened.get(index).copied().flatten() else { return what + ", not ready" };
     let cache = if open.write_cache { "write-back" } else { "write-through" };
     let mut line = format!("{what}, {}, blocks of {}, {cache}", size::show(open.bytes), open.block_size);
     line.push_str(if open.thin { ", thin" } else { "" });
@@ -199,7 +199,7 @@ mod tests {
             lines,
             "target iqn.2026-11.org.example:a group 1: any initiator, with CHAP\n\
              \x20 lun 0: /a.img (fileio), 1 GiB, blocks of 512, write-back, thin, polled\n\
-             \x20 lun 1: b (null), not there yet\n\
+             \x20 lun 1: b (null), not ready\n\
              \x20 portal 127.0.0.1:3261\n\
              on the initiator, as root:\n\
              \x20 iscsiadm -m discovery -t sendtargets -p 127.0.0.1:3261\n\

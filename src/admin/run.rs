@@ -1,7 +1,7 @@
 //! Serving a configuration: from open stores and listeners to the last flush.
 //!
-//! Owns the order of start and stop. A store is held before anybody can log in to it; `ready` is said when
-//! everything serves; at the end initiators are asked to go, and what they wrote is flushed before the process ends.
+//! Owns the order of start and stop. A store is held before anybody can use it; `ready` is said when
+//! everything serves that can; at the end initiators are asked to go, and what they wrote is flushed before the process ends.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -52,7 +52,8 @@ const MOMENT: Duration = Duration::from_secs(3);
 /// Serves `config` until told to stop. It may become another one meanwhile: see [`Live`].
 ///
 /// # Errors
-/// When a store, a listener, memory or a ring cannot be had: what, where and what to do about it.
+/// When a listener, memory or a ring cannot be had, or a store that is named on the command line: what, where and what to
+/// do about it.
 pub fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
     let inherited = Inherited::take();
     let has_file = origin.file.is_some();

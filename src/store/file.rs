@@ -99,7 +99,7 @@ fn set_up(config: &StoreConfig, path: &Path, file: File) -> Result<Backing, Open
         go_direct(&file, None, config.device.block_sizes()).map_err(|e| failed("cannot be examined", &e))?;
     let block = fit_block(config, access)?;
     check_len(config, len, block)?;
-    let discard = discard_method(config, &file, len);
+    let discard = discard_method(config, &file);
     let anchors = tells_anchored(&file);
     let atomic = sys::atomic_writes(file.as_fd()).map_err(|e| failed("cannot be examined", &e))?;
     let unit = file.metadata().map_err(|e| failed("cannot be examined", &e))?.blksize();
@@ -125,7 +125,8 @@ fn set_up(config: &StoreConfig, path: &Path, file: File) -> Result<Backing, Open
     })
 }
 
-/// The length of the file, after an empty one was made as long as configured.
+/// How much of the file is served, after an empty one was made as long as configured. What a longer one has besides is
+/// left alone, as when it becomes longer while it is served.
 fn give_len(config: &StoreConfig, path: &Path, file: &File) -> Result<u64, OpenError> {
     let failed = |what: &str, e: &io::Error| OpenError::from_io(path, what, e);
     let len = file.metadata().map_err(|e| failed("cannot be examined", &e))?.len();
@@ -136,12 +137,13 @@ fn give_len(config: &StoreConfig, path: &Path, file: &File) -> Result<u64, OpenE
                 .map(|()| size)
                 .map_err(|e| failed(&format!("cannot be made {size} bytes long"), &e))
         }
-        (len, Some(size)) if len != size => Err(OpenError::new(
+        (len, Some(size)) if len < size => Err(OpenError::new(
             path,
             format!("is {len} bytes long, not {size} as configured"),
             format!("leave the size out, or change the file: truncate --size={size} '{}'", path.display()),
         )),
-        (len, _) => {
+        (len, size) => {
+            let len = size.unwrap_or(len);
             allocate(config, file, len).map_err(|e| failed("cannot be allocated as a whole", &e))?;
             Ok(len)
         }
@@ -186,14 +188,17 @@ fn tells_anchored(file: &File) -> bool {
     sys::extents(file.as_fd(), 0, 1, 1).is_ok()
 }
 
-/// Whether holes can be punched: tried beyond the end, where there is nothing to lose.
-fn discard_method(config: &StoreConfig, file: &File, len: u64) -> DiscardMethod {
+/// Whether holes can be punched: tried beyond the end of all that the file has, where there is nothing to lose.
+fn discard_method(config: &StoreConfig, file: &File) -> DiscardMethod {
     if config.read_only || config.thin == Some(false) {
         return DiscardMethod::None;
     }
     let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-    let beyond = len.next_multiple_of(u64::from(UNIT));
-    match sys::fallocate(file.as_fd(), mode, beyond, u64::from(UNIT)) {
+    let punched = file.metadata().and_then(|meta| {
+        let beyond = meta.len().next_multiple_of(u64::from(UNIT));
+        sys::fallocate(file.as_fd(), mode, beyond, u64::from(UNIT))
+    });
+    match punched {
         Ok(()) => DiscardMethod::Punch,
         Err(_) => DiscardMethod::None,
     }

@@ -154,6 +154,18 @@ fn sizes_must_agree_and_be_whole_blocks() {
 }
 
 #[test]
+fn of_a_longer_file_its_size_is_served_and_the_rest_is_left_alone() {
+    let dir = dir();
+    let config = config(&dir, Some(MIB));
+    let all = vec![7; 2 * MIB as usize];
+    fs::write(config.path.as_ref().unwrap(), &all).unwrap();
+    let backing = free(&config);
+    assert_eq!(backing.bytes(), MIB);
+    assert_eq!(backing.length().unwrap().unwrap().kept_out, MIB);
+    assert_eq!(fs::read(config.path.unwrap()).unwrap(), all);
+}
+
+#[test]
 fn a_new_file_of_broken_size_is_not_made() {
     let dir = dir();
     for block_size in [None, Some(4096)] {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 
@@ -140,18 +140,20 @@ impl Keeper {
         Ok(backing.facts(self.identity(config)?, groups, self.state.is_some()))
     }
 
-    /// Opens the stores that a daemon begins with, and restores the state of their logical units. Waits for each as long as
-    /// `patience` while another process holds it.
+    /// Opens the stores that a daemon begins with, and restores the state of their logical units. Waits for all of them
+    /// together as long as `patience` while other processes hold them.
     ///
     /// # Errors
-    /// What is wrong with a store or the state, and what to do.
+    /// What is wrong with the state, and what to do; of what is named on the command line, also with a store.
     pub(in crate::admin) fn begin(
         &self,
         stores: &[StoreConfig],
         reached: &Reached,
         patience: Duration,
     ) -> anyhow::Result<Vec<UnitSeed>> {
-        let opened = stores.iter().map(|store| Ok((store, self.open_first(store, patience)?)));
+        let deadline = Instant::now() + patience;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let opened = stores.iter().map(|store| Ok((store, self.open_first(store, left())?)));
         let opened: Vec<_> = opened.collect::<anyhow::Result<_>>()?;
         // Not sooner: a file that has an identity is not made.
         self.identify(opened.iter().filter(|(_, backing)| backing.is_some()).map(|(store, _)| *store))?;
@@ -160,10 +162,16 @@ impl Keeper {
     }
 
     /// The same of one store for [`Keeper::unit`]. What initiators have written there is never replaced by a new file: its
-    /// file system may not be mounted.
+    /// file system may not be mounted. What cannot be opened keeps nothing else from being served.
     fn open_first(&self, config: &StoreConfig, patience: Duration) -> anyhow::Result<Option<Arc<Backing>>> {
         let open = if self.is_new_file(config)? { store::open } else { store::reopen };
-        self.unless_missing(config, open(config, patience))
+        match open(config, patience) {
+            Err(error) if self.identities && config.path.is_some() && !is_missing(config) => {
+                tracing::error!(store = config.name, %error, "it cannot be opened: it is not ready until it can be");
+                Ok(None)
+            }
+            opened => self.unless_missing(config, opened),
+        }
     }
 
     /// Opens a store that somebody wants served from now on, for [`Keeper::unit`].
@@ -539,6 +547,28 @@ mod tests {
         assert_eq!(other.erasing(), None, "another disk in its place");
         assert!(other.erasure.as_ref().is_some_and(|e| e.failed), "closed: {other:?}");
         assert_eq!(opened(&state, &one).lu.state.erasing(), being_erased().erasing(), "the disk of before");
+    }
+
+    #[test]
+    fn what_somebody_else_has_at_the_start_is_stood_for_unless_the_command_line_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path().join("state")).unwrap();
+        let stores = ["one", "two"].map(|name| StoreConfig {
+            path: Some(disk(dir.path(), name)),
+            ..StoreConfig::new(StoreKind::Fileio, name)
+        });
+        let held = std::fs::File::open(stores[0].path.as_ref().unwrap()).unwrap();
+        held.lock().unwrap();
+        let begin = |ad_hoc| {
+            let server = ServerConfig { ad_hoc, ..ServerConfig::default() };
+            let keeper = Keeper::new(Some(state.clone()), &server, 1);
+            keeper.begin(&stores, &Reached::default(), Duration::ZERO)
+        };
+        let units = begin(false).unwrap();
+        assert!(is_stand_in(&stores[0], &units[0]) && !is_stand_in(&stores[1], &units[1]));
+        drop(units);
+        let said = begin(true).unwrap_err().to_string();
+        assert!(said.contains("one: is in use by"), "{said}");
     }
 
     #[test]
