@@ -93,7 +93,7 @@ impl Loopbacks {
 
     /// These are to be there when a daemon has started; [`Loopbacks::raise`] makes them.
     pub(super) fn expect(&self, wanted: &[LoopbackConfig]) {
-        Reserved::sweep();
+        Reserved::sweep(true);
         let disk = |config: &LoopbackConfig| {
             let state = State::Down("it has yet to be made".into());
             (config.store.clone(), Disk { config: config.clone(), state })
@@ -103,7 +103,7 @@ impl Loopbacks {
 
     /// Makes those that are not there, as far as that can be now. One thread does so; changes may come and go meanwhile.
     pub(super) fn raise(&self) {
-        Reserved::sweep();
+        Reserved::sweep(false);
         self.bury();
         let down = |disk: &&Disk| matches!(disk.state, State::Down(_));
         let wanted: Vec<LoopbackConfig> =
@@ -183,7 +183,11 @@ impl Loopbacks {
                     given_up.push(Some(device.number()));
                     Some(claimed(name, device)?)
                 }
-                State::Down(_) => None,
+                // It may just be tried.
+                State::Down(_) => {
+                    given_up.push(disk.config.device);
+                    None
+                }
             };
             turnover.goes.push((name.clone(), claim));
         }

@@ -59,10 +59,10 @@ impl Reserved {
         Ok(Self { made: Some(made) })
     }
 
-    /// Frees the numbers of devices whose daemon was killed.
-    pub fn sweep() {
+    /// Frees the numbers of devices whose daemon was killed. `first`: this one has made none yet.
+    pub fn sweep(first: bool) {
         let Ok(mut ublk) = Ublk::open() else { return };
-        for number in ublk.sweep(DELETE) {
+        for number in ublk.sweep(first, DELETE) {
             tracing::info!(number, "a local disk is deleted whose daemon has gone without that");
         }
     }

@@ -425,16 +425,19 @@ impl Ublk {
     /// Deletes the devices that processes of ours have left which are no more: what is served by a process that was killed
     /// is stopped by the kernel, before 6.7 after some seconds, and its number stays taken. Which numbers those were. One that
     /// is served is left alone, whoever has made it: he may be of another container, where processes have other numbers.
-    pub fn sweep(&mut self, within: Duration) -> Vec<u32> {
-        let left: Vec<u32> = numbers().into_iter().filter(|number| self.is_left(*number)).collect();
+    /// `first`: this process has made none yet, so that those of its own number are another's, too.
+    pub fn sweep(&mut self, first: bool, within: Duration) -> Vec<u32> {
+        let left: Vec<u32> = numbers().into_iter().filter(|number| self.is_left(*number, first)).collect();
         left.into_iter().filter(|number| self.delete_number(*number, within).is_ok()).collect()
     }
 
-    fn is_left(&mut self, number: u32) -> bool {
+    fn is_left(&mut self, number: u32, first: bool) -> bool {
         let mut info = Box::<DeviceInfo>::default();
         let known = self.in_either_form(|ublk| ublk.with_info(READ, GET_DEV_INFO, number, &mut info));
         let maker = info.server_flags as u32;
-        let is_alive = maker != std::process::id() && Path::new(&format!("/proc/{maker}")).exists();
+        // One that this process is about to start looks like one that was left.
+        let is_own = maker == std::process::id();
+        let is_alive = if is_own { !first } else { Path::new(&format!("/proc/{maker}")).exists() };
         known.is_ok() && info.server_flags >> 32 << 32 == OURS && info.state == DEAD && !is_alive
     }
 
