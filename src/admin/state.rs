@@ -170,7 +170,7 @@ impl StateDir {
         if new.len() < MANY { Ok(()) } else { first_identities(&self.root.join("identity"), &new) }
     }
 
-    /// Forgets the identity of a store that was removed for good.
+    /// Forgets the identity of a store that was never served.
     ///
     /// # Errors
     /// When it cannot be removed.

@@ -68,6 +68,8 @@ pub struct Backing {
     pub medium: Medium,
     /// Its file was not there, and was made when it was opened.
     pub made: bool,
+    /// It has a name of before, by which initiators may know another file.
+    pub known: bool,
     /// What an administrator should know, one sentence each.
     pub warnings: Vec<String>,
     /// Where its device is; none: it has none.

@@ -71,6 +71,7 @@ pub(super) fn base(config: &StoreConfig, len: u64, block_size: u32, medium: Medi
         seat: seat(&medium),
         medium,
         made: false,
+        known: false,
         warnings: Vec::new(),
     }
 }

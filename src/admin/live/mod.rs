@@ -630,11 +630,12 @@ impl Live {
         let mut turnover = self.loopbacks.prepare(&draft.config.loopbacks, &draft.replaced)?;
         let growths = Growths::begin(running, &draft)?;
         let opened = self.open(&draft)?;
-        let doors = self.bind(running, &draft).inspect_err(|_| self.unmake(&opened))?;
+        let media: Vec<_> = opened.iter().map(|(_, unit)| unit.backing.clone()).collect();
+        let doors = self.bind(running, &draft).inspect_err(|_| self.unmake(&media))?;
         draft.config.bind(&doors.new.iter().map(|b| (b.plan.address, b.got)).collect::<Vec<_>>());
         let kept = self.keeper.keep_ports(&draft.ports);
         if let Err(error) = kept.and_then(|()| self.enter(running, &draft, &opened)) {
-            self.unmake(&opened);
+            self.unmake(&media);
             return Err(self.close_again(running, doors, error));
         }
         // From here on it is seen, and there is no way back: what goes wrong is told of a change that is made. Local disks go
@@ -665,33 +666,56 @@ impl Live {
     /// Opens the stores that are new, and what stands for those that have vanished.
     fn open(&self, draft: &Draft) -> anyhow::Result<Vec<(LuId, UnitSeed)>> {
         let new = draft.stores.iter().filter(|s| !matches!(s.fate, Fate::Same | Fate::Refit(_)));
-        self.keeper.identify(new.clone().map(|s| &s.config))?;
-        let mut opened = Vec::new();
+        let (mut media, mut of_them) = (Vec::new(), Vec::new());
         for store in new {
-            let unit = self.open_one(store, &draft.reached).inspect_err(|_| self.unmake(&opened))?;
-            opened.push((store.lu, unit));
+            let medium = self.medium(store).inspect_err(|_| self.unmake(&media))?;
+            of_them.push((store, medium.clone()));
+            media.extend(medium);
         }
-        Ok(opened)
+        self.set_up(&of_them, &draft.reached).inspect_err(|_| self.unmake(&media))
+    }
+
+    /// What that store is opened for, if it is there.
+    fn medium(&self, store: &DraftStore) -> anyhow::Result<Option<Arc<Backing>>> {
+        match &store.fate {
+            Fate::Lost(_) => Ok(None),
+            Fate::Came(backing) => Ok(Some(backing.clone())),
+            _ => self.keeper.open(&store.config, STORE_PATIENCE),
+        }
+    }
+
+    /// The logical units on these. Not sooner do they have names: what has one, and no file, was served before.
+    fn set_up(
+        &self,
+        stores: &[(&DraftStore, Option<Arc<Backing>>)],
+        reached: &Reached,
+    ) -> anyhow::Result<Vec<(LuId, UnitSeed)>> {
+        let open = stores.iter().filter(|(_, medium)| medium.is_some());
+        self.keeper.identify(open.map(|(store, _)| &store.config))?;
+        stores
+            .iter()
+            .map(|(store, medium)| Ok((store.lu, self.unit(store, medium.clone(), reached)?)))
+            .collect()
+    }
+
+    fn unit(
+        &self,
+        store: &DraftStore,
+        medium: Option<Arc<Backing>>,
+        reached: &Reached,
+    ) -> anyhow::Result<UnitSeed> {
+        let DraftStore { lu, config, fate, .. } = store;
+        let Fate::Lost(identity) = fate else { return self.keeper.unit(config, *lu, reached, medium) };
+        tracing::warn!(
+            store = config.name,
+            "its device has vanished: it is not ready until that is there again"
+        );
+        self.keeper.stand_in(config, identity.clone(), *lu, reached)
     }
 
     /// Nobody has seen these, and nobody will.
-    fn unmake(&self, opened: &[(LuId, UnitSeed)]) {
-        opened.iter().for_each(|(_, unit)| self.keeper.unmake(&unit.backing));
-    }
-
-    fn open_one(&self, store: &DraftStore, reached: &Reached) -> anyhow::Result<UnitSeed> {
-        let DraftStore { lu, config, fate, .. } = store;
-        match fate {
-            Fate::Lost(identity) => {
-                tracing::warn!(
-                    store = config.name,
-                    "its device has vanished: it is not ready until that is there again"
-                );
-                self.keeper.stand_in(config, identity.clone(), *lu, reached)
-            }
-            Fate::Came(backing) => self.keeper.unit(config, *lu, reached, Some(backing.clone())),
-            _ => self.keeper.unit(config, *lu, reached, self.keeper.open(config, STORE_PATIENCE)?),
-        }
+    fn unmake(&self, media: &[Arc<Backing>]) {
+        media.iter().for_each(|medium| self.keeper.unmake(medium));
     }
 
     /// Binds the addresses that are new. What others of this daemon are in the way of is bound when these are closed.

@@ -210,8 +210,19 @@ fn a_change_that_is_refused_leaves_no_file_that_it_made() {
     assert!(matches!(said, Err(Refused::Failed(_))), "{said:?}");
     assert!(is_there("a") && !is_there("b"), "a portal");
     assert!(is_known("a") && !is_known("b"), "the next start makes it");
-    // A store that cannot be had, behind one that was made.
+    // What was known before stays known.
+    let old = stage.dir.path().join("state/identity/b.json");
+    std::fs::copy(stage.dir.path().join("state/identity/a.json"), &old).unwrap();
+    assert!(matches!(stage.apply(&nowhere), Err(Refused::Failed(_))));
+    assert!(!is_there("b") && is_known("b"), "the start does not make it");
+    std::fs::remove_file(old).unwrap();
+    // So many that their identities are saved together, and one of them cannot be had.
+    let many: Vec<String> = (0..40).map(|n| format!("m{n}")).chain(["d".into()]).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
     std::fs::create_dir(stage.dir.path().join("d.img")).unwrap();
+    assert!(matches!(stage.apply(&text(true, &many)), Err(Refused::Failed(_))));
+    assert!((0..40).map(|n| format!("m{n}")).all(|name| !is_there(&name) && !is_known(&name)));
+    // A store that cannot be had, behind one that was made.
     assert!(matches!(stage.apply(&text(true, &["a", "c", "d"])), Err(Refused::Failed(_))));
     assert!(is_there("a") && !is_there("c"), "another store");
     // Something that cannot be saved.

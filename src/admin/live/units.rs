@@ -158,7 +158,12 @@ impl Keeper {
         // Not sooner: a file that has an identity is not made.
         self.identify(opened.iter().filter(|(_, backing)| backing.is_some()).map(|(store, _)| *store))?;
         let numbered = (0..).map(LuId).zip(opened);
-        numbered.map(|(lu, (store, backing))| self.unit(store, lu, reached, backing)).collect()
+        let unit = |(lu, (store, backing)): (LuId, (&StoreConfig, Option<Arc<Backing>>))| {
+            let medium = backing.clone();
+            self.unit(store, lu, reached, backing)
+                .inspect_err(|_| medium.iter().for_each(|medium| self.unmake(medium)))
+        };
+        numbered.map(unit).collect()
     }
 
     /// The same of one store for [`Keeper::unit`]. What initiators have written there is never replaced by a new file: its
@@ -166,11 +171,15 @@ impl Keeper {
     fn open_first(&self, config: &StoreConfig, patience: Duration) -> anyhow::Result<Option<Arc<Backing>>> {
         let open = if self.is_new_file(config)? { store::open } else { store::reopen };
         match open(config, patience) {
-            Err(error) if self.identities && config.path.is_some() && !is_missing(config) => {
-                tracing::error!(store = config.name, %error, "it cannot be opened: it is not ready until it can be");
+            Err(error) if self.identities && config.path.is_some() => {
+                if is_missing(config) {
+                    tell_missing(config, &error);
+                } else {
+                    tracing::error!(store = config.name, %error, "it cannot be opened: it is not ready until it can be");
+                }
                 Ok(None)
             }
-            opened => self.unless_missing(config, opened),
+            opened => Ok(Some(opened?.into())),
         }
     }
 
@@ -183,7 +192,14 @@ impl Keeper {
         config: &StoreConfig,
         patience: Duration,
     ) -> anyhow::Result<Option<Arc<Backing>>> {
-        self.unless_missing(config, store::open(config, patience))
+        let known = !self.is_new_file(config)?;
+        match store::open(config, patience) {
+            Err(error) if self.identities && is_missing(config) => {
+                tell_missing(config, &error);
+                Ok(None)
+            }
+            opened => Ok(Some(Arc::new(Backing { known, ..opened? }))),
+        }
     }
 
     /// Whether it is a file with a size that initiators do not know yet.
@@ -193,20 +209,6 @@ impl Keeper {
         }
         let Some(state) = self.names() else { return Ok(true) };
         Ok(saved_identity(state.path(), &config.name)?.is_none())
-    }
-
-    fn unless_missing(
-        &self,
-        config: &StoreConfig,
-        opened: Result<Backing, OpenError>,
-    ) -> anyhow::Result<Option<Arc<Backing>>> {
-        match opened {
-            Err(error) if self.identities && is_missing(config) => {
-                tracing::warn!(store = config.name, %error, "it is not ready until its device or file is there");
-                Ok(None)
-            }
-            opened => Ok(Some(opened?.into())),
-        }
     }
 
     /// The logical unit on an open store, as it was saved; without one, what stands for it.
@@ -226,7 +228,7 @@ impl Keeper {
         for warning in &backing.warnings {
             tracing::warn!(store = config.name, "{warning}");
         }
-        self.as_saved(config, lu, reached, &backing).inspect_err(|_| self.unmake(&backing))
+        self.as_saved(config, lu, reached, &backing)
     }
 
     /// Who initiators take what stands for a store for. A file that could not be made is known by nothing that is kept:
@@ -238,12 +240,13 @@ impl Keeper {
         self.identity(config)
     }
 
-    /// What was opened is not served after all: a file that was made for it goes, and with it what it was to be known by.
+    /// What was opened is not served after all: a file that was made for it goes, and with it what it was to be known by,
+    /// unless that is older.
     pub(super) fn unmake(&self, backing: &Backing) {
         if let Err(error) = backing.unmake() {
             tracing::warn!(store = backing.name, %error, "its new file, which is not needed after all, cannot be removed");
         }
-        let names = self.names().filter(|_| backing.made);
+        let names = self.names().filter(|_| backing.made && !backing.known);
         if let Some(Err(error)) = names.map(|state| state.forget_identity(&backing.name)) {
             tracing::warn!(store = backing.name, %error, "its identity, which is not needed after all, is kept");
         }
@@ -298,6 +301,10 @@ impl Keeper {
         let lu = Lu { facts, state, counters: Counters::new(self.reactors) };
         Ok(UnitSeed { lu, backing: Arc::new(backing) })
     }
+}
+
+fn tell_missing(config: &StoreConfig, error: &OpenError) {
+    tracing::warn!(store = config.name, %error, "it is not ready until its device or file is there");
 }
 
 /// Bytes of what stands for a store that is not there. Nobody can use them.

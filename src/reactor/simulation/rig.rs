@@ -212,6 +212,7 @@ fn backing(facts: &LuFacts, plan: &Plan) -> Arc<Backing> {
         ranges: Vec::new(),
         removable: false,
         made: false,
+        known: false,
         medium: match &plan.passed {
             Some(double) => {
                 let passage = Box::new(double.clone());
