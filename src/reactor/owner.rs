@@ -241,6 +241,11 @@ impl<D: Driver> World<D> {
                 self.save_failed(&ask);
             }
             Some(Saving::Recalled) => unit.astray = true,
+            // It is tried again when something else is saved, not at once.
+            Some(Saving::PutBack) if result != 0 => {
+                unit.astray = true;
+                return self.begin_changes(lu);
+            }
             Some(Saving::PutBack) | None => {}
         }
         self.put_back(lu);
@@ -262,13 +267,12 @@ impl<D: Driver> World<D> {
         unit.astray = false;
         let told = unit.told.clone();
         let begun = self.save(lu, told);
-        if begun.is_err() {
-            tracing::error!(
-                ?lu,
-                "too much state waits to be saved: what is on disk is that of an aborted command"
-            );
-        } else if let Some(unit) = self.units.get_mut(lu.0 as usize) {
+        let Some(unit) = self.units.get_mut(lu.0 as usize) else { return };
+        if begun.is_ok() {
             unit.saving = Some(Saving::PutBack);
+        } else {
+            unit.astray = true;
+            tracing::error!(?lu, "too much state waits to be saved: what is on disk is not what holds");
         }
     }
 

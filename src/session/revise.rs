@@ -112,7 +112,8 @@ impl Session {
         if same_luns {
             return Revision { endings, ..Revision::default() };
         }
-        let lost = self.remap(map);
+        // As it is now: what has ended may have given back what it was to be told.
+        let lost = self.remap(mapping(&self.luns, &luns));
         self.copies.forget_units(&lost);
         if tell && self.closing.is_none() {
             // There are other LUNs than before, whichever of them the message names.

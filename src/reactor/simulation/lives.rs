@@ -187,7 +187,6 @@ fn whoever_does_not_see_what_changes_is_not_looked_at() {
     }
 }
 
-/// A change may be given up after its logical units have come: until it holds, what was under way on them stands still.
 #[test]
 fn who_asks_for_the_luns_need_not_be_told_that_they_are_others() {
     let plan = Plan { reactors: 2, disks: vec![BLOCKS; 3], ..Plan::default() };
@@ -209,6 +208,7 @@ fn who_asks_for_the_luns_need_not_be_told_that_they_are_others() {
     rig.finish(&mut clients);
 }
 
+/// A change may be given up after its logical units have come: until it holds, what was under way on them stands still.
 #[test]
 fn what_was_cut_off_goes_on_when_the_change_holds_and_not_before() {
     seeds(12, |seed| {
