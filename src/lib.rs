@@ -22,8 +22,9 @@
 //! No payload byte is copied.
 //!
 //! A **WRITE** likewise. What of its data already sits in staging is copied to the slot, at most 16 KiB for each data
-//! PDU (32 KiB where a long one comes after many short ones); the rest is received straight into the slot. What the initiator does not send by itself is asked for by R2T,
-//! segment by segment of 256 KiB. A full segment is written; when all are, the response leaves.
+//! PDU (32 KiB where a long one comes after many short ones); the rest is received straight into the slot. What the
+//! initiator does not send by itself is asked for by R2T, segment by segment of 256 KiB. A full segment is written; when
+//! all are, the response leaves.
 //!
 //! # Code map
 //!
@@ -60,7 +61,8 @@
 //!    Regions are never unmapped.
 //! 4. **Nothing is shared, allocated or logged for each I/O**: no lock, no shared written cache line. One system call
 //!    a turn (two where it looked a while for something to do, and then slept), one whenever a ring is looked at that polls,
-//!    and one for what is submitted to a ring for commands. Only a limit is one number for all reactors, of which each draws for some milliseconds at a time.
+//!    and one for what is submitted to a ring for commands. Only a limit is one number for all reactors, of which each
+//!    draws for some milliseconds at a time.
 //! 5. **A write that the kernel has cannot be called back.** When its task is forgotten (abort, reset, loss or
 //!    reinstatement of the session, PREEMPT AND ABORT, a LUN that its initiator may not see or not write any more) it
 //!    becomes a ghost: nothing of it is submitted any more, its range is fenced on every reactor until it has ended, and
