@@ -183,13 +183,11 @@ impl Session {
         failure: Failure,
         which: impl Fn(&Task) -> bool,
     ) -> Option<Ending> {
-        let told = self.others_tasks(&which);
-        let any = !told.is_empty();
-        if any && self.negotiated.task_reporting == TaskReporting::FastAbort {
+        let reports = self.negotiated.task_reporting == TaskReporting::FastAbort;
+        if reports && !self.others_tasks(&which).is_empty() {
             self.tell_terminated(h, lu);
         }
-        self.end_those(h, which);
-        any.then(|| self.tell_later(&told, lu, failure))
+        self.end_with(h, lu, failure, which)
     }
 
     /// Functions that wait to act on that logical unit have nothing left to act on.
