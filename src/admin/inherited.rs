@@ -157,7 +157,7 @@ mod tests {
 
     use super::*;
     use crate::admin::listen::{self, Portal};
-    use crate::admin::socket::{Keepalive, SocketOptions};
+    use crate::admin::socket::{SocketOptions, all_set};
 
     fn inherited(sockets: Vec<OwnedFd>) -> Inherited {
         sockets.into_iter().map(|socket| ("ringtgt.socket".to_owned(), socket)).collect()
@@ -226,19 +226,7 @@ mod tests {
 
     #[test]
     fn a_socket_keeps_nothing_of_what_its_portal_was_set_to_before() {
-        let keepalive = Keepalive {
-            idle: Some(Duration::from_secs(61)),
-            interval: Some(Duration::from_secs(7)),
-            probes: Some(3),
-        };
-        let all = SocketOptions {
-            dscp: Some(26),
-            pcp: Some(5),
-            keepalive: Some(keepalive),
-            user_timeout: Some(Duration::from_millis(31_500)),
-            congestion: Some("reno".into()),
-            zero_copy: true,
-        };
+        let all = all_set();
         let nothing = SocketOptions { keepalive: None, ..SocketOptions::default() };
         for wild in ["127.0.0.1:0", "[::1]:0"] {
             let (address, fd) = socket(wild, false);

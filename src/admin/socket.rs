@@ -177,6 +177,24 @@ fn refused(key: &str, value: impl Display, error: io::Error) -> Refused {
     Refused { setting: format!("{key} = {value}"), error, remedy }
 }
 
+/// Every option, set to something that no system has by itself.
+#[cfg(test)]
+pub(super) fn all_set() -> SocketOptions {
+    let keepalive = Keepalive {
+        idle: Some(Duration::from_secs(61)),
+        interval: Some(Duration::from_secs(7)),
+        probes: Some(3),
+    };
+    SocketOptions {
+        dscp: Some(26),
+        pcp: Some(5),
+        keepalive: Some(keepalive),
+        user_timeout: Some(Duration::from_millis(31_500)),
+        congestion: Some("reno".into()),
+        zero_copy: true,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::TcpStream;
@@ -200,20 +218,8 @@ mod tests {
 
     #[test]
     fn an_accepted_connection_has_what_its_portal_is_set_to() {
-        let keepalive = Keepalive {
-            idle: Some(Duration::from_secs(61)),
-            interval: Some(Duration::from_secs(7)),
-            probes: Some(3),
-        };
         for address in ["127.0.0.1:0", "[::1]:0", "[::ffff:127.0.0.1]:0"] {
-            let options = SocketOptions {
-                dscp: Some(26),
-                pcp: Some(5),
-                keepalive: Some(keepalive),
-                user_timeout: Some(Duration::from_millis(31_500)),
-                congestion: Some("reno".into()),
-                zero_copy: true,
-            };
+            let options = all_set();
             let portal = Portal { address: address.parse().unwrap(), options: options.clone() };
             let bound = listen(&[portal], Duration::ZERO).unwrap();
             let mut priority = [0; 4];
