@@ -136,6 +136,28 @@ fn a_secret_is_demanded_from_its_first_half_on() {
 }
 
 #[test]
+fn credentials_are_demanded_before_they_are_set() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
+    let login = |target: Option<&str>, secret: Option<&str>| {
+        let mut options = LoginOptions::new("iqn.2026-11.org.example:i1", target);
+        options.chap = secret.map(|s| Credential { user: "u".into(), secret: s.to_owned().into() });
+        Initiator::login(server.portal(), options, Duration::from_secs(60)).is_ok()
+    };
+    let set = |line: &str| done(&ringtgt(&server, &["shell"], &format!("{line}\n")));
+    assert!(login(Some(TARGET), None) && login(None, None));
+    let said = set(&format!("{} set attribute authentication=1", tpg()));
+    assert!(said.contains("Warning: credentials are demanded here, and none are set"), "{said}");
+    assert!(!login(Some(TARGET), None) && !login(Some(TARGET), Some("")), "nobody gets in in between");
+    let acl = format!("{}/acls/iqn.2026-11.org.example:i1", tpg());
+    let said = set(&format!("{acl} set auth userid=u password=correcthorsebattery"));
+    assert!(!said.contains("Warning"), "{said}");
+    assert!(login(Some(TARGET), Some("correcthorsebattery")) && !login(Some(TARGET), None));
+    let said = set("/iscsi set discovery_auth enable=1 userid=u password=batteryhorsecorrect");
+    assert!(said.contains("Parameter enable is now '1'.\n") && !said.contains("Warning"), "{said}");
+    assert!(login(None, Some("batteryhorsecorrect")) && !login(None, None) && !login(None, Some("wrong")));
+}
+
+#[test]
 fn commands_are_served_and_saved() {
     let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
     let mut initiator = login(&server, 1);

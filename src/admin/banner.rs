@@ -139,8 +139,8 @@ fn recipe(target: &Target, tpg: &Tpg, portal: SocketAddr, discovery_auth: bool) 
 fn user(tpg: &Tpg) -> Option<&str> {
     let auth = tpg.acls.iter().map(|a| &a.auth).find(|a| a.required()).unwrap_or(&tpg.auth);
     let user = auth.chap.first().map(|c| c.user.as_str())?;
-    // A quote in it would end the shell's quoting.
-    Some(if user.contains('\'') { "USER" } else { user })
+    // A quote in it would end the shell's quoting; who is half written has none yet.
+    Some(if user.is_empty() || user.contains('\'') { "USER" } else { user })
 }
 
 /// An address that can be typed: the wildcard is this host's own.

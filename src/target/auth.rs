@@ -26,6 +26,13 @@ pub struct Credential {
     pub secret: SecretString,
 }
 
+impl Credential {
+    /// Whether somebody can log in by it: neither half is missing.
+    pub fn is_whole(&self) -> bool {
+        !self.user.is_empty() && !self.secret.expose_secret().is_empty()
+    }
+}
+
 impl PartialEq for Credential {
     /// For an administrator's changes; whoever logs in is judged elsewhere, in constant time.
     fn eq(&self, other: &Self) -> bool {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use secrecy::{ExposeSecret, SecretString};
 use toml::Spanned;
 
-use super::file::{FileChap, FileDiscovery};
+use super::file::{FileChap, FileDiscovery, Value};
 use super::resolve::Resolver;
 use super::{params, words};
 use crate::admin::secret;
@@ -17,11 +17,16 @@ const USER_MAX: usize = 255;
 /// What is said of half a credential.
 pub const UNFINISHED: &str = "nobody can log in by this credential";
 
+/// What is said where credentials are demanded, and somebody has none.
+pub const NO_CHAP: &str = "credentials are demanded here, and none are set";
+
 /// `[discovery]`.
 pub(super) fn discovery(file: FileDiscovery, cx: &mut Resolver<'_>) -> Discovery {
     let default = Discovery::default();
+    let mut auth = resolve(file.chap, file.mutual_chap, cx);
+    require(&mut auth, &file.require_chap, true, cx);
     Discovery {
-        auth: resolve(file.chap, file.mutual_chap, cx),
+        auth,
         chap_algorithms: params::algorithms(&file.chap_algorithms, cx).unwrap_or(default.chap_algorithms),
         own_portal_only: file.show.is_some_and(|show| own_portal_only(&show, cx)),
     }
@@ -55,6 +60,19 @@ pub(super) fn resolve(chap: Vec<FileChap>, mutual: Option<FileChap>, cx: &mut Re
         auth.mutual = resolve_mutual(file, asked, &auth.chap, cx);
     }
     auth
+}
+
+/// `require_chap`. Where there is no credential, nobody is let in: an empty one proves nobody, as half of one. `counts`:
+/// somebody has no credentials of his own.
+pub(super) fn require(auth: &mut Auth, required: &Value<bool>, counts: bool, cx: &mut Resolver<'_>) {
+    let Some(required) = required.as_ref().filter(|value| *value.get_ref() && !auth.required()) else {
+        return;
+    };
+    if counts {
+        let reason = "who has no credentials of his own is not let in";
+        cx.warning(required, NO_CHAP, reason, "give it a user name and a secret");
+    }
+    auth.chap.push(Credential { user: String::new(), secret: SecretString::default() });
 }
 
 fn resolve_mutual(

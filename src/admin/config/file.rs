@@ -77,6 +77,7 @@ sections! {
 
     /// Who may ask which targets there are.
     FileDiscovery "[discovery]" {
+        require_chap: leaf<bool>,
         chap: one_or_more<FileChap>,
         mutual_chap: table<FileChap>,
         chap_algorithms: leaf<Vec<Spanned<String>>>,
@@ -175,6 +176,7 @@ sections! {
         portals: leaf<Vec<Spanned<String>>>,
         any_initiator: leaf<bool>,
         from: leaf<Vec<Spanned<String>>>,
+        require_chap: leaf<bool>,
         chap: one_or_more<FileChap>,
         mutual_chap: table<FileChap>,
         parameters: table<FileParameters>,

@@ -40,7 +40,7 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
-pub use auth::UNFINISHED;
+pub use auth::{NO_CHAP, UNFINISHED};
 pub use kept::Kept;
 pub use loopback::LoopbackConfig;
 pub use names::{check_iqn, default_iqn};

@@ -136,7 +136,7 @@ fn group(
     let relative_port = relative_port(&file, taken, cx);
     let auth = auth::resolve(file.chap, file.mutual_chap, cx);
     let luns = luns(file.lun.unwrap_or_default(), stores, &mut taken.members, cx);
-    let group = Tpg {
+    let mut group = Tpg {
         tag,
         relative_port,
         portals,
@@ -147,6 +147,8 @@ fn group(
         open,
         auth,
     };
+    let counts = group.open || group.acls.iter().any(|acl| !acl.auth.required());
+    auth::require(&mut group.auth, &file.require_chap, counts, cx);
     check_doors(&group, &spans, span, cx);
     (group, spans)
 }

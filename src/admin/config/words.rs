@@ -1,9 +1,10 @@
 //! The nearest right word for a wrong one.
 
 /// Words that people bring from other targets, and ours for them.
-const FROM_ELSEWHERE: [(&str, &str); 18] = [
+const FROM_ELSEWHERE: [(&str, &str); 19] = [
     ("open", "any_initiator"),
     ("generate_node_acls", "any_initiator"),
+    ("authentication", "require_chap"),
     ("wwn", "iqn"),
     ("dev", "path"),
     ("device", "path"),

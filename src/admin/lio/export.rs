@@ -329,8 +329,7 @@ impl<'c> Export<'c> {
 
     /// LIO has one userid at each door.
     fn credentials(&mut self, object: &mut Value, prefix: &str, auth: &Auth, at: &str) {
-        let is_whole = |c: &&Credential| !c.user.is_empty() && !c.secret.expose_secret().is_empty();
-        let whole: Vec<&Credential> = auth.chap.iter().filter(is_whole).collect();
+        let whole: Vec<&Credential> = auth.chap.iter().filter(|c| c.is_whole()).collect();
         if whole.len() < auth.chap.len() {
             let why =
                 "it is unfinished, so that nobody can log in by it, neither here nor there: it is left out";

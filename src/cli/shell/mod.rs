@@ -433,7 +433,8 @@ impl Shell {
 
     /// Who cannot log in because of what is being saved.
     fn unfinished(&mut self) {
-        let half = self.warnings.iter().filter(|w| w.starts_with(config::UNFINISHED));
+        let is_half = |w: &&String| w.starts_with(config::UNFINISHED) || w.starts_with(config::NO_CHAP);
+        let half = self.warnings.iter().filter(is_half);
         let half: Vec<String> = half.map(|w| format!("Warning: {w}")).collect();
         half.iter().for_each(|warning| self.say(warning));
     }

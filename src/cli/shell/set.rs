@@ -133,7 +133,8 @@ impl Shell {
             let shown = if secret { MASK.to_owned() } else { String::new() };
             return if is_secret(setting) { shown } else { user.unwrap_or_default() };
         }
-        let written = doc.get(&owner, setting.key).filter(|_| setting.form != Form::Digest);
+        let is_all = !matches!(setting.form, Form::Digest | Form::Demand);
+        let written = doc.get(&owner, setting.key).filter(|_| is_all);
         let written = written.map(|w| setting.form.show(&w));
         written.unwrap_or_else(|| settings::default(node, setting, &self.config))
     }
@@ -151,11 +152,13 @@ impl Shell {
         let told: Vec<String> = changes.iter().map(|(s, value)| self.told_of(node, s, value)).collect();
         changes.retain(|(s, value)| !s.form.is_fixed() && self.moot(node, s, value).is_none());
         let map = if changes.is_empty() { None } else { self.map_of(node) };
+        let below = self.is_demanded_below(node);
         self.edit(|doc| {
             if let Some((iqn, tag, initiator, luns)) = &map {
                 spell_out(doc, iqn, *tag, initiator, luns)?;
             }
             changes.iter().try_for_each(|(s, value)| change(doc, node, s, value))?;
+            demand_chap(doc, node, &changes, below)?;
             demand_digests(doc, node, &changes)
         })?;
         told.iter().for_each(|told| self.say(told));
@@ -190,6 +193,13 @@ impl Shell {
             && is_theirs
             && settings::flag(value) == Ok(false)
             && !settings::is_same(value, &self.value(node, setting))
+    }
+
+    /// Whether an ACL of this group has credentials.
+    fn is_demanded_below(&self, node: &Node) -> bool {
+        let Node::Tpg(iqn, tag) = node else { return false };
+        let group = node::tpg(&self.config, iqn, *tag);
+        group.is_some_and(|group| group.acls.iter().any(|acl| acl.auth.required()))
     }
 
     /// The map that a mapped LUN is in: its ACL, and what that sees.
@@ -254,6 +264,24 @@ fn change(doc: &mut Document, node: &Node, setting: &Setting, value: &str) -> Re
     }
     let refused = |why: String| EditError::Refused(format!("{}: {why}", setting.name));
     doc.set(&owner, setting.key, setting.form.scalar(value).map_err(refused)?.as_ref())
+}
+
+/// Credentials that are there are demanded: nobody is told that they are not. `below`: some ACL has some.
+fn demand_chap(
+    doc: &mut Document,
+    node: &Node,
+    changes: &[(&Setting, &str)],
+    below: bool,
+) -> Result<(), EditError> {
+    let is_end =
+        |(s, value): &&(&Setting, &str)| s.form == Form::Demand && settings::flag(value) == Ok(false);
+    let Some((setting, _)) = changes.iter().rfind(is_end) else { return Ok(()) };
+    let Some(owner) = settings::owner(node, setting) else { return Ok(()) };
+    let there = doc.credential(&owner, Door::In).map_or(true, |(user, secret)| user.is_some() || secret);
+    if there || below {
+        return Err(EditError::Refused(format!("{}: {}", setting.name, settings::DEMANDED)));
+    }
+    Ok(())
 }
 
 const TOGETHER: &str = "digests are demanded of headers and data, or of neither: set HeaderDigest and DataDigest in one line, \

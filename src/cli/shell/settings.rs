@@ -30,6 +30,8 @@ pub(super) enum Form {
     Text,
     /// Half of a credential.
     Credential,
+    /// Whether credentials are demanded: where it says so, and wherever there are some.
+    Demand,
     /// It can only be looked at; why.
     Fixed(&'static str),
     /// LIO has it, and here it is the same for all.
@@ -71,14 +73,18 @@ fn with_lio(own: &[Setting], fixed: &[(&'static str, &'static [Known])]) -> Vec<
     all
 }
 
-const DEMANDED: &str = "credentials are demanded wherever they are set, and nowhere else: `set auth userid=… password=…`, \
-                        here or at an ACL, demands them, and empty values no longer";
+/// Why credentials stay demanded.
+pub(super) const DEMANDED: &str = "credentials are demanded wherever they are set, here or at an ACL: it stays 1 until empty \
+                                   values, `userid= password=`, have taken them out";
 
 const STRANGERS: &str = "whoever is let in without an ACL may write; `set attribute read_only=1` at a LUN protects it \
                          from everybody in this group, write_protect at a mapped LUN from one initiator";
 
 const DATA_DIGEST: &str =
     "CRC32C of data, if the initiator wants it; without None it must, for headers as well";
+
+/// The key that demands credentials, and keeps everybody out as long as there are none.
+const REQUIRE_CHAP: &str = "require_chap";
 
 /// The key that demands digests.
 pub(super) const REQUIRE_DIGESTS: &str = "require_digests";
@@ -87,7 +93,13 @@ static TPG: LazyLock<Vec<Setting>> =
     LazyLock::new(|| with_lio(OWN_TPG, &[("parameter", lio::OF_PARAMETERS), ("attribute", lio::OF_GROUPS)]));
 
 static OWN_TPG: &[Setting] = &[
-    s("attribute", "authentication", "", Form::Fixed(DEMANDED), "whether initiators must prove who they are"),
+    s(
+        "attribute",
+        "authentication",
+        REQUIRE_CHAP,
+        Form::Demand,
+        "whether initiators must prove who they are",
+    ),
     s(
         "attribute",
         "demo_mode_write_protect",
@@ -156,8 +168,8 @@ static DISCOVERY: &[Setting] = &[
     s(
         "discovery_auth",
         "enable",
-        "",
-        Form::Fixed("credentials are demanded once they are set"),
+        REQUIRE_CHAP,
+        Form::Demand,
         "whether initiators must prove who they are before they are told of targets",
     ),
     s("discovery_auth", "userid", "user", Form::Credential, "what initiators show"),
@@ -232,7 +244,7 @@ pub(super) fn owner(node: &Node, setting: &Setting) -> Option<Owner> {
         Node::Iscsi => Owner::Discovery,
         Node::Target(iqn) => Owner::Target(iqn),
         Node::Tpg(iqn, tag) => {
-            let direct = ["any_initiator", "relative_port"].contains(&setting.key);
+            let direct = ["any_initiator", "relative_port", REQUIRE_CHAP].contains(&setting.key);
             if direct || setting.form == Form::Credential {
                 Owner::Tpg(iqn, tag)
             } else {
@@ -274,6 +286,8 @@ impl Form {
         }
         Ok(Some(match self {
             Self::Flag | Self::YesNo => Scalar::Flag(flag(text)?),
+            Self::Demand if !flag(text)? => return Ok(None),
+            Self::Demand => Scalar::Flag(true),
             Self::Digest => Scalar::Flag(allows_digest(text)?),
             Self::Number => Scalar::Number(text.parse().map_err(|_| format!("\"{text}\" is no number"))?),
             Self::Word => text.parse().map_or_else(|_| Scalar::Text(text.into()), Scalar::Number),
@@ -322,7 +336,9 @@ pub(super) fn default(node: &Node, setting: &Setting, config: &Config) -> String
             "write_back" if s.kind == StoreKind::Fileio => "1".into(),
             _ => String::new(),
         }),
-        Node::Iscsi if setting.key.is_empty() => Some(u8::from(config.discovery.auth.required()).to_string()),
+        Node::Iscsi if setting.form == Form::Demand => {
+            Some(u8::from(config.discovery.auth.required()).to_string())
+        }
         Node::Lun(..) if setting.key == "alua_group" => Some(crate::scsi::DEFAULT_GROUP.into()),
         Node::Lun(..) | Node::Mapped(..) => Some("0".into()),
         _ => None,

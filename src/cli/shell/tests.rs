@@ -353,7 +353,6 @@ fn settings_by_their_names() {
         ("set auth password=two words", "a word has no value"),
         ("/iscsi set discovery_auth password=two words", "a word has no value"),
         ("set MaxBurstLength=1", "the group of MaxBurstLength is missing"),
-        ("set attribute authentication=1", "demands them, and empty values no longer; it is 0 here, not 1"),
         ("set attribute generate_node_acls=1", "any_initiator"),
         ("set attribute generate_node_acls=maybe", "neither true nor false"),
         ("set parameter MaxConnections=4", "use several sessions"),
@@ -463,7 +462,80 @@ fn what_is_the_same_for_all_may_be_said_and_not_changed() {
     }
     typed(&mut shell, "set auth userid=u password=0123456789ab");
     let said = refused(&mut shell, line);
-    assert!(said.contains("empty values no longer; it is 1 here, not 0"), "{said}");
+    assert!(said.contains("it stays 1 until empty values"), "{said}");
+}
+
+/// The lines that guides begin with, before they give anybody a password.
+#[test]
+fn credentials_are_demanded_before_there_are_any() {
+    let mut shell = sample();
+    let initiator = "iqn.2023-03.sample.ec2:sample-initiator";
+    let asked = |shell: &Shell, initiator: &str| {
+        let auth = shell.config.targets[0].tpgs[0].access(initiator).unwrap().auth.clone();
+        (auth.required(), auth.chap.iter().any(|c| c.is_whole()))
+    };
+    typed(&mut shell, &format!("cd {TARGET}/tpg1"));
+    let said = typed(&mut shell, "set attribute authentication=1");
+    assert!(
+        said.starts_with("Parameter authentication is now '1'.\nWarning: credentials are demanded"),
+        "{said}"
+    );
+    assert_eq!(asked(&shell, initiator), (true, false), "nobody gets in in between");
+    let tree = typed(&mut shell, "ls");
+    assert!(
+        tree.contains("[no-gen-acls, tpg-auth]") && tree.contains("[no credentials, Mapped LUNs: 1]"),
+        "{tree}"
+    );
+    assert!(typed(&mut shell, "saveconfig").contains("Warning: credentials are demanded"));
+    typed(&mut shell, &format!("acls/{initiator} set auth userid=u password=0123456789ab"));
+    assert_eq!(asked(&shell, initiator), (true, true));
+    assert!(typed(&mut shell, "ls").contains("[1-way auth, Mapped LUNs: 1]"));
+    assert!(!typed(&mut shell, "saveconfig").contains("Warning"));
+    typed(&mut shell, "acls create iqn.2023-03.sample.ec2:other");
+    assert_eq!(asked(&shell, "iqn.2023-03.sample.ec2:other"), (true, false));
+    assert!(refused(&mut shell, "set attribute authentication=0").contains("it stays 1 until empty values"));
+    typed(&mut shell, &format!("acls/{initiator} set auth userid= password="));
+    assert_eq!(asked(&shell, initiator), (true, false), "what was demanded stays demanded");
+    assert_eq!(typed(&mut shell, "set attribute authentication=0"), "Parameter authentication is now '0'.\n");
+    assert_eq!(asked(&shell, initiator), (false, false));
+    assert!(!shell.doc.text().contains("require_chap"), "{}", shell.doc.text());
+    typed(&mut shell, "set attribute authentication=1 generate_node_acls=1");
+    assert!(refused(&mut shell, "set attribute authentication=0").contains("would let anybody in"));
+    typed(&mut shell, "set auth userid=u password=0123456789ab");
+    assert_eq!(asked(&shell, "iqn.2023-03.sample.ec2:stranger"), (true, true));
+}
+
+#[test]
+fn whoever_asks_for_targets_proves_himself() {
+    let mut shell = sample();
+    let asked = |shell: &Shell| {
+        let auth = &shell.config.discovery.auth;
+        (auth.required(), auth.chap.iter().any(|c| c.is_whole()))
+    };
+    typed(&mut shell, "cd /iscsi");
+    let said = typed(&mut shell, "set discovery_auth enable=1 userid=u password=0123456789ab");
+    assert_eq!(
+        said,
+        "Parameter enable is now '1'.\nParameter userid is now 'u'.\nParameter password is now set.\n"
+    );
+    assert_eq!(asked(&shell), (true, true));
+    for line in ["enable=0", "enable=0 userid=v password=0123456789ab", "enable=no userid="] {
+        let said = refused(&mut shell, &format!("set discovery_auth {line}"));
+        assert!(said.contains("enable: credentials are demanded wherever they are set"), "{line}: {said}");
+    }
+    typed(&mut shell, "set discovery_auth enable=0 userid= password=");
+    assert_eq!(
+        (asked(&shell), typed(&mut shell, "get discovery_auth enable").as_str()),
+        ((false, false), "enable=0\n")
+    );
+    let said = typed(&mut shell, "set discovery_auth enable=1");
+    assert!(said.contains("Warning: credentials are demanded here, and none are set"), "{said}");
+    assert_eq!(
+        (asked(&shell), typed(&mut shell, "get discovery_auth enable").as_str()),
+        ((true, false), "enable=1\n")
+    );
+    typed(&mut shell, "set discovery_auth userid=u password=0123456789ab");
+    assert_eq!(asked(&shell), (true, true));
 }
 
 #[test]

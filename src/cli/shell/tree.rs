@@ -8,7 +8,7 @@ use super::node::{self, Node};
 use crate::admin::config::Config;
 use crate::scsi::AccessState;
 use crate::store::{StoreConfig, StoreKind};
-use crate::target::{Network, Tpg};
+use crate::target::{Credential, Network, Tpg};
 
 /// How trees are drawn.
 pub(super) struct Style {
@@ -227,11 +227,14 @@ fn demand(tpg: &Tpg) -> &'static str {
 }
 
 fn of_acl(config: &Config, iqn: &str, tag: u16, initiator: &str, mapped: usize) -> String {
-    let demand = node::tpg(config, iqn, tag).map(demand);
+    let group = node::tpg(config, iqn, tag);
+    let is_bare = group.is_some_and(|group| !group.auth.chap.iter().any(Credential::is_whole));
+    let demand = group.map(demand);
     let auth = match node::acl(config, iqn, tag, initiator).map(|a| &a.auth) {
         Some(auth) if auth.required() && auth.mutual.is_some() => "mutual auth, ",
         Some(auth) if auth.required() => "1-way auth, ",
         _ => match demand {
+            Some("tpg-auth") if is_bare => "no credentials, ",
             Some("tpg-auth") => "auth via tpg, ",
             Some("auth per-acl") => "no-auth, ",
             _ => "",
