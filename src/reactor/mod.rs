@@ -33,6 +33,7 @@ mod recorder;
 mod registry;
 mod rx;
 mod send;
+mod share;
 #[cfg(test)]
 mod simulation;
 mod start;
@@ -60,6 +61,7 @@ pub use self::measure::{Late, OfSession, SessionUsage};
 pub use self::meter::{BUCKETS, Distribution, Flow, TIMES, Usage, begin as bucket_begin, time_word};
 pub use self::recorder::{Passed, Recording, Setup as RecorderSetup};
 use self::registry::Registry;
+use self::share::Share;
 pub use self::start::{Control, Limits, Messenger, Setup, Stuck, start};
 pub use self::stats::{Counters, Snapshot};
 use self::tag::Tag;
@@ -68,7 +70,7 @@ pub use self::unit::UnitSeed;
 pub use self::world::Saver;
 use self::world::World;
 use crate::ids::{ConnId, LuId};
-use crate::ring::{Done, Driver, SendOp, Wait};
+use crate::ring::{Done, Driver, Wait};
 use crate::scsi::{Asc, Failure};
 use crate::session::tmf::{Aborted, Ending};
 use crate::session::{self, Session};
@@ -175,11 +177,13 @@ struct Reactor<D> {
     dirty: Vec<ConnId>,
     /// Connections that may be ready to go.
     closing: Vec<ConnId>,
-    /// Receives, sends and closes for which the ring had no room.
+    /// Receives that wait for the next turn, and closes for which the ring had no room.
     unarmed: Vec<ConnId>,
-    unsent: Vec<(ConnId, Box<SendOp>)>,
     unclosed: Vec<i32>,
     done: Vec<Done>,
+    /// What long transfers may take of this turn, by direction.
+    intake: Share,
+    output: Share,
     /// Some answers are held back for more to come.
     held: bool,
     /// Some mailbox was full.
@@ -227,6 +231,7 @@ impl<D: Driver> Reactor<D> {
         let mut done = std::mem::take(&mut self.done);
         self.world.driver.turn(wait, &mut self.world.memory, &mut done);
         // Before anything that has come now: who has waited goes first.
+        self.begin_shares();
         if self.world.quotas.wake().is_some_and(|wake| self.world.driver.now() >= wake) {
             self.spend_quotas();
         }
@@ -249,6 +254,15 @@ impl<D: Driver> Reactor<D> {
         }
         self.held = self.flush_dirty();
         self.finish_closing();
+    }
+
+    /// Long transfers have a new turn.
+    fn begin_shares(&mut self) {
+        self.intake.renew();
+        self.output.renew();
+        for id in std::mem::take(&mut self.unarmed) {
+            self.arm_recv(id);
+        }
     }
 
     /// How long the next turn may wait.
@@ -285,7 +299,7 @@ impl<D: Driver> Reactor<D> {
     fn must_go_on(&self) -> bool {
         let world = &self.world;
         let told = world.later.is_empty() && world.finished.is_empty() && world.opened.is_empty();
-        !told || !self.unsent.is_empty() || !self.closing.is_empty()
+        !told || self.intake.owes() || self.output.owes() || !self.closing.is_empty()
     }
 
     fn completed(&mut self, done: Done) {
@@ -610,10 +624,6 @@ impl<D: Driver> Reactor<D> {
 
     /// What found no room in the ring or in a mailbox tries again.
     fn retry(&mut self) {
-        self.resubmit_sends();
-        for id in std::mem::take(&mut self.unarmed) {
-            self.arm_recv(id);
-        }
         for fd in std::mem::take(&mut self.unclosed) {
             self.close_fd(fd);
         }

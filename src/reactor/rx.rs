@@ -22,6 +22,10 @@ impl<D: Driver> Reactor<D> {
         if let Phase::Full(session) = &conn.phase {
             recv.most = session.staging();
             recv.into = session.next_place().map(|(buf, at, len)| self.world.pool.place(buf).part(at, len));
+            if recv.into.is_some_and(|place| !self.intake.admits(place.len as usize)) {
+                conn.recv = Some(recv);
+                return self.unarmed.push(id);
+            }
         }
         let op = Op { tag: Tag::Recv(id).pack(), kind: Kind::Recv(recv) };
         match self.world.driver.push(op) {

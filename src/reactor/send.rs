@@ -34,7 +34,8 @@ impl<D: Driver> Reactor<D> {
             held |= stays;
             stays
         });
-        // Those that became dirty meanwhile are behind.
+        // Those that became dirty meanwhile are behind: the ring had no room for what they send.
+        held |= !self.dirty.is_empty();
         dirty.append(&mut self.dirty);
         self.dirty = dirty;
         held
@@ -47,6 +48,9 @@ impl<D: Driver> Reactor<D> {
         let low = self.world.pool.is_low();
         let no_room = self.world.driver.room() == 0;
         let Some(conn) = self.conns.get_mut(id) else { return false };
+        if let Some(op) = conn.tx.rest.take() {
+            return self.send_plainly(id, op);
+        }
         if !conn.tx.busy
             && !conn.tx.is_empty()
             && !conn.is_closing()
@@ -58,33 +62,61 @@ impl<D: Driver> Reactor<D> {
         if conn.tx.busy || conn.is_closing() {
             return false;
         }
-        if let Some(mut op) = conn.tx.take(now) {
-            // It keeps its slots longer, and an entry of the disks'.
-            if conn.tx.may_go_uncopied(&op) && !low && self.world.has_room_for_disks() {
-                op.zero_copy = true;
-                self.world.disks += 1;
-                self.world.counters.uncopied += 1;
-            }
-            self.submit_send(id, op);
+        let Some(mut op) = conn.tx.take(now) else { return false };
+        // It keeps its slots longer, and an entry of the disks'.
+        if !conn.tx.may_go_uncopied(&op) || low || !self.world.has_room_for_disks() {
+            return self.send_plainly(id, op);
         }
+        (op.zero_copy, op.most) = (true, usize::MAX);
+        self.world.disks += 1;
+        self.world.counters.uncopied += 1;
+        self.submit_send(id, op);
         false
     }
 
-    pub(super) fn submit_send(&mut self, id: ConnId, op: Box<SendOp>) {
+    /// Sends as much as the turn has for it. True: it has to wait, and stays in the list.
+    fn send_plainly(&mut self, id: ConnId, mut op: Box<SendOp>) -> bool {
+        let Some(conn) = self.conns.get_mut(id) else { return false };
+        conn.dirty = false;
+        if conn.is_closing() {
+            self.abandon(id, op);
+            return false;
+        }
+        op.most = op.remaining().min(self.output.piece());
+        if !self.output.admits(op.most) {
+            conn.tx.rest = Some(op);
+            conn.dirty = true;
+            return true;
+        }
+        self.submit_send(id, op);
+        false
+    }
+
+    fn submit_send(&mut self, id: ConnId, op: Box<SendOp>) {
         self.world.counters.sends += 1;
         if let Err(op) = self.world.driver.push(Op { tag: Tag::Send(id).pack(), kind: Kind::Send(op) })
             && let Kind::Send(op) = op.kind
         {
-            // No room for the rest of a short send: in the next turn there is.
-            self.unsent.push((id, op));
+            // In the next turn there is room.
+            self.send_later(id, op);
         }
     }
 
-    /// Short sends whose rest found no room.
-    pub(super) fn resubmit_sends(&mut self) {
-        for (id, op) in std::mem::take(&mut self.unsent) {
-            self.submit_send(id, op);
+    /// A send that was taken, or its rest, goes on at the end of a turn.
+    pub(super) fn send_later(&mut self, id: ConnId, op: Box<SendOp>) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.tx.rest = Some(op);
         }
+        self.mark_dirty(id);
+    }
+
+    /// Nobody knows what of it has arrived, and nobody is to be sent any more.
+    fn abandon(&mut self, id: ConnId, op: Box<SendOp>) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let afters = conn.tx.landed(op);
+        conn.tx.flown.clear();
+        conn.tx.put_off(afters);
+        self.closing.push(id);
     }
 
     /// A send has completed.
@@ -104,18 +136,17 @@ impl<D: Driver> Reactor<D> {
             if !retry {
                 conn.tx.progress = now;
             }
-            return self.submit_send(id, op);
+            return self.send_later(id, op);
+        }
+        if conn.is_closing() || failed {
+            self.abandon(id, op);
+            if failed {
+                // Of one that ends already this changes nothing.
+                self.close(id, Why::Socket(-done.result));
+            }
+            return;
         }
         let afters = conn.tx.landed(op);
-        if conn.is_closing() || failed {
-            // Nobody knows what of it has arrived.
-            conn.tx.flown.clear();
-            conn.tx.put_off(afters);
-            if failed && !conn.is_closing() {
-                return self.close(id, Why::Socket(-done.result));
-            }
-            return self.closing.push(id);
-        }
         self.world.count_left(conn, now);
         self.after_send(id, afters);
     }

@@ -27,6 +27,7 @@ use super::measure::Late;
 use super::quota::Quotas;
 use super::recorder::{self, Recorder, Recording};
 use super::registry::Registry;
+use super::share::Share;
 use super::stats::{Counters, Snapshot};
 use super::talk::Talk;
 use super::unit::{UnitSeed, owner_of};
@@ -349,9 +350,10 @@ impl Seed {
             dirty: Vec::new(),
             closing: Vec::new(),
             unarmed: Vec::new(),
-            unsent: Vec::new(),
             unclosed: Vec::new(),
             done: Vec::new(),
+            intake: Share::new(),
+            output: Share::new(),
             held: false,
             undelivered: false,
             next_tick: now + TICK_NS,

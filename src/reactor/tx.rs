@@ -92,6 +92,8 @@ pub(super) struct Tx {
     /// Whether a send is under way, and when it last made progress.
     pub(super) busy: bool,
     pub(super) progress: u64,
+    /// That send, or what is left of it, while it waits for a turn. Its connection is among those with something to send.
+    pub(super) rest: Option<Box<SendOp>>,
     /// When it began.
     began: u64,
     /// Sends that have begun.
@@ -120,6 +122,7 @@ impl Tx {
             flying_bytes: 0,
             busy: false,
             progress: 0,
+            rest: None,
             began: 0,
             sends: 0,
             delivered: 0,

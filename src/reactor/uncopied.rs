@@ -68,7 +68,7 @@ impl<D: Driver> Reactor<D> {
                 if conn.tx.give_up_zero_copy() {
                     say_refused(conn, -result);
                 }
-                self.submit_send(id, op);
+                self.send_later(id, op);
                 None
             }
             Err(op) => Some(op),

@@ -207,6 +207,8 @@ pub struct SendOp {
     /// [`Driver::zero_copy`](super::Driver::zero_copy). Then it is handed back twice, unless it fails: first
     /// [`Kind::Taken`], and itself at the end. It cannot be cancelled.
     pub zero_copy: bool,
+    /// No more bytes than that are sent: what is beyond is left, like of any short send.
+    pub most: usize,
     /// Once it has been taken: so many bytes.
     pub(super) taken: i32,
     /// Bytes that are made for this send: headers, padding, digests.
@@ -236,6 +238,15 @@ impl Part {
         match self {
             Self::Header { len, .. } => len,
             Self::Place(place) => place.len,
+        }
+    }
+
+    /// Its first `most` bytes, or all of it.
+    fn first(self, most: usize) -> Self {
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        match self {
+            Self::Header { at, len } => Self::Header { at, len: len.min(most) },
+            Self::Place(place) => Self::Place(place.first(most)),
         }
     }
 
@@ -320,9 +331,22 @@ impl SendOp {
     pub fn new(fd: RawFd, parts: usize) -> Box<Self> {
         let message = Message::new(parts.min(Self::MOST_PARTS));
         let (headers, parts) = (Vec::new(), Vec::with_capacity(parts));
-        let (number, zero_copy, taken) = (0, false, 0);
+        let (number, zero_copy, most, taken) = (0, false, usize::MAX, 0);
         let (total, gone, next, into) = (0, 0, 0, 0);
-        Box::new(Self { fd, number, zero_copy, taken, headers, parts, total, gone, next, into, message })
+        Box::new(Self {
+            fd,
+            number,
+            zero_copy,
+            most,
+            taken,
+            headers,
+            parts,
+            total,
+            gone,
+            next,
+            into,
+            message,
+        })
     }
 
     /// Appends bytes.
@@ -386,6 +410,7 @@ impl SendOp {
         self.next = 0;
         self.into = 0;
         self.zero_copy = false;
+        self.most = usize::MAX;
     }
 
     /// Gives back room beyond that many bytes of headers and that many parts.
@@ -417,11 +442,16 @@ impl SendOp {
         self.parts.capacity().max(self.message.slices.capacity())
     }
 
-    /// The stretches that are still to be sent, at most [`SendOp::MOST_PARTS`].
+    /// The stretches that are to be sent now, at most [`SendOp::MOST_PARTS`].
     pub(super) fn unsent(&self) -> impl Iterator<Item = Part> + '_ {
-        let mut into = self.into;
-        let cut = move |part: &Part| part.after(std::mem::take(&mut into));
-        self.parts[self.next..].iter().map(cut).filter(|part| part.len() > 0).take(Self::MOST_PARTS)
+        let (mut into, mut left) = (self.into, self.most);
+        let cut = move |part: &Part| {
+            let part = (left > 0).then(|| part.after(std::mem::take(&mut into)).first(left))?;
+            left -= part.len() as usize;
+            Some(part)
+        };
+        let parts = self.parts[self.next..].iter().map_while(cut);
+        parts.filter(|part| part.len() > 0).take(Self::MOST_PARTS)
     }
 
     /// The places among what is still to be sent.
@@ -495,6 +525,23 @@ mod tests {
         assert_eq!(send.unsent().count(), 0);
         send.clear();
         assert_eq!((send.remaining(), send.headers()), (0, 0));
+    }
+
+    #[test]
+    fn a_piece_of_a_message_ends_where_it_is_to() {
+        let mut send = SendOp::new(3, 4);
+        send.put(&[1; 48]);
+        send.put_place(Place::pool(4096, 100));
+        send.put(&[3; 4]);
+        send.most = 60;
+        let (header, body) = (Part::Header { at: 0, len: 48 }, |at, len| Part::Place(Place::pool(at, len)));
+        assert_eq!(send.unsent().collect::<Vec<_>>(), [header, body(4096, 12)]);
+        assert!(!send.advance(60));
+        assert_eq!(send.unsent().collect::<Vec<_>>(), [body(4108, 60)]);
+        send.advance(60);
+        assert_eq!(send.unsent().collect::<Vec<_>>(), [body(4168, 28), Part::Header { at: 48, len: 4 }]);
+        send.most = 28;
+        assert_eq!(send.unsent().collect::<Vec<_>>(), [body(4168, 28)]);
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(super) fn scene_with(seed: u64, window: usize, notices: Option<Notices>) -> 
     (rig, clients)
 }
 
-fn write_long(client: &mut Client) {
+pub(super) fn write_long(client: &mut Client) {
     client.command(lun(0), &cdb10(0x2a, 0, 0, LONG.into()), vec![7; LONG as usize * BLOCK], 0);
 }
 

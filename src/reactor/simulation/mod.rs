@@ -26,6 +26,7 @@
 //! | `pressure` | too few slots and bad peers: the others go on |
 //! | `quotas` | all cores together let through what is allowed; who waits for that is in nobody's way |
 //! | `fairness` | whoever holds what others wait for must use it |
+//! | `shares` | a turn moves so much of long transfers and no more; what is short goes in its turn |
 //! | `uncopied` | what the network still reads is left alone, and comes back however its connection ends |
 //! | `faults` | disks that fail, connections that break, power that goes, a daemon that stops |
 //!
@@ -60,6 +61,7 @@ mod quotas;
 mod reservations;
 mod resizing;
 mod rig;
+mod shares;
 mod swaps;
 mod uncopied;
 

@@ -103,6 +103,16 @@ impl Sim {
         })
     }
 
+    /// Bytes of payload that operations on sockets may move.
+    pub fn under_way(&self) -> usize {
+        let bytes = |kind: &Kind| match kind {
+            Kind::Send(send) => send.places().map(|place| place.len as usize).sum(),
+            Kind::Recv(recv) => recv.into.map_or(0, |place| place.len as usize),
+            _ => 0,
+        };
+        self.flights.iter().map(|(_, flight)| bytes(&flight.op.kind)).sum()
+    }
+
     fn start(&mut self, index: usize, memory: &mut Memory) {
         let mut inner = self.world.inner();
         let flight = &mut self.flights[index];
