@@ -254,8 +254,14 @@ limit() {
 	shift 2
 	# What the system does by itself is what the others have.
 	if "$LIMITS" "$mode" --runs 1 --secs "$SECS" --cc default --client-copy --noprio --nolock "$@" >"$WORK/limit" 2>"$WORK/error"; then
-		sed -nE "s/.*IOPS +([0-9]+) .*srv us\/IO +([0-9.]+) .*lat +([0-9.]+)us.*/{\"who\": \"limit\", \"what\": \"$what\", \"round\": $ROUND, \"us\": \2, \"iops\": \1, \"p50\": \3}/p" \
-			"$WORK/limit" >>"$OUT/results.jsonl"
+		python3 - "$what" "$ROUND" "$WORK/limit" >>"$OUT/results.jsonl" <<-'PY'
+			import json, re, sys
+			what, number, file = sys.argv[1:]
+			said = re.search(r"IOPS +(\d+).*srv us/IO +([\d.]+).*srv +(\d+)% cli +(\d+)%.*lat +([\d.]+)us", open(file).read())
+			iops, us, server, client, p50 = map(float, said.groups())
+			print(json.dumps({"who": "limit", "what": what, "round": int(number), "us": us, "iops": iops, "p50": p50,
+			    "busy": server, "client": client * 1e4 / iops}))
+		PY
 	else
 		echo "limit, $what: $(cat "$WORK/error")" >&2
 	fi
@@ -290,7 +296,11 @@ play_limit() {
 	# A read of nothing leaves from one place, which is in the cache (--hot); one of memory from where it lies.
 	limit null-4k-read read --qd 32 --conns 4 --hot --client-spin
 	limit ram-4k-read read --qd 32 --conns 4 --client-spin
-	limit null-4k-write write --qd 32 --conns 4 --client-spin
+	# As much in one receive as ringtgt takes of small writes.
+	limit null-4k-write write --qd 32 --conns 4 --rxbuf 32768 --client-spin
+	# What a load costs that does nothing but move the bytes, and sleeps.
+	limit client-4k-read read --qd 32 --conns 1 --hot
+	limit client-4k-write write --qd 32 --conns 1 --rxbuf 32768
 	limit null-128k-read read --qd 16 --conns 1 --payload 128k --hot --client-spin
 	limit null-128k-write write --qd 16 --conns 1 --payload 128k --client-spin
 	limit qd1-4k-read read --qd 1 --conns 1 --hot --spin inf --client-spin
@@ -304,24 +314,31 @@ play_limit() {
 	[ -n "$LOOP" ] || return 0
 	# The loop device's own threads need the other processor.
 	limit loop-4k-read read --qd 32 --conns 4 --disk "$LOOP"
-	limit loop-4k-write write --qd 32 --conns 4 --disk "$LOOP"
+	limit loop-4k-write write --qd 32 --conns 4 --rxbuf 32768 --disk "$LOOP"
 }
-# report: what the server's counters are now, in a line of its log; it counts for one reactor.
+# report: what the server's counters are now, in a line of its log for each reactor.
 report() {
-	local before n
+	local reactors before n
+	reactors=${REACTORS:-0-0}
+	reactors=$((${reactors#*-} - ${reactors%-*} + 1))
 	before=$(grep -c ' disk requests ' "$WORK/log" || :)
 	alive "$SERVER"
 	kill -USR1 "$SERVER"
 	for ((n = 0; n < 200; n++)); do
-		[ "$(grep -c ' disk requests ' "$WORK/log" || :)" -le "$before" ] || break
+		[ "$(grep -c ' disk requests ' "$WORK/log" || :)" -lt "$((before + reactors))" ] || break
 		alive "$SERVER"
 		sleep 0.05
 	done
 	[ "$n" -lt 200 ] || { echo "the server does not tell its counters" >&2 && exit 1; }
-	grep ' disk requests ' "$WORK/log" | tail -1
+	grep ' disk requests ' "$WORK/log" | tail -"$reactors"
 }
-# counters: I/Os, enters, bytes moved, bytes copied since the start.
-counters() { report | sed -nE 's/.* ([0-9]+) disk requests .* read ([0-9]+) written ([0-9]+) copied ([0-9]+) .* ([0-9]+) enters.*/\1 \5 \2 \3 \4/p'; }
+# counters: I/Os, enters, bytes read and written, bytes copied since the start, of all reactors.
+counters() {
+	report | sed -nE 's/.* ([0-9]+) disk requests .* read ([0-9]+) written ([0-9]+) copied ([0-9]+) .* ([0-9]+) enters.*/\1 \5 \2 \3 \4/p' |
+		awk '{ for (n = 1; n <= 5; n++) sum[n] += $n } END { print sum[1], sum[2], sum[3], sum[4], sum[5] }'
+}
+# enters A B: for each I/O between these counters.
+enters() { awk -v a="$1" -v b="$2" 'BEGIN { split(a, x); split(b, y); print (y[2] - x[2]) / (y[1] - x[1]) }'; }
 # counted WHAT OPTION...: enters for each I/O and bytes copied for each byte moved, of a load of its own.
 counted() {
 	local what=$1 a b
@@ -332,18 +349,30 @@ counted() {
 		return 0
 	fi
 	b=$(counters)
-	fact "enters-$what" "$(awk -v a="$a" -v b="$b" 'BEGIN { split(a, x); split(b, y); print (y[2] - x[2]) / (y[1] - x[1]) }')"
+	fact "enters-$what" "$(enters "$a" "$b")"
 	fact "copied-$what" "$(awk -v a="$a" -v b="$b" 'BEGIN { split(a, x); split(b, y); print (y[5] - x[5]) / (y[3] + y[4] - x[3] - x[4]) }')"
 }
 resident() { awk '/^VmRSS/ { print $2 }' "/proc/$SERVER/status"; }
 # The number of the clock of a process is made of its own (clock_getcpuclockid(3)).
 spent() { python3 -c 'import sys, time; print(time.clock_gettime_ns((~int(sys.argv[1]) << 3) | 2))' "$SERVER"; }
+# loaded: the memory that is resident when small and large transfers have come and gone.
+loaded() {
+	local options
+	for options in "randread 4k 32 4" "randwrite 4k 32 4" "read 128k 32 4" "write 128k 32 4" "write 1m 8 4"; do
+		read -r -a options <<<"$options"
+		"$RINGTGT" bench "$URL/0" --rw "${options[0]}" --bs "${options[1]}" --qd "${options[2]}" --sessions "${options[3]}" \
+			--cpus 1 --secs 0.3 --warm 0 "${SPAN[@]}" >/dev/null || alive "$SERVER"
+	done
+	resident
+}
 # What a thousand sessions that do nothing cost: a fresh server has nothing lying about that they could use.
 play_idle() {
 	local before n a b
 	start_ringtgt "null:$SIZE"
-	# A first session has made what is made once.
-	"$RINGTGT" bench "$URL/0" --qd 1 --secs 0.1 --warm 0 >/dev/null
+	# The first load makes what is made once; the same again is to find it there.
+	a=$(loaded) b=$(loaded) n=$(loaded)
+	fact load-mib "$(awk -v a="$a" -v b="$b" 'BEGIN { print (b - a) / 1024 }')"
+	fact load-again-mib "$(awk -v a="$b" -v b="$n" 'BEGIN { print (b - a) / 1024 }')"
 	before=$(resident)
 	"$RINGTGT" bench "$URL/0" --sessions 1000 --qd 1 --rate 0.01 --secs 600 --warm 0 --cpus 1 >"$WORK/idle" 2>&1 &
 	BESIDE=$!
@@ -368,24 +397,23 @@ play_idle() {
 	BESIDE=''
 	stop
 }
-# What small reads wait for beside large writes of another session, on the same reactor. The load that writes runs when the
-# one that reads sleeps: what is asked is what the server lets reads wait for, not what two loads do to each other. So the
-# reads come at a rate that leaves it most of the processor.
-play_fairness() {
-	local small=(--rw randread --qd 4 --rate 2000 "${SPAN[@]}")
-	ask ringtgt fair-alone "$URL/0" "$SERVER" "${small[@]}"
+# What small reads wait for beside large transfers of another session, on the same reactor. The load that moves these runs
+# when the one that reads sleeps: what is asked is what the server lets reads wait for, not what two loads do to each other.
+# So the reads come at a rate that leaves it most of the processor.
+SMALL=(--rw randread --qd 4 --rate 2000)
+play_fairness() { # play_fairness VERB LUN: what is beside
 	# It begins before the reads, which take a second to warm up, and ends after them.
-	chrt --idle 0 "$RINGTGT" bench "$URL/0" --rw write --bs 1M --qd 4 --cpus 1 --secs $((SECS + 4)) --warm 0 "${SPAN[@]}" --json "$WORK/beside" >/dev/null 2>&1 &
+	chrt --idle 0 "$RINGTGT" bench "$URL/$2" --rw "$1" --bs 1M --qd 16 --cpus 1 --secs $((SECS + 4)) --warm 0 "${SPAN[@]}" --json "$WORK/beside" >/dev/null 2>&1 &
 	BESIDE=$!
 	sleep 0.3
-	ask ringtgt fair-beside "$URL/0" "$SERVER" "${small[@]}"
+	ask ringtgt "fair-beside-$1" "$URL/0" "$SERVER" "${SMALL[@]}" "${SPAN[@]}"
 	kill -0 "$BESIDE" 2>/dev/null || { echo "nothing was beside the reads" >&2 && exit 1; }
 	wait "$BESIDE"
 	BESIDE=''
-	fact fair-writes "$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["runs"][-1]["iops"])' "$WORK/beside")"
+	fact "fair-$1" "$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["runs"][-1]["iops"])' "$WORK/beside")"
 }
 play_ringtgt() {
-	local large size qd verb what
+	local large size qd verb what before
 	start_ringtgt "null:$SIZE" "ram:$SIZE"
 	usual ringtgt "$URL/0" "$URL/1" "$SERVER"
 	for large in "${LARGE[@]}"; do
@@ -401,7 +429,9 @@ play_ringtgt() {
 	ask ringtgt client-digest-128k-read "$URL/0" "$SERVER" --rw read --bs 128k --qd 16 --digests header,data "${SPAN[@]}"
 	ask ringtgt client-128k-write "$URL/0" "$SERVER" --rw write --bs 128k --qd 16 "${SPAN[@]}"
 	ask ringtgt client-digest-128k-write "$URL/0" "$SERVER" --rw write --bs 128k --qd 16 --digests header,data "${SPAN[@]}"
-	play_fairness
+	ask ringtgt fair-alone "$URL/0" "$SERVER" "${SMALL[@]}" "${SPAN[@]}"
+	play_fairness write 0
+	play_fairness read 1
 	counted 4k-read --rw randread --qd 32 --sessions 4
 	counted 4k-write --rw randwrite --qd 32 --sessions 4
 	counted 64k-read --rw read --bs 64k --qd 16
@@ -416,16 +446,20 @@ play_ringtgt() {
 		ask ringtgt loop-4k-write "$URL/0" "$SERVER" --rw randwrite --qd 32 --sessions 4
 		stop
 	fi
-	# The load goes wherever the system puts it, and sleeps, as with two processors each reactor needs its own.
+	# The load goes wherever the system puts it, and sleeps, as with two processors each reactor needs its own. Three share
+	# the two then: who polls takes the processor from the others, and pays for it.
 	PLACE=()
 	for what in one:0-0 two:0-1; do
-		REACTORS=${what#*:} start_ringtgt "null:$SIZE"
+		REACTORS=${what#*:}
+		start_ringtgt --poll-us 0 "null:$SIZE"
 		for verb in read write; do
+			before=$(counters)
 			ask ringtgt "${what%:*}-4k-$verb" "$URL/0" "$SERVER" --rw "rand$verb" --qd 32 --sessions 4 "${SPAN[@]}"
+			fact "${what%:*}-enters-4k-$verb" "$(enters "$before" "$(counters)")"
 		done
 		stop
 	done
-	PLACE=(--cpus 1)
+	PLACE=(--cpus 1) REACTORS=''
 	# All rows of one server: each session does as much, or all of them together do.
 	mapfile -t stores < <(yes null:64M | head -$MANY)
 	start_ringtgt "${stores[@]}"
