@@ -77,6 +77,13 @@ mask() {
 	done
 	printf '%s\n' "$text"
 }
+# has MASK CPU: whether it names that processor.
+has() {
+	local groups at
+	IFS=, read -ra groups <<<"$1"
+	at=$((${#groups[@]} - 1 - $2 / 32))
+	[ $at -ge 0 ] && (((16#${groups[at]} >> ($2 % 32)) & 1))
+}
 # usage: the head of the script.
 usage() {
 	sed -n '2,/^set -/s/^# \{0,1\}//p' "$0" | sed '/^set -/d'

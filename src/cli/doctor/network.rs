@@ -168,11 +168,15 @@ fn queues(host: &Host, card: &str, reactors: usize) -> Option<Finding> {
             is,
             why,
             WAKING,
-            format!(
-                "ethtool -L {card} combined {reactors}, then /usr/share/ringtgt/tuning/nic-affinity apply {card} CPUS"
-            ),
+            format!("ethtool -L {card} combined {reactors}, then {}", affinity(card)),
         )
     })
+}
+
+/// How its queues come to where the reactors are, and how to see that they have.
+fn affinity(card: &str) -> String {
+    let script = "/usr/share/ringtgt/tuning/nic-affinity";
+    format!("{script} apply {card} CPUS, and {script} check {card} DISK... tells whether all fits")
 }
 
 /// Whether its interrupts all end on one processor although it has several.
@@ -186,13 +190,7 @@ fn interrupts(host: &Host, card: &str) -> Option<Finding> {
         let is = format!("all {} interrupts end on processor {}", places.len(), places[0]);
         let why = "that processor is busy with packets while others wait for them";
         let cost = format!("one of {cpus} processors does that work for all");
-        Finding::hint(
-            card,
-            is,
-            why,
-            cost,
-            format!("/usr/share/ringtgt/tuning/nic-affinity apply {card} CPUS"),
-        )
+        Finding::hint(card, is, why, cost, affinity(card))
     })
 }
 
@@ -258,6 +256,9 @@ mod tests {
         assert!(found.iter().all(said), "{found:#?}");
         assert_eq!(found.len(), 9);
         assert!(found[0].cost.contains("212 MB/s"), "{}", found[0].cost);
+        for card in &found[7..] {
+            assert!(card.remedy.contains("nic-affinity check eth0"), "{}", card.remedy);
+        }
         assert_eq!(found[6].cost, "128 KiB are 91 packets, and 15 of 9,000 bytes");
         assert_eq!(found[4].is, "12", "packets, counted in hexadecimal");
     }
