@@ -11,10 +11,11 @@
 : "${ROOT:=}"
 : "${STATE:=$ROOT/run/ringtgt-tuning/${0##*/}}"
 
-# value FILE: its one line, or the choice in brackets where a file shows all of them.
+# value FILE: its one line, with spaces between what it tells, or the choice in brackets where a file shows all of them.
 value() {
 	local all
 	all=$(cat "$ROOT$1" 2>/dev/null) || return
+	all=${all//$'\t'/ }
 	case $all in
 	*\[*\]*)
 		all=${all#*\[}
@@ -49,6 +50,7 @@ undo() {
 	[ -s "$STATE" ] || { echo "nothing was changed" && return; }
 	while read -r file old; do
 		now=$(value "$file") || continue
+		[ "$now" != "$old" ] || continue
 		printf '%s\n' "$old" 2>/dev/null >"$ROOT$file" || { printf '%s = %s: cannot be put back to %s\n' "$file" "$now" "$old" && continue; }
 		printf '%s: %s -> %s\n' "$file" "$now" "$old"
 	done < <(tac "$STATE")
