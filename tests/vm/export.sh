@@ -9,6 +9,7 @@
 #   thick    keeps all its space
 #   void     keeps nothing, and says that it writes atomically
 #   elastic  is as large as its file
+#   scratch  for who only writes and reads, and does not look at what
 #   tools    for the commands that people send by hand; its LUN 1 is the disk lun1, with a removable medium
 #   disc     (ringtgt only) an ISO 9660 image in a drive
 #   alua     (ringtgt only) two ports of different target port groups: 3261 over IPv4, and 3262 over IPv6, the better one
@@ -17,7 +18,7 @@ EXPORT_IQN=iqn.2023-03.sample.ec2
 EXPORT_INITIATOR=$EXPORT_IQN:sample-initiator
 EXPORT_OTHER=$EXPORT_IQN:other-initiator
 # name:size:block size
-EXPORT_DISKS=(sample:10G:512 mutual:256M:512 thin:2G:512 io:1G:512 b4k:1G:4096 thick:64M:512 void:1G:512 elastic:64M:512 tools:64M:512)
+EXPORT_DISKS=(sample:10G:512 mutual:256M:512 thin:2G:512 io:1G:512 b4k:1G:4096 thick:64M:512 void:1G:512 elastic:64M:512 tools:64M:512 scratch:1G:512)
 
 export_start() {
 	case $TARGET in
