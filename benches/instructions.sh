@@ -5,8 +5,9 @@
 #   benches/instructions.sh --accept   what is counted now is written there: commit it with the change that is the reason
 #   benches/instructions.sh --install  only makes the program that runs callgrind, where there is none
 #
-# Counted by callgrind, so neither load nor clock matters, but the compiler does: the file names the one that it is for.
-# With another one what is counted says nothing about the source: it is printed, and a line NOT COMPARED.
+# Counted by callgrind, so neither load nor clock matters, but the compiler does: the file names the one that it is for,
+# which is taken where rustup has it. With another one what is counted says nothing about the source: it is printed, and a
+# line NOT COMPARED.
 # Each conversation is 32 commands; see benches/instructions/.
 set -euo pipefail
 
@@ -26,7 +27,14 @@ export GUNGRAUN_RUNNER=$tools/gungraun-$version/bin/gungraun-runner
 
 counts=$(mktemp)
 trap 'rm -f "$counts"' EXIT
+baseline=$(sed -n 's/^# //p' benches/instructions.txt)
 compiler=$(rustc --version)
+# What is accepted is what this machine's own compiler makes.
+if [ "$compiler" != "$baseline" ] && [ "${1-}" != --accept ] && command -v rustup >/dev/null; then
+	toolchain=$(cut -d' ' -f2 <<<"$baseline")
+	! rustup toolchain list | grep -q "^$toolchain-" || export RUSTUP_TOOLCHAIN=$toolchain
+	compiler=$(rustc --version)
+fi
 cargo bench --locked --quiet --bench instructions -- --output-format=json |
 	python3 -c '
 import json, sys
