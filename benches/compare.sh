@@ -27,8 +27,8 @@
 # in /dev/shm; istgt, which has no null store, such a file. tgt is told to keep its heap and to take data unasked, both to
 # its advantage.
 #
-# Needs root, python3, util-linux and the Debian packages tgt and istgt, which it installs; their services are stopped then
-# and do not start again. RINGTGT and LIMITS name other binaries, PROFILE another build.
+# Needs root, and of Debian python3, util-linux, mount, tgt and istgt, which it installs; the services of the last two are
+# stopped then and do not start again. RINGTGT and LIMITS name other binaries, PROFILE another build.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -73,12 +73,12 @@ done
 PROFILE=${PROFILE:-release} IQN=iqn.2026-11.org.example:compare SIZE=256M MANY=1024
 PATH=$PATH:/usr/sbin
 [ "$(id -u)" -eq 0 ] || { echo "root is needed: tgtd, congestion control, the shared processor" >&2 && exit 2; }
-install() { # install PACKAGE PROGRAM: what the package starts by itself is stopped, and stays so
+install() { # install PACKAGE PROGRAM
+	command -v "$2" >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$1" >/dev/null
+}
+rival() { # rival PACKAGE PROGRAM: what the package starts by itself is stopped, and stays so
 	! command -v "$2" >/dev/null || return 0
-	if ! DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$1" >/dev/null; then
-		echo "$1 cannot be installed: its rows will be missing" >&2
-		return 0
-	fi
+	install "$@" || { echo "$1 cannot be installed: its rows will be missing" >&2 && return 0; }
 	if [ -d /run/systemd/system ]; then
 		systemctl --quiet disable --now "$1" || :
 	else
@@ -86,11 +86,11 @@ install() { # install PACKAGE PROGRAM: what the package starts by itself is stop
 		update-rc.d "$1" disable >/dev/null 2>&1 || :
 	fi
 }
-install tgt tgtd
-install istgt istgt
-for command in taskset python3 losetup; do
-	command -v "$command" >/dev/null || { echo "missing: $command" >&2 && exit 2; }
+for needed in python3:python3 util-linux:taskset mount:losetup; do
+	install "${needed%:*}" "${needed#*:}" || { echo "missing: ${needed#*:}, and ${needed%:*} cannot be installed" >&2 && exit 2; }
 done
+rival tgt tgtd
+rival istgt istgt
 if [ -z "${RINGTGT:-}" ]; then
 	cargo build --quiet --profile "$PROFILE" --bin ringtgt
 	RINGTGT=target/$PROFILE/ringtgt

@@ -12,13 +12,18 @@
 # staging's 16 KiB of each data PDU, and a ramdisk's all once more. What goes past the cache into a larger ramdisk is not
 # copied by the C library, and not seen here: this one is small.
 #
-# Needs cc. RINGTGT names another binary, PROFILE another build. valgrind counts the same by --tool=dhat --mode=copy, but
-# cannot run the server: while one of its threads waits in io_uring_enter no other may run.
+# Needs cc, which it installs (Debian's gcc) when it is root. RINGTGT names another binary, PROFILE another build. valgrind
+# counts the same by --tool=dhat --mode=copy, but cannot run the server: while one of its threads waits in io_uring_enter no
+# other may run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 SECS=${1:-1} PROFILE=${PROFILE:-release} IQN=iqn.2026-11.org.example:copies
 [[ $SECS =~ ^[0-9.]+$ ]] || { sed -n '2,/^set -/s/^# \{0,1\}//p' "$0" | sed '/^set -/d' && exit 2; }
+if ! command -v cc >/dev/null; then
+	{ [ "$(id -u)" -eq 0 ] && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends gcc libc6-dev >/dev/null; } ||
+		{ echo "missing: cc (as root: apt-get install gcc libc6-dev)" >&2 && exit 2; }
+fi
 if [ -z "${RINGTGT:-}" ]; then
 	cargo build --quiet --profile "$PROFILE" --bin ringtgt
 	RINGTGT=target/$PROFILE/ringtgt
