@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Nothing is shared with other reactors but mail: no lock, no written cache line; only where something is limited each
-//! draws on the one limit for some milliseconds at a time (see `quota`). A connection lives and dies here;
+//! draws on the one limit for some milliseconds at a time (see `quota`). A turn moves so much of long transfers, whoever has
+//! some (see `share`): small answers of others leave with it. A connection lives and dies here;
 //! a logical unit is served from all reactors at once, and one of them owns the changes of its state.
 
 mod beside;
