@@ -14,18 +14,22 @@ use crate::store::{Io, StoreConfig, StoreKind};
 /// CAP_SYS_RAWIO, by its number.
 const RAW_IO: u32 = 17;
 
-pub(super) fn findings(host: &Host, served: &Served) -> Vec<Finding> {
-    served.on_disk().flat_map(|(store, path)| of_store(host, served.pid, store, path)).collect()
+/// `has_commands`: the kernel lets commands of a device through, and tells how they have ended.
+pub(super) fn findings(host: &Host, served: &Served, has_commands: bool) -> Vec<Finding> {
+    let each = |(store, path)| of_store(host, served.pid, store, path, has_commands);
+    served.on_disk().flat_map(each).collect()
 }
 
-fn of_store(host: &Host, pid: u64, store: &StoreConfig, path: &Path) -> Vec<Finding> {
+fn of_store(host: &Host, pid: u64, store: &StoreConfig, path: &Path, has_commands: bool) -> Vec<Finding> {
     let Some(real) = path.to_str().and_then(|path| host.real(path)) else {
         return vec![missing(store, path, host.is_forbidden(path))];
     };
     match store.kind {
         StoreKind::Pscsi => vec![passed(host, pid, store)],
         StoreKind::Fileio => of_file(host, pid, store, &real),
-        StoreKind::Block | StoreKind::Ramdisk | StoreKind::Null => of_device(host, store, &real),
+        StoreKind::Block | StoreKind::Ramdisk | StoreKind::Null => {
+            of_device(host, store, &real, has_commands)
+        }
     }
 }
 
@@ -48,13 +52,13 @@ fn missing(store: &StoreConfig, path: &Path, is_forbidden: bool) -> Finding {
     .wrong()
 }
 
-fn of_device(host: &Host, store: &StoreConfig, real: &str) -> Vec<Finding> {
+fn of_device(host: &Host, store: &StoreConfig, real: &str, has_commands: bool) -> Vec<Finding> {
     let name = real.rsplit('/').next().unwrap_or_default();
     let block = node(host, &format!("/sys/class/nvme-generic/{name}"), "ng", "nvme");
     let block = block.as_deref().unwrap_or(name);
     let Some(disk) = whole_disk(host, block) else { return vec![] };
     let on_way = match store.io {
-        Io::Passthrough => commanded(host, &disk, store),
+        Io::Passthrough => commanded(host, &disk, store, has_commands),
         Io::Polled if queue::polls(host, &disk) => {
             vec![queue::scheduler(host, &disk), queue::merges(host, &disk)]
         }
@@ -74,16 +78,23 @@ fn queued(host: &Host, disk: &str) -> Vec<Option<Finding>> {
     vec![queue::scheduler(host, disk), queue::affinity(host, disk), queue::merges(host, disk)]
 }
 
-/// A namespace that is to get commands of its own: that needs its generic node.
-fn commanded(host: &Host, disk: &str, store: &StoreConfig) -> Vec<Option<Finding>> {
-    if node(host, &format!("/sys/class/block/{disk}"), "nvme", "ng").is_some() {
-        return vec![Some(Finding::good(disk, "gets commands of its own, around the block layer"))];
-    }
-    let is = format!("no generic node, and io = \"passthrough\" of backstore \"{}\"", store.name);
+/// A namespace that is to get commands of its own: that needs its generic node, and a kernel that tells how they end.
+fn commanded(host: &Host, disk: &str, store: &StoreConfig, has_commands: bool) -> Vec<Option<Finding>> {
+    let has_node = node(host, &format!("/sys/class/block/{disk}"), "nvme", "ng").is_some();
+    let (lacks, remedy) = match (has_node, has_commands) {
+        (true, true) => {
+            return vec![Some(Finding::good(disk, "gets commands of its own, around the block layer"))];
+        }
+        (false, _) => ("no generic node", "it is for NVMe, which has /dev/ngXnY; else leave io out"),
+        (true, false) => {
+            ("a kernel that does not tell truly how commands end", "Linux 6.12 or newer; else leave io out")
+        }
+    };
+    let is = format!("{lacks}, and io = \"passthrough\" of backstore \"{}\"", store.name);
     let why = "it is served by the block layer, as by io = \"direct\"";
     let cost = "processor time for each I/O; how much was not measured";
-    let remedy = "it is for NVMe, from Linux 5.13 on: /dev/ngXnY; else leave io out";
-    [Some(Finding::hint(disk, is, why, cost, remedy))].into_iter().chain(queued(host, disk)).collect()
+    let hint = Finding::hint(disk, is, why, cost, remedy);
+    [Some(hint)].into_iter().chain(queued(host, disk)).collect()
 }
 
 /// The other node of a namespace of NVMe, `nvmeXnY` and `ngXnY`, by the link of one in sysfs: beside it, of the same number.
@@ -210,8 +221,12 @@ mod tests {
     }
 
     fn found(fake: &Fake, store: StoreConfig) -> Vec<Finding> {
+        found_by(true, fake, store)
+    }
+
+    fn found_by(has_commands: bool, fake: &Fake, store: StoreConfig) -> Vec<Finding> {
         let served = Served { pid: 7, reactors: 2, buffers: 0, stores: Some(vec![store]), sessions: vec![] };
-        findings(&fake.host, &served)
+        findings(&fake.host, &served, has_commands)
     }
 
     fn is(found: &[Finding]) -> Vec<&str> {
@@ -250,6 +265,12 @@ mod tests {
         }
         let without = found(&bad(), passed("/dev/nvme1n1"));
         assert!(without[0].is.contains("no generic node") && is(&without)[1..].contains(&"rq_affinity 1"));
+        // An older kernel has the node, too, and it is served by the block layer all the same.
+        let older = found_by(false, &with_node(bad()), passed("/dev/nvme1n1"));
+        assert!(
+            older[0].remedy.contains("Linux 6.12") && is(&older)[1..].contains(&"rq_affinity 1"),
+            "{older:#?}"
+        );
         // By whichever node it is named, direct I/O meets them.
         let direct = found(&with_node(bad()), store(StoreKind::Block, "/dev/ng1n1"));
         assert_eq!((direct.len(), direct[0].about.as_str()), (4, "nvme1n1 (for ng1n1)"));

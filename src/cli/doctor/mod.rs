@@ -21,6 +21,7 @@ use self::finding::{Finding, Report};
 use self::host::Host;
 use super::args::Daemon;
 use super::{FAILED, say};
+use crate::ring::Caps;
 
 /// Looks at everything and prints what there is to say. Its status is 1 when something is wrong, not merely slow.
 pub(super) fn run(daemon: &Daemon) -> ExitCode {
@@ -37,7 +38,8 @@ fn examine(host: &Host, daemon: &Daemon) -> Vec<Finding> {
     findings.extend(system::findings(host, served.as_ref()));
     findings.extend(network::findings(host, served.as_ref()));
     if let Some(served) = &served {
-        findings.extend(disks::findings(host, served));
+        let has_commands = Caps::probe().is_ok_and(|caps| caps.commands);
+        findings.extend(disks::findings(host, served, has_commands));
         findings.extend(initiators::findings(&served.sessions, served.reactors));
     }
     findings
