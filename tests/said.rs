@@ -23,7 +23,7 @@ fn played(text: &str, dir: &Path) -> String {
 }
 
 /// A number behind these is another one with every run.
-const CHANCE: [&str; 8] = [
+const CHANCE: [&str; 9] = [
     "\"pdus\": ",
     "\"reactor\": ",
     "\"seconds\": ",
@@ -31,6 +31,7 @@ const CHANCE: [&str; 8] = [
     "127.0.0.1:",
     " reactor ",
     "session ",
+    "sid: ",
     "since ",
 ];
 
