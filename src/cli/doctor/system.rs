@@ -48,10 +48,22 @@ fn limit(host: &Host, pid: u64, name: &str) -> Option<u64> {
     if soft == "unlimited" { Some(u64::MAX) } else { soft.parse().ok() }
 }
 
+/// Whether a ring of that process has buffers registered: what may lock as much as it likes (CAP_IPC_LOCK) can, whatever
+/// its limit is.
+fn has_registered(host: &Host, pid: u64) -> bool {
+    let fds = format!("/proc/{pid}/fd");
+    let is_ring = |fd: &String| host.link(&format!("{fds}/{fd}")).as_deref() == Some("anon_inode:[io_uring]");
+    let count = |fd: String| {
+        let info = host.text(&format!("/proc/{pid}/fdinfo/{fd}"))?;
+        info.lines().find_map(|line| line.strip_prefix("UserBufs:")?.trim().parse::<u32>().ok())
+    };
+    host.names(&fds).into_iter().filter(is_ring).filter_map(count).any(|count| count > 0)
+}
+
 fn locked_memory(host: &Host, served: &Served) -> Option<Finding> {
     let limit = limit(host, served.pid, "Max locked memory")?;
     let (about, mib) = ("locked memory", served.buffers >> 20);
-    if limit >= served.buffers {
+    if limit >= served.buffers || has_registered(host, served.pid) {
         return Some(Finding::good(about, format!("enough for {mib} MiB of buffers")));
     }
     Some(Finding::hint(
@@ -194,6 +206,17 @@ mod tests {
         assert_eq!(found[3].cost, "at 25 % of its speed at worst");
         assert!(found[0].is.contains("8 MiB may be locked, and buffers have 64 MiB"), "{}", found[0].is);
         assert!(found[2].remedy.contains("madvise"));
+    }
+
+    #[test]
+    fn what_is_registered_was_not_too_much_for_the_limit() {
+        let fake =
+            Fake::with(&[("/proc/7/limits", LIMITS), ("/proc/7/fdinfo/4", "UserFiles:\t9\nUserBufs:\t1\n")]);
+        fake.link("/proc/7/fd/4", "anon_inode:[io_uring]");
+        let grade = || locked_memory(&fake.host, &served()).map(|finding| finding.grade);
+        assert_eq!(grade(), Some(Grade::Good));
+        fake.put("/proc/7/fdinfo/4", "UserBufs:\t0\n");
+        assert_eq!(grade(), Some(Grade::Hint));
     }
 
     #[test]
