@@ -4,6 +4,8 @@
 //! Times go into buckets, four to the power of two, from a microsecond to seventeen seconds: so a quantile is known to a
 //! tenth of it. All that a meter needs is there before the first command: 4,032 bytes, which are 40 MB for each reactor with
 //! 10,000 logical units, and 4 MB for 1,000 sessions. It is never read by another thread: a copy is asked for.
+//! (hdrhistogram, as `ringtgt bench` has it, takes 3.5 times as much for times from and to the same, right to a tenth, too,
+//! and an allocation for each distribution.)
 
 use arrayvec::ArrayVec;
 
