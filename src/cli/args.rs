@@ -185,6 +185,9 @@ pub(super) enum Command {
     /// Only their headers, with the CDBs of commands: neither data nor secrets. How many each reactor remembers says
     /// server.recorder. After an error of the protocol the daemon keeps such a file by itself, in the directory recordings
     /// of its state, at most one a minute of each reactor and eight in all.
+    ///
+    /// Wireshark knows iSCSI at port 3260; where it is at another, say so: Decode As, or `tshark -d
+    /// tcp.port==3261,iscsi`.
     Record {
         /// The file
         #[arg(long, value_name = "FILE.pcap", value_hint = ValueHint::FilePath)]
