@@ -1,5 +1,6 @@
 # shellcheck shell=bash disable=SC2317 # functions are called by check
-# systemd-guest.sh - in the guest, under its systemd: a new user of the package, until he has it no more (see systemd).
+# systemd-guest.sh first|second - in the guest, under its systemd: a new user of the package, until his machine is shut
+# down; and from its next start on until he has the package no more (see systemd).
 set -euo pipefail
 export HOST_IP=127.0.0.1 HOST_IP6=::1 SCENARIO=packages
 # shellcheck source=tests/vm/inside/target.sh
@@ -13,40 +14,58 @@ is() { # is UNIT ACTIVE ENABLED
 	}
 }
 
-install -m 644 /lab/job/status /var/lib/dpkg/status
-: >/var/lib/dpkg/available
-modprobe brd rd_nr=2 rd_size=65536 # 64 MiB each
 initiator_up
 kernel_mark
-
-# --- what a new user does ---
-check "dpkg finds what the package needs, and installs it" dpkg -i /lab/job/one.deb
-nothing_runs() { is ringtgt inactive disabled && is ringtgt.socket inactive disabled; }
-check "nothing is started or enabled unasked" nothing_runs
-readme() { # its configuration, for a disk that is here
-	zcat -f /usr/share/doc/ringtgt/README.md* | awk '/^```/ { inside = $0 == "```toml"; next } inside' |
-		sed 's#/dev/nvme1n1#/dev/ram0#' >$toml && ringtgt check $toml
-}
-check "the README's configuration is right" readme
-check "systemctl enable --now ringtgt" systemctl enable --now ringtgt
-check "it is active and enabled" is ringtgt active enabled
-listed() { ringtgt ls && ringtgt ls | grep -F "$iqn"; }
-check "ringtgt ls: the target" listed
-check "ringtgt doctor: nothing is wrong" ringtgt doctor
+read_back() { echo 3 >/proc/sys/vm/drop_caches && sha256sum --quiet -c /var/lib/sum; }
 # It is right that it tells of the README's secret, shorter than the standard wants, with the line, and of what iscsid offers first.
 no_warning() {
 	! journalctl -b -o cat -u ringtgt -u ringtgt.socket | grep -E 'WARN|ERROR|[Ff]ailed|already exists' |
 		grep -vE 'fewer than 12 bytes|admin::live: +[0-9]* *\||CHAP by MD5'
 }
-check "the journal warns of nothing" no_warning
-default_chap sample-user supersecret
-discovered() { iscsiadm -m discovery -t sendtargets -p 127.0.0.1 | tee /tmp/found && grep -Fx "127.0.0.1:3260,1 $iqn" /tmp/found; }
-check "the target is discovered" discovered
-check "login" login "$iqn" "$V4"
-mounted() { mkfs.ext4 -q "$DEV" && mount -o noatime "$DEV" /mnt && head -c 8M /dev/urandom >/mnt/data && sha256sum /mnt/data >/tmp/sum && sync -f /mnt; }
-check "a file system is made and written to" mounted
-read_back() { echo 3 >/proc/sys/vm/drop_caches && sha256sum --quiet -c /tmp/sum; }
-check "and read" read_back
+nothing_runs() { is ringtgt inactive disabled && is ringtgt.socket inactive disabled; }
+
+# --- what a new user does ---
+new_user() {
+	install -m 644 /lab/job/status /var/lib/dpkg/status
+	: >/var/lib/dpkg/available
+	check "dpkg finds what the package needs, and installs it" dpkg -i /lab/job/one.deb
+	check "nothing is started or enabled unasked" nothing_runs
+	readme() { # its configuration, for a disk that is here
+		zcat -f /usr/share/doc/ringtgt/README.md* | awk '/^```/ { inside = $0 == "```toml"; next } inside' |
+			sed 's#/dev/nvme1n1#/dev/vdb#' >"$toml" && ringtgt check "$toml"
+	}
+	check "the README's configuration is right" readme
+	check "systemctl enable --now ringtgt" systemctl enable --now ringtgt
+	check "it is active and enabled" is ringtgt active enabled
+	listed() { ringtgt ls && ringtgt ls | grep -F "$iqn"; }
+	check "ringtgt ls: the target" listed
+	check "ringtgt doctor: nothing is wrong" ringtgt doctor
+	check "the journal warns of nothing" no_warning
+	default_chap sample-user supersecret
+	discovered() { iscsiadm -m discovery -t sendtargets -p 127.0.0.1 | tee /tmp/found && grep -Fx "127.0.0.1:3260,1 $iqn" /tmp/found; }
+	check "the target is discovered" discovered
+	check "login" login "$iqn" "$V4"
+	mounted() { mkfs.ext4 -q "$DEV" && mount -o noatime "$DEV" /mnt && head -c 8M /dev/urandom >/mnt/data && sha256sum /mnt/data >/var/lib/sum && sync -f /mnt; }
+	check "a file system is made and written to" mounted
+	check "and read" read_back
+	umount /mnt
+	logout "$iqn" "$V4"
+	systemctl -q add-wants default.target multi-user.target # the goal of every machine but of this one
+}
+if [ "$1" = first ]; then
+	new_user
+	echo END
+	exit
+fi
+
+# --- the machine has been shut down, and starts again ---
+up() { is ringtgt active enabled; }
+check "it serves again, and nobody has started it" until_true 60 up
+check "the initiator logs in" login "$iqn" "$V4"
+found() { mount -o noatime "$DEV" /mnt && read_back; }
+check "and finds its data" found
+check "the journal warns of nothing after that start" no_warning
+modprobe brd rd_nr=1 rd_size=65536 # 64 MiB
 
 # --- upgrades ---
 # goes_on COMMAND...: checked writes, round after round, go on without an error while it runs.
@@ -81,7 +100,7 @@ systemctl reset-failed ringtgt # so many starts in so short a time are over the 
 # --- a change of the file ---
 more() {
 	sed -i '/^backstore = "sample-bs"$/a [[target.tpg.lun]]\nlun = 1\nbackstore = "more-bs"' $toml
-	printf '[[backstore]]\nkind = "block"\nname = "more-bs"\npath = "/dev/ram1"\n' >>$toml
+	printf '[[backstore]]\nkind = "block"\nname = "more-bs"\npath = "/dev/ram0"\n' >>$toml
 	systemctl reload ringtgt
 }
 check "systemctl reload, with one more disk" goes_on more
