@@ -24,7 +24,7 @@ set -euo pipefail
 GUEST_PACKAGES=(
   bash coreutils dash sed grep tar gzip findutils diffutils procps util-linux mount kmod udev iproute2 busybox-static
   systemd open-iscsi sg3-utils dmsetup multipath-tools kpartx e2fsprogs xfsprogs fio
-  base-files base-passwd libc-bin mawk python3-minimal tgt tcpdump strace)
+  base-files base-passwd libc-bin mawk python3-minimal tgt python3-rtslib-fb tcpdump strace)
 
 # Modules that must be in the initramfs: those that find and mount the root disk.
 BOOT_MODULES="virtio_pci virtio_blk crc32c_generic ext4"

@@ -1,5 +1,7 @@
 //! From a configuration to `saveconfig.json`.
 
+mod alua;
+
 use std::collections::HashSet;
 
 use secrecy::ExposeSecret;
@@ -9,7 +11,7 @@ use zeroize::Zeroizing;
 use super::{Listed, Moved, names};
 use crate::admin::config::Config;
 use crate::admin::socket::SocketOptions;
-use crate::scsi::{DEFAULT_GROUP, DeviceType, Group, Groups, Identity, Supported};
+use crate::scsi::{DEFAULT_GROUP, DeviceType, Identity};
 use crate::store::{Io, StoreConfig, StoreKind};
 use crate::target::{Acl, Auth, Credential, Lun, Network, Target, Tpg, TpgParams};
 
@@ -17,6 +19,12 @@ use crate::target::{Acl, Auth, Credential, Lun, Network, Target, Tpg, TpgParams}
 const DEPTH: (u64, u64) = (1, 512);
 const LOGIN: (u64, u64) = (5, 30);
 const NOP: (u64, u64) = (3, 60);
+
+/// The last LUN that rtslib-fb maps for an initiator.
+const LAST_MAPPED: u16 = 255;
+
+/// Why a target port group is not what it is here.
+const OWN_GROUP: &str = "LIO's own is \"default_tg_pt_gp\", number 0, and stays as it is";
 
 /// Why limits stay behind.
 const UNLIMITED: &str = "LIO does not limit what there may be in a second";
@@ -112,7 +120,8 @@ impl<'c> Export<'c> {
         self.without_counterpart(store, &at);
         if store.kind != StoreKind::Pscsi {
             object.extend(self.identity(store, identity, &at));
-            object.insert("alua_tpgs".into(), alua(&store.groups));
+            self.groups(store, &at);
+            object.insert("alua_tpgs".into(), alua::export(&store.groups));
         }
         Some(object.into())
     }
@@ -172,6 +181,19 @@ impl<'c> Export<'c> {
         }
     }
 
+    /// Groups that are others there.
+    fn groups(&mut self, store: &StoreConfig, at: &str) {
+        for group in alua::moved(&store.groups) {
+            let at = format!("{at}: alua group \"{}\"", group.here.name);
+            if group.is_another() {
+                let (name, id) = (&group.name, group.id);
+                self.list(at, format!("{OWN_GROUP}: this one is \"{name}\", number {id}"));
+            } else if group.is_looser() {
+                self.list(at, format!("{OWN_GROUP}: initiators may change its state there"));
+            }
+        }
+    }
+
     /// What LIO makes its names of; those that come out otherwise are listed.
     fn identity(
         &mut self,
@@ -209,6 +231,7 @@ impl<'c> Export<'c> {
 
     fn target(&mut self, target: &Target) -> Option<Value> {
         let at = format!("target {}", target.iqn);
+        self.name(&at, &target.iqn);
         if target.redirect.is_some() {
             self.list(format!("{at}: redirect"), "LIO sends nobody on");
         }
@@ -218,6 +241,13 @@ impl<'c> Export<'c> {
         }
         let tpgs: Vec<Value> = target.tpgs.iter().map(|tpg| self.tpg(tpg, target)).collect();
         Some(json!({ "fabric": "iscsi", "wwn": target.iqn, "tpgs": tpgs }))
+    }
+
+    fn name(&mut self, at: &str, name: &str) {
+        if !names::is_taken(name) {
+            let why = "rtslib-fb skips a name like this: it wants a domain of two parts, and no underscore";
+            self.list(at, why);
+        }
     }
 
     fn tpg(&mut self, tpg: &Tpg, target: &Target) -> Value {
@@ -287,7 +317,8 @@ impl<'c> Export<'c> {
     fn lun(&self, lun: &Lun) -> Option<Value> {
         let store =
             self.config.stores.get(lun.lu.0 as usize).filter(|s| !self.lacking.contains(s.name.as_str()))?;
-        let group = store.groups.iter().find(|g| g.id == lun.group).map_or(DEFAULT_GROUP, |g| &g.name);
+        let groups = alua::moved(&store.groups);
+        let group = groups.iter().find(|g| g.here.id == lun.group).map_or(DEFAULT_GROUP, |g| &g.name);
         Some(json!({
             "index": lun.lun,
             "storage_object": format!("/backstores/{}/{}", plugin(store), store.name),
@@ -301,7 +332,8 @@ impl<'c> Export<'c> {
             self.list(format!("{at}: qos"), UNLIMITED);
         }
         self.places(&acl.from, &at);
-        let mapped: Vec<Value> = acl.luns.iter().filter_map(|lun| self.mapped(lun, tpg)).collect();
+        self.name(&at, &acl.initiator);
+        let mapped: Vec<Value> = acl.luns.iter().filter_map(|lun| self.mapped(lun, tpg, &at)).collect();
         let interval = match tpg.params.nop_interval {
             // It never asks, here and there.
             never if never.is_zero() => 0,
@@ -319,8 +351,13 @@ impl<'c> Export<'c> {
         all
     }
 
-    fn mapped(&self, lun: &Lun, tpg: &Tpg) -> Option<Value> {
+    fn mapped(&mut self, lun: &Lun, tpg: &Tpg, at: &str) -> Option<Value> {
         self.lun(lun)?;
+        if lun.lun > LAST_MAPPED {
+            let why = format!("rtslib-fb maps LUNs up to {LAST_MAPPED}: it is left out");
+            self.list(format!("{at}: mapped LUN {}", lun.lun), why);
+            return None;
+        }
         let same = |l: &&Lun| l.lu == lun.lu;
         let behind =
             tpg.luns.iter().filter(same).find(|l| l.lun == lun.lun).or_else(|| tpg.luns.iter().find(same))?;
@@ -384,26 +421,6 @@ impl<'c> Export<'c> {
         }
         self.list("server", "what is said about reactors, memory and limits has no counterpart in LIO");
     }
-}
-
-fn alua(groups: &Groups) -> Value {
-    let one = |group: &Group| {
-        let supports = |state| u8::from(group.supported.contains(state));
-        json!({
-            "name": group.name,
-            "tg_pt_gp_id": group.id,
-            "alua_access_type": u8::from(group.implicit) | u8::from(group.explicit) << 1,
-            "alua_access_state": group.configured.code(),
-            "alua_support_active_optimized": supports(Supported::OPTIMIZED),
-            "alua_support_active_nonoptimized": supports(Supported::NON_OPTIMIZED),
-            "alua_support_standby": supports(Supported::STANDBY),
-            "alua_support_unavailable": supports(Supported::UNAVAILABLE),
-            "alua_support_transitioning": supports(Supported::TRANSITIONING),
-            "implicit_trans_secs": groups.transition_seconds(),
-            "preferred": u8::from(group.preferred),
-        })
-    };
-    groups.iter().map(one).collect()
 }
 
 fn portals(tpg: &Tpg) -> Vec<Value> {

@@ -79,6 +79,13 @@ pub const OF_STORES: &[Known] = &[
     of_device("unmap_zeroes_data"),
 ];
 
+/// Parameters of targets.
+pub(super) const OF_TARGETS: &[Known] = &[known(
+    "cmd_completion_affinity",
+    "-1",
+    "a command ends here on the processor that its connection is on",
+)];
+
 /// Attributes of target portal groups.
 pub const OF_GROUPS: &[Known] = &[
     moot("cache_dynamic_acls", "0", "initiators without an ACL leave nothing behind here"),

@@ -54,9 +54,32 @@ pub(super) fn unused(name: String, taken: impl Fn(&str) -> bool) -> String {
     (2u32..).map(|n| format!("{short}-{n}")).find(|name| !taken(name)).unwrap_or(name)
 }
 
+/// Whether rtslib-fb takes the name of a target or an initiator: one with a date and two parts of a domain; or an EUI-64
+/// or a NAA of as many digits.
+pub(super) fn is_taken(name: &str) -> bool {
+    let is_iqn = |rest: &str| rest.matches('.').count() >= 2 && !rest.contains('_');
+    match name.split_once('.') {
+        Some(("iqn", rest)) => is_iqn(rest),
+        Some(("naa", rest)) => rest.len() == 16 && rest.starts_with(['1', '2', '5']),
+        _ => true,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rtslib_skips_names_that_are_ones_here() {
+        for taken in
+            ["iqn.2026-11.org.example:t", "iqn.2026-11.a.b", "naa.5000c50015ea71ac", "eui.02004567a425678d"]
+        {
+            assert!(is_taken(taken), "{taken}");
+        }
+        for skipped in ["iqn.2026-11.local:t", "iqn.2026-11.org.example:a_b", "naa.6001405000000000"] {
+            assert!(!is_taken(skipped), "{skipped}");
+        }
+    }
 
     #[test]
     fn names_are_made_as_lio_makes_them() {

@@ -72,6 +72,9 @@ pub(super) fn import<'t>(node: &Node<'t>, stores: &Stores, out: &mut Text, found
     for (index, tpg) in o.list("tpgs", found).iter().enumerate() {
         groups.extend(group(tpg, index, stores, &mut alias, found));
     }
+    if let Some(parameters) = o.object("parameters", found) {
+        list_rest(parameters, known::OF_TARGETS, found);
+    }
     list_rest(o, &[], found);
     out.section("[[target]]");
     out.text("iqn", &iqn);

@@ -10,6 +10,8 @@ use crate::scsi::Identity;
 
 const SIMPLE: &str = include_str!("../../../tests/lio/simple.json");
 const FULL: &str = include_str!("../../../tests/lio/full.json");
+/// As `targetctl save` of rtslib-fb 2.1.75 has written it on Linux 6.1 (see tests/vm/inside/lio.sh).
+const SAVED: &str = include_str!("../../../tests/lio/saved.json");
 
 fn source(text: &str) -> Source {
     Source::new("saveconfig.json", text)
@@ -39,6 +41,8 @@ fn refusals(text: &str) -> Vec<String> {
 fn what_becomes_of_a_configuration() {
     assert_eq!(imported(SIMPLE), include_str!("../../../tests/lio/simple.toml"));
     assert_eq!(imported(FULL), include_str!("../../../tests/lio/full.toml"));
+    assert_eq!(imported(SAVED), include_str!("../../../tests/lio/saved.toml"));
+    checked(&imported(SAVED));
     checked(&imported(SIMPLE));
     checked(&imported(FULL));
 }
@@ -48,6 +52,7 @@ fn what_has_no_meaning_here_is_listed_with_its_place() {
     for (text, expected) in [
         (SIMPLE, include_str!("../../../tests/lio/simple.listed")),
         (FULL, include_str!("../../../tests/lio/full.listed")),
+        (SAVED, include_str!("../../../tests/lio/saved.listed")),
     ] {
         let places = source(text);
         let listed = import(source(text)).unwrap().listed;
@@ -62,6 +67,7 @@ fn what_has_no_meaning_here_is_listed_with_its_place() {
 #[test]
 fn there_and_back_is_the_same() {
     assert_eq!(there_and_back(&imported(SIMPLE)), imported(SIMPLE));
+    assert_eq!(there_and_back(&imported(SAVED)), imported(SAVED));
     // The first time loses what LIO cannot say, as it lists: products that are not the names, credentials of a group
     // that count for its initiators.
     let once = there_and_back(&imported(FULL));
@@ -100,6 +106,69 @@ fn a_file_has_a_size_on_the_way_out() {
     assert!(
         told.contains("backstore \"a\": LIO must be told the size") && told.contains("left out"),
         "{told}"
+    );
+}
+
+#[test]
+fn groups_keep_what_they_say_beside_lios_own() {
+    let group = |name: &str, more: &str| format!("[[backstore.alua.group]]\nname = \"{name}\"\n{more}\n");
+    let toml = |groups: &[String], lun: &str| {
+        format!(
+            "[[backstore]]\nkind = \"null\"\nname = \"a\"\nsize = \"1G\"\n{}[[target]]\n\
+             iqn = \"iqn.2026-11.org.example:t\"\n[[target.tpg]]\nportals = [\"127.0.0.1\"]\n\
+             [[target.tpg.lun]]\nlun = 0\nbackstore = \"a\"\n{lun}",
+            groups.concat()
+        )
+    };
+    let moved = |groups: &[String], lun: &str| {
+        let moved = export(&checked(&toml(groups, lun)), |_| None);
+        let json: serde_json::Value = serde_json::from_str(&moved.text).unwrap();
+        let groups = json["storage_objects"][0]["alua_tpgs"].as_array().unwrap().clone();
+        let lines =
+            groups.iter().map(|g| format!("{} {} {}", g["name"], g["tg_pt_gp_id"], g["alua_access_state"]));
+        let of_lun = json["targets"][0]["tpgs"][0]["luns"][0]["alua_tg_pt_gp_name"].to_string();
+        let listed = moved.listed.iter().map(ToString::to_string).filter(|line| line.contains("alua"));
+        (lines.collect::<Vec<_>>(), of_lun, listed.collect::<Vec<_>>())
+    };
+    let own = "\"default_tg_pt_gp\" 0 0".to_owned();
+    let of_own = "\"default_tg_pt_gp\"".to_owned();
+    assert_eq!(moved(&[], ""), (vec![own.clone()], of_own.clone(), vec![]), "nothing is said");
+    let as_there = group("default_tg_pt_gp", "access = \"both\"");
+    assert_eq!(moved(&[as_there.clone()], ""), (vec![own.clone()], of_own, vec![]), "it is as LIO has it");
+
+    let standby = group("default_tg_pt_gp", "id = 7\nstate = \"standby\"");
+    let (groups, lun, listed) = moved(&[standby, group("default", "id = 0")], "");
+    assert_eq!(groups, ["\"default-2\" 7 2", "\"default\" 1 0"]);
+    assert_eq!(lun, "\"default-2\"", "its ports are in it");
+    assert_eq!(
+        listed,
+        [
+            "backstore \"a\": alua group \"default_tg_pt_gp\": LIO's own is \"default_tg_pt_gp\", number 0, and stays \
+             as it is: this one is \"default-2\", number 7",
+            "backstore \"a\": alua group \"default\": LIO's own is \"default_tg_pt_gp\", number 0, and stays as it \
+             is: this one is \"default\", number 1",
+        ]
+    );
+    let (groups, _, listed) = moved(&[group("far", "id = 2")], "alua_group = \"far\"");
+    assert_eq!((&groups[0], listed.len()), (&own, 1), "{listed:?}");
+    assert!(listed[0].ends_with("stays as it is: initiators may change its state there"), "{listed:?}");
+    let (groups, lun, listed) = moved(&[as_there, group("far", "id = 2")], "alua_group = \"far\"");
+    assert_eq!((groups, lun.as_str(), listed.len()), (vec![own, "\"far\" 2 0".into()], "\"far\"", 0));
+}
+
+#[test]
+fn what_targetctl_would_skip_is_listed() {
+    let toml = there("mapped_lun = [{ lun = 256, tpg_lun = 0 }, { lun = 255, tpg_lun = 0 }]\n")
+        .replace(":t\"", ":a_b\"");
+    let moved = export(&checked(&toml), |_| None);
+    let json: serde_json::Value = serde_json::from_str(&moved.text).unwrap();
+    let mapped = json["targets"][0]["tpgs"][0]["node_acls"][0]["mapped_luns"].as_array().unwrap().clone();
+    assert_eq!((mapped.len(), &mapped[0]["index"]), (1, &255.into()));
+    let listed: Vec<String> = moved.listed.iter().map(ToString::to_string).collect();
+    let has = |what: &str| listed.iter().any(|line| line.contains(what));
+    assert!(
+        has("mapped LUN 256: rtslib-fb maps LUNs up to 255") && has(":a_b: rtslib-fb skips a name"),
+        "{listed:?}"
     );
 }
 
