@@ -465,7 +465,7 @@ fn what_is_no_request_is_answered_and_others_are_not_kept_waiting() {
             .expect("JSON")
     };
     assert_eq!(next()["error"]["code"], -32700);
-    assert_eq!(next()["error"]["code"], -32600);
+    assert_eq!(next()["error"]["code"], -32600, "an empty batch");
     let version = next();
     assert_eq!(
         (&version["id"], &version["result"]["api"]),
@@ -481,6 +481,37 @@ fn what_is_no_request_is_answered_and_others_are_not_kept_waiting() {
     });
     drop((idle, lines));
     eventually("there is room again", || ringtgt::admin::rpc::Client::connect(&path).is_ok());
+}
+
+#[test]
+fn a_batch_is_answered_by_a_list() {
+    use std::io::{BufRead, BufReader, Write};
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[]));
+    let mut stream = std::os::unix::net::UnixStream::connect(server.socket()).expect("a connection");
+    let call = |id, method: &str| json!({ "jsonrpc": "2.0", "id": id, "method": method });
+    let notice = json!({ "jsonrpc": "2.0", "method": "version" });
+    let many = vec![call(0, "version"); 101];
+    for batch in [
+        json!([call(1, "version"), notice, 7, call(2, "stats.get"), call(3, "none")]),
+        json!([notice, notice]),
+        json!(many),
+        json!([call(4, "version")]),
+    ] {
+        stream.write_all(format!("{batch}\n").as_bytes()).expect("sent");
+    }
+    let mut lines = BufReader::new(stream).lines();
+    let mut next = || {
+        let line = lines.next().expect("a line").expect("text");
+        serde_json::from_str::<serde_json::Value>(&line).expect("JSON")
+    };
+    let answers = next();
+    let ids: Vec<_> = answers.as_array().expect("a list").iter().map(|answer| answer["id"].clone()).collect();
+    assert_eq!(ids, [json!(1), json!(null), json!(2), json!(3)]);
+    assert_eq!((&answers[0]["result"]["api"], &answers[1]["error"]["code"]), (&json!(1), &json!(-32600)));
+    assert!(answers[2]["result"].is_object() && answers[3]["error"]["code"] == -32601, "{answers}");
+    // That of notifications only is not answered, and too long a one by one error.
+    assert_eq!(next()["error"]["code"], -32600);
+    assert_eq!(next()[0]["id"], 4);
 }
 
 #[test]

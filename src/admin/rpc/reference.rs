@@ -22,7 +22,8 @@ pub const ABOUT: [&str; 4] = [
      listened to. It is /run/ringtgt/control.sock, or control.sock in the state directory where that is not the service's, unless \
      server.control_socket or --control-socket say otherwise.",
     "A request is one JSON object (JSON-RPC 2.0) in one line of at most 130 MiB; its answer is one line, too. One without id gets \
-     none. Batches are not taken. Answers come in the order of the requests of a connection. 16 connections are served at a time, \
+     none. A batch, a list of at most 100 requests in one line, is done one after the other, and not as one change: the line of \
+     its answer is the list of theirs. Answers come in the order of the requests of a connection. 16 connections are served at a time, \
      and one that says nothing for 30 seconds is closed: whoever asks seldom connects anew.",
     "Parameters with a question mark may be left out. Where several reactors are asked who is logged in, whom to drop, or what \
      their last PDUs were, one that does not answer in time is left out; only figures are told by all reactors or not at all.",

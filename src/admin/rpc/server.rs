@@ -24,6 +24,9 @@ pub(in crate::admin) const SOCKET: &str = "control.sock";
 /// Connections at a time. Each is a thread, and its request may be as long as a configuration.
 const MOST_CONNECTIONS: usize = 16;
 
+/// Requests of a batch: the answers to all of them are in memory together.
+const MOST_BATCH: usize = 100;
+
 /// How long a connection may say nothing, or take for a part of a request, or for reading an answer, all of it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -111,7 +114,7 @@ impl Serve for Desk {
 
     fn turn_away(&self, stream: &UnixStream) {
         let busy = Fault::new(BUSY, format!("there are {MOST_CONNECTIONS} connections already; try again"));
-        let _ = answer(stream, &Value::Null, Err(busy));
+        let _ = tell(stream, &answer(&Value::Null, Err(busy)));
     }
 
     fn converse(&self, stream: &UnixStream, _before: usize) -> io::Result<()> {
@@ -141,42 +144,88 @@ fn converse(stream: &UnixStream, lookout: &Lookout) -> io::Result<()> {
         }
         if line.last() != Some(&b'\n') {
             let what = format!("a request is one line of at most {} MiB", MOST_REQUEST >> 20);
-            return answer(stream, &Value::Null, Err(Fault::new(INVALID_REQUEST, what)));
+            return tell(stream, &answer(&Value::Null, Err(Fault::new(INVALID_REQUEST, what))));
         }
-        if let Some((id, result)) = heed(&line, lookout) {
-            answer(stream, &id, result)?;
-        }
+        tell(stream, &heed(&line, lookout))?;
     }
 }
 
-/// What a line comes to; nothing, when it is a notification.
-fn heed(line: &[u8], lookout: &Lookout) -> Option<(Value, Result<Told, Fault>)> {
-    let mut request: Value = match serde_json::from_slice(line) {
-        Ok(request) => request,
-        Err(error) => return Some((Value::Null, Err(Fault::new(PARSE_ERROR, error.to_string())))),
-    };
+/// What a line comes to; nothing, when there are only notifications in it.
+fn heed(line: &[u8], lookout: &Lookout) -> Answer {
+    match serde_json::from_slice(line) {
+        Ok(Value::Array(requests)) if (1..=MOST_BATCH).contains(&requests.len()) => batch(requests, lookout),
+        Ok(Value::Array(_)) => {
+            let what = format!("a batch is 1 to {MOST_BATCH} requests");
+            answer(&Value::Null, Err(Fault::new(INVALID_REQUEST, what)))
+        }
+        Ok(request) => heed_one(request, lookout).unwrap_or_default(),
+        Err(error) => answer(&Value::Null, Err(Fault::new(PARSE_ERROR, error.to_string()))),
+    }
+}
+
+/// Several requests, one after the other; their answers are together.
+fn batch(requests: Vec<Value>, lookout: &Lookout) -> Answer {
+    let answers: Vec<Answer> =
+        requests.into_iter().filter_map(|request| heed_one(request, lookout)).collect();
+    if answers.is_empty() {
+        return Answer::new();
+    }
+    let piece = |text: &str| vec![Piece::Own(text.to_owned())];
+    let between =
+        answers.into_iter().enumerate().flat_map(|(n, a)| [piece(if n == 0 { "[" } else { "," }), a]);
+    between.chain([piece("]")]).flatten().collect()
+}
+
+/// What a request comes to; nothing, when it is a notification.
+fn heed_one(mut request: Value, lookout: &Lookout) -> Option<Answer> {
     // A text in it is long: it is moved, not copied.
     let params = request.get_mut("params").map_or_else(|| json!({}), Value::take);
     let (id, method) = (request.get("id").cloned(), request.get("method").and_then(Value::as_str));
     let (Some("2.0"), Some(method)) = (request.get("jsonrpc").and_then(Value::as_str), method) else {
         let what = "a request is an object with \"jsonrpc\": \"2.0\", \"id\", \"method\" and \"params\"";
-        return Some((id.unwrap_or(Value::Null), Err(Fault::new(INVALID_REQUEST, what))));
+        return Some(answer(&id.unwrap_or(Value::Null), Err(Fault::new(INVALID_REQUEST, what))));
     };
     let result = methods::call(lookout, method, params);
-    id.map(|id| (id, result))
+    id.map(|id| answer(&id, result))
 }
 
-fn answer(stream: &UnixStream, id: &Value, result: Result<Told, Fault>) -> io::Result<()> {
+/// A part of an answer.
+enum Piece {
+    Own(String),
+    /// It is as long as a book, and many may read it.
+    Shared(Arc<String>),
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(text) => text.as_bytes(),
+            Self::Shared(text) => text.as_bytes(),
+        }
+    }
+}
+
+/// The parts of a line, but for its end; none: there is no answer.
+type Answer = Vec<Piece>;
+
+fn answer(id: &Value, result: Result<Told, Fault>) -> Answer {
     let text = match result {
         Ok(Told::Value(result)) => json!({ "jsonrpc": "2.0", "id": id, "result": result }).to_string(),
-        // It is as long as a book, and many may read it.
         Ok(Told::Text(result)) => {
             let head = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":");
-            return callers::tell(stream, &[head.as_bytes(), result.as_bytes(), b"}\n"], PATIENCE);
+            return vec![Piece::Own(head), Piece::Shared(result), Piece::Own("}".into())];
         }
         Err(fault) => json!({ "jsonrpc": "2.0", "id": id, "error": fault }).to_string(),
     };
-    callers::tell(stream, &[text.as_bytes(), b"\n"], PATIENCE)
+    vec![Piece::Own(text)]
+}
+
+fn tell(stream: &UnixStream, answer: &[Piece]) -> io::Result<()> {
+    if answer.is_empty() {
+        return Ok(());
+    }
+    let line: Vec<&[u8]> = answer.iter().map(Piece::bytes).chain([&b"\n"[..]]).collect();
+    callers::tell(stream, &line, PATIENCE)
 }
 
 #[cfg(test)]
