@@ -889,6 +889,31 @@ fn sized(size: &str) -> String {
 }
 
 #[test]
+fn nothing_has_another_size_there_and_then() {
+    let null = |size: &str| {
+        let null = format!("kind = \"null\"\nname = \"a\"\nsize = \"{size}\"");
+        text(&["a"], &[(0, "a")], &[])
+            .replace("kind = \"fileio\"\nname = \"a\"\npath = \"@DISKS@/a.img\"\nsize = \"8M\"", &null)
+    };
+    let server = Server::start(&null("8M"));
+    let mut initiator = login(&server, 1);
+    for (size, blocks) in [("1T", 1 << 31), ("4M", 4 << 11)] {
+        server.reload(&null(size));
+        assert_eq!(ready(&mut initiator, 0), Some((6, 0x2a, 0x09)), "capacity data has changed");
+        assert_eq!(initiator.capacity(0).expect("a capacity"), (blocks, 512));
+    }
+    let beyond = initiator.read(0, 4 << 11, 8, 4096).expect("an answer");
+    assert_eq!(beyond.sense_code(), Some((5, 0x21, 0)), "behind the end");
+    let file = server.config().display().to_string();
+    let said = command(&server, &["set", "/backstores/null/a", "attribute", "size=16M", "--config", &file]);
+    assert_eq!(said.0, 0, "{said:?}");
+    assert_eq!(
+        initiator.clear_attention(0).map(|()| initiator.capacity(0).expect("a capacity")).ok(),
+        Some((16 << 11, 512))
+    );
+}
+
+#[test]
 fn a_file_becomes_longer_by_its_size_and_whoever_is_logged_in_is_told() {
     let server = Server::start(&sized("size = \"8M\"\n"));
     let mut initiator = login(&server, 1);

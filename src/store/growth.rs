@@ -33,7 +33,7 @@ impl Backing {
     /// # Errors
     /// Why not, and what to do.
     pub fn check_size(&self, size: Option<u64>) -> Result<(), OpenError> {
-        let len = self.file()?.bytes().map_err(|e| self.failed("cannot be examined", &e))?;
+        let len = self.held()?;
         let (size, block) = (size.unwrap_or(len), u64::from(self.block_size));
         if size > LONGEST {
             let what = format!("cannot be {size} bytes long: no file can");
@@ -59,6 +59,14 @@ impl Backing {
         Ok(())
     }
 
+    /// Bytes that there are to be lost: those of the file, and of nothing none.
+    fn held(&self) -> Result<u64, OpenError> {
+        match &self.medium {
+            Medium::Null => Ok(0),
+            _ => self.file()?.bytes().map_err(|e| self.failed("cannot be examined", &e)),
+        }
+    }
+
     fn file(&self) -> Result<&FileMedium, OpenError> {
         match &self.medium {
             Medium::File(medium) if !medium.is_block => Ok(medium),
@@ -76,20 +84,19 @@ impl Backing {
 }
 
 impl Growth {
-    /// Makes a file that long, with all of its space where that is configured.
+    /// Makes a file that long, with all of its space where that is configured. Nothing is as long as is said.
     ///
     /// # Errors
     /// Why it cannot be, and what to do; then it is as it was.
     pub fn begin(backing: &Arc<Backing>, size: Option<u64>) -> Result<Self, OpenError> {
         backing.check_size(size)?;
-        let medium = backing.file()?;
-        let len = medium.bytes().map_err(|e| backing.failed("cannot be examined", &e))?;
+        let len = backing.held()?;
         let bound = backing.bound.load(Relaxed);
         // Whoever watches it must not see that it is longer yet.
         backing.bound.store(bound.min(len), Relaxed);
         let to = size.unwrap_or(UNBOUNDED);
         let mut growth = Self { backing: backing.clone(), len, bound, to, lengthened: false, kept: false };
-        if let Some(size) = size.filter(|size| *size > len) {
+        if let (Ok(medium), Some(size)) = (backing.file(), size.filter(|size| *size > len)) {
             growth.lengthened = true;
             let what = || format!("cannot be made {size} bytes long");
             growth.lengthen(medium, size).map_err(|e| backing.failed(&what(), &e))?;
@@ -119,7 +126,8 @@ impl Growth {
     pub fn keep(mut self) -> io::Result<u64> {
         self.kept = true;
         self.backing.bound.store(self.to, Relaxed);
-        Ok(self.backing.length()?.map_or(self.backing.blocks, |length| length.blocks))
+        let said = self.to / u64::from(self.backing.block_size);
+        Ok(self.backing.length()?.map_or(said, |length| length.blocks))
     }
 }
 
@@ -169,6 +177,19 @@ mod tests {
         Growth::begin(&backing, None).unwrap().keep().unwrap();
         backing.file().unwrap().file.set_len(4 * MIB).unwrap();
         assert_eq!(lengths(&backing), (4 * MIB, 4 * MIB));
+    }
+
+    #[test]
+    fn nothing_has_any_size() {
+        let config = StoreConfig { size: Some(4 * MIB), ..StoreConfig::new(StoreKind::Null, "none") };
+        let backing = Arc::new(open(&config, Duration::ZERO).unwrap());
+        for size in [1 << 40, MIB] {
+            assert_eq!(Growth::begin(&backing, Some(size)).unwrap().keep().unwrap(), size / 512);
+        }
+        assert!(
+            backing.check_size(Some(MIB + 1)).unwrap_err().what.contains("no whole number of its blocks")
+        );
+        assert!(backing.check_size(Some(u64::MAX)).unwrap_err().what.contains("no file can"));
     }
 
     #[test]

@@ -406,11 +406,15 @@ fn kept(served: &Served, new: &StoreConfig, plan: &mut Plan) -> StoreConfig {
     }
 }
 
-/// Whether a store that stays has another size from now on: a file that is written can become longer. Memory is there
-/// as a whole from the start.
+/// Whether a store that stays has another size from now on: a file that is written can become longer, and nothing has
+/// any size. Memory is there as a whole from the start.
 fn is_resized(served: &Served, new: &StoreConfig) -> bool {
-    let is_file = new.kind == StoreKind::Fileio && !served.is_stand_in() && !served.unit.backing.read_only;
-    is_file && served.config.size != new.size
+    let can = match new.kind {
+        StoreKind::Fileio => !served.is_stand_in() && !served.unit.backing.read_only,
+        StoreKind::Null => true,
+        _ => false,
+    };
+    can && served.config.size != new.size
 }
 
 /// Of those that have another size from now on, whether they can.

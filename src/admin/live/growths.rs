@@ -1,4 +1,4 @@
-//! Files that are to have another length from now on.
+//! Files, and nothings, that are to have another length from now on.
 
 use super::Running;
 use super::draft::{Draft, DraftStore};
