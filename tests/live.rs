@@ -157,6 +157,49 @@ fn what_is_wrong_or_cannot_be_had_changes_nothing() {
 }
 
 #[test]
+fn all_that_cannot_be_had_is_told_at_once_with_its_place() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
+    let mut initiator = login(&server, 1);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("its address").to_string();
+    // In turn: a store that would be shorter, one that is new, two that are directories, and two addresses.
+    let portals = format!("\"127.0.0.1:0\", \"{taken}\", \"192.0.2.77:3260\"");
+    let wrong = text(&["a", "b", "c", "d"], &[(0, "a"), (1, "b")], &[1])
+        .replacen("8M", "4M", 1)
+        .replace("@DISKS@/c.img", "@DISKS@/state")
+        .replace("@DISKS@/d.img", "@DISKS@/state/identity")
+        .replace("\"127.0.0.1:0\"", &portals);
+    let dry = command(&server, &["apply", "--dry-run", &server.file("dry.toml", &wrong)]).2;
+    assert!(dry.contains("dry.toml:3:8: ") && dry.contains("would be lost"), "{dry}");
+    let (status, _, told) = command(&server, &["apply", "--yes", &server.file("wrong.toml", &wrong)]);
+    let places: Vec<&str> =
+        told.lines().filter_map(|line| line.split_once("wrong.toml:")?.1.split(' ').next()).collect();
+    assert_eq!((status, places), (1, vec!["3:8:", "13:8:", "18:8:", "24:27:", "24:46:"]), "{told}");
+    for why in ["would be lost", "/state: ", "/state/identity: ", "ss -ltnp", "ip addr"] {
+        assert!(told.contains(why), "{why}: {told}");
+    }
+    assert_eq!((luns(&mut initiator), ready(&mut initiator, 0)), (vec![0], None));
+    assert!(
+        server.is_free("b") && !fs::exists(server.disk("b")).expect("its directory"),
+        "what was made is gone"
+    );
+    // The start tells all addresses, too.
+    let wrong = text(&["a"], &[(0, "a")], &[1]).replace("\"127.0.0.1:0\"", &portals);
+    let file = server.file("start.toml", &wrong);
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("its mode");
+    let state = server.file("other", "") + "-state";
+    let start = std::process::Command::new(env!("CARGO_BIN_EXE_ringtgt"))
+        .args(["serve", "--config", &file, "--state-dir", &state])
+        .output()
+        .expect("the binary runs");
+    let told = String::from_utf8(start.stderr).expect("text");
+    assert!(
+        told.contains("start.toml:9:27: ") && told.contains("ss -ltnp") && told.contains("ip addr"),
+        "{told}"
+    );
+}
+
+#[test]
 fn portals_come_and_go() {
     let server = Server::start(&text(&["a"], &[(0, "a")], &[1, 2, 3]));
     let mut initiator = login(&server, 1);

@@ -3,6 +3,7 @@
 //! Owns: which sockets it takes so that every portal is listened at. Promises: portals that overlap
 //! are no error: one socket on a wildcard address serves the others of its port. Refuses to know: who accepts.
 
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::thread::sleep;
@@ -56,6 +57,19 @@ pub struct ListenError {
     pub remedy: String,
 }
 
+/// All portals that cannot be listened at, a line for each.
+#[derive(Debug)]
+pub struct ListenErrors(pub Vec<ListenError>);
+
+impl std::error::Error for ListenErrors {}
+
+impl fmt::Display for ListenErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.0.iter().map(ListenError::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
@@ -81,21 +95,22 @@ pub struct Plan {
 /// as long as `patience` (see [`PATIENCE`]).
 ///
 /// # Errors
-/// The first portal that cannot be listened at, and what to do.
+/// The portals that cannot be listened at, and what to do.
 #[cfg(test)]
-pub(super) fn listen(portals: &[Portal], patience: Duration) -> Result<Vec<Bound>, ListenError> {
+pub(super) fn listen(portals: &[Portal], patience: Duration) -> Result<Vec<Bound>, ListenErrors> {
     let none = Inherited::default();
     make(&plan(portals, &none), &none, patience)
 }
 
-/// Makes the sockets that are not there yet.
+/// Makes the sockets that are not there yet. Those in use are waited for as long together.
 ///
 /// # Errors
-/// The first that cannot be made, and what to do.
-pub fn make(plans: &[Plan], inherited: &Inherited, patience: Duration) -> Result<Vec<Bound>, ListenError> {
-    let mut all = Vec::new();
+/// All that cannot be made, and what to do; then none is.
+pub fn make(plans: &[Plan], inherited: &Inherited, patience: Duration) -> Result<Vec<Bound>, ListenErrors> {
+    let (mut all, mut wrong) = (Vec::new(), Vec::new());
+    let deadline = Instant::now() + patience;
     for plan in plans {
-        match bind(plan, inherited, patience) {
+        match bind(plan, inherited, deadline) {
             Ok(bound) => all.push(bound),
             // A machine without IPv6 can serve a configuration that asks for both.
             Err(Failed::Bind(e)) if plan.only_v6 && lacks_family(&e) => {
@@ -104,11 +119,11 @@ pub fn make(plans: &[Plan], inherited: &Inherited, patience: Duration) -> Result
             Err(error) => {
                 let held = inherited.remedy(plan.address).filter(|_| is_taken(&error));
                 let remedy = held.unwrap_or_else(|| remedy(&error).to_owned());
-                return Err(ListenError { address: plan.address, error, remedy });
+                wrong.push(ListenError { address: plan.address, error, remedy });
             }
         }
     }
-    Ok(all)
+    if wrong.is_empty() { Ok(all) } else { Err(ListenErrors(wrong)) }
 }
 
 /// The sockets that cover all portals. One that is there already takes what arrives at its address, whatever else does.
@@ -139,12 +154,11 @@ fn has_wildcard(portals: &[SocketAddr], wildcard: impl Into<IpAddr>, port: u16) 
     port != 0 && portals.contains(&SocketAddr::new(wildcard.into(), port))
 }
 
-fn bind(plan: &Plan, inherited: &Inherited, patience: Duration) -> Result<Bound, Failed> {
-    let start = Instant::now();
+fn bind(plan: &Plan, inherited: &Inherited, deadline: Instant) -> Result<Bound, Failed> {
     let open = || inherited.of(plan).unwrap_or_else(|| sys::listen(plan.address, plan.only_v6));
     loop {
         match open() {
-            Err(e) if e.kind() == ErrorKind::AddrInUse && start.elapsed() < patience => sleep(PAUSE),
+            Err(e) if e.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => sleep(PAUSE),
             Err(e) => return Err(e.into()),
             Ok(listener) => {
                 plan.options.apply(&listener, plan.address)?;
@@ -245,5 +259,11 @@ mod tests {
         assert!(e.to_string().contains("ss -ltnp"), "{e}");
         let e = listen(&[at("192.0.2.77:0")], Duration::ZERO).unwrap_err();
         assert!(e.to_string().contains("ip addr"), "{e}");
+        let both = [first[0].got.into(), at("192.0.2.77:0"), at("127.0.0.1:0")];
+        let e = listen(&both, Duration::ZERO).unwrap_err().to_string();
+        assert!(
+            e.lines().count() == 2 && e.contains("ss -ltnp") && e.contains("ip addr"),
+            "all at once: {e}"
+        );
     }
 }

@@ -16,9 +16,10 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::banner::{self, Opened};
-use super::config::{Config, ServerConfig};
+use super::config::{Config, Report, ServerConfig};
 use super::inherited::Inherited;
 use super::listen::{self, Bound};
+use super::live::lacking::Lacking;
 use super::live::units::{Keeper, Reached, Serials, is_stand_in};
 use super::live::{Live, Origin, Start};
 use super::lookout::Lookout;
@@ -61,8 +62,9 @@ pub fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
     raise_limits();
     let cores = processors(&config.server)?;
     let reactors = cores.len();
-    let Some(begun) = unless_stopped(&signals, has_file, move || prepare(config, reactors, inherited))?
-    else {
+    let written = origin.written();
+    let prepare = move || prepare(config, reactors, inherited, &written);
+    let Some(begun) = unless_stopped(&signals, has_file, prepare)? else {
         tracing::info!("told to stop before everything was ready");
         return Ok(());
     };
@@ -131,13 +133,18 @@ struct Prepared {
     bound: Vec<Bound>,
 }
 
-fn prepare(mut config: Config, reactors: usize, inherited: Inherited) -> anyhow::Result<Prepared> {
+fn prepare(
+    mut config: Config,
+    reactors: usize,
+    inherited: Inherited,
+    written: &Report,
+) -> anyhow::Result<Prepared> {
     config.expose_local();
     let state = open_state(&config.server)?;
     let keeper = Keeper::new(state.clone(), &config.server, reactors);
     keeper.keep_ports(&keeper.number_ports(&mut config.targets)?)?;
     let units = open_units(&config, &keeper)?;
-    let bound = listen(&mut config, &inherited)?;
+    let bound = listen(&mut config, &inherited, written)?;
     Ok(Prepared { config, state, keeper, units, inherited, bound })
 }
 
@@ -222,10 +229,12 @@ fn open_state(server: &ServerConfig) -> anyhow::Result<Option<StateDir>> {
 }
 
 /// Listens at every portal, with the socket that is there for it or one that is made; port 0 gets its real number.
-fn listen(config: &mut Config, inherited: &Inherited) -> anyhow::Result<Vec<Bound>> {
+fn listen(config: &mut Config, inherited: &Inherited, written: &Report) -> anyhow::Result<Vec<Bound>> {
     let plans = listen::plan(&config.listeners(), inherited);
     inherited.tell_unused(&plans);
-    let bound = listen::make(&plans, inherited, listen::PATIENCE)?;
+    let mut lacking = Lacking::default();
+    let bound = lacking.of_portals(listen::make(&plans, inherited, listen::PATIENCE));
+    lacking.check(written)?;
     let ports: Vec<_> = bound.iter().map(|b| (b.plan.address, b.got)).collect();
     config.bind(&ports);
     Ok(bound)

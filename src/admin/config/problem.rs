@@ -122,6 +122,11 @@ impl Report {
         self.source.text()
     }
 
+    /// The same source with these problems, and no others.
+    pub fn also(&self, problems: Vec<Problem>) -> Self {
+        Self::new(self.source.clone(), problems)
+    }
+
     /// How many must be put right.
     pub fn errors(&self) -> usize {
         self.problems.iter().filter(|p| p.severity == Severity::Error).count()

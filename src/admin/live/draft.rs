@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
+use super::lacking::Lacking;
 use super::plan::{self, Action, Plan, Turn};
 use super::units::{Keeper, Lost, Reached, is_missing};
 use super::{Running, Served, Socket};
@@ -74,6 +75,8 @@ pub(super) struct DraftDoors {
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) plan: Plan,
+    /// What of it cannot be had, as far as is known.
+    pub(super) lacking: Lacking,
     /// Its LUNs name logical units by their numbers in the daemon.
     pub(super) config: Config,
     /// Those that are new, that are written otherwise, or that other ports show.
@@ -110,7 +113,7 @@ impl Draft {
             !places.contains(&NOBODY),
             "there are too many backstores at a time, those that go among them: remove some first, and add others then"
         );
-        resize(running, &touched, &mut plan)?;
+        let lacking = resize(running, &touched, &mut plan);
         renumber(&mut config, &places);
         quotas(running, &config, &places, &mut plan);
         let turns = plan::turns(&running.catalog.targets, &config.targets);
@@ -131,7 +134,7 @@ impl Draft {
         let sessions = sessions(moved.targets.clone());
         plan.sessions = plan::touched(&sessions, &running.catalog, &config.targets, &moved.targets);
         let (stores, moved) = (touched, Arc::new(moved));
-        Ok(Self { plan, config, stores, removed, replaced, reached, ports, doors, moved })
+        Ok(Self { plan, lacking, config, stores, removed, replaced, reached, ports, doors, moved })
     }
 
     /// The catalogue of the change. What is as it was stays the same in memory: whoever compares sees at once.
@@ -417,16 +420,17 @@ fn is_resized(served: &Served, new: &StoreConfig) -> bool {
     can && served.config.size != new.size
 }
 
-/// Of those that have another size from now on, whether they can.
-fn resize(running: &Running, stores: &[DraftStore], plan: &mut Plan) -> anyhow::Result<()> {
+/// Of those that have another size from now on, what they cannot have.
+fn resize(running: &Running, stores: &[DraftStore], plan: &mut Plan) -> Lacking {
+    let mut lacking = Lacking::default();
     for store in stores.iter().filter(|store| store.resized) {
         let Some(served) = running.stores.get(&store.lu) else { continue };
-        served.unit.backing.check_size(store.config.size)?;
+        lacking.of_store(&store.config.name, served.unit.backing.check_size(store.config.size));
         let size = store.config.size.map(|size| format!("size, {}", crate::admin::size::show(size)));
         let detail = size.unwrap_or_else(|| "size, as long as the file is".into());
         plan.push(Action::Change, plan::store_path(&store.config), detail);
     }
-    Ok(())
+    lacking
 }
 
 /// LUNs and quotas name stores by their place in the configuration; from here on by their numbers in the daemon.

@@ -2,6 +2,7 @@
 
 use super::Running;
 use super::draft::{Draft, DraftStore};
+use super::lacking::Lacking;
 use crate::ids::LuId;
 use crate::reactor::Control;
 use crate::scsi::{Failure, SharedOp};
@@ -17,18 +18,15 @@ struct Growing {
 }
 
 impl Growths {
-    /// Makes the files that long.
-    ///
-    /// # Errors
-    /// When one of them cannot be; then none is.
-    pub(super) fn begin(running: &Running, draft: &Draft) -> anyhow::Result<Self> {
+    /// Makes the files that long, as far as they can be.
+    pub(super) fn begin(running: &Running, draft: &Draft, lacking: &mut Lacking) -> Self {
         let begin = |store: &DraftStore| {
             let backing = &running.stores.get(&store.lu)?.unit.backing;
-            let growth = Growth::begin(backing, store.config.size);
-            Some(growth.map(|growth| Growing { lu: store.lu, name: store.config.name.clone(), growth }))
+            let (lu, name) = (store.lu, store.config.name.clone());
+            let growth = lacking.of_store(&name, Growth::begin(backing, store.config.size))?;
+            Some(Growing { lu, name, growth })
         };
-        let all = draft.stores.iter().filter(|store| store.resized).filter_map(begin);
-        Ok(Self(all.collect::<Result<_, _>>()?))
+        Self(draft.stores.iter().filter(|store| store.resized).filter_map(begin).collect())
     }
 
     /// Everybody is served all of them from now on, and told; what has gone wrong.

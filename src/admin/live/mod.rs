@@ -17,6 +17,7 @@
 
 mod draft;
 mod growths;
+pub(super) mod lacking;
 mod numbers;
 pub mod plan;
 pub(super) mod units;
@@ -34,6 +35,7 @@ use crossbeam_channel::{Receiver, bounded};
 
 use self::draft::{Came, Draft, DraftStore, Fate, Supply};
 use self::growths::Growths;
+use self::lacking::Lacking;
 use self::numbers::Numbers;
 pub use self::plan::Plan;
 use self::units::{Found, Keeper, Lost, Reached, Serials};
@@ -111,6 +113,14 @@ pub struct Origin {
     pub text: String,
     /// What the command line says besides.
     pub overrides: Overrides,
+}
+
+impl Origin {
+    /// Its text, with nothing to be said against it.
+    pub(super) fn written(&self) -> Report {
+        let name = self.file.as_ref().map(|file| file.display().to_string());
+        Report::new(Source::new(name.unwrap_or_default(), self.text.as_str()), Vec::new())
+    }
 }
 
 /// Why a change was not made.
@@ -464,9 +474,14 @@ impl Live {
     /// # Errors
     /// When it is wrong.
     pub fn plan(&self, name: &str, text: &str, dir: Option<&Path>) -> Result<Plan, Refused> {
-        let (config, _) = self.parse(name, text, dir)?;
-        let running = locked(&self.running);
-        Ok(self.draft(&running, config, Came::new())?.plan)
+        let (config, report) = self.parse(name, text, dir)?;
+        let mut running = locked(&self.running);
+        let mut draft = self.draft(&running, config, Came::new())?;
+        if !draft.lacking.is_empty() {
+            // It would be refused: all is told for which it would be.
+            self.obtain(&mut running, &mut draft, &report)?;
+        }
+        Ok(draft.plan)
     }
 
     /// Has the text served instead of what is served now, if that text and the plan are to somebody's liking; what that
@@ -483,7 +498,7 @@ impl Live {
     ) -> Result<Plan, Refused> {
         let (config, report) = self.parse(name, text, dir)?;
         self.warn_anew(&report);
-        self.take(config, text, dir, Came::new(), |now, plan| wanted(&now.text, plan))
+        self.take(config, &report, dir, Came::new(), |now, plan| wanted(&now.text, plan))
     }
 
     /// Logs what there is to be said against a text that was not said of the one before: who changes it line by line does
@@ -552,7 +567,7 @@ impl Live {
         drop(running);
         let (config, report) = self.parse("configuration", &text, dir.as_deref())?;
         self.warn_anew(&report);
-        match self.take(config, &text, dir.as_deref(), came, |now, _| now.generation == generation) {
+        match self.take(config, &report, dir.as_deref(), came, |now, _| now.generation == generation) {
             Err(Refused::Other(_)) => Ok(None),
             taken => taken.map(Some),
         }
@@ -587,13 +602,13 @@ impl Live {
         *locked(&self.warned) = Some(report.told());
         log(&report.to_string());
         let is_same = || config::read_source(file).is_ok_and(|(source, _)| source.text() == report.text());
-        self.take(config, report.text(), None, Came::new(), |_, _| is_same())
+        self.take(config, &report, None, Came::new(), |_, _| is_same())
     }
 
     fn take(
         &self,
         config: Config,
-        text: &str,
+        written: &Report,
         dir: Option<&Path>,
         came: Came,
         wanted: impl FnOnce(&Running, &Plan) -> bool,
@@ -603,9 +618,9 @@ impl Live {
         if !wanted(&running, &draft.plan) {
             return Err(Refused::Other(draft.plan));
         }
-        let plan = self.carry_out(&mut running, draft, |running| {
+        let plan = self.carry_out(&mut running, draft, written, |running| {
             running.generation += 1;
-            text.clone_into(&mut running.text);
+            written.text().clone_into(&mut running.text);
             running.dir = dir.filter(|dir| absolute(dir) != self.own_dir()).map(Path::to_owned);
         })?;
         Ok(plan)
@@ -625,13 +640,12 @@ impl Live {
         &self,
         running: &mut Running,
         mut draft: Draft,
+        written: &Report,
         note: impl FnOnce(&mut Running),
     ) -> anyhow::Result<Plan> {
         let mut turnover = self.loopbacks.prepare(&draft.config.loopbacks, &draft.replaced)?;
-        let growths = Growths::begin(running, &draft)?;
-        let opened = self.open(&draft)?;
+        let Obtained { growths, opened, doors } = self.obtain(running, &mut draft, written)?;
         let media: Vec<_> = opened.iter().map(|(_, unit)| unit.backing.clone()).collect();
-        let doors = self.bind(running, &draft).inspect_err(|_| self.unmake(&media))?;
         draft.config.bind(&doors.new.iter().map(|b| (b.plan.address, b.got)).collect::<Vec<_>>());
         let kept = self.keeper.keep_ports(&draft.ports);
         if let Err(error) = kept.and_then(|()| self.enter(running, &draft, &opened)) {
@@ -663,24 +677,44 @@ impl Live {
         Ok(Plan { warnings, ..draft.plan })
     }
 
-    /// Opens the stores that are new, and what stands for those that have vanished.
-    fn open(&self, draft: &Draft) -> anyhow::Result<Vec<(LuId, UnitSeed)>> {
+    /// What others can keep from us. All that they do is told at once.
+    fn obtain(&self, running: &mut Running, draft: &mut Draft, written: &Report) -> anyhow::Result<Obtained> {
+        let mut lacking = std::mem::take(&mut draft.lacking);
+        let growths = Growths::begin(running, draft, &mut lacking);
+        let media = self.open(draft, &mut lacking);
+        let new = listen::make(&draft.doors.plain, &self.inherited, ADDRESS_PATIENCE);
+        let new = lacking.of_portals(new);
+        let set_up = || {
+            lacking.check(written)?;
+            let opened = self.set_up(&media, &draft.reached)?;
+            let doors = self.make_way(running, draft, new, written)?;
+            Ok(Obtained { growths, opened, doors })
+        };
+        set_up().inspect_err(|_| self.unmake(media.iter().filter_map(|(_, medium)| medium.as_ref())))
+    }
+
+    /// Opens the stores that are new, as far as they can be, and what stands for those that have vanished.
+    fn open<'d>(
+        &self,
+        draft: &'d Draft,
+        lacking: &mut Lacking,
+    ) -> Vec<(&'d DraftStore, Option<Arc<Backing>>)> {
+        let deadline = Instant::now() + STORE_PATIENCE;
+        let left = || deadline.saturating_duration_since(Instant::now());
         let new = draft.stores.iter().filter(|s| !matches!(s.fate, Fate::Same | Fate::Refit(_)));
-        let (mut media, mut of_them) = (Vec::new(), Vec::new());
-        for store in new {
-            let medium = self.medium(store).inspect_err(|_| self.unmake(&media))?;
-            of_them.push((store, medium.clone()));
-            media.extend(medium);
-        }
-        self.set_up(&of_them, &draft.reached).inspect_err(|_| self.unmake(&media))
+        new.filter_map(|store| {
+            let medium = lacking.of_store(&store.config.name, self.medium(store, left()))?;
+            Some((store, medium))
+        })
+        .collect()
     }
 
     /// What that store is opened for, if it is there.
-    fn medium(&self, store: &DraftStore) -> anyhow::Result<Option<Arc<Backing>>> {
+    fn medium(&self, store: &DraftStore, patience: Duration) -> anyhow::Result<Option<Arc<Backing>>> {
         match &store.fate {
             Fate::Lost(_) => Ok(None),
             Fate::Came(backing) => Ok(Some(backing.clone())),
-            _ => self.keeper.open(&store.config, STORE_PATIENCE),
+            _ => self.keeper.open(&store.config, patience),
         }
     }
 
@@ -714,24 +748,31 @@ impl Live {
     }
 
     /// Nobody has seen these, and nobody will.
-    fn unmake(&self, media: &[Arc<Backing>]) {
-        media.iter().for_each(|medium| self.keeper.unmake(medium));
+    fn unmake<'m>(&self, media: impl IntoIterator<Item = &'m Arc<Backing>>) {
+        media.into_iter().for_each(|medium| self.keeper.unmake(medium));
     }
 
-    /// Binds the addresses that are new. What others of this daemon are in the way of is bound when these are closed.
-    fn bind(&self, running: &mut Running, draft: &Draft) -> anyhow::Result<NewDoors> {
-        let new = listen::make(&draft.doors.plain, &self.inherited, ADDRESS_PATIENCE)?;
+    /// What others of this daemon are in the way of is bound when these are closed, behind what is bound already.
+    fn make_way(
+        &self,
+        running: &mut Running,
+        draft: &Draft,
+        new: Vec<Bound>,
+        written: &Report,
+    ) -> anyhow::Result<NewDoors> {
         let mut doors = NewDoors { new, close: draft.doors.close.clone(), closed: Vec::new() };
         if draft.doors.in_the_way.is_empty() {
             return Ok(doors);
         }
         self.control.change_doors(Vec::new(), &draft.doors.in_the_way)?;
         doors.closed = running.sockets.extract_if(.., |s| draft.doors.in_the_way.contains(&s.fd)).collect();
-        match listen::make(&draft.doors.blocked, &self.inherited, ADDRESS_PATIENCE) {
-            Ok(more) => doors.new.extend(more),
-            Err(error) => return Err(self.close_again(running, doors, error.into())),
+        let mut lacking = Lacking::default();
+        let blocked = listen::make(&draft.doors.blocked, &self.inherited, ADDRESS_PATIENCE);
+        doors.new.extend(lacking.of_portals(blocked));
+        match lacking.check(written) {
+            Ok(()) => Ok(doors),
+            Err(error) => Err(self.close_again(running, doors, error)),
         }
-        Ok(doors)
     }
 
     /// The change is not made, for that reason: what was closed for it is opened again. The reason, and what is lost for all
@@ -890,6 +931,13 @@ impl Live {
         }
         told
     }
+}
+
+/// What a change needs that others could have kept from us.
+struct Obtained {
+    growths: Growths,
+    opened: Vec<(LuId, UnitSeed)>,
+    doors: NewDoors,
 }
 
 /// Sockets of a change.

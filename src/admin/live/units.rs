@@ -7,8 +7,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 
+use super::lacking::Lacking;
 use super::locked;
-use crate::admin::config::ServerConfig;
+use crate::admin::config::{Report, ServerConfig};
 use crate::admin::ports::Ports;
 use crate::admin::state::{StateDir, saved_identity};
 use crate::ids::LuId;
@@ -153,8 +154,11 @@ impl Keeper {
     ) -> anyhow::Result<Vec<UnitSeed>> {
         let deadline = Instant::now() + patience;
         let left = || deadline.saturating_duration_since(Instant::now());
-        let opened = stores.iter().map(|store| Ok((store, self.open_first(store, left())?)));
-        let opened: Vec<_> = opened.collect::<anyhow::Result<_>>()?;
+        let mut lacking = Lacking::default();
+        let mut open = |store: &StoreConfig| lacking.of_store(&store.name, self.open_first(store, left()));
+        let opened: Vec<_> = stores.iter().filter_map(|store| Some((store, open(store)?))).collect();
+        let made = opened.iter().filter_map(|(_, backing)| backing.as_ref());
+        lacking.check(&Report::default()).inspect_err(|_| made.for_each(|backing| self.unmake(backing)))?;
         // Not sooner: a file that has an identity is not made.
         self.identify(opened.iter().filter(|(_, backing)| backing.is_some()).map(|(store, _)| *store))?;
         let numbered = (0..).map(LuId).zip(opened);

@@ -34,7 +34,7 @@ pub enum CallError {
         remedy: &'static str,
     },
     /// It has refused.
-    #[error("{0}")]
+    #[error(transparent)]
     Fault(#[from] Fault),
 }
 

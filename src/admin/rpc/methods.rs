@@ -174,12 +174,27 @@ fn apply(live: &Live, text: Text) -> Result<Value, Fault> {
 fn told(result: Result<Plan, Refused>) -> Result<Value, Fault> {
     match result {
         Ok(plan) => Ok(json!(plan)),
-        Err(Refused::Invalid(report)) => Err(invalid(&report)),
-        Err(error) => Err(Fault::new(FAILED, format!("{error:#}"))),
+        Err(Refused::Invalid(report)) => {
+            let what = format!("the configuration is wrong: {}", report.summary());
+            Err(Fault { data: reported(&report), ..Fault::new(INVALID_CONFIG, what) })
+        }
+        Err(Refused::Failed(error)) => Err(failed(&error)),
+        Err(error) => Err(Fault::new(FAILED, error.to_string())),
     }
 }
 
-fn invalid(report: &Report) -> Fault {
+fn failed(error: &anyhow::Error) -> Fault {
+    let Some(report) = error.downcast_ref::<Report>() else {
+        return Fault::new(FAILED, format!("{error:#}"));
+    };
+    // What else went wrong stands before it.
+    let also = error.chain().take_while(|why| !why.is::<Report>()).map(|why| format!("{why}; "));
+    let what = format!("{}the configuration cannot be had: {}", also.collect::<String>(), report.summary());
+    Fault { data: reported(report), ..Fault::new(FAILED, what) }
+}
+
+/// A report, as text and piece by piece.
+fn reported(report: &Report) -> Value {
     let problem = |p: &Problem| {
         let at = match &p.at {
             At::File(span) => Some(report.position(span.start)),
@@ -192,8 +207,7 @@ fn invalid(report: &Report) -> Fault {
         })
     };
     let problems: Vec<Value> = report.problems().iter().map(problem).collect();
-    let data = json!({ "report": report.to_string(), "problems": problems });
-    Fault { data, ..Fault::new(INVALID_CONFIG, format!("the configuration is wrong: {}", report.summary())) }
+    json!({ "report": report.to_string(), "problems": problems })
 }
 
 #[derive(Deserialize)]
