@@ -38,6 +38,10 @@ use crate::target::{Catalog, TpgParams};
 /// Disk operations that a reactor may have in flight.
 const OPERATIONS: u32 = 4092;
 
+/// Connections of local disks that a reactor may have: of each disk there are two for a moment, one of which takes the place of
+/// the other, and the kernel makes 64 disks when it is told nothing else (`ublks_max`).
+const LOCAL_CONNECTIONS: u32 = 128;
+
 /// How long the last flush may take: longer than any cache of a disk that works.
 const LAST_FLUSH: Duration = Duration::from_secs(60);
 
@@ -261,6 +265,7 @@ fn limits(server: &ServerConfig, reactors: usize, login_timeout: Duration) -> Li
     Limits {
         memory: server.buffer_memory_each(reactors),
         connections: server.limits.connections.div_ceil(reactors.max(1) as u32),
+        local_connections: LOCAL_CONNECTIONS,
         pending_logins: server.limits.pending_logins.div_ceil(reactors.max(1) as u32),
         operations: OPERATIONS,
         poll_ns: server.poll.as_nanos() as u64,

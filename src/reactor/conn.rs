@@ -12,6 +12,7 @@ use crate::ring::{Ends, RecvOp};
 use crate::session::Session;
 use crate::session::login::{Login, Pdu};
 use crate::session::pace::Pace;
+use crate::target::LOCAL_PORTAL;
 
 /// Where a connection is in its life.
 #[derive(Debug)]
@@ -120,6 +121,11 @@ impl Conn {
         self.leaves_by.unwrap_or(u64::MAX).min(session.due())
     }
 
+    /// Whether it is of a disk of this host.
+    pub(super) fn is_local(&self) -> bool {
+        self.ends.local == LOCAL_PORTAL
+    }
+
     /// A session on its way from one connection to another: what its nexus is to be told must not get lost, neither before
     /// it has come nor between that and the end of its login.
     pub(super) fn wandering(&mut self) -> Option<&mut Session> {
@@ -155,6 +161,8 @@ impl Entry {
 pub(super) struct Conns {
     entries: Vec<Entry>,
     free: Vec<u32>,
+    /// How many are of disks of this host.
+    locals: usize,
     /// Those that have logged in to a target, so that what is told to these touches nobody else.
     at: HashMap<Box<str>, BTreeSet<ConnId>>,
     /// How many connections were looked at, each time.
@@ -171,7 +179,8 @@ impl Conns {
         });
         let entry = &mut self.entries[index as usize];
         let id = ConnId { index, generation: entry.generation };
-        entry.conn = Some(Box::new(make(id)));
+        let conn = entry.conn.insert(Box::new(make(id)));
+        self.locals += usize::from(conn.is_local());
         entry.due = 0;
         id
     }
@@ -211,6 +220,7 @@ impl Conns {
         let conn = entry.conn.take()?;
         entry.generation = entry.generation.wrapping_add(1) & 0xff_ffff;
         let target = entry.target.take();
+        self.locals -= usize::from(conn.is_local());
         self.free.push(id.index);
         target.iter().for_each(|target| self.depart(target, id));
         Some(conn)
@@ -267,5 +277,15 @@ impl Conns {
 
     pub(super) fn len(&self) -> usize {
         self.entries.len() - self.free.len()
+    }
+
+    /// Those of disks of this host.
+    pub(super) fn locals(&self) -> usize {
+        self.locals
+    }
+
+    /// Those from the network.
+    pub(super) fn strangers(&self) -> usize {
+        self.len() - self.locals
     }
 }

@@ -23,7 +23,7 @@ use crate::session::login::fault::Fault;
 use crate::session::login::{Established, Login, LoginReply, Pdu, refuse};
 use crate::session::pace::Pace;
 use crate::session::rx::STAGING;
-use crate::target::ChapAlgorithm;
+use crate::target::{ChapAlgorithm, LOCAL_PORTAL};
 use crate::wire::bhs::{BHS_LEN, Bhs, LoginRequest, padding};
 use crate::wire::codes::{LoginStatus, Opcode};
 
@@ -59,7 +59,7 @@ impl Listener {
 impl<D: Driver> Reactor<D> {
     /// Waits for a connection on every listener that waits for none yet, as far as there is room for more.
     pub(super) fn arm_listeners(&mut self) {
-        if self.draining.is_some() || self.conns.len() >= self.max_connections {
+        if self.draining.is_some() || self.conns.strangers() >= self.max_connections {
             return;
         }
         for (index, listener) in self.listeners.iter_mut().enumerate().filter(|(_, l)| l.may_be_armed()) {
@@ -110,9 +110,9 @@ impl<D: Driver> Reactor<D> {
         true
     }
 
-    /// A connection that no listener has accepted. Where there is no room for it, it is closed.
+    /// A connection of a disk of this host, which no listener has accepted. Where there is no room for it, it is closed.
     pub(super) fn welcome(&mut self, socket: OwnedFd, ends: Ends) {
-        if self.draining.is_none() && self.conns.len() < self.max_connections {
+        if self.draining.is_none() && self.conns.locals() < self.limits.local_connections as usize {
             self.begin_login(socket.into_raw_fd(), ends);
         }
     }
@@ -134,8 +134,10 @@ impl<D: Driver> Reactor<D> {
         let deadline = self.world.driver.now() + self.login_timeout;
         let id = self.enter_conn(fd, ends, Phase::Login(Box::new(login)), deadline);
         tracing::debug!(peer = %ends.peer, local = %ends.local, "connection");
-        self.pending.push_back(id);
-        self.thin_out_logins();
+        if ends.local != LOCAL_PORTAL {
+            self.pending.push_back(id);
+            self.thin_out_logins();
+        }
         self.arm_recv(id);
     }
 
@@ -287,10 +289,18 @@ impl<D: Driver> Reactor<D> {
             }
         }
         // Letters cross: more may have come meanwhile than the ring has room for.
-        if self.conns.len() > self.max_connections + self.listeners.len() {
+        if self.is_overcrowded(ends) {
             return self.refuse_login(id, &response.into_refusal(LoginStatus::OUT_OF_RESOURCES));
         }
         self.finish_login(id, response, established);
+    }
+
+    /// Whether there are more than there is room for where connections come from that have these ends.
+    fn is_overcrowded(&self, ends: Ends) -> bool {
+        match ends.local == LOCAL_PORTAL {
+            true => self.conns.locals() > self.limits.local_connections as usize,
+            false => self.conns.strangers() > self.max_connections + self.listeners.len(),
+        }
     }
 
     /// Enters the session; one that it replaces, or goes on with, must be harmless first.

@@ -7,6 +7,7 @@ use super::quota::Exchange;
 use crate::ids::{ConnId, CoreId};
 use crate::session::chap::Outstanding;
 use crate::session::login::KnownSession;
+use crate::target::is_local;
 
 /// What makes two sessions the same one (RFC 7143 section 6.3.5): initiator name, ISID, target, portal group tag.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -29,6 +30,9 @@ pub(super) struct Home {
 /// Sessions at a time: a TSIH has sixteen bits, zero is reserved (RFC 7143 section 11.12.6), and one must be free for
 /// a session that takes the place of another.
 const MOST_SESSIONS: usize = 65_534;
+
+/// As many of them are for disks of this host alone: more than there ever are.
+const LOCAL_SESSIONS: usize = 1024;
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -92,8 +96,9 @@ impl Registry {
         conn: ConnId,
         cid: u16,
     ) -> Option<(u16, Option<Home>)> {
+        let most = if is_local(&key.target) { MOST_SESSIONS } else { MOST_SESSIONS - LOCAL_SESSIONS };
         let mut inner = self.lock();
-        if inner.sessions.len() >= MOST_SESSIONS && !inner.sessions.contains_key(&key) {
+        if inner.sessions.len() >= most && !inner.sessions.contains_key(&key) {
             return None;
         }
         let tsih = inner.free_tsih();
@@ -195,9 +200,9 @@ impl Registry {
         SessionKey { initiator, isid: [0; 6], target: "iqn.t".into(), tpg_tag: 1 }
     }
 
-    /// As many sessions as there may be.
+    /// As many sessions as there may be of the network.
     pub(super) fn crowd(&self) {
-        for number in 0..MOST_SESSIONS as u32 {
+        for number in 0..(MOST_SESSIONS - LOCAL_SESSIONS) as u32 {
             let conn = ConnId { index: u32::MAX, generation: number };
             assert!(self.enter(Self::stranger(number), CoreId(0), conn, 0).is_some());
         }
@@ -219,6 +224,7 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::local_name;
 
     fn key(isid: u8) -> SessionKey {
         SessionKey { initiator: "iqn.a".into(), isid: [isid; 6], target: "iqn.t".into(), tpg_tag: 1 }
@@ -265,6 +271,8 @@ mod tests {
         r.leave(&again, tsih);
         assert!(r.enter(key(1), CoreId(0), conn(1), 0).is_some_and(|(t, old)| t != 0 && old.is_none()));
         assert_eq!(r.enter(key(2), CoreId(0), conn(1), 0), None);
+        let disk = SessionKey { target: local_name("disk"), ..key(2) };
+        assert!(r.enter(disk, CoreId(0), conn(1), 0).is_some(), "no crowd keeps a local disk out");
     }
 
     #[test]

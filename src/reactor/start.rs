@@ -61,9 +61,12 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Limits {
     /// Buffer memory, bytes.
     pub memory: u64,
-    /// Connections at a time.
+    /// Connections from the network at a time.
     pub connections: u32,
-    /// Connections whose login is not complete; beyond it the oldest is closed.
+    /// Connections at a time of disks of this very host. They have room of their own: no crowd from the network keeps them out,
+    /// and they keep nobody else out.
+    pub local_connections: u32,
+    /// Connections from the network whose login is not complete; beyond it the oldest is closed.
     pub pending_logins: u32,
     /// Disk operations in flight at a time.
     pub operations: u32,
@@ -152,6 +155,7 @@ impl Limits {
     /// |---|---|
     /// | receives | 1 for each connection |
     /// | sends | 1 for each connection |
+    /// | local disks | 2 for each connection that they may have |
     /// | listeners | 1 each to accept; 2 for the connection that each may let in together with the last one |
     /// | disks | [`Limits::operations`] |
     ///
@@ -162,7 +166,9 @@ impl Limits {
     }
 
     fn entries_beside(&self, listeners: usize) -> usize {
-        (1 + ENTRIES_EACH) * listeners + self.operations as usize
+        (1 + ENTRIES_EACH) * listeners
+            + ENTRIES_EACH * self.local_connections as usize
+            + self.operations as usize
     }
 
     /// Connections for which a table of so many entries has room, at most as many as there may be.

@@ -42,7 +42,7 @@ pub struct ServerConfig {
 /// Numbers that peers can drive up, and where that ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Open connections of all reactors together. Each costs a descriptor and some kilobytes.
+    /// Open connections from the network, of all reactors together. Each costs a descriptor and some kilobytes.
     pub connections: u32,
     /// Connections that have not finished their login. Beyond it the oldest of them is closed, so that a
     /// crowd of silent ones cannot keep others out.

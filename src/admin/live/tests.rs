@@ -1,6 +1,7 @@
 //! Changes with a reactor of the kernel's, and with things that go wrong underneath.
 
 use std::io;
+use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -119,6 +120,7 @@ fn setup(
     let limits = Limits {
         memory: 4 << 20,
         connections: 4,
+        local_connections: 4,
         pending_logins: 4,
         operations: 64,
         poll_ns: 0,
@@ -457,7 +459,7 @@ fn what_can_be_listened_at_again_is_though_others_cannot() {
         "{said}"
     );
     assert_eq!(running.sockets.len(), 2, "the others are on record");
-    assert!(std::net::TcpStream::connect(free).is_ok(), "and listened at");
+    assert!(TcpStream::connect(free).is_ok(), "and listened at");
 }
 
 /// Logs in to the target of that local disk, as its thread does.
@@ -484,6 +486,47 @@ fn a_local_disk_is_a_session_like_any_other() {
     let mut visitor = Initiator::over(stream, LoginOptions::new("iqn.2026-11.org.example:i", None)).unwrap();
     assert!(!visitor.send_targets().unwrap().contains("loopback"));
     disk.logout().unwrap();
+}
+
+/// A stage with local disks, none of which is made, and the address of its portal, where it listens.
+fn crowded() -> (Stage, SocketAddr) {
+    let local = |store: &str| format!("[[loopback]]\nbackstore = \"{store}\"\n");
+    let stores = ["a", "b"];
+    let text = text(false, &stores) + &stores.map(local).concat();
+    let stage = Stage::new(&text);
+    stage.live.loopbacks.expect(&locked(&stage.live.running).loopbacks);
+    stage.apply(&text.replace("127.0.0.1:0", "127.0.0.2:0")).unwrap();
+    let address = locked(&stage.live.running).sockets[0].got;
+    (stage, address)
+}
+
+fn log_in_from_afar(address: SocketAddr, name: &str) -> Result<Initiator<TcpStream>, initiator::Error> {
+    let options = LoginOptions::new(name, Some("iqn.2026-11.org.example:t"));
+    Initiator::login(address, options, Duration::from_secs(20))
+}
+
+#[test]
+fn a_crowd_from_the_network_keeps_no_local_disk_out() {
+    let (stage, address) = crowded();
+    // More than may come in, and none of them says anything.
+    let _crowd: Vec<_> = (0..8).map(|_| TcpStream::connect(address).unwrap()).collect();
+    thread::sleep(Duration::from_millis(100));
+    let mut disks = ["a", "b"].map(|store| log_in(&stage, store).unwrap());
+    for disk in &mut disks {
+        disk.clear_attention(0).unwrap();
+        assert!(disk.read(0, 0, 1, 512).unwrap().is_good());
+    }
+}
+
+#[test]
+fn local_disks_keep_nobody_from_the_network_out() {
+    let (stage, address) = crowded();
+    let _disks = ["a", "b"].map(|store| log_in(&stage, store).unwrap());
+    let _silent = [(), ()].map(|()| stage.live.control.messenger().connect().unwrap());
+    assert!(log_in(&stage, "a").is_err(), "there is no room for a fifth, and it takes nobody else's");
+    let names = (0..4).map(|n| format!("iqn.2026-11.org.example:host{n}"));
+    let hosts: Vec<_> = names.map(|name| log_in_from_afar(address, &name)).collect();
+    assert!(hosts.iter().all(Result::is_ok), "{hosts:?}");
 }
 
 /// Where there is ublk the disks of these tests would be made.

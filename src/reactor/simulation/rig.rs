@@ -263,6 +263,7 @@ fn setup(catalog: Arc<Catalog>, plan: &Plan, saved: &Saved) -> Arc<Setup> {
         limits: Limits {
             memory: 0,
             connections: 1000,
+            local_connections: 0,
             pending_logins: 100,
             operations: (plan.operations as u32 / 2).max(1),
             poll_ns: 0,
