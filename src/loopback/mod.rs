@@ -21,6 +21,7 @@ mod disk;
 mod link;
 mod request;
 mod server;
+mod tags;
 
 use std::io;
 use std::os::unix::net::UnixStream;

@@ -1,25 +1,19 @@
 //! The thread of a device: requests of the kernel become commands, and their answers go back.
 //!
-//! Owns: the ring, the memory that the driver copies to and from, the state of every tag. Promises: a tag is with the driver,
-//! or waits, or is a command under way; a request is answered once; what a lost session has not answered is sent again by the
-//! next. It ends when the driver has no request for any tag any more. Refuses to know: what requests mean.
-//!
-//! ```text
-//!   with the driver ─► waits ─► sent ─► answered, and with the driver again
-//!                        ▲        │
-//!                        └────────┘ not now, attention, or the session has ended
-//! ```
+//! Owns: the ring, the memory that the driver copies to and from, the session. Promises: a session that has ended is followed by
+//! another; it ends when the driver has no request for any tag any more. Refuses to know: what requests mean, and what becomes
+//! of them, which [`Tags`] does.
 
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::link::{Link, log_in, push};
-use super::request::{Verdict, command, judge};
-use super::{Connect, DEPTH, MAX_IO, PATIENCE};
-use crate::initiator::{self, Event};
+use super::tags::{PAUSE_NS, Sides, Tags, place};
+use super::{Connect, DEPTH, MAX_IO};
+use crate::initiator::{Command, Event};
 use crate::mem::{Memory, Pages, Place, Region};
-use crate::ring::ublk::{Made, Request, Requests};
+use crate::ring::ublk::{Made, Requests};
 use crate::ring::{Bell, Done, Driver, Kind, Op, Ring, RingConfig, Wait};
 
 /// The tag of operations of the session; those below are the device's.
@@ -28,30 +22,8 @@ const LINK: u64 = DEPTH as u64;
 /// Operations beside one for each tag: a receive and a send, and what the ring has for itself.
 const BESIDE: u32 = 16;
 
-/// How long until a login is tried again, and until a command that cannot be done now is, nanoseconds: what is waited for takes
-/// longer (a store that comes back, a reset that ends), and nobody is kept busy meanwhile.
-const PAUSE_NS: u64 = 100_000_000;
-
 /// How long the end of a session may take, nanoseconds.
 const GOODBYE_NS: u64 = 2_000_000_000;
-
-/// How long a command may take before its session is given up, nanoseconds: as long as Linux gives a disk, and twice that. The
-/// next session replaces it, which ends what it has under way, and does it again. (With TAS zero an initiator may have had
-/// commands of ours aborted, and nobody says so.)
-const COMMAND_NS: u64 = 60_000_000_000;
-
-/// Where a tag is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// The driver has it.
-    Idle,
-    /// A request is there, and is to become a command at that time.
-    Waiting { request: Request, since: u64, due: u64 },
-    /// It is a command, which was sent `at` that time.
-    Sent { request: Request, since: u64, at: u64 },
-    /// The driver has nothing for it any more.
-    Gone,
-}
 
 /// What a thread takes with it.
 pub(super) struct Seed {
@@ -78,7 +50,7 @@ pub(super) struct Server {
     seed: Seed,
     ring: Ring,
     memory: Memory,
-    tags: Vec<State>,
+    tags: Tags,
     link: Option<Link>,
     /// When a login is tried next.
     next_login: u64,
@@ -105,7 +77,7 @@ impl Server {
             ..RingConfig::default()
         };
         let ring = Ring::new(&config, &memory, Arc::new(Bell::new()?))?;
-        let tags = vec![State::Idle; DEPTH.into()];
+        let tags = Tags::new(seed.name.clone(), seed.block_shift);
         Ok(Self {
             seed,
             ring,
@@ -120,13 +92,13 @@ impl Server {
 
     /// The whole life.
     pub(super) fn run(mut self) {
-        (0..DEPTH).for_each(|tag| self.fetch(tag, None));
-        while self.tags.iter().any(|state| *state != State::Gone) {
+        (0..DEPTH).for_each(|tag| fetch(&mut self.ring, &self.seed, tag, None));
+        while !self.tags.are_gone() {
             self.turn(self.wait());
             self.hear();
             self.lose_patience();
             self.reconnect();
-            self.begin();
+            self.with_tags(|tags, now, sides| tags.begin(now, sides));
             if let Some(link) = &mut self.link {
                 link.push(&mut self.ring, LINK);
             }
@@ -140,24 +112,22 @@ impl Server {
         }
     }
 
-    /// Gives the request of a tag back, if there was one, and waits for the next.
-    fn fetch(&mut self, tag: u16, answer: Option<i32>) {
-        let queue = self.seed.made.queue(&self.seed.device);
-        let kind = Kind::Serve { queue, tag, answer, place: place(tag) };
-        push(&mut self.ring, Op { tag: tag.into(), kind });
-        self.tags[usize::from(tag)] = State::Idle;
+    /// Has something done with the tags, now, which may concern both sides.
+    fn with_tags(&mut self, act: impl FnOnce(&mut Tags, u64, &mut Outside<'_>)) {
+        let now = self.ring.now();
+        let mut sides = Outside {
+            seed: &self.seed,
+            ring: &mut self.ring,
+            link: self.link.as_mut().filter(|l| l.is_open()),
+        };
+        act(&mut self.tags, now, &mut sides);
     }
 
     /// How long the next turn may sleep.
     fn wait(&self) -> Wait {
-        let open = self.link.as_ref().is_some_and(Link::is_open);
-        let due = self.tags.iter().filter_map(|state| match state {
-            State::Waiting { due, since, .. } => Some(if open { *due } else { *since + patience() }),
-            State::Sent { at, .. } => Some(*at + COMMAND_NS),
-            _ => None,
-        });
+        let is_open = self.link.as_ref().is_some_and(Link::is_open);
         let login = self.link.is_none().then_some(self.next_login);
-        due.chain(login).min().map_or(Wait::Forever, Wait::Until)
+        self.tags.due(is_open).into_iter().chain(login).min().map_or(Wait::Forever, Wait::Until)
     }
 
     fn turn(&mut self, wait: Wait) {
@@ -177,17 +147,16 @@ impl Server {
 
     /// The driver has something for a tag, or will not have anything any more.
     fn asked(&mut self, tag: u16, result: i32) {
-        let now = self.ring.now();
-        self.tags[usize::from(tag)] = match result {
-            0.. => State::Waiting { request: self.seed.requests.get(tag), since: now, due: now },
+        match result {
+            0.. => self.tags.asked(tag, self.seed.requests.get(tag), self.ring.now()),
             error => {
                 if error != -libc::ENODEV {
                     let (name, error) = (&self.seed.name, io::Error::from_raw_os_error(-error));
                     tracing::error!(disk = name, tag, %error, "the kernel takes no more of this local disk");
                 }
-                State::Gone
+                self.tags.gone(tag);
             }
-        };
+        }
     }
 
     /// Takes what the target has said.
@@ -206,7 +175,7 @@ impl Server {
 
     fn heard(&mut self, event: Event) {
         match event {
-            Event::Done(done) => self.ended(&done),
+            Event::Done(done) => self.with_tags(|tags, now, sides| tags.ended(&done, now, sides)),
             // It is to go, or to negotiate anew, which the next one does.
             Event::Async(message, _) if message.async_event != 0 => {
                 self.link.iter_mut().for_each(Link::leave);
@@ -219,26 +188,9 @@ impl Server {
         }
     }
 
-    /// A command has ended.
-    fn ended(&mut self, done: &initiator::Done) {
-        let tag = done.user as u16;
-        let Some(State::Sent { request, since, .. }) = self.tags.get(usize::from(tag)).copied() else {
-            return;
-        };
-        let now = self.ring.now();
-        let again = |due| State::Waiting { request, since, due };
-        match judge(&request, done) {
-            Verdict::Ends(result) => self.fetch(tag, Some(result)),
-            Verdict::Again => self.tags[usize::from(tag)] = again(now),
-            Verdict::Later => self.tags[usize::from(tag)] = again(now + PAUSE_NS),
-        }
-    }
-
     /// Gives a session up that has not answered a command for too long.
     fn lose_patience(&mut self) {
-        let now = self.ring.now();
-        let late = |state: &State| matches!(state, State::Sent { at, .. } if now >= *at + COMMAND_NS);
-        if self.tags.iter().any(late)
+        if self.tags.are_overdue(self.ring.now())
             && let Some(link) = self.link.as_mut().filter(|link| link.is_open())
         {
             tracing::warn!(disk = self.seed.name, "a local disk's target does not answer: another session");
@@ -252,7 +204,7 @@ impl Server {
         if self.link.as_ref().is_some_and(Link::is_over) {
             tracing::info!(disk = self.seed.name, "the session of a local disk has ended; it logs in again");
             self.link = None;
-            self.tags.iter_mut().for_each(|state| *state = state.unsent(now));
+            self.tags.unsend(now);
         }
         if self.link.is_some() || now < self.next_login {
             return;
@@ -272,35 +224,6 @@ impl Server {
         if what != self.complaint {
             tracing::warn!(disk = self.seed.name, "a local disk cannot log in: {what}");
             self.complaint = what;
-        }
-    }
-
-    /// Begins what is due, and gives up what has waited too long.
-    fn begin(&mut self) {
-        let now = self.ring.now();
-        for tag in 0..DEPTH {
-            let State::Waiting { request, since, due } = self.tags[usize::from(tag)] else { continue };
-            if now >= since + patience() {
-                tracing::error!(
-                    disk = self.seed.name,
-                    ?request,
-                    "nobody has done this for {PATIENCE:?}: it fails"
-                );
-                self.fetch(tag, Some(-libc::EIO));
-            } else if due <= now {
-                self.send(tag, request, since);
-            }
-        }
-    }
-
-    fn send(&mut self, tag: u16, request: Request, since: u64) {
-        let Some(link) = self.link.as_mut().filter(|link| link.is_open()) else { return };
-        let Some(mut command) = command(&request, self.seed.block_shift, place(tag).off as u32) else {
-            return self.fetch(tag, Some(-libc::EOPNOTSUPP));
-        };
-        command.user = tag.into();
-        if link.submit(command) {
-            self.tags[usize::from(tag)] = State::Sent { request, since, at: self.ring.now() };
         }
     }
 
@@ -325,21 +248,25 @@ impl Server {
     }
 }
 
-impl State {
-    /// As it is when the session has ended. It waits anew: while it was a command it was the target's turn.
-    fn unsent(self, now: u64) -> Self {
-        match self {
-            Self::Sent { request, .. } => Self::Waiting { request, since: now, due: now },
-            other => other,
-        }
+/// The driver, and the session if there is one that takes commands.
+struct Outside<'a> {
+    seed: &'a Seed,
+    ring: &'a mut Ring,
+    link: Option<&'a mut Link>,
+}
+
+impl Sides for Outside<'_> {
+    fn give_back(&mut self, tag: u16, result: i32) {
+        fetch(self.ring, self.seed, tag, Some(result));
+    }
+
+    fn submit(&mut self, command: Command) -> bool {
+        self.link.as_mut().is_some_and(|link| link.submit(command))
     }
 }
 
-fn patience() -> u64 {
-    PATIENCE.as_nanos() as u64
-}
-
-/// Where the data of a tag lie.
-fn place(tag: u16) -> Place {
-    Place::pool(u64::from(tag) * u64::from(MAX_IO), MAX_IO)
+/// Gives the request of a tag back, if there was one, and waits for the next.
+fn fetch(ring: &mut Ring, seed: &Seed, tag: u16, answer: Option<i32>) {
+    let (queue, place) = (seed.made.queue(&seed.device), Place::pool(place(tag).into(), MAX_IO));
+    push(ring, Op { tag: tag.into(), kind: Kind::Serve { queue, tag, answer, place } });
 }
