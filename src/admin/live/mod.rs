@@ -18,6 +18,7 @@
 mod draft;
 mod growths;
 pub(super) mod lacking;
+mod looks;
 mod numbers;
 pub mod plan;
 pub(super) mod units;
@@ -36,6 +37,7 @@ use crossbeam_channel::{Receiver, bounded};
 use self::draft::{Came, Draft, DraftStore, Fate, Supply};
 use self::growths::Growths;
 use self::lacking::Lacking;
+use self::looks::{Looks, Sought};
 use self::numbers::Numbers;
 pub use self::plan::Plan;
 use self::units::{Found, Keeper, Lost, Reached, Serials};
@@ -266,6 +268,8 @@ pub struct Live {
     /// Sockets that outlive what listens with them.
     inherited: Inherited,
     loopbacks: Loopbacks,
+    /// What may have come back.
+    looks: Looks,
     /// Whoever makes a change holds this, also while that waits for a disk or an address.
     running: Mutex<Running>,
     /// Nobody holds this while something is waited for.
@@ -339,6 +343,7 @@ impl Live {
             origin,
             inherited,
             loopbacks,
+            looks: Looks::default(),
             shown: Shown::of(&running).into(),
             running: running.into(),
             held: Arc::new(held.into()),
@@ -523,10 +528,11 @@ impl Live {
         let lost = open.iter().filter_map(|(lu, backing)| Some((*lu, Lost::of(backing)?))).collect();
         // Nobody waits for us who wants to close one.
         drop(open);
-        // A disk that does not answer keeps no change waiting, and one that cannot be opened none from being made.
+        // A disk that does not answer keeps no change and no other disk waiting, and one that cannot be opened none from
+        // being made.
         let (mut came, mut others) = (Came::new(), Vec::new());
-        for (lu, served) in away {
-            match Found::of(&served.config, served.lost.as_ref()) {
+        for (lu, found) in self.looks.find(away, |what| Found::of(&what.config, what.lost.as_ref())) {
+            match found {
                 Found::It(backing) => drop(came.insert(lu, backing)),
                 Found::Other(why) => others.push(format!("{why:#}")),
                 Found::Nothing => {}
@@ -539,11 +545,12 @@ impl Live {
     }
 
     /// As of which change, what is open, and the stores that something stands for.
-    fn present(&self) -> (u64, Vec<Open>, Vec<(LuId, Served)>) {
+    fn present(&self) -> (u64, Vec<Open>, Vec<(LuId, Sought)>) {
         let running = locked(&self.running);
         let (away, open): (Vec<_>, Vec<_>) = running.stores.iter().partition(|(_, s)| s.is_stand_in());
         let open = open.into_iter().map(|(lu, s)| (*lu, s.unit.backing.clone())).collect();
-        (running.generation, open, away.into_iter().map(|(lu, s)| (*lu, s.clone())).collect())
+        let sought = |s: &Served| Sought { config: s.config.clone(), lost: s.lost.clone() };
+        (running.generation, open, away.into_iter().map(|(lu, s)| (*lu, sought(s))).collect())
     }
 
     /// These have vanished: the next change has something stand for them. Whether there are any.
