@@ -626,12 +626,12 @@ impl Uevents {
         Ok(Self(socket))
     }
 
-    /// Waits until a block device has changed, and whether one has; other announcements end the wait too. Takes all
-    /// that there are. When some were lost, one may have.
+    /// Waits until one of these actions has been taken on a block device, and whether one has; other announcements end the
+    /// wait too. Takes all that there are. When some were lost, one may have.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn block_device_changed(&self, within: Duration) -> io::Result<bool> {
+    pub fn block_device(&self, actions: &[&str], within: Duration) -> io::Result<bool> {
         let mut wanted = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         let millis = c_int::try_from(within.as_millis()).unwrap_or(c_int::MAX);
         // SAFETY: the struct lives until the call returns.
@@ -642,7 +642,7 @@ impl Uevents {
         let (mut any, mut text) = (false, [0; UEVENT]);
         loop {
             match self.receive(&mut text) {
-                Ok(len) => any |= is_block_change(&text[..len]),
+                Ok(len) => any |= is_of_block(&text[..len], actions),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(any),
                 Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => any = true,
                 Err(e) => return Err(e),
@@ -657,12 +657,12 @@ impl Uevents {
     }
 }
 
-/// Whether an announcement, which is `action@path` and variables, each ended by a NUL, is of a block device that is
-/// there with another size or other media. Anybody in the group can send one: it only leads to a look at the devices.
-fn is_block_change(announcement: &[u8]) -> bool {
+/// Whether an announcement, which is `action@path` and variables, each ended by a NUL, is of one of these actions on a
+/// block device. Anybody in the group can send one: it only leads to a look at the devices.
+fn is_of_block(announcement: &[u8], actions: &[&str]) -> bool {
     let mut words = announcement.split(|byte| *byte == 0);
-    let changed = words.next().is_some_and(|head| head.starts_with(b"change@") || head.starts_with(b"add@"));
-    changed && words.any(|word| word == b"SUBSYSTEM=block")
+    let action = words.next().and_then(|head| head.split(|byte| *byte == b'@').next()).unwrap_or_default();
+    actions.iter().any(|wanted| wanted.as_bytes() == action) && words.any(|word| word == b"SUBSYSTEM=block")
 }
 
 fn check(rc: c_int) -> io::Result<c_int> {
@@ -726,17 +726,18 @@ mod tests {
     #[test]
     fn changes_of_block_devices_are_told_from_the_rest() {
         let change = b"change@/devices/virtual/block/loop0\0ACTION=change\0SUBSYSTEM=block\0RESIZE=1\0";
-        assert!(is_block_change(change));
-        assert!(!is_block_change(b"change@/devices/x\0SUBSYSTEM=net\0"));
-        assert!(!is_block_change(b"remove@/devices/x\0SUBSYSTEM=block\0"));
-        assert!(!is_block_change(b"libudev\0SUBSYSTEM=block\0"));
-        assert!(!is_block_change(b""));
+        let is_change = |announcement: &[u8]| is_of_block(announcement, &["add", "change"]);
+        assert!(is_change(change) && !is_of_block(change, &["add", "remove"]));
+        assert!(!is_change(b"change@/devices/x\0SUBSYSTEM=net\0"));
+        assert!(!is_change(b"remove@/devices/x\0SUBSYSTEM=block\0"));
+        assert!(!is_change(b"libudev\0SUBSYSTEM=block\0"));
+        assert!(!is_change(b""));
     }
 
     #[test]
     fn listening_for_announcements_ends_in_time() {
         let uevents = Uevents::new().unwrap();
-        uevents.block_device_changed(Duration::from_millis(1)).unwrap();
+        uevents.block_device(&["change"], Duration::from_millis(1)).unwrap();
     }
 
     #[test]

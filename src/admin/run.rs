@@ -27,7 +27,7 @@ use super::loopbacks::{LocalDisk, Loopbacks};
 use super::notify::Notify;
 use super::rpc;
 use super::state::StateDir;
-use super::watch::Watcher;
+use super::watch::{self, Watcher};
 use super::{http, recording};
 use crate::ids::LuId;
 use crate::reactor::{Control, Limits, RecorderSetup, Setup, UnitSeed, start};
@@ -45,7 +45,7 @@ const LOCAL_CONNECTIONS: u32 = 128;
 /// How long the last flush may take: longer than any cache of a disk that works.
 const LAST_FLUSH: Duration = Duration::from_secs(60);
 
-/// How often it is looked whether stores have vanished or appeared.
+/// How often it is looked whether stores have vanished or appeared, where the kernel does not announce it.
 const APPEARANCE: Duration = Duration::from_secs(2);
 
 /// How often the control thread looks around when no watchdog sets the pace.
@@ -384,8 +384,9 @@ fn wait_for_stores(live: Arc<Live>) -> anyhow::Result<()> {
         }
     };
     let work = move || {
+        let mut uevents = watch::announcements();
         loop {
-            std::thread::sleep(APPEARANCE);
+            watch::wait(&mut uevents, &["add", "remove"], APPEARANCE);
             look();
         }
     };

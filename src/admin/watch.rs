@@ -66,7 +66,7 @@ impl Watcher {
 }
 
 /// What the kernel announces; without it the pace alone has to do.
-fn announcements() -> Option<Uevents> {
+pub(super) fn announcements() -> Option<Uevents> {
     Uevents::new().inspect_err(|error| tracing::debug!(%error, "no announcements of the kernel")).ok()
 }
 
@@ -79,7 +79,7 @@ fn watch(orders: &Receiver<Order>, messenger: &Messenger) {
         }
         orders.try_iter().for_each(|order| follow(order, &mut watched, &mut uevents));
         if !watched.is_empty() {
-            wait(&mut uevents);
+            wait(&mut uevents, &["change", "add"], PACE);
         }
         // What has gone meanwhile is not looked at.
         orders.try_iter().for_each(|order| follow(order, &mut watched, &mut uevents));
@@ -106,18 +106,18 @@ fn follow(order: Order, watched: &mut Vec<Watched>, uevents: &mut Option<Uevents
     }
 }
 
-/// Waits until block devices have changed, and no longer than the pace.
-fn wait(uevents: &mut Option<Uevents>) {
-    let Some(socket) = uevents else { return thread::sleep(PACE) };
-    let deadline = Instant::now() + PACE;
+/// Waits until one of these actions is announced of a block device, and no longer than the pace.
+pub(super) fn wait(uevents: &mut Option<Uevents>, actions: &[&str], pace: Duration) {
+    let Some(socket) = uevents else { return thread::sleep(pace) };
+    let deadline = Instant::now() + pace;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        match socket.block_device_changed(left) {
+        match socket.block_device(actions, left) {
             Ok(false) if Instant::now() < deadline => {}
             Ok(false) => return,
             Ok(true) => return thread::sleep(CALM),
             Err(error) => {
-                tracing::warn!(%error, "no more announcements of the kernel: devices are looked at every 3 s");
+                tracing::warn!(%error, "no more announcements of the kernel: devices are looked at every {pace:?}");
                 *uevents = None;
                 return;
             }
