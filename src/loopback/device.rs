@@ -1,27 +1,31 @@
 //! A local disk from its number to its end.
 //!
-//! Owns: the order of what the kernel is told. Promises: a number that was reserved is free again if nothing comes of it; a
-//! disk that somebody has for himself (a mounted file system, a swap area, a device made of it) is not taken away; what was
-//! written has been answered when a disk has ended. Refuses to know: requests.
+//! Owns: the order of what the kernel is told. Promises: no device keeps another from being made; a number that was reserved
+//! is free again if nothing comes of it; a disk that somebody has for himself (a mounted file system, a swap area, a device
+//! made of it) is not taken away; what was written has been answered when a disk has ended. Refuses to know: requests.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::{LazyLock, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use super::clerk::Clerk;
 use super::link::explore;
 use super::server::{Seed, Server};
-use super::{Connect, DEPTH, MAX_IO};
+use super::{Connect, DEPTH, MAX_IO, PATIENCE};
 use crate::ring::ublk::{Made, Requests, Ublk, wait_for_node};
 use crate::sys;
 
-/// How long the kernel may take to show a device: it reads partitions meanwhile.
-const START: Duration = Duration::from_secs(30);
+/// How long the kernel may take to make a device, or to say what it has: unless it waits for another device, that is nothing.
+const MAKE: Duration = Duration::from_secs(5);
+
+/// What waits in the kernel for other devices, when it is not to keep us.
+static CLERK: LazyLock<Clerk> = LazyLock::new(Clerk::new);
 
 /// How long it may take until all that was written to a device is answered.
 const STOP: Duration = Duration::from_secs(30);
@@ -53,21 +57,28 @@ impl Reserved {
     /// Has the kernel make a device of that number, or of any that is free.
     ///
     /// # Errors
-    /// Where there is no ublk, or it may not be used, or the number is taken: what to do.
+    /// Where there is no ublk, or it may not be used, or is busy, or the number is taken: what to do.
     pub fn new(number: Option<u32>) -> io::Result<Self> {
-        let made = Ublk::open()?.add(number, DEPTH, MAX_IO)?;
-        Ok(Self { made: Some(made) })
+        CLERK.within(MAKE, move || {
+            let made = Ublk::open()?.add(number, DEPTH, MAX_IO)?;
+            Ok(Self { made: Some(made) })
+        })
     }
 
     /// Frees the numbers of devices whose daemon was killed. `first`: this one has made none yet.
     pub fn sweep(first: bool) {
-        let Ok(mut ublk) = Ublk::open() else { return };
-        for number in ublk.sweep(first, DELETE) {
-            tracing::info!(number, "a local disk is deleted whose daemon has gone without that");
-        }
+        let work = move || {
+            for number in Ublk::open()?.sweep(first, DELETE) {
+                tracing::info!(number, "a local disk is deleted whose daemon has gone without that");
+            }
+            Ok(())
+        };
+        // What there is to be said against it is said when one is made.
+        let _ = CLERK.within(MAKE, work);
     }
 
-    /// Shows it as what that target has as LUN 0. `name` is what the log calls it.
+    /// Shows it as what that target has as LUN 0, which takes as long as the store does that is read meanwhile. `name` is
+    /// what the log calls it.
     ///
     /// # Errors
     /// When the target does not answer, has no disk, or the kernel refuses.
@@ -91,7 +102,7 @@ impl Reserved {
             connect: connect.clone(),
         };
         let server = serve(seed)?;
-        let shown = ublk.start(made, START).and_then(|()| wait_for_node(&made.block_device()));
+        let shown = show(&mut ublk, made);
         if let Err(error) = shown {
             // When the device is deleted the driver has nothing for its server any more, which ends by itself: what the target
             // owes an answer to is waited for by nobody else.
@@ -110,6 +121,18 @@ impl Drop for Reserved {
             tracing::warn!(number = made.number, %error, "a local disk that was begun is left");
         }
     }
+}
+
+/// Has the kernel show a device that is served. It reads partitions meanwhile, and takes for none those that it could not
+/// read: a device whose requests may have failed then is not to be used.
+fn show(ublk: &mut Ublk, made: Made) -> io::Result<()> {
+    let began = Instant::now();
+    ublk.start(made)?;
+    wait_for_node(&made.block_device())?;
+    if began.elapsed() >= PATIENCE {
+        return Err(io::Error::new(io::ErrorKind::TimedOut, "its store did not answer in time"));
+    }
+    Ok(())
 }
 
 /// A thread that serves; when this returns it is about to wait for requests.

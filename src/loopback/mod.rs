@@ -16,6 +16,7 @@
 //! written goes from the place where the driver has put it to the socket; what is read is copied once, from what was received
 //! to that place.
 
+mod clerk;
 mod device;
 mod disk;
 mod link;

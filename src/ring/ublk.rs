@@ -389,14 +389,15 @@ impl Ublk {
     }
 
     /// Shows a device whose queue is served by now, or soon; when this returns it can be used. Its partitions are read
-    /// meanwhile, so the queue is served by another thread.
+    /// meanwhile, so the queue is served by another thread, and it takes as long as the store takes. To delete the device
+    /// before that has ended would keep all others from being made.
     ///
     /// # Errors
-    /// The kernel's; when the queue is not served within that time.
-    pub fn start(&mut self, made: Made, within: Duration) -> io::Result<()> {
+    /// The kernel's.
+    pub fn start(&mut self, made: Made) -> io::Result<()> {
         self.encoded = made.encoded;
         let server = u64::from(std::process::id());
-        self.call(READ_WRITE, START_DEV, made.number, (0, 0), server, within)
+        self.call(READ_WRITE, START_DEV, made.number, (0, 0), server, FOREVER)
     }
 
     /// Takes a device away from those who use it, when what they wrote has been answered; then its queue has no requests any

@@ -267,7 +267,7 @@ pub struct Live {
     origin: Origin,
     /// Sockets that outlive what listens with them.
     inherited: Inherited,
-    loopbacks: Loopbacks,
+    loopbacks: Arc<Loopbacks>,
     /// What may have come back.
     looks: Looks,
     /// Whoever makes a change holds this, also while that waits for a disk or an address.
@@ -342,7 +342,7 @@ impl Live {
             watcher,
             origin,
             inherited,
-            loopbacks,
+            loopbacks: loopbacks.into(),
             looks: Looks::default(),
             shown: Shown::of(&running).into(),
             running: running.into(),
@@ -393,7 +393,7 @@ impl Live {
     /// Makes the local disks that could not be made before, as far as that can be now. Changes go on meanwhile: a store
     /// that hangs, and which a new disk is read from, holds up nobody else.
     pub(super) fn raise_loopbacks(&self) {
-        if !self.loopbacks.are_up() {
+        if !self.loopbacks.are_begun() {
             self.loopbacks.raise();
         }
     }

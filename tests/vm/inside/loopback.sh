@@ -153,6 +153,9 @@ dmsetup suspend hung
 target_begin
 check "a target one of whose disks hangs is ready" target_ready
 check "nobody else waits for that" timeout 15 /usr/bin/ringtgt create /backstores/ramdisk name=more size=1M --config /tmp/ringtgt.toml
+another() { timeout 15 /usr/bin/ringtgt create /loopback more --config /tmp/ringtgt.toml | tee /tmp/said && grep -q '/dev/ublkb' /tmp/said; }
+check "another disk is made meanwhile" another
+check "and deleted" timeout 15 /usr/bin/ringtgt delete /loopback more --config /tmp/ringtgt.toml
 dmsetup resume hung
 both() { [ "$(lsblk -dnbo SIZE /dev/ublkb0 /dev/ublkb1 | sort -n | xargs)" = "$((64 << 20)) $((256 << 20))" ]; }
 check "both disks appear" until_true 60 both
