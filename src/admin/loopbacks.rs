@@ -159,7 +159,6 @@ impl Loopbacks {
 
     /// These are to be there when a daemon has started; [`Loopbacks::raise`] makes them.
     pub(super) fn expect(&self, wanted: &[LoopbackConfig]) {
-        Reserved::sweep(true);
         let disk = |config: &LoopbackConfig| {
             let state = State::Down(YET.into());
             (config.store.clone(), Disk { config: config.clone(), state })
@@ -169,7 +168,7 @@ impl Loopbacks {
 
     /// Makes those that are not there, as far as that can be now. One thread does so; changes may come and go meanwhile.
     pub(super) fn raise(self: &Arc<Self>) {
-        Reserved::sweep(false);
+        Reserved::sweep();
         self.bury();
         let tries = self.disks().begin_all();
         let tries = tries.into_iter().map(|what| self.make(what, None)).collect();

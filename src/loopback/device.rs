@@ -40,6 +40,8 @@ pub const LONGEST_END: Duration = Duration::from_secs(STOP.as_secs() + DELETE.as
 #[derive(Debug)]
 pub struct Reserved {
     made: Option<Made>,
+    /// Its character device, open: so nobody takes it for one that was left.
+    device: Option<File>,
 }
 
 /// A device that can be used.
@@ -61,14 +63,16 @@ impl Reserved {
     pub fn new(number: Option<u32>) -> io::Result<Self> {
         CLERK.within(MAKE, move || {
             let made = Ublk::open()?.add(number, DEPTH, MAX_IO)?;
-            Ok(Self { made: Some(made) })
+            let mut reserved = Self { made: Some(made), device: None };
+            reserved.device = Some(made.open()?);
+            Ok(reserved)
         })
     }
 
-    /// Frees the numbers of devices whose daemon was killed. `first`: this one has made none yet.
-    pub fn sweep(first: bool) {
-        let work = move || {
-            for number in Ublk::open()?.sweep(first, DELETE) {
+    /// Frees the numbers of devices whose daemon was killed.
+    pub fn sweep() {
+        let work = || {
+            for number in Ublk::open()?.sweep(DELETE) {
                 tracing::info!(number, "a local disk is deleted whose daemon has gone without that");
             }
             Ok(())
@@ -83,14 +87,12 @@ impl Reserved {
     /// # Errors
     /// When the target does not answer, has no disk, or the kernel refuses.
     pub fn start(mut self, name: &str, target: &str, connect: &Connect) -> anyhow::Result<Device> {
-        let Some(made) = self.made else { unreachable!("it has not started yet") };
+        let (Some(made), Some(device)) = (self.made, self.device.take()) else {
+            unreachable!("it has not started yet")
+        };
         let disk = explore(connect, target).context("its target")?;
         let mut ublk = Ublk::open()?;
         ublk.set(made, &disk.geometry, MAX_IO).context("the kernel does not take such a disk")?;
-        let path = made.character_device();
-        wait_for_node(&path)?;
-        let device =
-            File::options().read(true).write(true).open(&path).context(path.display().to_string())?;
         let requests = Requests::of(&device, DEPTH)?;
         let seed = Seed {
             name: name.to_owned(),
@@ -117,6 +119,8 @@ impl Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         let Some(made) = self.made else { return };
+        // The kernel waits for whoever has it open.
+        self.device = None;
         if let Err(error) = Ublk::open().and_then(|mut ublk| ublk.delete(made, DELETE)) {
             tracing::warn!(number = made.number, %error, "a local disk that was begun is left");
         }

@@ -1,6 +1,6 @@
 //! Block devices that a program serves: ublk, the kernel's `ublk_drv` (Linux 6.0).
 //!
-//! Owns: its commands and structures, and which program has made a device. Promises: a command of [`Ublk`] has ended when it
+//! Owns: its commands and structures, and which devices a program like this one has left. Promises: a command of [`Ublk`] has ended when it
 //! returns, or the kernel has none of our memory with it; what the parts of a queue's request mean is told in sectors, as the
 //! kernel has it. Refuses to know: who serves what.
 //!
@@ -25,7 +25,7 @@ use io_uring::{EnterFlags, cqueue};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::Caps;
-use super::ring::Queues;
+use super::ring::{Queues, monotonic_ns};
 use super::setup::{make, timespec, tolerate};
 use crate::mem::Window;
 
@@ -67,8 +67,12 @@ const DEAD: u16 = 0;
 /// Any number for a device.
 const ANY: u32 = u32::MAX;
 
-/// `ublksrv_flags`, the server's own, of devices that were made here: this word, and the process below it.
+/// `ublksrv_flags`, the server's own, of devices that were made by a program like this one: this word, and below it when, in
+/// seconds.
 const OURS: u64 = 0x7274_6774 << 32;
+
+/// A device that is older has been opened by whoever has made it, if he is still alive, seconds.
+const YOUTH: u32 = 3;
 
 /// What the driver hands a page of descriptors in.
 const PAGE: usize = 4096;
@@ -108,6 +112,19 @@ struct DeviceInfo {
     flags: u64,
     server_flags: u64,
     reserved: [u64; 3],
+}
+
+impl DeviceInfo {
+    /// Whether a program like this one has made it, long ago, and nobody serves it.
+    fn is_forsaken(&self, now: u32) -> bool {
+        let is_ours = self.server_flags >> 32 << 32 == OURS;
+        is_ours && self.state == DEAD && now.wrapping_sub(self.server_flags as u32) >= YOUTH
+    }
+}
+
+/// By the clock that all processes of a system have in common, in seconds.
+fn now() -> u32 {
+    (monotonic_ns() / 1_000_000_000) as u32
 }
 
 /// `struct ublk_param_basic`, `struct ublk_param_discard`, and what `struct ublk_params` has before them.
@@ -221,15 +238,33 @@ impl Made {
         Queue { device: device.as_raw_fd(), encoded: self.encoded }
     }
 
-    /// Where its queue is served.
-    pub fn character_device(self) -> PathBuf {
-        format!("/dev/ublkc{}", self.number).into()
+    /// Opens where its queue is served, which nobody else can from then on. As long as it is open no other program takes
+    /// the device for one that was left.
+    ///
+    /// # Errors
+    /// When it does not appear, or may not be opened: why that may be.
+    pub fn open(self) -> io::Result<File> {
+        let path = character_device(self.number);
+        wait_for_node(&path)?;
+        open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => explained(error),
+            kind => io::Error::new(kind, format!("{}: {error}", path.display())),
+        })
     }
 
     /// Where it is used.
     pub fn block_device(self) -> PathBuf {
         block_device(self.number)
     }
+}
+
+/// Where the queue of the device of that number is served.
+fn character_device(number: u32) -> PathBuf {
+    format!("/dev/ublkc{number}").into()
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).open(path)
 }
 
 /// Where the device of that number is used.
@@ -368,7 +403,7 @@ impl Ublk {
             max_io,
             device: number,
             flags: ENCODED,
-            server_flags: OURS | u64::from(std::process::id()),
+            server_flags: OURS | u64::from(now()),
             ..DeviceInfo::default()
         });
         self.in_either_form(|ublk| ublk.with_info(READ_WRITE, ADD_DEV, number, &mut info))
@@ -423,23 +458,19 @@ impl Ublk {
         self.call(READ_WRITE, DEL_DEV, number, (0, 0), 0, within)
     }
 
-    /// Deletes the devices that processes of ours have left which are no more: what is served by a process that was killed
-    /// is stopped by the kernel, before 6.7 after some seconds, and its number stays taken. Which numbers those were. One that
-    /// is served is left alone, whoever has made it: he may be of another container, where processes have other numbers.
-    /// `first`: this process has made none yet, so that those of its own number are another's, too.
-    pub fn sweep(&mut self, first: bool, within: Duration) -> Vec<u32> {
-        let left: Vec<u32> = numbers().into_iter().filter(|number| self.is_left(*number, first)).collect();
+    /// Deletes the devices that programs like this one have left which are no more: what is served by a process that was
+    /// killed is stopped by the kernel, before 6.7 after some seconds, and its number stays taken. Which numbers those were.
+    /// One that is served, or yet to be, is left alone, whoever has made it: he may be of another container.
+    pub fn sweep(&mut self, within: Duration) -> Vec<u32> {
+        let left: Vec<u32> = numbers().into_iter().filter(|number| self.is_left(*number)).collect();
         left.into_iter().filter(|number| self.delete_number(*number, within).is_ok()).collect()
     }
 
-    fn is_left(&mut self, number: u32, first: bool) -> bool {
+    fn is_left(&mut self, number: u32) -> bool {
         let mut info = Box::<DeviceInfo>::default();
         let known = self.in_either_form(|ublk| ublk.with_info(READ, GET_DEV_INFO, number, &mut info));
-        let maker = info.server_flags as u32;
-        // One that this process is about to start looks like one that was left.
-        let is_own = maker == std::process::id();
-        let is_alive = if is_own { !first } else { Path::new(&format!("/proc/{maker}")).exists() };
-        known.is_ok() && info.server_flags >> 32 << 32 == OURS && info.state == DEAD && !is_alive
+        // Whoever has made one has it open, and the kernel lets no two have that: no process knows all others by number.
+        known.is_ok() && info.is_forsaken(now()) && open(&character_device(number)).is_ok()
     }
 
     /// A command by its number as of `ioctl`, and where that is not known, before 6.4, by its plain one: there it is taken
@@ -578,6 +609,16 @@ mod tests {
         let zeroes = [Asked::WriteZeroes { unmap: true }, Asked::WriteZeroes { unmap: false }];
         assert_eq!([of(5), of(5 | 1 << 15)], zeroes);
         assert_eq!(of(15), Asked::Unknown);
+    }
+
+    #[test]
+    fn what_is_served_or_was_just_made_or_by_others_is_not_forsaken() {
+        let info = DeviceInfo { server_flags: OURS | 100, ..DeviceInfo::default() };
+        assert!(info.is_forsaken(100 + YOUTH) && !info.is_forsaken(99 + YOUTH));
+        assert!(!DeviceInfo { state: DEAD + 1, ..info }.is_forsaken(1000));
+        assert!(!DeviceInfo { server_flags: 1, ..info }.is_forsaken(1000));
+        let late = DeviceInfo { server_flags: OURS | u64::from(u32::MAX), ..info };
+        assert!(late.is_forsaken(YOUTH) && !late.is_forsaken(YOUTH - 2), "seconds are counted by 32 bits");
     }
 
     #[test]
