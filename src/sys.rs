@@ -1,7 +1,7 @@
 //! The few system calls that std has no safe door to.
 //!
 //! Owns: block device ioctls, `SG_IO`, one command of NVMe, `fallocate`, `FIEMAP`, parts of `statx` and `statvfs`, the kernel's announcements, socket options,
-//! the listener that takes both address families, what the service manager hands over, the open-file limit, and processor time. Promises: safe
+//! the listener that takes both address families, what the service manager hands over, the open-file limit, what the kernel is told of threads, and processor time. Promises: safe
 //! functions with `io::Result`s, each one system call, no policy. Refuses to know: io_uring (the
 //! ring has its own), and why anybody asks.
 #![allow(unsafe_code)]
@@ -370,6 +370,20 @@ pub fn block_signals() {
     }
 }
 
+/// `PR_SET_IO_FLUSHER` (`linux/prctl.h`).
+const PR_SET_IO_FLUSHER: c_int = 57;
+
+/// From now on this thread, and each that it starts, waits for no writing back when it needs memory: what is written back
+/// may wait for this process (Linux 5.6).
+///
+/// # Errors
+/// `EPERM` without CAP_SYS_RESOURCE, `EINVAL` where the kernel does not know it.
+pub fn become_io_flusher() -> io::Result<()> {
+    let (on, none): (c_ulong, c_ulong) = (1, 0);
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::prctl(PR_SET_IO_FLUSHER, on, none, none, none) }).map(drop)
+}
+
 /// `FS_IOC_FIEMAP` (`linux/fiemap.h`): the extents of a file.
 const FS_IOC_FIEMAP: c_ulong = 0xc020_660b;
 /// Write back first what has no place yet.
@@ -687,6 +701,31 @@ mod tests {
         fallocate(file.as_fd(), mode, 0, 1 << 20).unwrap();
         let after = file.metadata().unwrap();
         assert!(after.blocks() < before && after.len() == 1 << 20);
+    }
+
+    /// What the kernel knows of this thread (`PF_…` of `linux/sched.h`).
+    fn thread_flags() -> u64 {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let (_, behind_name) = stat.rsplit_once(')').unwrap();
+        behind_name.split_whitespace().nth(6).unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn threads_of_who_writes_back_do_so_too() {
+        const MEMALLOC_NOIO: u64 = 0x0008_0000;
+        let told = || {
+            let told = become_io_flusher();
+            let child = std::thread::spawn(thread_flags).join().unwrap();
+            (told, child & MEMALLOC_NOIO != 0)
+        };
+        match std::thread::spawn(told).join().unwrap() {
+            (Ok(()), inherited) => assert!(inherited),
+            (Err(error), inherited) => {
+                assert!(
+                    [Some(libc::EPERM), Some(libc::EINVAL)].contains(&error.raw_os_error()) && !inherited
+                );
+            }
+        }
     }
 
     #[test]

@@ -50,6 +50,8 @@ struct Disks {
     tries: u64,
     /// The daemon stops: none comes any more.
     closed: bool,
+    /// Why the kernel does not know that this process must not wait for its own disks, until that was told.
+    unguarded: Option<io::Error>,
 }
 
 /// A local disk.
@@ -136,9 +138,11 @@ impl std::fmt::Debug for Loopbacks {
 }
 
 impl Loopbacks {
-    /// None yet. `connect` leads to the targets by which they reach their stores.
-    pub(super) fn new(connect: Connect) -> Self {
-        Self { connect, disks: Mutex::default() }
+    /// None yet. `connect` leads to the targets by which they reach their stores. `guarded`: whether the kernel knows that
+    /// this process writes back what others wait for.
+    pub(super) fn new(connect: Connect, guarded: io::Result<()>) -> Self {
+        let disks = Disks { unguarded: guarded.err(), ..Disks::default() };
+        Self { connect, disks: disks.into() }
     }
 
     fn disks(&self) -> MutexGuard<'_, Disks> {
@@ -253,7 +257,7 @@ impl Loopbacks {
                 let path = device.path();
                 tracing::info!(disk = what.config.store, device = %path.display(), "a local disk is there");
                 *state = State::Up(device);
-                None
+                disks.unguarded.take().as_ref().map(unguarded)
             }
         }
     }
@@ -345,6 +349,14 @@ fn absent(what: &Try, why: &str, before: &str) -> Option<String> {
     (why != before).then(|| format!("local disk {} is not there yet: {why}", what.config.store))
 }
 
+fn unguarded(error: &io::Error) -> String {
+    format!(
+        "local disks can make this host hang when its memory is short, for it may then wait for this process to write back what \
+         it keeps for them: it cannot be told not to (PR_SET_IO_FLUSHER: {error}), which takes Linux 5.6 and \
+         CAP_SYS_RESOURCE (see tuning/README.md)"
+    )
+}
+
 fn claimed(name: &str, device: &Device) -> anyhow::Result<Claim> {
     device.claim().map_err(|error| {
         let path = device.path().display().to_string();
@@ -376,7 +388,7 @@ mod tests {
     use super::*;
 
     fn none() -> Arc<Loopbacks> {
-        Loopbacks::new(Arc::new(|| Err(io::ErrorKind::NotConnected.into()))).into()
+        Loopbacks::new(Arc::new(|| Err(io::ErrorKind::NotConnected.into())), Ok(())).into()
     }
 
     fn config(store: &str) -> LoopbackConfig {

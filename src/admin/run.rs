@@ -60,6 +60,8 @@ const MOMENT: Duration = Duration::from_secs(3);
 /// When a listener, memory or a ring cannot be had, or a store that is named on the command line: what, where and what to
 /// do about it.
 pub fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
+    // Before there is any other thread: each begins as the one that starts it.
+    let guarded = sys::become_io_flusher();
     let inherited = Inherited::take();
     let has_file = origin.file.is_some();
     let signals = signals(has_file)?;
@@ -96,7 +98,7 @@ pub fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
     let lines = banner::render(&catalog, &config.stores, &opened(&config.stores, &units));
     let status = format!("serving {} logical units", units.len());
     let messenger = control.messenger();
-    let loopbacks = Loopbacks::new(Arc::new(move || messenger.connect()));
+    let loopbacks = Loopbacks::new(Arc::new(move || messenger.connect()), guarded);
     loopbacks.expect(&config.loopbacks);
     let live = Arc::new(Live::new(Start {
         control,

@@ -79,7 +79,7 @@ impl Stage {
         let origin = Origin { text: text.into(), ..Origin::default() };
         let sockets = Vec::new();
         let messenger = control.messenger();
-        let loopbacks = Loopbacks::new(Arc::new(move || messenger.connect()));
+        let loopbacks = Loopbacks::new(Arc::new(move || messenger.connect()), Ok(()));
         let live = Live::new(Start {
             control,
             keeper,

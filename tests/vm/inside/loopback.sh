@@ -51,6 +51,15 @@ appears() { # within 10 s
 gone() { [ ! -e "$dev" ] && [ ! -e /dev/ublkc0 ]; }
 create() { ringtgt_ create /loopback disk | tee /tmp/said && grep -q "$dev" /tmp/said && [ -b "$dev" ]; }
 check "it is made while the target serves" create
+# The kernel knows of each thread that it writes back what others wait for (PF_MEMALLOC_NOIO).
+flushers() { # flushers PID
+	local stat words
+	for stat in "/proc/$1/task"/*/stat; do
+		read -r -a words < <(sed 's/.*) //' "$stat")
+		((words[6] & 0x80000)) || { cat "$stat" && return 1; }
+	done
+}
+check "no thread waits for memory that only it can free" flushers "$TARGET_PID"
 listed() { ringtgt_ ls / | tee /tmp/said && grep -qE "o- disk \.+ \[$dev\]" /tmp/said; }
 check "the tree shows it" listed
 json() { ringtgt_ ls /loopback --json | python3 -c 'import json, sys; assert json.load(sys.stdin)["tree"]["children"][0]["summary"] == "/dev/ublkb0"'; }
@@ -171,11 +180,12 @@ mkdir -p /etc/systemd/system/ringtgt.service.d
 cat >/etc/systemd/system/ringtgt.service.d/local-disks.conf <<-'END'
 	[Service]
 	CapabilityBoundingSet=CAP_SYS_ADMIN
+	CapabilityBoundingSet=CAP_SYS_RESOURCE
 	DeviceAllow=/dev/ublk-control rw
 	DeviceAllow=char-ublk-char rw
 END
 systemctl daemon-reload
-unit() { systemctl start ringtgt && appears && fio_verify "$dev" --rw=randwrite --bssplit="$MIXED" --size=4m --iodepth=8; }
+unit() { systemctl start ringtgt && appears && flushers "$(systemctl show -P MainPID ringtgt)" && fio_verify "$dev" --rw=randwrite --bssplit="$MIXED" --size=4m --iodepth=8; }
 unit_ends() { systemctl stop ringtgt && gone; }
 check "the unit makes it, with its drop-in" unit
 check "and ends it" unit_ends
