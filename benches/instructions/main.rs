@@ -10,9 +10,6 @@ mod play;
 use std::hint::black_box;
 
 use gungraun::prelude::*;
-use ringtgt::initiator::{LoginClient, LoginOptions, Progress};
-use ringtgt::session::login::{Login, LoginReply};
-use ringtgt::wire::bhs::{LoginRequest, LoginResponse};
 use ringtgt::wire::digest::crc32c;
 
 use play::{Ask, How, Play};
@@ -31,6 +28,7 @@ const SOLICITED: How = How { digests: false, solicited: true };
 #[bench::write_4k_r2t(args = (Ask::Write(4096), SOLICITED), setup = Play::new, teardown = Play::check)]
 #[bench::write_4k_digests(args = (Ask::Write(4096), DIGESTS), setup = Play::new, teardown = Play::check)]
 #[bench::abort_task(args = (Ask::Abort, PLAIN), setup = Play::new, teardown = Play::check)]
+#[bench::lun_reset(args = (Ask::Reset, PLAIN), setup = Play::new, teardown = Play::check)]
 fn session(play: Play) -> Play {
     black_box(black_box(play).perform())
 }
@@ -38,28 +36,7 @@ fn session(play: Play) -> Play {
 #[library_benchmark]
 #[bench::normal()]
 fn login() -> bool {
-    let mut entropy = |bytes: &mut [u8]| bytes.fill(9);
-    let options = LoginOptions::new("iqn.2026-01.org.example:host", Some("iqn.2026-01.org.example:disk"));
-    let mut client = LoginClient::new(options);
-    let mut login = Login::new(play::catalog(), ([192, 0, 2, 1], 3260).into());
-    let mut request = client.start();
-    loop {
-        let answer = login.request(LoginRequest::from_bhs(&request.bhs), &request.data, &mut entropy);
-        let (pdu, last) = match answer {
-            LoginReply::Continue(pdu) => (pdu, false),
-            LoginReply::Done(mut pdu, _) => {
-                // Whoever keeps the sessions gives them their handles.
-                pdu.bhs[15] = 1;
-                (pdu, true)
-            }
-            LoginReply::Refuse(pdu) => panic!("refused: {pdu:?}"),
-        };
-        let heard = client.response(LoginResponse::from_bhs(&pdu.bhs), &pdu.data, &mut entropy);
-        match heard.expect("a login that goes well") {
-            Progress::Send(next) => request = next,
-            Progress::Done(_) => return black_box(last),
-        }
-    }
+    black_box(play::login())
 }
 
 #[library_benchmark]

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use ringtgt::initiator::{Command, Core, Direction, Event, Incoming, LoggedIn, cdb};
+use ringtgt::initiator::{
+    Command, Core, Direction, Event, Incoming, LoggedIn, LoginClient, LoginOptions, Progress, cdb,
+};
 use ringtgt::session::Session;
 use ringtgt::session::keys::Negotiated;
-use ringtgt::session::login::Established;
+use ringtgt::session::login::{Established, Login, LoginReply};
 use ringtgt::target::{Catalog, Lun, Target, Tpg, TpgParams};
+use ringtgt::wire::bhs::{LoginRequest, LoginResponse};
 use ringtgt::wire::codes::TmfFunction;
 use ringtgt::wire::sn::Sn;
 
@@ -26,6 +29,18 @@ pub(crate) enum Ask {
     Write(u32),
     /// A read that is aborted before the disk has done it.
     Abort,
+    /// A read, and a reset of its logical unit before the disk has done it.
+    Reset,
+}
+
+impl Ask {
+    /// What makes everything ready for it.
+    fn prelude(self) -> Self {
+        match self {
+            Self::Abort | Self::Reset => Self::Read(4096),
+            other => other,
+        }
+    }
 }
 
 /// How it is negotiated.
@@ -66,7 +81,7 @@ impl Play {
     /// Unit attentions are told, and tables have grown.
     fn warm_up(&mut self, ask: Ask, how: How) {
         let keeps = std::mem::replace(&mut self.host.keeps, true);
-        self.record(&mut initiator(how, 1, 1), if let Ask::Abort = ask { Ask::Read(4096) } else { ask });
+        self.record(&mut initiator(how, 1, 1), ask.prelude());
         self.host.keeps = keeps;
     }
 
@@ -132,11 +147,13 @@ fn begin(core: &mut Core, ask: Ask) {
             Ask::Ready => command(cdb::Cdb::default(), Direction::None, 0),
             Ask::Read(len) => command(cdb::read(n * 8192, len / BLOCK), Direction::In, len),
             Ask::Write(len) => command(cdb::write(n * 8192, len / BLOCK), Direction::Out, len),
-            Ask::Abort => command(cdb::read(n * 8192, 8), Direction::In, 4096),
+            Ask::Abort | Ask::Reset => command(cdb::read(n * 8192, 8), Direction::In, 4096),
         };
         let tag = core.submit(command).expect("room for it");
-        if let Ask::Abort = ask {
-            core.manage(TmfFunction::ABORT_TASK, 0, Some(tag));
+        match ask {
+            Ask::Abort => drop(core.manage(TmfFunction::ABORT_TASK, 0, Some(tag))),
+            Ask::Reset => drop(core.manage(TmfFunction::LOGICAL_UNIT_RESET, 0, None)),
+            _ => {}
         }
     }
 }
@@ -220,4 +237,30 @@ fn session(how: How) -> Session {
         itt: 0,
     };
     Session::new(Box::new(established), 1)
+}
+
+/// A login without authentication, both sides of it; whether its answer was the last.
+pub(crate) fn login() -> bool {
+    let mut entropy = |bytes: &mut [u8]| bytes.fill(9);
+    let options = LoginOptions::new("iqn.2026-01.org.example:host", Some("iqn.2026-01.org.example:disk"));
+    let mut client = LoginClient::new(options);
+    let mut login = Login::new(catalog(), ([192, 0, 2, 1], 3260).into());
+    let mut request = client.start();
+    loop {
+        let answer = login.request(LoginRequest::from_bhs(&request.bhs), &request.data, &mut entropy);
+        let (pdu, last) = match answer {
+            LoginReply::Continue(pdu) => (pdu, false),
+            LoginReply::Done(mut pdu, _) => {
+                // Whoever keeps the sessions gives them their handles.
+                pdu.bhs[15] = 1;
+                (pdu, true)
+            }
+            LoginReply::Refuse(pdu) => panic!("refused: {pdu:?}"),
+        };
+        let heard = client.response(LoginResponse::from_bhs(&pdu.bhs), &pdu.data, &mut entropy);
+        match heard.expect("a login that goes well") {
+            Progress::Send(next) => request = next,
+            Progress::Done(_) => return last,
+        }
+    }
 }

@@ -30,6 +30,7 @@ fn session(c: &mut Criterion) {
         ("write_4k_r2t", Ask::Write(4096), SOLICITED),
         ("write_4k_digests", Ask::Write(4096), DIGESTS),
         ("abort_task", Ask::Abort, PLAIN),
+        ("lun_reset", Ask::Reset, PLAIN),
     ] {
         Play::new(ask, how).perform().check();
         group.bench_function(name, |b| {
@@ -37,6 +38,11 @@ fn session(c: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+/// The time of a login, of both sides of it.
+fn login(c: &mut Criterion) {
+    c.bench_function("login", |b| b.iter(play::login));
 }
 
 /// The time of a digest, by its length: a header, a block, the longest data segment.
@@ -52,5 +58,5 @@ fn digest(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(wall, session, digest);
+criterion_group!(wall, session, login, digest);
 criterion_main!(wall);
