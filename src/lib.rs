@@ -24,7 +24,8 @@
 //! A **WRITE** likewise. What of its data already sits in staging is copied to the slot, at most 16 KiB for each data
 //! PDU (32 KiB where a long one comes after many short ones); the rest is received straight into the slot. What the
 //! initiator does not send by itself is asked for by R2T, segment by segment of 256 KiB. A full segment is written; when
-//! all are, the response leaves.
+//! all are, the response leaves. A ramdisk changes only when all of a segment is there and has proved right: then it is
+//! copied from the slot, or straight from staging, if the whole write lies there, as a short one does. That is one copy.
 //!
 //! # Code map
 //!

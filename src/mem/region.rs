@@ -386,7 +386,7 @@ impl Memory {
     #[inline]
     pub fn copy_away(&mut self, from: Place, to: Place) -> u32 {
         let len = from.len.min(to.len);
-        if !self.goes_past_cache(from, to, len) {
+        if from.region == to.region || !self.goes_past_cache(to.first(len)) {
             return self.copy(from, to);
         }
         let (from, to) = (self.address(from.first(len)), self.address(to.first(len)));
@@ -397,11 +397,26 @@ impl Memory {
         len
     }
 
+    /// As [`Memory::copy_away`], of bytes that lie in no region.
+    ///
+    /// # Panics
+    /// Outside the bounds or for an unknown region.
+    #[inline]
+    pub fn write_away(&mut self, to: Place, bytes: &[u8]) -> u32 {
+        let to = to.first(to.len.min(bytes.len() as u32));
+        if !self.goes_past_cache(to) {
+            return self.write(to, bytes);
+        }
+        // SAFETY: inside the mapping and no longer than `bytes`, which do not come from it, as in `write`; `to` is whole lines.
+        unsafe { past::copy(bytes.as_ptr(), self.address(to), to.len as usize) };
+        self.unsettled = true;
+        to.len
+    }
+
     /// Memory that the caches hold is written there. So is what is no whole line.
     #[inline]
-    fn goes_past_cache(&self, from: Place, to: Place, len: u32) -> bool {
-        let lines = (u64::from(len) | to.off).is_multiple_of(past::LINE);
-        lines && from.region != to.region && self.region(to).len() > CACHED
+    fn goes_past_cache(&self, to: Place) -> bool {
+        (u64::from(to.len) | to.off).is_multiple_of(past::LINE) && self.region(to).len() > CACHED
     }
 
     /// What was written past the cache is there for everybody who hears of it from now on.
@@ -561,6 +576,14 @@ mod tests {
             let mut out = vec![0; len as usize];
             memory.read(place, &mut out);
             assert_eq!(out, bytes[..len as usize]);
+            // The same of bytes that lie anywhere, of which there may be too few.
+            assert_eq!(memory.write_away(place, &bytes[1..]), len);
+            assert_eq!(memory.unsettled, past, "{place:?}");
+            memory.settle();
+            assert_eq!(memory.write_away(place, &bytes[..64]), 64);
+            memory.read(place, &mut out);
+            assert_eq!((&out[..64], &out[64..]), (&bytes[..64], &bytes[65..=len as usize]));
+            memory.settle();
         }
         let (odd, own) = (Place::in_region(large, 8, 64), Place::pool(64, 64));
         memory.copy_away(own, odd);

@@ -136,6 +136,12 @@ impl<D: Driver> Host for Desk<'_, D> {
         self.world.memory.write(place, from);
     }
 
+    #[inline]
+    fn commit(&mut self, lu: LuId, offset: u64, blocks: &[u8]) -> bool {
+        let _inside = Inside;
+        self.world.commit(lu, offset, blocks)
+    }
+
     fn backlog(&self) -> usize {
         self.tx.backlog()
     }

@@ -150,7 +150,7 @@ impl<D: Driver> World<D> {
         let Some(unit) = self.units.get(lu.0 as usize).filter(|unit| unit.store.is_memory()) else {
             return false;
         };
-        let free = self.enclosures.is_empty() && unit.fences.is_empty() && unit.barred.is_empty();
+        let free = self.enclosures.is_empty() && unit.is_free();
         let (memory, pool) = (&mut self.memory, &self.pool);
         let (step, len) = match op {
             DiskOp::Read { buf, len, offset } if free => {
@@ -167,6 +167,20 @@ impl<D: Driver> World<D> {
             self.counters.disk_ops += 1;
             self.count_copied(len.into());
             self.finished.push_back((client, lu, Ok(())));
+        }
+        done
+    }
+
+    /// As a write of a slot that is [`copied_at_once`](Self::copied_at_once), of bytes that lie elsewhere.
+    #[inline]
+    pub(super) fn commit(&mut self, lu: LuId, offset: u64, blocks: &[u8]) -> bool {
+        let Some(unit) = self.units.get(lu.0 as usize) else { return false };
+        let free = self.enclosures.is_empty() && unit.is_free();
+        let done = free && unit.store.commit(&mut self.memory, blocks, offset);
+        if done {
+            self.counters.disk_ops += 1;
+            self.counters.written += blocks.len() as u64;
+            self.count_copied(blocks.len() as u64);
         }
         done
     }

@@ -15,7 +15,7 @@ pub struct Counters {
     pub logins: u64,
     /// Connections closed.
     pub closed: u64,
-    /// Payload bytes that were copied: from staging to their slots, and between slots and ramdisks.
+    /// Payload bytes that were copied: from staging to their slots or to ramdisks, and between these.
     pub copied_in: u64,
     /// Of these, the ramdisks'.
     pub copied_ram: u64,

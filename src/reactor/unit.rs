@@ -101,6 +101,12 @@ impl Unit {
         }
     }
 
+    /// Whether nobody is kept from any of it.
+    #[inline]
+    pub(super) fn is_free(&self) -> bool {
+        self.fences.is_empty() && self.barred.is_empty()
+    }
+
     /// What a request for that range must wait for, if anything. `own` is the fence of its own client.
     #[inline]
     pub(super) fn barrier(&self, range: Option<(u64, u64)>, own: Option<FenceId>) -> Option<Barrier> {

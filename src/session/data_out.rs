@@ -174,6 +174,22 @@ impl Session {
         Some((id, Some(number)))
     }
 
+    /// All that a write takes lies in staging, and is right: if the medium is memory, it goes there at once, copied once
+    /// instead of twice. Whether it did: then the slot, which it had for everything else that may happen, has gone back.
+    #[inline]
+    pub(super) fn commit<H: Host>(&mut self, h: &mut H, id: TaskId, data: &[u8]) -> bool {
+        let Some(Task { lu, doomed: false, begun, work: Work::Taking(taking), .. }) = self.tasks.get_mut(id)
+        else {
+            return false;
+        };
+        if !taking.is_all_to_write(data.len()) || !h.commit(*lu, taking.base, data) {
+            return false;
+        }
+        *begun = true;
+        taking.segments.iter_mut().filter_map(Option::take).for_each(|s| h.free(s.buf));
+        true
+    }
+
     /// The payload of a Data-Out or the immediate data of a command is all there: `len` bytes at `offset`.
     pub(super) fn data_taken(&mut self, id: TaskId, offset: u32, len: u32) {
         let Some(Task { work: Work::Taking(taking), .. }) = self.tasks.get_mut(id) else { return };

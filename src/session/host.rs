@@ -286,6 +286,11 @@ pub trait Host {
     fn bytes_mut(&mut self, buf: BufId) -> &mut [u8];
     /// Copies payload that arrived in staging to its place; counted as copied.
     fn copy_in(&mut self, buf: BufId, at: u32, from: &[u8]);
+    /// Writes whole blocks to a medium that is memory at once; counted as copied. Whether it did: if not, nothing has changed,
+    /// and [`Host::disk`] knows what to wait for or what is wrong.
+    fn commit(&mut self, _lu: LuId, _offset: u64, _blocks: &[u8]) -> bool {
+        false
+    }
     /// Bytes of headers that wait to be sent.
     fn backlog(&self) -> usize;
     /// Whether memory for answers that wait and for requests out of order is short: all sessions share it.

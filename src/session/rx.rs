@@ -104,6 +104,12 @@ impl Open {
         let len = bhs.data_len() as u32;
         Self { dest: Dest::Discard, turn: Turn::Never, len, got: 0, crc: Crc::new() }
     }
+
+    /// Whether the digest behind the padding is that of all that has come.
+    fn ends_right(&mut self, (padding, digest): (&[u8], &[u8])) -> bool {
+        self.crc.update(padding);
+        digest == digest::to_wire(self.crc.finish())
+    }
 }
 
 /// The framing state.
@@ -310,7 +316,7 @@ impl Session {
     pub(super) fn replay<H: Host>(&mut self, h: &mut H, pdu: &Whole) -> Result<(), Close> {
         let mut open = Open::new(&pdu.bhs);
         self.begin_pdu(h, &pdu.bhs, &mut open, &pdu.ahs)?;
-        self.payload_bytes(h, &mut open, &pdu.data);
+        self.keep(h, open.dest, 0, &pdu.data, pdu.intact);
         self.finish_pdu(h, &pdu.bhs, &open, pdu.intact)
     }
 
@@ -331,40 +337,41 @@ impl Session {
         open: &mut Open,
         bytes: &[u8],
     ) -> Result<Option<usize>, Close> {
-        let took = self.payload_bytes(h, open, bytes);
+        let data = &bytes[..bytes.len().min((open.len - open.got) as usize)];
+        let first = open.got;
+        open.got += data.len() as u32;
+        if self.negotiated.data_digest {
+            open.crc.update(data);
+        }
         let pad = padding(open.len as usize);
         let digest = if self.negotiated.data_digest && open.len > 0 { DIGEST_LEN } else { 0 };
-        let tail = bytes[took..].get(..pad + digest).filter(|_| open.got == open.len);
-        let Some(tail) = tail else {
+        let tail = bytes[data.len()..].get(..pad + digest).filter(|_| open.got == open.len);
+        let intact = tail.map(|tail| digest == 0 || open.ends_right(tail.split_at(pad)));
+        self.keep(h, open.dest, first, data, intact == Some(true));
+        let Some(intact) = intact else {
             self.rx.open = Some((*bhs, open.clone()));
-            return Ok((took > 0).then_some(took));
-        };
-        let intact = digest == 0 || {
-            open.crc.update(&tail[..pad]);
-            tail[pad..] == digest::to_wire(open.crc.finish())
+            return Ok((!data.is_empty()).then_some(data.len()));
         };
         self.finish_pdu(h, bhs, open, intact)?;
-        Ok(Some(took + tail.len()))
+        Ok(Some(data.len() + pad + digest))
     }
 
-    /// Moves payload bytes from staging to their place; returns how many.
-    fn payload_bytes<H: Host>(&mut self, h: &mut H, open: &mut Open, bytes: &[u8]) -> usize {
-        let bytes = &bytes[..bytes.len().min((open.len - open.got) as usize)];
-        match open.dest {
+    /// Moves payload from staging to its place, where `first` bytes of it lie already. `intact`: its end is there, and all of
+    /// it is right.
+    #[inline]
+    fn keep<H: Host>(&mut self, h: &mut H, dest: Dest, first: u32, bytes: &[u8], intact: bool) {
+        match dest {
+            Dest::Slot { task: Some(id), at: 0, .. } if intact && first == 0 && self.commit(h, id, bytes) => {
+            }
             Dest::Slot { buf, at, keep, .. } => {
-                let kept = bytes.len().min(keep.saturating_sub(open.got) as usize);
+                let kept = bytes.len().min(keep.saturating_sub(first) as usize);
                 if kept > 0 {
-                    h.copy_in(buf, at + open.got, &bytes[..kept]);
+                    h.copy_in(buf, at + first, &bytes[..kept]);
                 }
             }
             Dest::Gather => self.rx.gathered.extend_from_slice(bytes),
             Dest::Discard | Dest::Rejected => {}
         }
-        if self.negotiated.data_digest {
-            open.crc.update(bytes);
-        }
-        open.got += bytes.len() as u32;
-        bytes.len()
     }
 
     /// A PDU is complete.

@@ -200,6 +200,13 @@ impl Taking {
         })
     }
 
+    /// Whether so many bytes are all that is to be written, and nothing stands against that.
+    #[inline]
+    pub(super) fn is_all_to_write(&self, len: usize) -> bool {
+        let writes = matches!(self.usage, Use::Write { .. }) && self.failed.is_none() && self.held.is_none();
+        writes && self.total as usize == len && self.total.is_multiple_of(self.block)
+    }
+
     /// A segment whose data is all there, and of which nothing has been made yet.
     #[inline]
     pub(super) fn full_segment(&self) -> Option<usize> {

@@ -197,6 +197,16 @@ impl Store {
         }
     }
 
+    /// Writes bytes that lie anywhere, whole blocks, if the medium is memory. Whether it did: if not, nothing has changed, and
+    /// [`Store::write`] tells why.
+    #[inline]
+    pub fn commit(&self, memory: &mut Memory, bytes: &[u8], offset: u64) -> bool {
+        let Location::Ram(id) = self.place else { return false };
+        let len = bytes.len() as u32;
+        let fits = self.check_write(offset, len.into()).is_ok();
+        fits && memory.write_away(Place::in_region(id, offset, len), bytes) == len
+    }
+
     /// Where `len` bytes at `offset` can be sent from without reading them into a slot, if they can:
     /// a ramdisk's own memory, which others may change meanwhile, or zeroes. Bytes under a digest
     /// must not change: those of a ramdisk have to be read.

@@ -50,6 +50,21 @@ fn a_ramdisk_keeps_what_is_written() {
 }
 
 #[test]
+fn only_what_may_be_written_there_is_committed_to_a_ramdisk() {
+    let (ramdisk, mut memory) = store(&sized(StoreKind::Ramdisk));
+    let end = ramdisk.backing().blocks * 512;
+    assert!(ramdisk.commit(&mut memory, &[7; 512], end - 512));
+    assert!(!ramdisk.commit(&mut memory, &[8; 1024], end - 512), "it ends there");
+    memory.copy(ramdisk.resident(end - 512, 512).unwrap(), Place::pool(0, 512));
+    assert_eq!(memory.get(Place::pool(0, 512)), [7; 512]);
+    let (protected, mut memory) = store(&StoreConfig { read_only: true, ..sized(StoreKind::Ramdisk) });
+    assert!(!protected.commit(&mut memory, &[7; 512], 0));
+    assert!(memory.is_zero(protected.resident(0, 512).unwrap()));
+    let (null, mut memory) = store(&sized(StoreKind::Null));
+    assert!(!null.commit(&mut memory, &[7; 512], 0), "it ends later, like a disk");
+}
+
+#[test]
 fn a_ramdisk_is_zeroed_and_discarded_in_pieces() {
     for unmap in [true, false] {
         let (store, mut memory) = store(&sized(StoreKind::Ramdisk));

@@ -133,6 +133,8 @@ pub(super) struct Client {
     pub(super) mute: bool,
     /// It sends nothing at all any more.
     gagged: bool,
+    /// What it sends has wrong data digests.
+    pub(super) spoils: bool,
     pub(super) events: VecDeque<Event>,
     /// Residuals and the flags that say which way, by tag.
     pub(super) residuals: HashMap<u32, (u8, u32)>,
@@ -165,6 +167,7 @@ impl Client {
             deaf: false,
             mute: false,
             gagged: false,
+            spoils: false,
             events: VecDeque::new(),
             residuals: HashMap::new(),
         }
@@ -258,7 +261,8 @@ impl Client {
             data.iter().copied().chain(std::iter::repeat_n(0, padding(data.len()))).collect();
         self.out.extend(&padded);
         if self.digests {
-            self.out.extend(digest::to_wire(digest::crc32c(&padded)));
+            let digest = digest::crc32c(&padded) ^ u32::from(self.spoils);
+            self.out.extend(digest::to_wire(digest));
         }
     }
 

@@ -23,10 +23,18 @@ pub(super) fn some_clients(rig: &Rig, count: u8) -> Vec<Client> {
     (0..count).map(|n| rig.client("host", n, some_manner(rig))).collect()
 }
 
+/// As [`some_clients`]. What is read from memory without a digest goes out from where it is, and may change meanwhile; so all
+/// have them there.
+pub(super) fn clients_of(rig: &Rig, plan: &Plan, count: u8) -> Vec<Client> {
+    let mut clients = some_clients(rig, count);
+    clients.iter_mut().for_each(|client| client.manner.digests |= plan.memory);
+    clients
+}
+
 fn mixed(seed: u64, plan: &Plan) {
     let mut rig = Rig::new(seed, plan);
     let mut load = Load::new(plan.disks.len(), plan.disks[0]);
-    let mut clients = some_clients(&rig, 5);
+    let mut clients = clients_of(&rig, plan, 5);
     load.log_in(&mut rig, &mut clients);
     load.run(&mut rig, &mut clients, 250);
     load.settle(&mut rig, &mut clients);
@@ -39,6 +47,13 @@ fn mixed(seed: u64, plan: &Plan) {
 #[test]
 fn every_block_is_linearizable_from_any_core() {
     seeds(24, |seed| mixed(seed, &Plan { reactors: 1 + seed as usize % 4, ..Plan::default() }));
+}
+
+#[test]
+fn every_block_of_a_ramdisk_is_linearizable_from_any_core() {
+    seeds(16, |seed| {
+        mixed(seed, &Plan { reactors: 1 + seed as usize % 4, memory: true, ..Plan::default() });
+    });
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::super::conn::Phase;
 use super::super::live::{Chosen, Notice};
 use super::client::{Client, Event, Manner};
-use super::data::some_clients;
+use super::data::clients_of;
 use super::history::{Fate, WriteId};
 use super::lives::say;
 use super::load::{Did, Load, cdb10, lun};
@@ -287,7 +287,7 @@ fn riot(seed: u64, plan: &Plan, fenced: &Cell<u64>) {
     let mut rig = Rig::new(seed, plan);
     let mut load = Load::new(plan.disks.len(), plan.disks[0]);
     load.longest = 4;
-    let mut clients = some_clients(&rig, 5);
+    let mut clients = clients_of(&rig, plan, 5);
     load.log_in(&mut rig, &mut clients);
     let mut mob = Mob::new(load, clients.len());
     mob.riot(&mut rig, &mut clients, 250);
@@ -316,6 +316,19 @@ fn ghosts_never_overwrite_newer_data_although_mail_is_slow() {
         let faults = Faults { disk_latency: 1_000..400_000_000, ..Faults::rough() };
         let plan = Plan { mail: 0..60_000_000, disks: vec![12], faults, ..Plan::default() };
         riot(seed, &plan, &fenced);
+    });
+}
+
+#[test]
+fn what_was_aborted_never_overwrites_newer_data_in_memory() {
+    let fenced = Cell::new(0);
+    seeds(20, |seed| {
+        let disks = vec![24, 24];
+        riot(
+            seed,
+            &Plan { reactors: 1 + seed as usize % 4, disks, memory: true, ..Plan::default() },
+            &fenced,
+        );
     });
 }
 

@@ -19,6 +19,7 @@
 //! | `fences` | what was aborted never overwrites what was written afterwards |
 //! | `hangs` | a disk that never finishes holds up no function, login, PREEMPT or stop |
 //! | `lives` | what comes and goes under way touches those alone who see it, and nothing of it stays |
+//! | `memory` | a write that was refused, aborted, or came spoilt has not changed a ramdisk |
 //! | `meters` | each command is counted once, and all of its time |
 //! | `passing` | a device that is passed through is heard as it speaks, and is asked in order |
 //! | `resizing` | a new capacity is the same on every core, and told once |
@@ -53,6 +54,7 @@ mod hangs;
 mod history;
 mod lives;
 mod load;
+mod memory;
 mod meters;
 mod passing;
 mod post;

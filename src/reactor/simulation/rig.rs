@@ -75,6 +75,8 @@ pub(super) struct Plan {
     pub(super) state: LuState,
     /// All disks are this device, which is passed through.
     pub(super) passed: Option<Double>,
+    /// All disks are ramdisks.
+    pub(super) memory: bool,
 }
 
 impl Default for Plan {
@@ -92,6 +94,7 @@ impl Default for Plan {
             saves: true,
             state: LuState::default(),
             passed: None,
+            memory: false,
         }
     }
 }
@@ -181,7 +184,16 @@ fn facts(number: usize, blocks: u64, plan: &Plan) -> LuFacts {
     }
 }
 
+/// A ramdisk.
+fn memory_of(blocks: u64) -> Arc<Backing> {
+    let config = StoreConfig { size: Some(blocks * 512), ..StoreConfig::new(StoreKind::Ramdisk, "memory") };
+    Arc::new(store::open(&config, Duration::ZERO).expect("memory"))
+}
+
 fn backing(facts: &LuFacts, plan: &Plan) -> Arc<Backing> {
+    if plan.memory {
+        return memory_of(facts.blocks);
+    }
     // The simulated disk is reached by its own descriptor; of this file only the length is looked at.
     let file = ENDLESS.with(|file| file.try_clone().expect("a descriptor"));
     let medium = FileMedium {
@@ -482,11 +494,8 @@ impl Rig {
     /// The same of a ramdisk.
     pub(super) fn make_memory(&self, number: usize, blocks: u64, plan: &Plan) -> Entering {
         let facts = facts(number, blocks, plan);
-        let config =
-            StoreConfig { size: Some(blocks * 512), ..StoreConfig::new(StoreKind::Ramdisk, "memory") };
-        let backing = Arc::new(store::open(&config, Duration::ZERO).expect("memory"));
         let lu = Lu { facts: Arc::new(facts), state: Arc::default(), counters: Counters::new(plan.reactors) };
-        Entering { lu: LuId(number as u32), seed: UnitSeed { lu, backing }, fd: None }
+        Entering { lu: LuId(number as u32), seed: UnitSeed { lu, backing: memory_of(blocks) }, fd: None }
     }
 
     /// The one target with these LUNs, each with its logical unit; `open`: anybody may log in.
@@ -582,6 +591,11 @@ fn recycle(reactor: Reactor<Sim>) {
 fn add_unit(world: &mut World<Sim>, number: LuId, lu: &Lu, backing: &Arc<Backing>, fd: RawFd) {
     let reach = match &backing.medium {
         Medium::File(medium) => Reach::File(world.driver.open_file(fd, medium.way)),
+        Medium::Ram(region) => {
+            let id = RegionId(2 + number.0 as u16);
+            world.attach(id, Some(region.clone()));
+            Reach::Region(id)
+        }
         _ => Reach::Nothing,
     };
     let store = Store::new(backing.clone(), reach, RegionId(1), true);

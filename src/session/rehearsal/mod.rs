@@ -198,7 +198,7 @@ impl World {
             15 if dice.once_in(2) => {
                 (self.stage.broke, self.stage.lends) = (dice.once_in(2), dice.once_in(2));
             }
-            15 => self.stage.slots.pressed = dice.once_in(2),
+            15 => (self.stage.slots.pressed, self.stage.hindered) = (dice.once_in(2), dice.once_in(4)),
             _ => {}
         }
         self.feed();

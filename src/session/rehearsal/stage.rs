@@ -70,6 +70,8 @@ pub(super) struct Stage {
     /// Those who had better not wait get something all the same.
     pub(super) lends: bool,
     pub(super) unpaid: bool,
+    /// Something is in the way of what could be written at once.
+    pub(super) hindered: bool,
     /// What has reached the media: unit, first byte, length.
     pub(super) written: Vec<(LuId, u64, u64)>,
     scratch: Vec<u8>,
@@ -93,6 +95,7 @@ impl Stage {
             broke: false,
             lends: true,
             unpaid: false,
+            hindered: false,
             written: Vec::new(),
             scratch: vec![0; 64 << 10],
             tokens: Tokens::default(),
@@ -179,18 +182,26 @@ impl Stage {
     }
 
     fn check(&self, lu: LuId, op: &DiskOp) {
-        let facts = &self.unit(lu).lu.facts;
-        let size = u64::from(facts.block_size);
-        if let Some((offset, len)) = op.touches() {
-            let end = offset.checked_add(len).expect("no overflow");
-            assert!(len > 0 && end <= facts.bytes(), "{op:?} is outside of {lu:?}");
-            assert!(offset.is_multiple_of(size) && len.is_multiple_of(size), "{op:?} cuts a block of {lu:?}");
+        if let Some(range) = op.touches() {
+            self.check_range(lu, range);
         }
         if let DiskOp::Write { buf, len, offset, .. } = *op {
-            let bytes = &self.slots.read(buf)[..len as usize];
-            let sound = Content::New.is(lu, offset, bytes) || bytes.iter().all(|b| *b == FILLING);
-            assert!(sound, "{op:?} writes what nobody sent for that place of {lu:?}");
+            Self::check_written(lu, offset, &self.slots.read(buf)[..len as usize]);
         }
+    }
+
+    fn check_range(&self, lu: LuId, (offset, len): (u64, u64)) {
+        let facts = &self.unit(lu).lu.facts;
+        let size = u64::from(facts.block_size);
+        let end = offset.checked_add(len).expect("no overflow");
+        assert!(len > 0 && end <= facts.bytes(), "{len} bytes at {offset} are outside of {lu:?}");
+        let whole = offset.is_multiple_of(size) && len.is_multiple_of(size);
+        assert!(whole, "{len} bytes at {offset} cut a block of {lu:?}");
+    }
+
+    fn check_written(lu: LuId, offset: u64, bytes: &[u8]) {
+        let sound = Content::New.is(lu, offset, bytes) || bytes.iter().all(|b| *b == FILLING);
+        assert!(sound, "what nobody sent for {offset} of {lu:?} is written there");
     }
 }
 
@@ -217,6 +228,17 @@ impl Host for Stage {
 
     fn copy_in(&mut self, buf: BufId, at: u32, from: &[u8]) {
         self.slots.write(buf)[at as usize..][..from.len()].copy_from_slice(from);
+    }
+
+    fn commit(&mut self, lu: LuId, offset: u64, blocks: &[u8]) -> bool {
+        let done = self.unit(lu).resident && !self.hindered;
+        if done {
+            let len = blocks.len() as u64;
+            self.check_range(lu, (offset, len));
+            Self::check_written(lu, offset, blocks);
+            self.written.push((lu, offset, len));
+        }
+        done
     }
 
     fn backlog(&self) -> usize {

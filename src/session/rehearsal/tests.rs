@@ -74,6 +74,127 @@ fn data_out(r2t: &R2t, data_sn: u32, offset: u32, len: usize, bits: u8) -> DataO
     pdu
 }
 
+/// A command for the first 4096 bytes of a unit, with that data and, if any, its digest, as an immediate one.
+fn write_along(world: &mut World, unit: u16, opcode: u8, data: &[u8], digest: &[u8]) {
+    let mut pdu = ScsiCommand { itt: U32::new(10), lun: lun::to_wire(unit), ..ScsiCommand::default() };
+    pdu.opcode |= flags::IMMEDIATE;
+    pdu.flags = flags::FINAL | flags::WRITE;
+    pdu.expected_data_transfer_length = U32::new(4096);
+    // Of COMPARE AND WRITE the half, of WRITE SAME and VERIFY one block.
+    let (blocks, cdb) = (data.len() as u32 / 512, &mut pdu.cdb);
+    (cdb[0], cdb[1]) = (opcode, if opcode == 0x8f { 2 } else { 0 });
+    match opcode {
+        0x89 => cdb[13] = blocks as u8 / 2,
+        0x9c => cdb[13] = blocks as u8,
+        _ => cdb[10..14].copy_from_slice(&blocks.to_be_bytes()),
+    }
+    pdu.set_data_len(data.len());
+    let all = [pdu.as_bhs().as_slice(), data, digest].concat();
+    assert_eq!(world.session.input(&mut world.stage, &all).expect("a legal command").used, all.len());
+}
+
+/// As [`scene`], with 4096 bytes for the start of the unit in memory.
+fn memory_scene() -> (World, Vec<u8>) {
+    let mut world = scene(8192);
+    world.session.negotiated.immediate_data = true;
+    world.session.limit(super::Limited::default());
+    (world, super::medium::Content::New.bytes(LuId(2), 0, 4096))
+}
+
+/// How much was written at once, how many requests there are, and slots.
+fn written(world: &World) -> (usize, usize, usize) {
+    (world.stage.written.len(), world.stage.jobs.len(), world.stage.slots.taken())
+}
+
+const AT_ONCE: (usize, usize, usize) = (1, 0, 0);
+const FROM_A_SLOT: (usize, usize, usize) = (0, 1, 1);
+
+#[test]
+fn a_write_that_is_all_there_goes_to_memory_at_once_and_any_other_from_a_slot() {
+    for (hindered, expected) in [(false, AT_ONCE), (true, FROM_A_SLOT)] {
+        let (mut world, data) = memory_scene();
+        world.stage.hindered = hindered;
+        write_along(&mut world, 2, 0x8a, &data, &[]);
+        assert_eq!(written(&world), expected, "it came along");
+        let (mut world, data) = memory_scene();
+        world.stage.hindered = hindered;
+        let r2t = write(&mut world, 10, 2, 8);
+        let last = data_out(&r2t, 0, 0, 4096, flags::FINAL);
+        world.session.input(&mut world.stage, &[last.as_bhs().as_slice(), &data].concat()).expect("data");
+        assert_eq!(written(&world), expected, "it was asked for");
+        assert_eq!(world.stage.send().is_some(), !hindered, "it is answered");
+    }
+    let (mut world, data) = memory_scene();
+    let r2t = write(&mut world, 10, 2, 8);
+    let (first, last) = data.split_at(512);
+    for (at, part, bits) in [(0, first, 0), (512, last, flags::FINAL)] {
+        let pdu = data_out(&r2t, at.min(1), at, part.len(), bits);
+        world.session.input(&mut world.stage, &[pdu.as_bhs().as_slice(), part].concat()).expect("data");
+    }
+    assert_eq!(written(&world), FROM_A_SLOT, "in two PDUs");
+    let (mut world, data) = memory_scene();
+    let r2t = write(&mut world, 10, 2, 8);
+    let last = data_out(&r2t, 0, 0, 4096, flags::FINAL);
+    world.session.input(&mut world.stage, &[last.as_bhs().as_slice(), first].concat()).expect("data");
+    world.session.input(&mut world.stage, &data[512..]).expect("data");
+    assert_eq!(written(&world), FROM_A_SLOT, "in two receives");
+}
+
+#[test]
+fn what_is_more_than_a_write_goes_from_a_slot() {
+    // COMPARE AND WRITE, WRITE AND VERIFY, VERIFY with data.
+    for opcode in [0x89, 0x8e, 0x8f] {
+        let (mut world, data) = memory_scene();
+        write_along(&mut world, 2, opcode, &data, &[]);
+        assert_eq!((world.stage.written.len(), world.stage.jobs.len()), (0, 1), "{opcode:#x}");
+    }
+}
+
+#[test]
+fn spoilt_data_is_not_written() {
+    let (mut world, data) = memory_scene();
+    world.session.negotiated.data_digest = true;
+    let mut digest = crate::wire::digest::to_wire(crate::wire::digest::crc32c(&data));
+    digest[0] ^= 1;
+    write_along(&mut world, 2, 0x8a, &data, &digest);
+    assert_eq!((written(&world), world.session.open_tasks()), ((0, 0, 0), 0), "it came along");
+    assert!(world.stage.send().is_some(), "it is rejected");
+    let r2t = write(&mut world, 11, 2, 8);
+    let last = data_out(&r2t, 0, 0, 4096, flags::FINAL);
+    let all = [last.as_bhs().as_slice(), &data, &digest].concat();
+    world.session.input(&mut world.stage, &all).expect("an error of the command only");
+    assert_eq!((written(&world), world.session.open_tasks()), ((0, 0, 0), 0), "it was asked for");
+    digest[0] ^= 1;
+    write_along(&mut world, 2, 0x8a, &data, &digest);
+    assert_eq!(written(&world), AT_ONCE);
+}
+
+#[test]
+fn data_of_a_command_that_is_to_be_aborted_is_not_written() {
+    let (mut world, data) = memory_scene();
+    let r2t = write(&mut world, 10, 2, 8);
+    let mut pdu = TaskMgmtRequest { itt: U32::new(12), lun: lun::to_wire(2), ..Default::default() };
+    pdu.opcode |= flags::IMMEDIATE;
+    pdu.flags |= TmfFunction::ABORT_TASK_SET.0;
+    world.session.input(&mut world.stage, pdu.as_bhs()).expect("a legal function");
+    assert!(world.stage.managing.is_empty(), "it waits for the data");
+    let last = data_out(&r2t, 0, 0, 4096, flags::FINAL);
+    world.session.input(&mut world.stage, &[last.as_bhs().as_slice(), &data].concat()).expect("data");
+    assert_eq!((written(&world), world.stage.managing.len()), ((0, 0, 0), 1));
+}
+
+#[test]
+fn a_write_that_waits_for_its_limits_is_not_done_before() {
+    let (mut world, data) = memory_scene();
+    world.session.limit(super::Limited { any: true, initiator: None });
+    world.stage.broke = true;
+    write_along(&mut world, 2, 0x8a, &data, &[]);
+    assert_eq!(written(&world), (0, 0, 1));
+    world.stage.broke = false;
+    world.session.spend(&mut world.stage);
+    assert_eq!(written(&world), FROM_A_SLOT);
+}
+
 #[test]
 fn a_failed_transfer_holds_no_slots_while_the_rest_of_its_data_passes() {
     let mut world = scene(8192);
