@@ -61,7 +61,7 @@ fn tests_that_are_named_are_there() {
         let words: Vec<&str> = command.split(' ').collect();
         match words[..] {
             ["--lib", module] => {
-                assert!(root().join("src").join(module.replace("::", "/")).is_dir(), "{module}")
+                assert!(root().join("src").join(module.replace("::", "/")).is_dir(), "{module}");
             }
             ["--test", file, name] => {
                 assert!(read(format!("tests/{file}.rs")).contains(&format!("fn {name}()")), "{command}");

@@ -25,13 +25,13 @@ impl Places {
         let mut places = Self::default();
         for store in file.backstore.into_iter().flatten() {
             if let Some(name) = store.name {
-                places.stores.entry(name.get_ref().clone()).or_insert(name.span());
+                places.stores.entry(name.get_ref().clone()).or_insert_with(|| name.span());
             }
         }
         let groups = file.target.into_iter().flatten().flat_map(|target| target.tpg.unwrap_or_default());
         for portal in groups.filter_map(|group| group.portals).flat_map(toml::Spanned::into_inner) {
             if let Ok(address) = parse_portal(portal.get_ref(), At::Whole) {
-                places.portals.entry(address).or_insert(portal.span());
+                places.portals.entry(address).or_insert_with(|| portal.span());
             }
         }
         places
