@@ -67,7 +67,7 @@ pub fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
     let signals = signals(has_file)?;
     raise_limits();
     let cores = processors(&config.server)?;
-    let reactors = cores.len();
+    let (reactors, meant) = (cores.len(), config.clone());
     let written = origin.written();
     let prepare = move || prepare(config, reactors, inherited, &written);
     let Some(begun) = unless_stopped(&signals, has_file, prepare)? else {
@@ -106,6 +106,7 @@ pub fn serve(config: Config, origin: Origin) -> anyhow::Result<()> {
         serials,
         watcher,
         origin,
+        meant,
         config,
         catalog,
         units,

@@ -183,6 +183,8 @@ struct Running {
     /// How many changes were made.
     generation: u64,
     text: String,
+    /// What the text came to when it was read. What it names, files with secrets and interfaces, may not be there any more.
+    meant: Config,
     /// Where its relative paths start, if not where the file is.
     dir: Option<PathBuf>,
     server: ServerConfig,
@@ -290,6 +292,8 @@ pub(super) struct Start {
     pub(super) serials: Serials,
     pub(super) watcher: Watcher,
     pub(super) origin: Origin,
+    /// As it was read.
+    pub(super) meant: Config,
     /// Without its targets, which are in the catalogue.
     pub(super) config: Config,
     pub(super) catalog: Arc<Catalog>,
@@ -314,7 +318,7 @@ type Open = (LuId, Arc<Backing>);
 
 impl Live {
     pub(super) fn new(start: Start) -> Self {
-        let Start { control, keeper, serials, watcher, origin, config, catalog, units, .. } = start;
+        let Start { control, keeper, serials, watcher, origin, meant, config, catalog, units, .. } = start;
         let (inherited, sockets, loopbacks) = (start.inherited, start.sockets, start.loopbacks);
         let open = units.iter().map(|unit| Arc::downgrade(&unit.backing)).collect();
         let held = Held { numbers: Numbers::after(units.len()), open };
@@ -326,6 +330,7 @@ impl Live {
         let running = Running {
             generation: 0,
             text: origin.text.clone(),
+            meant,
             dir: None,
             server: config.server,
             stores: (0..).map(LuId).zip(served).collect(),
@@ -503,7 +508,7 @@ impl Live {
     ) -> Result<Plan, Refused> {
         let (config, report) = self.parse(name, text, dir)?;
         self.warn_anew(&report);
-        self.take(config, &report, dir, Came::new(), |now, plan| wanted(&now.text, plan))
+        self.take(config, &report, dir, |now, plan| wanted(&now.text, plan))
     }
 
     /// Logs what there is to be said against a text that was not said of the one before: who changes it line by line does
@@ -567,17 +572,15 @@ impl Live {
     }
 
     /// Serves the same as of that change, with what came, and without what has vanished. Not when it is something else
-    /// meanwhile: that is looked at anew.
+    /// meanwhile: that is looked at anew. Nobody has asked for the text to be read again.
     fn serve_again(&self, generation: u64, came: Came) -> Result<Option<Plan>, Refused> {
-        let running = locked(&self.running);
-        let (text, dir) = (running.text.clone(), running.dir.clone());
-        drop(running);
-        let (config, report) = self.parse("configuration", &text, dir.as_deref())?;
-        self.warn_anew(&report);
-        match self.take(config, &report, dir.as_deref(), came, |now, _| now.generation == generation) {
-            Err(Refused::Other(_)) => Ok(None),
-            taken => taken.map(Some),
+        let mut running = locked(&self.running);
+        if running.generation != generation {
+            return Ok(None);
         }
+        let draft = self.draft(&running, running.meant.clone(), came)?;
+        let written = Report::new(Source::new("configuration", running.text.as_str()), Vec::new());
+        Ok(Some(self.carry_out(&mut running, draft, &written, |running| running.generation += 1)?))
     }
 
     /// Has the configuration file served as it is now.
@@ -609,7 +612,7 @@ impl Live {
         *locked(&self.warned) = Some(report.told());
         log(&report.to_string());
         let is_same = || config::read_source(file).is_ok_and(|(source, _)| source.text() == report.text());
-        self.take(config, &report, None, Came::new(), |_, _| is_same())
+        self.take(config, &report, None, |_, _| is_same())
     }
 
     fn take(
@@ -617,17 +620,17 @@ impl Live {
         config: Config,
         written: &Report,
         dir: Option<&Path>,
-        came: Came,
         wanted: impl FnOnce(&Running, &Plan) -> bool,
     ) -> Result<Plan, Refused> {
         let mut running = locked(&self.running);
-        let draft = self.draft(&running, config, came)?;
+        let draft = self.draft(&running, config.clone(), Came::new())?;
         if !wanted(&running, &draft.plan) {
             return Err(Refused::Other(draft.plan));
         }
         let plan = self.carry_out(&mut running, draft, written, |running| {
             running.generation += 1;
             written.text().clone_into(&mut running.text);
+            running.meant = config;
             running.dir = dir.filter(|dir| absolute(dir) != self.own_dir()).map(Path::to_owned);
         })?;
         Ok(plan)

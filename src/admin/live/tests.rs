@@ -62,6 +62,7 @@ impl Stage {
     fn with(text: &str, last: impl FnOnce(UnitSeed) -> UnitSeed) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (mut config, _) = config::parse(Source::new("test", text), dir.path(), None).unwrap();
+        let meant = config.clone();
         config.expose_local();
         let state = StateDir::open(dir.path().join("state")).unwrap();
         let keeper = Keeper::new(Some(state.clone()), &config.server, 1);
@@ -86,6 +87,7 @@ impl Stage {
             serials,
             watcher,
             origin,
+            meant,
             config,
             catalog,
             units,
@@ -362,17 +364,22 @@ fn a_change_has_to_do_with_what_it_changes_however_much_there_is() {
 
 /// A stage whose last store is on a device as this directory has it, which vanishes with that.
 fn on_device(stores: &[&str]) -> (Stage, tempfile::TempDir) {
+    on_device_with(stores, "")
+}
+
+/// The same, with more text.
+fn on_device_with(stores: &[&str], more: &str) -> (Stage, tempfile::TempDir) {
     let sysfs = tempfile::tempdir().unwrap();
     let seated = |unit: UnitSeed| {
         let backing = Arc::into_inner(unit.backing).expect("nobody else has it").seated(sysfs.path());
         UnitSeed { backing: backing.into(), ..unit }
     };
-    // Nobody comes in: a stage begins without the sockets that a daemon has.
-    let text = text(false, stores).replace("portals = [\"127.0.0.1:0\"]\n", "");
-    let stage = Stage::with(&text, seated);
-    // So that it is known where relative paths start.
-    assert!(stage.apply(&text).unwrap().is_empty());
-    (stage, sysfs)
+    (Stage::with(&(closed(stores) + more), seated), sysfs)
+}
+
+/// Where nobody comes in: a stage begins without the sockets that a daemon has.
+fn closed(stores: &[&str]) -> String {
+    text(false, stores).replace("portals = [\"127.0.0.1:0\"]\n", "")
 }
 
 fn lines(plan: Option<Plan>) -> String {
@@ -404,6 +411,24 @@ fn what_vanishes_is_stood_for_until_the_same_is_there_again() {
     assert!(lines(live.revive().unwrap()).starts_with("/backstores/fileio/b: it is there\n"));
     assert_eq!(live.unit_named("b").expect("it is served").1.blocks, b.1.blocks);
     assert_eq!(live.revive().unwrap(), None);
+}
+
+#[test]
+fn a_disk_that_comes_and_goes_does_not_have_the_text_read_again() {
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    let write = |text: &str| std::fs::write(secret.path(), text).unwrap();
+    write("correct horse battery");
+    let target = "[[target]]\niqn = \"iqn.2026-11.org.example:u\"\n[[target.tpg]]\nany_initiator = true\n";
+    let chap = format!("chap = {{ user = \"u\", secret_file = \"{}\" }}\n", secret.path().display());
+    let (stage, sysfs) = on_device_with(&["b"], &(target.to_owned() + &chap));
+    let (live, before) = (&stage.live, stage.live.catalog());
+    sysfs.close().unwrap();
+    write("staple of another day");
+    live.revive().unwrap().expect("something stands for it");
+    secret.close().unwrap();
+    assert!(live.revive().unwrap().is_some(), "it is there again");
+    let other = |catalog: &Catalog| catalog.target("iqn.2026-11.org.example:u").cloned();
+    assert!(other(&before).is_some() && other(&live.catalog()) == other(&before), "the secret of before");
 }
 
 #[test]
