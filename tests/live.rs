@@ -800,8 +800,24 @@ fn what_is_there_and_held_keeps_nothing_else_waiting() {
     server.reload(&format!("{text}{ram}"));
     initiator.clear_attention(1).expect("an answer");
     assert_eq!(ready(&mut initiator, 1), Some((2, 4, 3)), "somebody has it");
+    let why = || {
+        let told = server.client().call("backstores.list", json!({})).expect("backstores");
+        let all = told["backstores"].as_array().expect("a list").clone();
+        let whys = |name| all.iter().find(|b| b["name"] == name).expect("it is served")["why"].clone();
+        ["a", "held", "free"].map(|name| whys(name).as_str().map(ToOwned::to_owned))
+    };
+    let [_, told, _] = why();
+    assert!(told.is_some_and(|why| why.contains("held.img: is in use by process ")), "{:?}", why());
+    let file_of = server.config().display().to_string();
+    let info = |more: &[&str]| {
+        let words = ["info", "/backstores/fileio/held", "--config", &file_of];
+        command(&server, &[&words, more].concat()).1
+    };
+    assert!(info(&[]).contains("activated, not ready: is in use by"), "{}", info(&[]));
+    assert!(info(&["--json"]).contains("\"not_ready\":"), "{}", info(&["--json"]));
     drop(file);
     eventually("it is served, too", || ready(&mut initiator, 1).is_none());
+    assert_eq!(why(), [const { None }; 3]);
 }
 
 #[test]

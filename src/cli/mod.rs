@@ -6,6 +6,7 @@
 
 mod adhoc;
 mod args;
+mod away;
 mod bench;
 mod check;
 mod control;

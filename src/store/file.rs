@@ -70,7 +70,7 @@ fn check_filled(config: &StoreConfig, path: &Path, meta: io::Result<Metadata>) -
         _ => return Ok(()),
     };
     let Some(size) = config.size else { return Ok(()) };
-    let what = format!("{what}, and is not made anew, because initiators know it from before");
+    let what = format!("{what}, and is not made anew, because initiators may know it from before");
     let shown = path.display();
     let remedy = format!(
         "mount its file system, or put it back; or, to begin with an empty one: truncate --size={size} '{shown}'"

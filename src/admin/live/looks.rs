@@ -46,10 +46,14 @@ impl Looks {
     ) -> Vec<(LuId, Found)> {
         let (mut under_way, deadline) = (locked(&self.0), Instant::now() + MOMENT);
         under_way.retain(|lu, old| sought.iter().any(|(new, what)| new == lu && what.config == old.config));
+        let mut at_once = Vec::new();
         let mut all: Vec<_> =
             under_way.iter().map(|(lu, look)| (*lu, look.found.clone(), Instant::now())).collect();
         for (lu, what) in sought {
-            if !under_way.contains_key(&lu) && !is_missing(&what.config) {
+            if is_missing(&what.config) {
+                // There is nothing that could be mute.
+                at_once.push((lu, look(&what)));
+            } else if !under_way.contains_key(&lu) {
                 let (config, found) = (what.config.clone(), begin(what, look.clone()));
                 under_way.insert(lu, Look { config, found: found.clone() });
                 all.push((lu, found, deadline));
@@ -60,7 +64,7 @@ impl Looks {
         };
         let found: Vec<_> = all.into_iter().filter_map(heard).collect();
         found.iter().for_each(|(lu, _)| drop(under_way.remove(lu)));
-        found
+        at_once.into_iter().chain(found).collect()
     }
 }
 
@@ -70,7 +74,7 @@ fn begin(what: Sought, look: impl Fn(&Sought) -> Found + Send + 'static) -> Rece
     let failed = tell.clone();
     let work = move || drop(tell.send(look(&what)));
     if let Err(error) = thread::Builder::new().name("look".into()).spawn(work) {
-        let _ = failed.send(Found::Other(error.into()));
+        let _ = failed.send(Found::Other(error.to_string()));
     }
     found
 }
@@ -96,7 +100,7 @@ mod tests {
                 tell.send(()).unwrap();
                 let _ = gate.recv();
             }
-            Found::Nothing
+            Found::Nothing(String::new())
         };
         let all = || vec![(LuId(0), sought("mute")), (LuId(1), sought("well"))];
         assert_eq!(numbers(looks.find(all(), look.clone())), [1]);
@@ -122,7 +126,7 @@ mod tests {
             if what.config.name == "mute" {
                 let _ = gate.recv();
             }
-            Found::Nothing
+            Found::Nothing(String::new())
         };
         assert!(looks.find(vec![(LuId(0), sought("mute"))], look.clone()).is_empty());
         let other = || vec![(LuId(0), sought("other"))];

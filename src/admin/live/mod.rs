@@ -40,7 +40,7 @@ use self::lacking::Lacking;
 use self::looks::{Looks, Sought};
 use self::numbers::Numbers;
 pub use self::plan::Plan;
-use self::units::{Found, Keeper, Lost, Reached, Serials};
+use self::units::{Found, Keeper, Lost, Opening, Reached, Serials, VANISHED};
 use super::config::{self, Config, Kept, LoopbackConfig, PortalConfig, Report, ServerConfig, Source, Told};
 use super::cpulist::Reactors;
 use super::inherited::Inherited;
@@ -148,9 +148,17 @@ struct Served {
     facts: Arc<LuFacts>,
     /// What it stands for, if that was served until it vanished; or what has vanished, before something stands for it.
     lost: Option<Lost>,
+    /// Why it only stands for its store, as far as is known by now.
+    why: Option<String>,
 }
 
 impl Served {
+    fn new(config: StoreConfig, unit: UnitSeed, lost: Option<Lost>) -> Self {
+        let stands_in = units::is_stand_in(&config, &unit);
+        let why = stands_in.then(|| unit.backing.warnings.concat());
+        Self { config, facts: unit.lu.facts.clone(), lost: lost.filter(|_| stands_in), why, unit }
+    }
+
     /// Whether its device or file is not there.
     fn is_stand_in(&self) -> bool {
         units::is_stand_in(&self.config, &self.unit)
@@ -218,6 +226,8 @@ struct ShownUnit {
     name: String,
     counters: Counters,
     facts: Arc<LuFacts>,
+    /// Why it is not ready, if it is not.
+    why: Option<String>,
 }
 
 impl From<&Served> for ShownUnit {
@@ -226,6 +236,7 @@ impl From<&Served> for ShownUnit {
             name: served.config.name.clone(),
             counters: served.unit.lu.counters.clone(),
             facts: served.facts.clone(),
+            why: served.why.clone(),
         }
     }
 }
@@ -323,8 +334,7 @@ impl Live {
         let open = units.iter().map(|unit| Arc::downgrade(&unit.backing)).collect();
         let held = Held { numbers: Numbers::after(units.len()), open };
         let served = config.stores.into_iter().zip(units);
-        let served =
-            served.map(|(config, unit)| Served { config, facts: unit.lu.facts.clone(), unit, lost: None });
+        let served = served.map(|(config, unit)| Served::new(config, unit, None));
         let sockets = sockets.into_iter().map(|(plan, got, fd)| Socket { plan, got, fd }).collect();
         let drain_timeout = config.server.drain_timeout.into();
         let running = Running {
@@ -421,6 +431,11 @@ impl Live {
     /// Something of every logical unit, by the name of its store and its counters. Waits for no change.
     pub fn units<T>(&self, each: impl Fn(&str, &Counters) -> T) -> Vec<T> {
         locked(&self.shown).units.values().map(|unit| each(&unit.name, &unit.counters)).collect()
+    }
+
+    /// Something of every store, by its name and why it is not ready, if it is not. Waits for no change.
+    pub fn stores<T>(&self, each: impl Fn(&str, Option<&str>) -> T) -> Vec<T> {
+        locked(&self.shown).units.values().map(|unit| each(&unit.name, unit.why.as_deref())).collect()
     }
 
     /// The names of the stores, by logical unit. Waits for no change.
@@ -535,14 +550,20 @@ impl Live {
         drop(open);
         // A disk that does not answer keeps no change and no other disk waiting, and one that cannot be opened none from
         // being made.
-        let (mut came, mut others) = (Came::new(), Vec::new());
+        let (mut came, mut others, mut reasons) = (Came::new(), Vec::new(), Vec::new());
+        let names: HashMap<LuId, String> =
+            away.iter().map(|(lu, what)| (*lu, what.config.name.clone())).collect();
         for (lu, found) in self.looks.find(away, |what| Found::of(&what.config, what.lost.as_ref())) {
             match found {
                 Found::It(backing) => drop(came.insert(lu, backing)),
-                Found::Other(why) => others.push(format!("{why:#}")),
-                Found::Nothing => {}
+                Found::Nothing(why) => reasons.push((lu, why)),
+                Found::Other(why) => {
+                    others.push(format!("backstore {}: {why}", names[&lu]));
+                    reasons.push((lu, why));
+                }
             }
         }
+        self.explain(generation, reasons);
         if self.note(lost) || !came.is_empty() {
             return self.serve_again(generation, came);
         }
@@ -556,6 +577,20 @@ impl Live {
         let open = open.into_iter().map(|(lu, s)| (*lu, s.unit.backing.clone())).collect();
         let sought = |s: &Served| Sought { config: s.config.clone(), lost: s.lost.clone() };
         (running.generation, open, away.into_iter().map(|(lu, s)| (*lu, sought(s))).collect())
+    }
+
+    /// Why these were not ready as of that change.
+    fn explain(&self, generation: u64, reasons: Vec<(LuId, String)>) {
+        let mut running = locked(&self.running);
+        if running.generation != generation {
+            return;
+        }
+        let mut shown = locked(&self.shown);
+        for (lu, why) in reasons {
+            let Some(served) = running.stores.get_mut(&lu) else { continue };
+            served.why = Some(why);
+            shown.units.insert(lu, (&*served).into());
+        }
     }
 
     /// These have vanished: the next change has something stand for them. Whether there are any.
@@ -700,15 +735,11 @@ impl Live {
             let doors = self.make_way(running, draft, new, written)?;
             Ok(Obtained { growths, opened, doors })
         };
-        set_up().inspect_err(|_| self.unmake(media.iter().filter_map(|(_, medium)| medium.as_ref())))
+        set_up().inspect_err(|_| self.unmake(media.iter().filter_map(|(_, medium)| medium.as_ref().ok())))
     }
 
     /// Opens the stores that are new, as far as they can be, and what stands for those that have vanished.
-    fn open<'d>(
-        &self,
-        draft: &'d Draft,
-        lacking: &mut Lacking,
-    ) -> Vec<(&'d DraftStore, Option<Arc<Backing>>)> {
+    fn open<'d>(&self, draft: &'d Draft, lacking: &mut Lacking) -> Vec<(&'d DraftStore, Opening)> {
         let deadline = Instant::now() + STORE_PATIENCE;
         let left = || deadline.saturating_duration_since(Instant::now());
         let new = draft.stores.iter().filter(|s| !matches!(s.fate, Fate::Same | Fate::Refit(_)));
@@ -720,10 +751,10 @@ impl Live {
     }
 
     /// What that store is opened for, if it is there.
-    fn medium(&self, store: &DraftStore, patience: Duration) -> anyhow::Result<Option<Arc<Backing>>> {
+    fn medium(&self, store: &DraftStore, patience: Duration) -> anyhow::Result<Opening> {
         match &store.fate {
-            Fate::Lost(_) => Ok(None),
-            Fate::Came(backing) => Ok(Some(backing.clone())),
+            Fate::Lost(_) => Ok(Err(VANISHED.into())),
+            Fate::Came(backing) => Ok(Ok(backing.clone())),
             _ => self.keeper.open(&store.config, patience),
         }
     }
@@ -731,10 +762,10 @@ impl Live {
     /// The logical units on these. Not sooner do they have names: what has one, and no file, was served before.
     fn set_up(
         &self,
-        stores: &[(&DraftStore, Option<Arc<Backing>>)],
+        stores: &[(&DraftStore, Opening)],
         reached: &Reached,
     ) -> anyhow::Result<Vec<(LuId, UnitSeed)>> {
-        let open = stores.iter().filter(|(_, medium)| medium.is_some());
+        let open = stores.iter().filter(|(_, medium)| medium.is_ok());
         self.keeper.identify(open.map(|(store, _)| &store.config))?;
         stores
             .iter()
@@ -742,19 +773,13 @@ impl Live {
             .collect()
     }
 
-    fn unit(
-        &self,
-        store: &DraftStore,
-        medium: Option<Arc<Backing>>,
-        reached: &Reached,
-    ) -> anyhow::Result<UnitSeed> {
+    fn unit(&self, store: &DraftStore, medium: Opening, reached: &Reached) -> anyhow::Result<UnitSeed> {
         let DraftStore { lu, config, fate, .. } = store;
-        let Fate::Lost(identity) = fate else { return self.keeper.unit(config, *lu, reached, medium) };
-        tracing::warn!(
-            store = config.name,
-            "its device has vanished: it is not ready until that is there again"
-        );
-        self.keeper.stand_in(config, identity.clone(), *lu, reached)
+        let (Fate::Lost(identity), Err(why)) = (fate, &medium) else {
+            return self.keeper.unit(config, *lu, reached, medium);
+        };
+        tracing::warn!(store = config.name, "{why}");
+        self.keeper.stand_in(config, identity.clone(), *lu, reached, why.clone())
     }
 
     /// Nobody has seen these, and nobody will.
@@ -887,9 +912,7 @@ impl Live {
         for store in &draft.stores {
             if let Some(unit) = opened.remove(&store.lu) {
                 self.watcher.add(store.lu, &unit);
-                let config = store.config.clone();
-                let lost = store.lost.clone().filter(|_| units::is_stand_in(&config, &unit));
-                let served = Served { config, facts: unit.lu.facts.clone(), unit, lost };
+                let served = Served::new(store.config.clone(), unit, store.lost.clone());
                 running.stores.insert(store.lu, served);
             } else if let Some(served) = running.stores.get_mut(&store.lu) {
                 served.config.clone_from(&store.config);

@@ -63,6 +63,9 @@ impl Reached {
     }
 }
 
+/// An open store; or why there is none, and something stands for it.
+pub(super) type Opening = Result<Arc<Backing>, String>;
+
 /// Where identities and state are kept, if anywhere.
 #[derive(Debug, Clone)]
 pub(in crate::admin) struct Keeper {
@@ -160,19 +163,19 @@ impl Keeper {
         let made = opened.iter().filter_map(|(_, backing)| backing.as_ref());
         lacking.check(&Report::default()).inspect_err(|_| made.for_each(|backing| self.unmake(backing)))?;
         // Not sooner: a file that has an identity is not made.
-        self.identify(opened.iter().filter(|(_, backing)| backing.is_some()).map(|(store, _)| *store))?;
+        self.identify(opened.iter().filter(|(_, medium)| medium.is_ok()).map(|(store, _)| *store))?;
         let numbered = (0..).map(LuId).zip(opened);
-        let unit = |(lu, (store, backing)): (LuId, (&StoreConfig, Option<Arc<Backing>>))| {
-            let medium = backing.clone();
-            self.unit(store, lu, reached, backing)
-                .inspect_err(|_| medium.iter().for_each(|medium| self.unmake(medium)))
+        let unit = |(lu, (store, medium)): (LuId, (&StoreConfig, Opening))| {
+            let backing = medium.clone();
+            self.unit(store, lu, reached, medium)
+                .inspect_err(|_| backing.iter().for_each(|backing| self.unmake(backing)))
         };
         numbered.map(unit).collect()
     }
 
     /// The same of one store for [`Keeper::unit`]. What initiators have written there is never replaced by a new file: its
     /// file system may not be mounted. What cannot be opened keeps nothing else from being served.
-    fn open_first(&self, config: &StoreConfig, patience: Duration) -> anyhow::Result<Option<Arc<Backing>>> {
+    fn open_first(&self, config: &StoreConfig, patience: Duration) -> anyhow::Result<Opening> {
         let open = if self.is_new_file(config)? { store::open } else { store::reopen };
         match open(config, patience) {
             Err(error) if self.identities && config.path.is_some() => {
@@ -181,9 +184,9 @@ impl Keeper {
                 } else {
                     tracing::error!(store = config.name, %error, "it cannot be opened: it is not ready until it can be");
                 }
-                Ok(None)
+                Ok(Err(error.to_string()))
             }
-            opened => Ok(Some(opened?.into())),
+            opened => Ok(Ok(opened?.into())),
         }
     }
 
@@ -191,18 +194,14 @@ impl Keeper {
     ///
     /// # Errors
     /// What is wrong with it, and what to do.
-    pub(super) fn open(
-        &self,
-        config: &StoreConfig,
-        patience: Duration,
-    ) -> anyhow::Result<Option<Arc<Backing>>> {
+    pub(super) fn open(&self, config: &StoreConfig, patience: Duration) -> anyhow::Result<Opening> {
         let known = !self.is_new_file(config)?;
         match store::open(config, patience) {
             Err(error) if self.identities && is_missing(config) => {
                 tell_missing(config, &error);
-                Ok(None)
+                Ok(Err(error.to_string()))
             }
-            opened => Ok(Some(Arc::new(Backing { known, ..opened? }))),
+            opened => Ok(Ok(Arc::new(Backing { known, ..opened? }))),
         }
     }
 
@@ -224,10 +223,11 @@ impl Keeper {
         config: &StoreConfig,
         lu: LuId,
         reached: &Reached,
-        backing: Option<Arc<Backing>>,
+        medium: Opening,
     ) -> anyhow::Result<UnitSeed> {
-        let Some(backing) = backing else {
-            return self.stand_in(config, self.preliminary(config)?, lu, reached);
+        let backing = match medium {
+            Ok(backing) => backing,
+            Err(why) => return self.stand_in(config, self.preliminary(config)?, lu, reached, why),
         };
         for warning in &backing.warnings {
             tracing::warn!(store = config.name, "{warning}");
@@ -276,8 +276,8 @@ impl Keeper {
 }
 
 impl Keeper {
-    /// What stands for a store that is not there: initiators find the logical unit, by its own names, and its medium out of
-    /// reach through every port. Nothing that was saved for it is touched.
+    /// What stands for a store that is not there, for that reason: initiators find the logical unit, by its own names, and
+    /// its medium out of reach through every port. Nothing that was saved for it is touched.
     ///
     /// # Errors
     /// None that is of the store.
@@ -287,6 +287,7 @@ impl Keeper {
         identity: Identity,
         lu: LuId,
         reached: &Reached,
+        why: String,
     ) -> anyhow::Result<UnitSeed> {
         let (kind, size) = (StoreKind::Null, Some(STAND_IN));
         let plain = StoreConfig {
@@ -298,7 +299,7 @@ impl Keeper {
             low_space: None,
             ..config.clone()
         };
-        let backing = store::open(&plain, Duration::ZERO)?;
+        let backing = Backing { warnings: vec![why], ..store::open(&plain, Duration::ZERO)? };
         let groups = reached.groups(config, lu).without_medium();
         let facts = Arc::new(backing.facts(identity, groups, false));
         let state = Arc::new(LuState { clock: clock(), ..LuState::default() });
@@ -313,6 +314,9 @@ fn tell_missing(config: &StoreConfig, error: &OpenError) {
 
 /// Bytes of what stands for a store that is not there. Nobody can use them.
 const STAND_IN: u64 = 1 << 20;
+
+/// Why something stands for a store that was served.
+pub(super) const VANISHED: &str = "its device has vanished; it is ready again when that is back";
 
 /// Whether the device or file of a store is not there.
 pub(super) fn is_missing(config: &StoreConfig) -> bool {
@@ -345,12 +349,12 @@ impl Lost {
     /// # Errors
     /// What is there, and what to do.
     pub(super) fn check(&self, config: &StoreConfig, now: &Mark) -> anyhow::Result<()> {
-        let (name, path) = (&config.name, config.path.as_deref().unwrap_or_else(|| Path::new("")).display());
+        let path = config.path.as_deref().unwrap_or_else(|| Path::new("")).display();
         anyhow::ensure!(
             *now == self.mark,
-            "backstore {name}: {path} is another than before, and stays as it is: it is {now}, and was {}; bring that one \
-             back; or, to have this one served, name it by another path (ls -l /dev/disk/by-id) in the configuration, \
-             and: ringtgt apply FILE; or: systemctl restart ringtgt",
+            "{path} is another than before, and stays as it is: it is {now}, and was {}; bring that one back; or, to have \
+             this one served, name it by another path (ls -l /dev/disk/by-id) in the configuration, and: ringtgt apply \
+             FILE; or: systemctl restart ringtgt",
             self.mark
         );
         Ok(())
@@ -360,37 +364,37 @@ impl Lost {
 /// What is in the place of a store that is not served.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// Nothing that can be opened yet.
-    Nothing,
+    /// Nothing that can be opened yet, and why.
+    Nothing(String),
     /// The store, open again.
     It(Arc<Backing>),
     /// Something else, or what cannot be had, and why that is not opened.
-    Other(anyhow::Error),
+    Other(String),
 }
 
 impl Found {
     /// Looks, and opens what it is. The device of before is not opened anew while anything is under way to it, for that
     /// could land later than what is written then. One that cannot be had is no reason to keep anything else waiting.
     pub(super) fn of(config: &StoreConfig, lost: Option<&Lost>) -> Self {
-        if is_missing(config) {
-            return Self::Nothing;
-        }
+        let missing = is_missing(config);
         let judged = match lost {
             None => Ok(()),
             Some(lost) => match Mark::at(config).filter(|_| lost.backing.strong_count() == 0) {
-                None => return Self::Nothing,
+                None => return Self::Nothing(VANISHED.into()),
                 Some(now) => lost.check(config, &now),
             },
         };
-        let opened = judged.and_then(|()| reopen(config, lost));
-        opened.map_or_else(Self::Other, |backing| Self::It(backing.into()))
+        match judged.and_then(|()| reopen(config, lost)) {
+            Ok(backing) => Self::It(backing.into()),
+            Err(why) if missing => Self::Nothing(why.to_string()),
+            Err(why) => Self::Other(why.to_string()),
+        }
     }
 }
 
 /// Opens what is in the place of a store, if it is that one.
 fn reopen(config: &StoreConfig, lost: Option<&Lost>) -> anyhow::Result<Backing> {
-    let opened = store::reopen(config, Duration::ZERO);
-    let backing = opened.with_context(|| format!("backstore {}", config.name))?;
+    let backing = store::reopen(config, Duration::ZERO)?;
     if let (Some(lost), Some(mark)) = (lost, backing.mark()) {
         // It may have become another since it was looked at.
         lost.check(config, &mark)?;

@@ -100,6 +100,10 @@ fn call_live(live: &Live, method: &str, params: Value) -> Result<Value, Fault> {
         "alua.get" => accesses(live),
         "alua.set" => set_access(live, &read(params)?),
         "loopback.list" => Ok(loopbacks(live)),
+        "backstores.list" => {
+            let backstores = live.stores(|name, why| json!({ "name": name, "why": why }));
+            Ok(json!({ "backstores": backstores }))
+        }
         "counters" => counters(live),
         "recorder.dump" => {
             let recordings = live.control().record();

@@ -39,7 +39,7 @@ pub const EXAMPLE: [&str; 2] = [
 ];
 
 /// All that can be asked.
-pub const METHODS: [Method; 15] = [
+pub const METHODS: [Method; 16] = [
     method("version", "", "name, version, pid, and api: 1, as long as what is here stays as it is."),
     method(
         "config.get",
@@ -94,6 +94,11 @@ pub const METHODS: [Method; 15] = [
         "loopback.list",
         "",
         "loopbacks: of each local disk backstore, device: its path, or null as long as it is not there, and then why.",
+    ),
+    method(
+        "backstores.list",
+        "",
+        "backstores: of each name, and why it is not ready (it is held by others, too short, absent), or null when it is.",
     ),
     method("counters", "", "reactors and backstores."),
     method(

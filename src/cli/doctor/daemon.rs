@@ -8,6 +8,7 @@ use super::finding::Finding;
 use crate::admin::config::{self, Source};
 use crate::admin::rpc::{CallError, Client, default_socket};
 use crate::cli::args::Daemon;
+use crate::cli::away::Away;
 use crate::store::StoreConfig;
 
 /// A daemon that runs.
@@ -19,6 +20,8 @@ pub(super) struct Served {
     pub(super) buffers: u64,
     /// None, if what is served cannot be read.
     pub(super) stores: Option<Vec<StoreConfig>>,
+    /// Those of them that are not ready.
+    pub(super) away: Away,
     /// As `sessions.list` tells them.
     pub(super) sessions: Vec<Value>,
 }
@@ -48,12 +51,15 @@ impl Served {
         let config = client.call("config.get", json!({}))?;
         let counters = client.call("counters", json!({}))?;
         let sessions = client.call("sessions.list", json!({}))?;
+        // An older one does not know why.
+        let away = client.call("backstores.list", json!({})).unwrap_or_default();
         let reactors = counters["reactors"].as_array().cloned().unwrap_or_default();
         Ok(Self {
             pid: version["pid"].as_u64().unwrap_or(0),
             reactors: reactors.len(),
             buffers: reactors.iter().map(buffers).sum(),
             stores: stores(&config),
+            away: Away::read(&away),
             sessions: sessions["sessions"].as_array().cloned().unwrap_or_default(),
         })
     }
@@ -106,7 +112,7 @@ mod tests {
 
     fn serving(toml: &str) -> Served {
         let stores = stores(&json!({ "toml": toml, "file": "/etc/ringtgt/ringtgt.toml", "dir": null }));
-        Served { pid: 1, reactors: 1, buffers: 0, stores, sessions: Vec::new() }
+        Served { pid: 1, reactors: 1, buffers: 0, stores, away: Away::default(), sessions: Vec::new() }
     }
 
     #[test]

@@ -16,14 +16,24 @@ const RAW_IO: u32 = 17;
 
 /// `has_commands`: the kernel lets commands of a device through, and tells how they have ended.
 pub(super) fn findings(host: &Host, served: &Served, has_commands: bool) -> Vec<Finding> {
-    let each = |(store, path)| of_store(host, served.pid, store, path, has_commands);
+    let each = |(store, path)| of_store(host, served, store, path, has_commands);
     served.on_disk().flat_map(each).collect()
 }
 
-fn of_store(host: &Host, pid: u64, store: &StoreConfig, path: &Path, has_commands: bool) -> Vec<Finding> {
+fn of_store(
+    host: &Host,
+    served: &Served,
+    store: &StoreConfig,
+    path: &Path,
+    has_commands: bool,
+) -> Vec<Finding> {
     let Some(real) = path.to_str().and_then(|path| host.real(path)) else {
         return vec![missing(store, path, host.is_forbidden(path))];
     };
+    if let Some(why) = served.away.of(&store.name) {
+        return vec![not_ready(store, why)];
+    }
+    let pid = served.pid;
     match store.kind {
         StoreKind::Pscsi => vec![passed(host, pid, store)],
         StoreKind::Fileio => of_file(host, pid, store, &real),
@@ -42,14 +52,18 @@ fn missing(store: &StoreConfig, path: &Path, is_forbidden: bool) -> Finding {
     }
     let is = format!("{} is not there", path.display());
     let remedy = "see why it is gone; the LUN comes back by itself when the device does";
-    Finding::hint(
-        &store.name,
-        is,
-        "initiators are told NOT READY",
-        "all of what they ask of it fails",
-        remedy,
-    )
-    .wrong()
+    unserved(store, is, remedy)
+}
+
+/// It is there, and the daemon says why it does not serve it, and mostly what to do.
+fn not_ready(store: &StoreConfig, why: &str) -> Finding {
+    let (is, remedy) = why.split_once("; ").unwrap_or((why, "see the log: journalctl -u ringtgt"));
+    unserved(store, is, remedy)
+}
+
+fn unserved(store: &StoreConfig, is: impl Into<String>, remedy: &str) -> Finding {
+    let (why, cost) = ("initiators are told NOT READY", "all of what they ask of it fails");
+    Finding::hint(&store.name, is, why, cost, remedy).wrong()
 }
 
 fn of_device(host: &Host, store: &StoreConfig, real: &str, has_commands: bool) -> Vec<Finding> {
@@ -189,6 +203,7 @@ mod tests {
     use super::super::finding::Grade;
     use super::super::host::testing::Fake;
     use super::*;
+    use crate::cli::away::Away;
 
     const DIR: &str = "/sys/devices/pci/nvme/nvme1/nvme1n1";
 
@@ -225,8 +240,11 @@ mod tests {
     }
 
     fn found_by(has_commands: bool, fake: &Fake, store: StoreConfig) -> Vec<Finding> {
-        let served = Served { pid: 7, reactors: 2, buffers: 0, stores: Some(vec![store]), sessions: vec![] };
-        findings(&fake.host, &served, has_commands)
+        findings(&fake.host, &serving(store, Away::default()), has_commands)
+    }
+
+    fn serving(store: StoreConfig, away: Away) -> Served {
+        Served { pid: 7, reactors: 2, buffers: 0, stores: Some(vec![store]), away, sessions: vec![] }
     }
 
     fn is(found: &[Finding]) -> Vec<&str> {
@@ -327,6 +345,21 @@ mod tests {
         let found = missing(&store, Path::new("/dev/nvme9n1"), true);
         assert_eq!(found.grade, Grade::Hint);
         assert!(found.is.contains("may not be looked at") && found.remedy.contains("root"), "{found:#?}");
+    }
+
+    #[test]
+    fn what_is_there_and_not_served_is_wrong_for_the_reason_that_the_daemon_has() {
+        let fake = machine("[none]", "2", "2", "write back");
+        let why = |why: &str| {
+            let told = serde_json::json!({ "backstores": [{ "name": "disk", "why": why }] });
+            let served = serving(store(StoreKind::Block, "/dev/nvme1n1"), Away::read(&told));
+            findings(&fake.host, &served, true).pop().expect("a finding")
+        };
+        let held = why("/dev/nvme1n1: is in use by process 7 (dd); stop that process");
+        assert_eq!((held.grade, held.about.as_str()), (Grade::Wrong, "disk"));
+        let told = ("/dev/nvme1n1: is in use by process 7 (dd)", "stop that process");
+        assert_eq!((held.is.as_str(), held.remedy.as_str()), told);
+        assert!(why("it is odd").remedy.contains("journalctl"));
     }
 
     #[test]

@@ -199,6 +199,7 @@ mod tests {
     use super::super::finding::Grade;
     use super::super::host::testing::Fake;
     use super::*;
+    use crate::cli::away::Away;
 
     fn tuned() -> Fake {
         Fake::with(&[
@@ -223,7 +224,7 @@ mod tests {
     }
 
     fn served(reactors: usize) -> Served {
-        Served { pid: 7, reactors, buffers: 0, stores: Some(vec![]), sessions: vec![] }
+        Served { pid: 7, reactors, buffers: 0, stores: Some(vec![]), away: Away::default(), sessions: vec![] }
     }
 
     #[test]

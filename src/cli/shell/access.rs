@@ -9,6 +9,7 @@ use super::Shell;
 use super::loopback::Devices;
 use super::node::{self, Node};
 use crate::admin::config::words;
+use crate::cli::away::Away;
 use crate::scsi::{AccessState, Group};
 
 /// The states that groups are in, by backstore and group, where a daemon serves them.
@@ -20,6 +21,14 @@ pub(super) struct Accesses(Option<HashMap<(String, String), AccessState>>);
 pub(super) struct Served {
     pub(super) accesses: Accesses,
     pub(super) devices: Devices,
+    pub(super) away: Away,
+}
+
+impl Served {
+    /// Why that node is not ready, if it is a backstore that is not.
+    pub(super) fn not_ready(&self, node: &Node) -> Option<&str> {
+        if let Node::Store(name) = node { self.away.of(name) } else { None }
+    }
 }
 
 impl Accesses {
@@ -42,13 +51,20 @@ impl Accesses {
 impl Shell {
     /// What is to be known where `node` and what is below it are shown.
     pub(super) fn served(&self, node: &Node) -> Served {
-        Served { accesses: self.accesses(node), devices: self.devices(node) }
+        Served { accesses: self.accesses(node), devices: self.devices(node), away: self.away(node) }
+    }
+
+    /// What is to be known of backstores where `node` and what is below it are shown.
+    fn away(&self, node: &Node) -> Away {
+        if !has_stores(node) || !self.backend.standing().is_live() {
+            return Away::default();
+        }
+        Away::read(&self.backend.ask("backstores.list", json!({})).unwrap_or_default())
     }
 
     /// What is to be known of groups where `node` and what is below it are shown.
     pub(super) fn accesses(&self, node: &Node) -> Accesses {
-        let is_above = matches!(node, Node::Root | Node::Backstores | Node::Kind(_) | Node::Store(_));
-        let is_concerned = is_above || matches!(node, Node::Alua(_) | Node::AluaGroup(..));
+        let is_concerned = has_stores(node) || matches!(node, Node::Alua(_) | Node::AluaGroup(..));
         if !is_concerned || !self.backend.standing().is_live() {
             return Accesses::default();
         }
@@ -82,6 +98,11 @@ impl Shell {
         self.say(format!("Parameter alua_access_state is now '{}'.", state.code()));
         Ok(())
     }
+}
+
+/// Whether it is a backstore, or there are some below it.
+fn has_stores(node: &Node) -> bool {
+    matches!(node, Node::Root | Node::Backstores | Node::Kind(_) | Node::Store(_))
 }
 
 /// The state of that number or name.

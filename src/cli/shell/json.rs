@@ -2,7 +2,8 @@
 //!
 //! `ls`: `{"version":1,"path":…,"tree":{"name":…,"summary":…,"children":[…]}}`. `get`: `{"version":1,"path":…,
 //! "group":…,"values":{…}}`, where a secret is `true` or `false`. `info`: `{"version":1,"path":…,"summary":…,
-//! "settings":{…}}`. Everything else: `{"version":1,"lines":[…]}`, what would be printed.
+//! "settings":{…}}`. A backstore that is served and not ready has `not_ready` beside its summary: why. Everything else:
+//! `{"version":1,"lines":[…]}`, what would be printed.
 
 use serde_json::{Map, Value, json};
 
@@ -34,11 +35,13 @@ impl Shell {
                 Ok(json!({ "version": VERSION, "path": path, "group": rest.words[1], "values": values }))
             }
             Some("info") => {
-                let summary = tree::summary(&node, self.view(&self.served(&node))).text;
+                let served = self.served(&node);
+                let summary = tree::summary(&node, self.view(&served)).text;
                 let all = settings::of(&node).iter().filter(|s| !matches!(s.form, Form::Lio(_)));
                 let all = all.map(|s| (s.name.to_owned(), self.shown(&node, s)));
                 let all: Map<String, Value> = all.collect();
-                Ok(json!({ "version": VERSION, "path": path, "summary": summary, "settings": all }))
+                let told = json!({ "version": VERSION, "path": path, "summary": summary, "settings": all });
+                Ok(with_reason(told, served.not_ready(&node)))
             }
             _ => {
                 let _: Next = self.run(line)?;
@@ -62,7 +65,8 @@ impl Shell {
             .filter(|child| child.is_shown(&self.config))
             .map(|child| self.branch(child, below, served))
             .collect();
-        json!({ "name": node.name(), "summary": summary, "children": children })
+        let told = json!({ "name": node.name(), "summary": summary, "children": children });
+        with_reason(told, served.not_ready(node))
     }
 
     fn values(&self, node: &Node, group: &str, names: &[String]) -> Result<Map<String, Value>, String> {
@@ -75,4 +79,10 @@ impl Shell {
         let secret = setting.form == Form::Credential && setting.key == "secret";
         if secret { Value::from(!value.is_empty()) } else { Value::from(value) }
     }
+}
+
+/// The same of what is not ready, if it is not.
+fn with_reason(mut told: Value, why: Option<&str>) -> Value {
+    why.iter().for_each(|why| told["not_ready"] = (*why).into());
+    told
 }

@@ -344,9 +344,11 @@ impl Shell {
     }
 
     fn info(&mut self, node: &Node, trail: &[String]) {
-        let summary = tree::summary(node, self.view(&self.served(node))).text;
+        let served = self.served(node);
+        let summary = tree::summary(node, self.view(&served)).text;
         self.say(format!("path: /{}", trail.join("/")));
         self.say(format!("summary: {summary}"));
+        served.not_ready(node).into_iter().for_each(|why| self.say(format!("not ready: {why}")));
         if *node == Node::Root {
             self.say(self.standing());
         }

@@ -151,11 +151,20 @@ fn of_store(store: &StoreConfig, view: View<'_>) -> Summary {
     let cache = cache.map(|back| if back { "write-back" } else { "write-thru" }.to_owned());
     let path = store.path.as_ref().map(|p| p.display().to_string());
     let used = if is_used(view.config, &store.name) { "activated" } else { "deactivated" };
+    let away = view.served.away.of(&store.name).filter(|_| !absent);
+    let away = away.map(|why| format!("not ready: {}", in_short(why, path.as_deref())));
     let limited = view.config.is_limited(&store.name).then(|| "qos".to_owned());
     let read_only = store.read_only.then(|| "ro".to_owned());
+    let health = if absent || away.is_some() { Health::Bad } else { Health::Plain };
     let parts = [path, size, cache, read_only, limited, Some(used.to_owned())];
     let text = parts.into_iter().flatten().collect::<Vec<_>>().join(" ");
-    Summary { text, health: if absent { Health::Bad } else { Health::Plain } }
+    Summary { text: [Some(text), away].into_iter().flatten().collect::<Vec<_>>().join(", "), health }
+}
+
+/// A reason without what stands beside it, and without what is to be done.
+fn in_short<'a>(why: &'a str, path: Option<&str>) -> &'a str {
+    let why = path.and_then(|path| why.strip_prefix(path)).unwrap_or(why);
+    why.trim_start_matches([':', ' ']).split("; ").next().unwrap_or_default()
 }
 
 /// Where it is used. One that is not there says why.
@@ -272,7 +281,26 @@ fn of_lun(config: &Config, iqn: &str, tag: u16, number: u16) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::admin::config::{self, Source};
+    use crate::cli::away::Away;
+
+    #[test]
+    fn a_store_that_is_there_and_not_ready_says_why() {
+        let (text, dir) =
+            ("[[backstore]]\nkind = \"block\"\nname = \"b\"\npath = \"/dev/sdb\"\n", Path::new("/"));
+        let (config, _) = config::parse(Source::new("t", text), dir, None).unwrap();
+        let why = json!([{ "name": "b", "why": "/dev/sdb: is in use by process 7 (dd); stop that process" }]);
+        let away = Away::read(&json!({ "backstores": why }));
+        let served = Served { away, ..Served::default() };
+        let seen = |look| summary(&Node::Store("b".into()), View { config: &config, look, served: &served });
+        let there = seen(|_| Seen::Block { size: Some(1 << 30), write_back: false });
+        let told = "/dev/sdb (1.0GiB) write-thru deactivated, not ready: is in use by process 7 (dd)";
+        assert_eq!((there.text.as_str(), there.health), (told, Health::Bad));
+        assert_eq!(seen(|_| Seen::Absent).text, "/dev/sdb (absent) write-thru deactivated");
+    }
 
     #[test]
     fn where_initiators_may_come_from() {
