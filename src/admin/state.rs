@@ -3,14 +3,15 @@
 //! ```text
 //!   /var/lib/ringtgt/version               the layout, as a number
 //!                    identity/NAME.json    one per configured store
+//!                    place/NAME.json       where it was when it was served last
 //!                    unit/SERIAL.json      reservations, mode pages and access states that were asked to survive, and what
 //!                                          is being erased
 //!                    ports.json            the relative identifier of each target port
 //! ```
 //!
 //! Promises: a file is either the old one or the new one, whenever the power goes; an identity that
-//! was once given is never changed by this module; what cannot be read is an error, never taken for absent;
-//! a unit's state is what was saved, to the bit. Refuses to know what the saved state of a unit means.
+//! was once given is never changed by this module; what cannot be read is an error, never taken for absent (but for
+//! places, which are for a warning only); a unit's state is what was saved, to the bit. Refuses to know what the saved state of a unit means.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -27,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ports::Ports;
 use crate::scsi::Identity;
-use crate::store::StoreConfig;
+use crate::store::{Place, StoreConfig};
 use crate::sys;
 use crate::wire::digest::crc32c;
 
@@ -132,7 +133,8 @@ impl StateDir {
     /// When it cannot be made or written, or was written by a newer version.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, StateError> {
         let state = Self { root: root.into() };
-        for dir in [state.root.clone(), state.root.join("identity"), state.root.join("unit")] {
+        let kinds = ["identity", "place", "unit"].map(|kind| state.root.join(kind));
+        for dir in [state.root.clone()].into_iter().chain(kinds) {
             make_dir(&dir).map_err(|e| failed(&dir, "cannot be made", &e))?;
             sweep(&dir, |name| name == "version" || name.ends_with(".json"));
         }
@@ -168,6 +170,20 @@ impl StateDir {
         let named = names.map(|name| (name, self.file("identity", name)));
         let new: Vec<(&str, PathBuf)> = named.filter(|(_, path)| !path.exists()).collect();
         if new.len() < MANY { Ok(()) } else { first_identities(&self.root.join("identity"), &new) }
+    }
+
+    /// Where the store of that name was when it was served last, as far as that is known.
+    pub fn place(&self, name: &str) -> Option<Place> {
+        load(&self.file("place", name)).ok().flatten()
+    }
+
+    /// It is served from there. What of that does not survive a power cut is not known then.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_place(&self, name: &str, place: &Place) -> Result<(), StateError> {
+        let path = self.file("place", name);
+        write_new(&path, &encode(place)).map(drop).map_err(|e| failed(&path, "cannot be written", &e))
     }
 
     /// Forgets the identity of a store that was never served.

@@ -70,6 +70,9 @@ pub struct Persistent {
     /// Which medium that is, as whoever saves it tells media apart; what an older version has saved does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub medium: Option<String>,
+    /// Where the medium is that all this was agreed on of, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
 }
 
 /// A change of the state, asked for by a command or an event.
@@ -241,7 +244,7 @@ impl LuState {
     pub fn persistent(&self) -> Persistent {
         let (mode, labels, erasure) = (self.mode.saved, self.labels.clone(), self.erasure.clone());
         let (reservations, accesses) = (self.reservations.persistent(), self.accesses.persistent());
-        Persistent { mode, reservations, labels, accesses, erasure, medium: None }
+        Persistent { mode, reservations, labels, accesses, erasure, medium: None, place: None }
     }
 
     /// Whether sense data is to be in descriptor format (D_SENSE, SPC-5 section 7.5.13).

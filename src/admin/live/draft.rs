@@ -113,6 +113,8 @@ impl Draft {
             !places.contains(&NOBODY),
             "there are too many backstores at a time, those that go among them: remove some first, and add others then"
         );
+        let came = touched.iter().filter(|s| matches!(s.fate, Fate::New | Fate::Came(_)));
+        plan.warnings.extend(came.filter_map(|s| keeper.another(&s.config)));
         let lacking = resize(running, &touched, &mut plan);
         renumber(&mut config, &places);
         quotas(running, &config, &places, &mut plan);

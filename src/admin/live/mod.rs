@@ -331,6 +331,7 @@ impl Live {
     pub(super) fn new(start: Start) -> Self {
         let Start { control, keeper, serials, watcher, origin, meant, config, catalog, units, .. } = start;
         let (inherited, sockets, loopbacks) = (start.inherited, start.sockets, start.loopbacks);
+        units.iter().for_each(|unit| keeper.keep_place(unit));
         let open = units.iter().map(|unit| Arc::downgrade(&unit.backing)).collect();
         let held = Held { numbers: Numbers::after(units.len()), open };
         let served = config.stores.into_iter().zip(units);
@@ -912,6 +913,7 @@ impl Live {
         for store in &draft.stores {
             if let Some(unit) = opened.remove(&store.lu) {
                 self.watcher.add(store.lu, &unit);
+                self.keeper.keep_place(&unit);
                 let served = Served::new(store.config.clone(), unit, store.lost.clone());
                 running.stores.insert(store.lu, served);
             } else if let Some(served) = running.stores.get_mut(&store.lu) {

@@ -487,6 +487,30 @@ fn what_can_be_listened_at_again_is_though_others_cannot() {
     assert!(TcpStream::connect(free).is_ok(), "and listened at");
 }
 
+#[test]
+fn another_medium_by_a_known_name_is_told_of() {
+    let stage = Stage::new(&text(false, &["a"]));
+    let told = |text: &str| stage.apply(text).unwrap().warnings;
+    let path_of = |path: &str| text(false, &["a"]).replace("a.img", path);
+    let image = |name: &str| std::fs::write(stage.dir.path().join(name), vec![0; 1 << 20]).unwrap();
+    ["c.img", "d.img"].into_iter().for_each(image);
+    let [other] = told(&path_of("c.img")).try_into().unwrap();
+    assert!(other.contains("backstore a: it is ") && other.contains("a.img (file "), "{other}");
+    assert_eq!(told(&path_of("c.img")), [""; 0], "it is known by now");
+    assert_eq!(told(""), [""; 0]);
+    std::fs::rename(stage.dir.path().join("c.img"), stage.dir.path().join("e.img")).unwrap();
+    assert_eq!(told(&path_of("e.img")), [""; 0], "the same by another path");
+    // What is deleted is not forgotten: initiators may know it yet.
+    assert_eq!(told(""), [""; 0]);
+    let planned = stage.live.plan("test", &path_of("d.img"), Some(stage.dir.path())).unwrap().warnings;
+    assert_eq!((planned.len(), told(&path_of("d.img"))), (1, planned));
+    assert_eq!(told(""), [""; 0]);
+    assert!(told(&path_of("new.img"))[0].contains("it is a new file from now on"));
+    // Whoever gives it a serial number means it.
+    let serial = |path| path_of(path).replace("size =", "serial = \"S1\"\nsize =");
+    assert_eq!([told(&serial("c2.img")), told(&text(false, &["b"]))], [const { Vec::<String>::new() }; 2]);
+}
+
 /// Logs in to the target of that local disk, as its thread does.
 fn log_in(stage: &Stage, store: &str) -> Result<Initiator<UnixStream>, initiator::Error> {
     let stream = stage.live.control.messenger().connect().unwrap();

@@ -15,8 +15,10 @@ use crate::admin::state::{StateDir, saved_identity};
 use crate::ids::LuId;
 use crate::reactor::{Saver, UnitSeed};
 use crate::ring::monotonic_ns;
-use crate::scsi::{Clock, Counters, Groups, Identity, Lu, LuFacts, LuState, Persistent, TargetPort};
-use crate::store::{self, Backing, Mark, OpenError, StoreConfig, StoreKind};
+use crate::scsi::{
+    Clock, Counters, Groups, Identity, Lu, LuFacts, LuState, Persistent, Reservations, TargetPort,
+};
+use crate::store::{self, Backing, Mark, OpenError, Place, StoreConfig, StoreKind};
 use crate::target::Target;
 
 /// By which ports each logical unit is reached.
@@ -164,6 +166,8 @@ impl Keeper {
         lacking.check(&Report::default()).inspect_err(|_| made.for_each(|backing| self.unmake(backing)))?;
         // Not sooner: a file that has an identity is not made.
         self.identify(opened.iter().filter(|(_, medium)| medium.is_ok()).map(|(store, _)| *store))?;
+        let others = opened.iter().filter(|(_, medium)| medium.is_ok());
+        others.filter_map(|(store, _)| self.another(store)).for_each(|warning| tracing::warn!("{warning}"));
         let numbered = (0..).map(LuId).zip(opened);
         let unit = |(lu, (store, medium)): (LuId, (&StoreConfig, Opening))| {
             let backing = medium.clone();
@@ -212,6 +216,35 @@ impl Keeper {
         }
         let Some(state) = self.names() else { return Ok(true) };
         Ok(saved_identity(state.path(), &config.name)?.is_none())
+    }
+
+    /// What is to be said when initiators know another medium by the names of that store than it would have now. Who has
+    /// given it a serial number knows what that was given to.
+    pub(super) fn another(&self, config: &StoreConfig) -> Option<String> {
+        let state = self.names().filter(|_| config.identity.serial.is_none())?;
+        let (was, now) = (state.place(&config.name)?, Place::of(config));
+        let is_other = now.as_ref().map_or_else(|| is_to_be_made(config), |now| now.is_other_than(&was));
+        let is_known = || saved_identity(state.path(), &config.name).is_ok_and(|identity| identity.is_some());
+        let now = now.map_or_else(|| "a new file".into(), |now| now.to_string());
+        (is_other && is_known()).then(|| {
+            format!(
+                "backstore {}: it is {now} from now on, and initiators know {was} by its names: unless it is a copy of \
+                 that, give it another name, or serial, naa and uuid of its own",
+                config.name
+            )
+        })
+    }
+
+    /// Initiators know what is on that unit by its names from now on.
+    pub(super) fn keep_place(&self, unit: &UnitSeed) {
+        let (Some(state), Some(place)) = (self.names(), unit.backing.place()) else { return };
+        let name = &unit.backing.name;
+        if state.place(name).as_ref() == Some(&place) {
+            return;
+        }
+        if let Err(error) = state.keep_place(name, &place) {
+            tracing::warn!(store = name, %error, "another medium by its name will not be warned of");
+        }
     }
 
     /// The logical unit on an open store, as it was saved; without one, what stands for it.
@@ -324,6 +357,11 @@ pub(super) fn is_missing(config: &StoreConfig) -> bool {
     needs && config.path.as_ref().is_some_and(|path| !path.exists())
 }
 
+/// Whether it is a file that is made when it is opened as a new one.
+fn is_to_be_made(config: &StoreConfig) -> bool {
+    config.kind == StoreKind::Fileio && config.size.is_some() && is_missing(config)
+}
+
 /// A store whose device has vanished while it was served.
 #[derive(Debug, Clone)]
 pub(super) struct Lost {
@@ -419,6 +457,7 @@ fn restored(
         Ok(None) => Ok(LuState::default()),
         Ok(Some(mut saved)) => {
             spare_another(&mut saved, backing);
+            free_another(&mut saved, backing);
             let mut state = LuState::restored(saved);
             state.renumber(ports);
             Ok(state)
@@ -452,6 +491,16 @@ fn spare_another(saved: &mut Persistent, backing: &Backing) {
          the medium of before again, and it goes on there; or send the command anew, if this one is to be erased, too; \
          or serve this one as a backstore of another name"
     );
+}
+
+/// What was reserved of one medium is not reserved of another that has come in its place.
+fn free_another(saved: &mut Persistent, backing: &Backing) {
+    let made = saved.place.as_ref().and_then(|place| serde_json::from_str::<Place>(place).ok());
+    let (Some(made), Some(here)) = (made, backing.place()) else { return };
+    if here.is_other_than(&made) && !saved.reservations.registrants.is_empty() {
+        saved.reservations = Reservations::default();
+        tracing::warn!(store = backing.name, %made, %here, "its reservations were made on another medium, and do not hold");
+    }
 }
 
 /// The time of day, as logical units show it. One that the system does not know shows as 1970.
@@ -506,14 +555,12 @@ impl Serials {
 }
 
 impl Known {
-    /// What is to be saved: an operation on the whole medium together with which one that is.
+    /// What is to be saved, and where the medium is; an operation on the whole of it together with which one that is.
     fn persistent(&self, state: &LuState) -> std::io::Result<Persistent> {
-        let saved = state.persistent();
-        let medium = match &saved.erasure {
-            Some(_) => Some(self.backing.upgrade().ok_or_else(gone)?.fingerprint()?),
-            None => None,
-        };
-        Ok(Persistent { medium, ..saved })
+        let (saved, backing) = (state.persistent(), self.backing.upgrade().ok_or_else(gone)?);
+        let medium = saved.erasure.as_ref().map(|_| backing.fingerprint()).transpose()?;
+        let place = backing.place().and_then(|place| serde_json::to_string(&place).ok());
+        Ok(Persistent { medium, place, ..saved })
     }
 }
 
@@ -526,7 +573,7 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use super::*;
-    use crate::scsi::{Cause, Erasure, Fill};
+    use crate::scsi::{Cause, Erasure, Fill, ItNexus, PrAction, PrOut, SharedOp};
 
     const NUMBER: LuId = LuId(0);
 
@@ -562,6 +609,29 @@ mod tests {
         assert_eq!(other.erasing(), None, "another disk in its place");
         assert!(other.erasure.as_ref().is_some_and(|e| e.failed), "closed: {other:?}");
         assert_eq!(opened(&state, &one).lu.state.erasing(), being_erased().erasing(), "the disk of before");
+    }
+
+    #[test]
+    fn what_was_reserved_of_one_disk_does_not_hold_on_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path().join("state")).unwrap();
+        let (one, two) = (disk(dir.path(), "one"), disk(dir.path(), "two"));
+        let (serials, unit) = (Serials::default(), opened(&state, &one));
+        serials.enter(NUMBER, &unit);
+        let register =
+            PrOut { action_key: 7, through_power_loss: true, ..PrOut::new(PrAction::RegisterIgnore) };
+        let register = SharedOp::Persistent(register.into());
+        let (registered, _) = unit.lu.state.apply(&unit.lu.facts, &register, &ItNexus::nobody()).unwrap();
+        serials.saver(Some(state.clone()))(NUMBER, &registered).unwrap();
+        drop(unit);
+        let keys = |path: &Path| opened(&state, path).lu.state.reservations.registrants.len();
+        assert_eq!(keys(&two), 0, "another disk");
+        let moved = dir.path().join("moved");
+        std::fs::rename(&one, &moved).unwrap();
+        std::fs::File::options().write(true).open(&moved).and_then(|file| file.set_len(2 << 20)).unwrap();
+        assert_eq!(keys(&moved), 1, "the disk of before, longer and by another path");
+        std::fs::remove_file(&moved).unwrap();
+        assert_eq!(keys(&disk(dir.path(), "one")), 1, "an image that was brought back");
     }
 
     #[test]
