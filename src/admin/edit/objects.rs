@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 
-use toml_edit::{Array, Decor, InlineTable, Item, Table, TableLike, Value};
+use toml_edit::{Array, Decor, InlineTable, Item, Key, RawString, Table, TableLike, Value};
 
 use super::{Document, EditError, tables};
 use crate::admin::config;
@@ -768,16 +768,26 @@ impl Document {
     }
 }
 
-/// The same table, to stand in another document.
+/// The same table, with its comments, to stand in another document.
 fn copy_of(table: &dyn TableLike) -> Table {
     let mut copy = Table::new();
-    for (key, item) in table.iter() {
+    for (key, item) in table.iter().filter_map(|(name, _)| table.get_key_value(name)) {
         let mut item = item.clone();
         unplace(&mut item);
-        copy.insert(key, item);
+        match is_commented(key) {
+            true => copy.insert_formatted(key, item),
+            // What is around it belongs to the form in which it was written.
+            false => copy.insert(key.get(), item),
+        };
     }
     *copy.decor_mut() = Decor::new("\n", "");
     copy
+}
+
+/// Whether there is a comment above a key.
+fn is_commented(key: &Key) -> bool {
+    let above = key.leaf_decor().prefix().and_then(RawString::as_str);
+    above.is_some_and(|text| text.contains('#'))
 }
 
 /// Forgets where tables stood in their document.

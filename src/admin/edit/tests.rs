@@ -187,6 +187,23 @@ fn objects_come_from_another_document() {
 }
 
 #[test]
+fn comments_come_with_what_comes_from_another_document() {
+    let by_hand =
+        "[[backstore]]\n# whose\nkind = \"null\"\nname = \"a\" # first\n\n# as large as his\nsize = \"1G\"\n";
+    let braced = "backstore = [{ kind = \"null\", name = \"a\", size = \"2G\" }]\n";
+    let [by_hand_doc, braced_doc] = [by_hand, braced].map(|text| Document::parse(text).unwrap());
+    let mut doc = Document::default();
+    doc.take_from(&by_hand_doc, Some("a"), None, false).unwrap();
+    assert_eq!(doc.text().trim_start(), by_hand);
+    doc.take_from(&braced_doc, Some("a"), None, true).unwrap();
+    let text = doc.text();
+    assert!(text.contains("\nsize = \"2G\"") && !text.contains("his"), "no space of the braces: {text}");
+    let mut doc = Document::parse(braced).unwrap();
+    doc.take_from(&by_hand_doc, Some("a"), None, true).unwrap();
+    assert!(doc.text().starts_with("backstore = [{") && accepted(&doc).stores.len() == 1, "{}", doc.text());
+}
+
+#[test]
 fn what_comes_in_the_place_of_another_stands_there() {
     let (mut doc, mut other) = (whole(), whole());
     void(&mut doc, "b");
