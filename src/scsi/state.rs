@@ -135,6 +135,8 @@ pub enum SharedOp {
     Measured(Resources),
     /// The configuration says something else of it now, and everything else has stayed: not a command either.
     Refit(Arc<LuFacts>),
+    /// That is given up, and it is this again; what was forgotten meanwhile of its access states is not: no command.
+    PutBack(Arc<LuFacts>, Accesses),
     /// The device that is passed through has told one nexus so, or obeyed it: all others are to hear of it.
     Told(Asc),
     /// The device that is passed through has told how long the blocks of its medium are: not a command.
@@ -150,6 +152,7 @@ impl SharedOp {
             | Self::Resize { .. }
             | Self::Measured(_)
             | Self::Refit(_)
+            | Self::PutBack(..)
             | Self::Told(_)
             | Self::BlockLength(_)
             | Self::AccessFailed => true,
@@ -334,7 +337,8 @@ impl LuState {
                 let attention_all = self.space.compare(&self.mode.current, facts);
                 return Ok(Effects { attention_all, ..Effects::default() });
             }
-            SharedOp::Refit(to) => return Ok(self.refit(facts, to)),
+            SharedOp::Refit(to) => return Ok(self.refit(facts, to, &Accesses::default())),
+            SharedOp::PutBack(to, known) => return Ok(self.refit(facts, to, known)),
             SharedOp::Resize { blocks } if *blocks != facts.blocks => return Ok(resize(*blocks)),
             SharedOp::Resize { .. } => {}
             SharedOp::Told(asc) => return Ok(Effects::attention_others(*asc)),
@@ -350,8 +354,9 @@ impl LuState {
     }
 
     /// Every nexus is told what it could see of the change.
-    fn refit(&mut self, facts: &LuFacts, to: &Arc<LuFacts>) -> Effects {
+    fn refit(&mut self, facts: &LuFacts, to: &Arc<LuFacts>, known: &Accesses) -> Effects {
         let before: Vec<_> = facts.groups.iter().map(|g| (g.id, self.accesses.of(g))).collect();
+        self.accesses.recall(known);
         self.accesses.configure(&to.groups);
         let moved = !to.groups.iter().map(|g| (g.id, self.accesses.of(g))).eq(before);
         let shown = facts.shows_otherwise(to);

@@ -867,6 +867,9 @@ impl Live {
 
     /// Those that stay become what the configuration says now; all, or none.
     fn refit(&self, running: &Running, draft: &Draft) -> anyhow::Result<()> {
+        let changes = draft.stores.iter().any(|store| matches!(store.fate, Fate::Refit(_)));
+        let known = if changes { self.control.accesses()? } else { Vec::new() };
+        let known: HashMap<LuId, Accesses> = known.into_iter().collect();
         let mut done = Vec::new();
         for store in &draft.stores {
             let Fate::Refit(facts) = &store.fate else { continue };
@@ -874,7 +877,7 @@ impl Live {
                 done.push(store.lu);
                 continue;
             };
-            self.put_back(running, &done, store.lu);
+            self.put_back(running, &known, &done, store.lu);
             anyhow::bail!(
                 "backstore {}: cannot be changed ({failure:?}); see the log for the reason",
                 store.config.name
@@ -883,15 +886,18 @@ impl Live {
         Ok(())
     }
 
-    /// Those are what they were before. So is the one that has failed: where that only took too long, it happens yet, and
-    /// this comes after it.
-    fn put_back(&self, running: &Running, done: &[LuId], failed: LuId) {
+    /// Those are what they were before, in the access states that were known. So is the one that has failed: where that only
+    /// took too long, it happens yet, and this comes after it.
+    fn put_back(&self, running: &Running, known: &HashMap<LuId, Accesses>, done: &[LuId], failed: LuId) {
+        let back = |lu: &LuId, served: &Served| {
+            SharedOp::PutBack(served.facts.clone(), known.get(lu).cloned().unwrap_or_default())
+        };
         if let Some(served) = running.stores.get(&failed) {
-            self.control.messenger().tell(failed, SharedOp::Refit(served.facts.clone()));
+            self.control.messenger().tell(failed, back(&failed, served));
         }
         for served in done.iter().map(|lu| (lu, running.stores.get(lu))) {
             let (lu, Some(served)) = served else { continue };
-            if self.control.change_unit(*lu, SharedOp::Refit(served.facts.clone())).is_err() {
+            if self.control.change_unit(*lu, back(lu, served)).is_err() {
                 tracing::error!(store = served.config.name, "cannot be put back as it was");
             }
         }

@@ -174,6 +174,32 @@ fn a_change_that_is_given_up_gives_no_number_out_twice() {
 }
 
 #[test]
+fn a_change_that_is_given_up_leaves_groups_in_the_states_that_they_were_put_in() {
+    let group = "[backstore.alua]\n[[backstore.alua.group]]\nname = \"g\"\nid = 2\naccess = \"both\"\n";
+    let grouped = text(false, &["a", "b"]).replace("size = \"1M\"\n", &format!("size = \"1M\"\n{group}"));
+    let stage = Stage::new(&grouped);
+    let live = &stage.live;
+    for lu in [0, 1].map(LuId) {
+        live.control.set_access(lu, vec![(2, AccessState::Standby)]).expect("it is saved");
+    }
+    let states = || {
+        let all = live.access_states(|store, group, state| (store.to_owned(), group.id, state)).unwrap();
+        all.into_iter()
+            .filter(|(_, id, _)| *id == 2)
+            .map(|(store, _, state)| (store, state))
+            .collect::<Vec<_>>()
+    };
+    let before = states();
+    assert_eq!(before, ["a", "b"].map(|store| (store.to_owned(), AccessState::Standby)));
+    // What is in the place of its file cannot be replaced.
+    let serial = live.unit_named("b").expect("it is served").1.identity.serial.clone();
+    let saved = stage.dir.path().join(format!("state/unit/{serial}.json"));
+    std::fs::remove_file(&saved).and_then(|()| std::fs::create_dir(&saved)).unwrap();
+    assert!(matches!(stage.apply(&text(false, &["a", "b"])), Err(Refused::Failed(_))));
+    assert_eq!(states(), before);
+}
+
+#[test]
 fn what_goes_wrong_at_the_end_is_told_of_a_change_that_is_made() {
     let stage = Stage::with(&text(false, &["a", "b"]), unflushable);
     let without = text(false, &["a"]);

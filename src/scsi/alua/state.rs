@@ -79,6 +79,13 @@ impl Accesses {
         self.changed.retain(|c| groups.get(c.group).is_some_and(|g| g.configured == c.configured));
     }
 
+    /// Takes back what was forgotten since it was known; what has been changed since then stays.
+    pub(in super::super) fn recall(&mut self, known: &Self) {
+        let forgotten: Vec<Changed> =
+            known.changed.iter().filter(|c| self.find(c.group).is_none()).cloned().collect();
+        self.changed.extend(forgotten);
+    }
+
     /// What outlives a power loss.
     pub(in super::super) fn persistent(&self) -> Self {
         let lasting = |c: &Changed| Changed { transitioning: false, ..c.clone() };

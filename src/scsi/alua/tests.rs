@@ -403,6 +403,21 @@ fn a_report_waits_for_the_attention() {
 }
 
 #[test]
+fn a_configuration_that_is_given_up_has_forgotten_no_state() {
+    let facts = LuFacts { groups: groups(), ..facts() };
+    let change = |state: LuState, op: SharedOp| state.apply(&facts, &op, &nexus(9)).unwrap().0;
+    let to = |state| AccessChange { to: vec![(5, state)], by: ChangedBy::Administrator };
+    let standby = change(LuState::default(), SharedOp::Access(to(AccessState::Standby)));
+    let back = SharedOp::PutBack(Arc::new(facts.clone()), standby.accesses.clone());
+    let without = SharedOp::Refit(Arc::new(LuFacts { groups: Groups::default(), ..facts.clone() }));
+    let forgotten = change(standby.clone(), without);
+    assert!(forgotten.accesses.is_unchanged());
+    assert_eq!(change(forgotten, back.clone()), standby);
+    let newer = change(standby, SharedOp::Access(to(AccessState::Optimized)));
+    assert_eq!(change(newer.clone(), back), newer, "what was changed since then stays");
+}
+
+#[test]
 fn a_port_that_comes_or_goes_is_felt_by_nobody_and_one_that_moves_is() {
     let facts = LuFacts { groups: groups(), ..facts() };
     let unfelt = |change: fn(&mut [Group])| {
