@@ -298,7 +298,9 @@ impl LuState {
         self.admits(op)?;
         let mut next = self.clone();
         let mut effects = next.change(facts, op, nexus)?;
-        effects.persist = facts.saves && next.persistent() != self.persistent();
+        // Which medium is being erased is known by its length, too.
+        let is_known_anew = effects.capacity.is_some() && next.erasure.is_some();
+        effects.persist = facts.saves && (is_known_anew || next.persistent() != self.persistent());
         if facts.passed.is_some() {
             effects.removal = next.drive.to_device(&self.drive, op, nexus);
         }
@@ -411,7 +413,7 @@ fn resize(blocks: u64) -> Effects {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{facts, nexus};
-    use super::super::{Power, PrAction, PrType};
+    use super::super::{Cause, Fill, Power, PrAction, PrType};
     use super::*;
 
     fn apply(state: &LuState, op: SharedOp, number: u16) -> (LuState, Effects) {
@@ -527,6 +529,16 @@ mod tests {
         assert_eq!((effects.capacity, effects.persist), (Some(facts().blocks + 1), false));
         assert_eq!(effects.attention_all, Some(Asc(0x2a, 0x09)));
         assert_eq!(resize(facts().blocks).1, Effects::default(), "nothing new");
+    }
+
+    #[test]
+    fn what_is_being_erased_is_saved_anew_when_it_has_grown() {
+        let erasure = Erasure { cause: Cause::Format, fill: Fill::Zeroes, failed: false };
+        let state = LuState { erasure: Some(erasure), ..LuState::default() };
+        let resize =
+            |blocks| state.apply(&facts(), &SharedOp::Resize { blocks }, &ItNexus::nobody()).unwrap();
+        assert!(resize(facts().blocks + 1).1.persist);
+        assert!(!resize(facts().blocks).1.persist, "nothing new");
     }
 
     #[test]
