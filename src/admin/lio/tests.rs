@@ -134,7 +134,11 @@ fn groups_keep_what_they_say_beside_lios_own() {
     let of_own = "\"default_tg_pt_gp\"".to_owned();
     assert_eq!(moved(&[], ""), (vec![own.clone()], of_own.clone(), vec![]), "nothing is said");
     let as_there = group("default_tg_pt_gp", "access = \"both\"");
-    assert_eq!(moved(std::slice::from_ref(&as_there), ""), (vec![own.clone()], of_own, vec![]), "it is as LIO has it");
+    assert_eq!(
+        moved(std::slice::from_ref(&as_there), ""),
+        (vec![own.clone()], of_own, vec![]),
+        "it is as LIO has it"
+    );
 
     let standby = group("default_tg_pt_gp", "id = 7\nstate = \"standby\"");
     let (groups, lun, listed) = moved(&[standby, group("default", "id = 0")], "");
