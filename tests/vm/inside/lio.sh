@@ -167,7 +167,7 @@ check "targetctl takes them" restore /tmp/groups.json
 groups() {
 	local group
 	for group in "$core"/rd_mcp_*/ram/alua/*; do
-		echo "${group##*/} $(cat "$group"/{tg_pt_gp_id,alua_access_state,alua_access_type,preferred,alua_support_standby,members} | tr -d '\\000' | xargs)"
+		echo "${group##*/} $(cat "$group"/{tg_pt_gp_id,alua_access_state,alua_access_type,preferred,alua_support_standby,members} | tr -d '\000' | xargs)"
 	done
 }
 in_their_groups() {
