@@ -12,7 +12,7 @@ mod tables;
 mod tests;
 
 pub use objects::{Door, Owner, Scalar};
-pub use save::{BACKUPS, backup_dir, save};
+pub use save::{BACKUPS, backup_dir, save, save_keeping};
 
 use std::path::Path;
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::admin::state;
 
-/// How many earlier files are kept.
+/// How many earlier files are kept, unless somebody likes another number.
 pub const BACKUPS: usize = 10;
 
 /// A user and a group.
@@ -24,6 +24,14 @@ pub fn backup_dir(file: &Path) -> PathBuf {
 /// # Errors
 /// Of the file system, and when `file` is something else than a file; it is then what it was.
 pub fn save(file: &Path, text: &str) -> io::Result<()> {
+    save_keeping(file, text, BACKUPS)
+}
+
+/// The same, with so many backups, and one at least.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_keeping(file: &Path, text: &str, backups: usize) -> io::Result<()> {
     let file = through_links(file)?;
     sweep(&file);
     let Some((before, owner)) = earlier(&file)? else {
@@ -35,7 +43,7 @@ pub fn save(file: &Path, text: &str) -> io::Result<()> {
     if before == text.as_bytes() {
         return private(&file);
     }
-    keep(&file, &before, owner)?;
+    keep(&file, &before, owner, backups)?;
     state::replace_for(&file, text.as_bytes(), Some(owner))
 }
 
@@ -77,8 +85,8 @@ fn private(file: &Path) -> io::Result<()> {
     fs::set_permissions(file, fs::Permissions::from_mode(0o600))
 }
 
-/// Adds a backup, and removes the oldest of more than [`BACKUPS`].
-fn keep(file: &Path, content: &[u8], owner: Owner) -> io::Result<()> {
+/// Adds a backup, and removes the oldest of more than `most`.
+fn keep(file: &Path, content: &[u8], owner: Owner, most: usize) -> io::Result<()> {
     let dir = backup_dir(file);
     if !dir.exists() {
         fs::DirBuilder::new().mode(0o700).create(&dir)?;
@@ -89,7 +97,7 @@ fn keep(file: &Path, content: &[u8], owner: Owner) -> io::Result<()> {
     let next = kept.last().map_or(Some(1), |(number, _)| number.checked_add(1));
     let next = next.ok_or_else(|| io::Error::other("the last number of a backup is taken"))?;
     state::replace_for(&dir.join(name.with(next)), content, Some(owner))?;
-    let surplus = (kept.len() + 1).saturating_sub(BACKUPS);
+    let surplus = (kept.len() + 1).saturating_sub(most.max(1));
     kept.drain(..surplus).try_for_each(|(_, old)| fs::remove_file(old))
 }
 

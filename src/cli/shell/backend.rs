@@ -43,8 +43,8 @@ pub(super) trait Backend {
     fn taken(&mut self);
     /// Has an edit that was checked take effect; what is to be told of that.
     fn edited(&mut self, text: &str) -> Result<Vec<String>, String>;
-    /// Keeps it: where [`file`](Self::file) says, or elsewhere.
-    fn save(&mut self, text: &str, elsewhere: Option<&Path>) -> Result<PathBuf, String>;
+    /// Keeps it: where [`file`](Self::file) says, or elsewhere; and so many of what was there before.
+    fn save(&mut self, text: &str, elsewhere: Option<&Path>, backups: usize) -> Result<PathBuf, String>;
     /// Who serves it.
     fn standing(&self) -> Standing {
         Standing::Nobody
@@ -125,7 +125,7 @@ impl Kept {
     }
 
     /// The file is written as long as nobody else has.
-    fn replace(&mut self, text: &str) -> Result<(), String> {
+    fn replace(&mut self, text: &str, backups: usize) -> Result<(), String> {
         let file = self.file.display();
         if ![self.now.saved.as_str(), text].contains(&self.read()?.as_str()) {
             return Err(format!(
@@ -133,7 +133,7 @@ impl Kept {
                  `saveconfig OTHER_FILE` keeps what was done here, `refresh` forgets it"
             ));
         }
-        edit::save(&self.file, text).map_err(|e| format!("{file}: cannot be saved: {e}"))?;
+        edit::save_keeping(&self.file, text, backups).map_err(|e| format!("{file}: cannot be saved: {e}"))?;
         text.clone_into(&mut self.now.saved);
         if let Standing::Live { differs, .. } = &mut self.now.standing {
             *differs = false;
@@ -179,12 +179,13 @@ impl Backend for Kept {
         }
     }
 
-    fn save(&mut self, text: &str, elsewhere: Option<&Path>) -> Result<PathBuf, String> {
+    fn save(&mut self, text: &str, elsewhere: Option<&Path>, backups: usize) -> Result<PathBuf, String> {
         let Some(other) = elsewhere else {
             let _lock = if self.lock.is_none() { self.locked()? } else { None };
-            return self.replace(text).map(|()| self.file.clone());
+            return self.replace(text, backups).map(|()| self.file.clone());
         };
-        edit::save(other, text).map_err(|e| format!("{}: cannot be saved: {e}", other.display()))?;
+        edit::save_keeping(other, text, backups)
+            .map_err(|e| format!("{}: cannot be saved: {e}", other.display()))?;
         Ok(other.to_owned())
     }
 

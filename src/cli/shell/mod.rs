@@ -424,13 +424,17 @@ impl Shell {
         let elsewhere = elsewhere.map(PathBuf::from);
         // The file itself is no other place, however it is spelled.
         let elsewhere = elsewhere.filter(|file| !super::is_same_file(file, self.backend.file()));
-        let saved = self.backend.save(&self.doc.text(), elsewhere.as_deref())?;
+        let saved = self.save(elsewhere.as_deref())?;
         if elsewhere.is_none() {
             self.dirty = false;
         }
         self.unfinished();
         self.say(format!("Configuration saved to {}", saved.display()));
         Ok(())
+    }
+
+    pub(super) fn save(&mut self, elsewhere: Option<&Path>) -> Result<PathBuf, String> {
+        self.backend.save(&self.doc.text(), elsewhere, self.prefs.max_backup_files as usize)
     }
 
     /// Who cannot log in because of what is being saved.
@@ -453,12 +457,12 @@ impl Shell {
                 return Ok(());
             }
             let saved = match self.dirty {
-                true => self.backend.save(&self.doc.text(), None)?,
+                true => self.save(None)?,
                 false => self.backend.file().to_owned(),
             };
             self.unfinished();
             let dir = crate::admin::edit::backup_dir(&saved);
-            let kept = crate::admin::edit::BACKUPS;
+            let kept = self.prefs.max_backup_files;
             self.say(format!("Last {kept} configs saved in {}/.", dir.display()));
             self.say(format!("Configuration saved to {}", saved.display()));
             self.dirty = false;

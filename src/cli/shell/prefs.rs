@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::admin::state;
+use crate::admin::{edit, state};
 
 /// The preferences of one user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +16,7 @@ pub(super) struct Prefs {
     pub(super) auto_cd_after_create: bool,
     pub(super) auto_save_on_exit: bool,
     pub(super) color_mode: bool,
+    pub(super) max_backup_files: u32,
     pub(super) tree_max_depth: u32,
     pub(super) bookmarks: BTreeMap<String, String>,
 }
@@ -28,6 +29,7 @@ impl Default for Prefs {
             auto_cd_after_create: false,
             auto_save_on_exit: true,
             color_mode: true,
+            max_backup_files: edit::BACKUPS as u32,
             tree_max_depth: 0,
             bookmarks: BTreeMap::new(),
         }
@@ -35,14 +37,45 @@ impl Default for Prefs {
 }
 
 /// Their names, and what they are about.
-pub(super) const NAMES: [(&str, &str); 6] = [
+pub(super) const NAMES: [(&str, &str); 7] = [
     ("auto_add_default_portal", "a new group listens at 0.0.0.0:3260"),
     ("auto_add_mapped_luns", "new ACLs see all LUNs, and new LUNs are seen by all ACLs"),
     ("auto_cd_after_create", "go to what was created"),
     ("auto_save_on_exit", "save when the shell ends"),
     ("color_mode", "colour on terminals"),
+    ("max_backup_files", "how many earlier files are kept in backup/"),
     ("tree_max_depth", "how deep `ls` goes; 0 is all the way"),
 ];
+
+const COLOURS: &str = "there is one set of colours; color_mode=false turns them off";
+const LOG: &str = "the shell keeps no log; the daemon's is in the journal";
+const DRAWN: &str = "trees are drawn in one way";
+
+/// Those of targetcli that have nothing to say here, and why.
+const MOOT: [(&str, &str); 17] = [
+    ("auto_enable_tpgt", "every group that is configured is enabled"),
+    ("auto_use_daemon", "the daemon that serves the file is asked wherever there is one"),
+    ("color_command", COLOURS),
+    ("color_default", COLOURS),
+    ("color_keyword", COLOURS),
+    ("color_parameter", COLOURS),
+    ("color_path", COLOURS),
+    ("completions_in_columns", "completions are listed as there is room"),
+    ("daemon_use_batch_mode", "lines that come together are done together"),
+    ("export_backstore_name_as_model", "the model that initiators see is `product` of the [[backstore]]"),
+    ("logfile", LOG),
+    ("loglevel_console", LOG),
+    ("loglevel_file", LOG),
+    ("prompt_length", "the prompt is the path"),
+    ("tree_round_nodes", DRAWN),
+    ("tree_show_root", DRAWN),
+    ("tree_status_mode", DRAWN),
+];
+
+/// Why a preference of targetcli makes no difference here.
+pub(super) fn moot(name: &str) -> Option<&'static str> {
+    MOOT.iter().find(|(known, _)| *known == name).map(|(_, reason)| *reason)
+}
 
 /// The directory of what a user likes, if he has one.
 pub(super) fn dir() -> Option<PathBuf> {
@@ -82,17 +115,25 @@ impl Prefs {
         })
     }
 
+    fn number(&mut self, name: &str) -> Option<&mut u32> {
+        match name {
+            "max_backup_files" => Some(&mut self.max_backup_files),
+            "tree_max_depth" => Some(&mut self.tree_max_depth),
+            _ => None,
+        }
+    }
+
     /// The value of one of [`NAMES`].
     pub(super) fn get(&self, name: &str) -> Option<String> {
         let mut copy = self.clone();
         let flag = copy.flag(name).map(|flag| flag.to_string());
-        flag.or_else(|| (name == "tree_max_depth").then(|| self.tree_max_depth.to_string()))
+        flag.or_else(|| copy.number(name).map(|number| number.to_string()))
     }
 
     /// Sets one of [`NAMES`].
     pub(super) fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        if name == "tree_max_depth" {
-            self.tree_max_depth = value.parse().map_err(|_| format!("\"{value}\" is no number"))?;
+        if let Some(number) = self.number(name) {
+            *number = value.parse().map_err(|_| format!("\"{value}\" is no number"))?;
             return Ok(());
         }
         let flag = self.flag(name).ok_or_else(|| format!("there is no preference {name}"))?;
@@ -112,7 +153,8 @@ mod tests {
         let mut prefs = Prefs::load(&file).unwrap();
         assert_eq!(prefs, Prefs::default());
         for (name, _) in NAMES {
-            prefs.set(name, if name == "tree_max_depth" { "3" } else { "false" }).unwrap();
+            let is_number = ["tree_max_depth", "max_backup_files"].contains(&name);
+            prefs.set(name, if is_number { "3" } else { "false" }).unwrap();
         }
         prefs.bookmarks.insert("a".into(), "/iscsi".into());
         prefs.store(&file).unwrap();

@@ -151,7 +151,7 @@ fn once(mut shell: Shell, line: Line, json: bool) -> Result<(), String> {
         shell.run(line).map(|_| ())
     };
     let done = done.and_then(|()| match (shell.dirty, json) {
-        (true, true) => shell.backend.save(&shell.doc.text(), None).map(|_| ()),
+        (true, true) => shell.save(None).map(|_| ()),
         (true, false) => shell.saveconfig(None),
         (false, _) => Ok(()),
     });

@@ -113,8 +113,8 @@ impl Shell {
     fn get_global(&mut self, names: &[String]) -> Result<(), String> {
         let all: Vec<String> = prefs::NAMES.iter().map(|(name, _)| (*name).to_owned()).collect();
         for name in if names.is_empty() { &all } else { names } {
-            let value = self.prefs.get(name).ok_or_else(|| no_pref(name))?;
-            self.say(format!("{name}={value}"));
+            let value = self.prefs.get(name).or_else(|| prefs::moot(name).map(|_| String::new()));
+            self.say(format!("{name}={}", value.ok_or_else(|| no_pref(name))?));
         }
         Ok(())
     }
@@ -227,7 +227,7 @@ impl Shell {
 
     fn set_global(&mut self, named: &[(String, String)]) -> Result<(), String> {
         let mut prefs = self.prefs.clone();
-        for (name, value) in named {
+        for (name, value) in named.iter().filter(|(name, _)| prefs::moot(name).is_none()) {
             if prefs.get(name).is_none() {
                 return Err(no_pref(name));
             }
@@ -236,8 +236,12 @@ impl Shell {
         self.prefs = prefs;
         self.keep_prefs()?;
         for (name, _) in named {
-            let value = self.prefs.get(name).unwrap_or_default();
-            self.say(format!("Parameter {name} is now '{value}'."));
+            match (prefs::moot(name), self.prefs.get(name)) {
+                (Some(reason), _) => self.say(format!("Parameter {name} makes no difference: {reason}.")),
+                (None, value) => {
+                    self.say(format!("Parameter {name} is now '{}'.", value.unwrap_or_default()));
+                }
+            }
         }
         Ok(())
     }

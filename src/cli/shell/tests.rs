@@ -27,7 +27,7 @@ impl Backend for Memory {
         Ok(Vec::new())
     }
 
-    fn save(&mut self, text: &str, elsewhere: Option<&Path>) -> Result<PathBuf, String> {
+    fn save(&mut self, text: &str, elsewhere: Option<&Path>, _backups: usize) -> Result<PathBuf, String> {
         text.clone_into(&mut self.text);
         Ok(elsewhere.unwrap_or_else(|| self.file()).to_owned())
     }
@@ -536,6 +536,31 @@ fn whoever_asks_for_targets_proves_himself() {
     );
     typed(&mut shell, "set discovery_auth userid=u password=0123456789ab");
     assert_eq!(asked(&shell), (true, true));
+}
+
+#[test]
+fn as_many_earlier_files_are_kept_as_one_likes() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.toml");
+    let mut shell = over(&file, "");
+    let backups = || std::fs::read_dir(dir.path().join("backup")).unwrap().count();
+    let save = |shell: &mut Shell, n: usize| {
+        typed(shell, &format!("/backstores/ramdisk create r{n} 1M"));
+        typed(shell, "saveconfig");
+    };
+    (0..12).for_each(|n| save(&mut shell, n));
+    assert_eq!(backups(), 10);
+    assert_eq!(
+        typed(&mut shell, "set global max_backup_files=3"),
+        "Parameter max_backup_files is now '3'.\n"
+    );
+    save(&mut shell, 12);
+    assert_eq!(backups(), 3);
+    shell.finish().unwrap();
+    assert!(shell.said.contains("Last 3 configs saved in"), "{}", shell.said);
+    typed(&mut shell, "set global max_backup_files=0");
+    save(&mut shell, 13);
+    assert_eq!(backups(), 1, "the last one stays");
 }
 
 #[test]

@@ -152,7 +152,7 @@ impl Backend for Daemon {
         Ok(Vec::new())
     }
 
-    fn save(&mut self, _text: &str, _elsewhere: Option<&Path>) -> Result<PathBuf, String> {
+    fn save(&mut self, _text: &str, _elsewhere: Option<&Path>, _backups: usize) -> Result<PathBuf, String> {
         Ok(PathBuf::new())
     }
 }
