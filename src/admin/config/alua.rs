@@ -19,8 +19,11 @@ use crate::target::Target;
 const TRANSITION_TIME: Bounds = Bounds { min: 0, max: 255_000, reason: "initiators are told it in one byte" };
 
 /// What may change the state of a group: the word, by itself or by an administrator, by initiators.
-const ACCESS: [(&str, bool, bool); 4] =
+pub const ACCESS: [(&str, bool, bool); 4] =
     [("none", false, false), ("implicit", true, false), ("explicit", false, true), ("both", true, true)];
+
+/// What is said of a group that no LUN is in.
+pub const NO_PORT: &str = "no port is in this target port group";
 
 /// The groups of a file, and where they stand.
 #[derive(Default)]
@@ -80,7 +83,7 @@ impl AluaGroups {
             if !used.contains(&(LuId(place.store as u32), place.id)) {
                 let reason = "initiators are not told of a group without ports";
                 let remedy = "name it as alua_group in a [[target.tpg.lun]]";
-                cx.warning(place.span.clone(), "no port is in this target port group", reason, remedy);
+                cx.warning(place.span.clone(), NO_PORT, reason, remedy);
             }
         }
     }

@@ -41,6 +41,7 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
+pub use alua::{ACCESS, NO_PORT};
 pub use auth::{NO_CHAP, UNFINISHED};
 pub use kept::Kept;
 pub use loopback::LoopbackConfig;

@@ -8,6 +8,7 @@ use toml_edit::{Array, Decor, InlineTable, Item, Key, RawString, Table, TableLik
 
 use super::{Document, EditError, tables};
 use crate::admin::config;
+use crate::scsi::DEFAULT_GROUP;
 
 /// What one setting can be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub enum Owner {
     Store(String),
     /// `[backstore.qos]`.
     StoreQos(String),
+    /// `[[backstore.alua.group]]`, by backstore and name.
+    AluaGroup(String, String),
     /// `[discovery]`.
     Discovery,
     /// `[[target]]`, by IQN.
@@ -190,6 +193,7 @@ impl Document {
         match owner {
             Owner::Store(name) => self.store(name),
             Owner::StoreQos(name) => sub_table(self.store(name)?, "qos"),
+            Owner::AluaGroup(store, group) => self.group(store, group),
             Owner::Discovery => sub_table(self.root(), "discovery"),
             Owner::Target(iqn) => self.target(iqn),
             Owner::Tpg(iqn, tag) => self.tpg(iqn, *tag),
@@ -207,6 +211,54 @@ impl Document {
     pub fn add_store(&mut self, settings: &[(&str, Scalar)]) {
         let braced = is_braced(self.root(), "backstore");
         tables::push(self.root(), "backstore", section_of(settings), braced);
+    }
+
+    fn groups(&mut self, store: &str) -> Edited<&mut dyn TableLike> {
+        let store = self.store(store)?;
+        if !store.contains_key("alua") {
+            let mut groups = Table::new();
+            groups.set_implicit(true);
+            store.insert("alua", Item::Table(groups));
+        }
+        sub_table(store, "alua")
+    }
+
+    /// The default one is there though it is not written, and is written when something is to be said of it.
+    fn group(&mut self, store: &str, name: &str) -> Edited<&mut dyn TableLike> {
+        let is_it = |t: &dyn TableLike, _| text_at(t, "name") == Some(name);
+        if name == DEFAULT_GROUP && tables::find(self.groups(store)?, "group", is_it).is_none() {
+            self.add_group(store, name, None)?;
+        }
+        let groups = self.groups(store)?;
+        tables::find(groups, "group", is_it)
+            .and_then(|n| tables::nth_mut(groups, "group", n))
+            .ok_or_else(|| absent(format_args!("target port group {name}")))
+    }
+
+    /// Adds a target port group to a backstore.
+    ///
+    /// # Errors
+    /// There is no such backstore.
+    pub fn add_group(&mut self, store: &str, name: &str, id: Option<u16>) -> Edited {
+        let braced = is_braced(self.root(), "backstore");
+        let mut settings = vec![("name", Scalar::Text(name.into()))];
+        settings.extend(id.map(|id| ("id", Scalar::Number(id.into()))));
+        tables::push(self.groups(store)?, "group", table_of(&settings), braced);
+        Ok(())
+    }
+
+    /// Deletes a target port group.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn remove_group(&mut self, store: &str, name: &str) -> Edited {
+        let groups = self.groups(store)?;
+        let n = tables::position(groups, "group", |t, _| text_at(t, "name") == Some(name));
+        tables::remove(groups, "group", n.ok_or_else(|| absent(format_args!("target port group {name}")))?);
+        if groups.is_empty() {
+            self.store(store)?.remove("alua");
+        }
+        Ok(())
     }
 
     /// Makes a backstore a disk of this host, too.
@@ -520,6 +572,7 @@ impl Document {
             Owner::AclQos(iqn, tag, initiator) => {
                 self.acl(iqn, *tag, initiator).is_ok_and(|acl| acl.contains_key("qos"))
             }
+            Owner::AluaGroup(store, _) => self.store(store).is_ok_and(|store| store.contains_key("alua")),
             _ => true,
         }
     }

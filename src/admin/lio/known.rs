@@ -23,11 +23,17 @@ const fn moot(name: &'static str, default: &'static str, reason: &'static str) -
     Known { is_moot: true, ..known(name, default, reason) }
 }
 
+/// It depends on the device what it is there, and nobody misses it here.
+const fn varies(name: &'static str, reason: &'static str) -> Known {
+    Known { name, default: None, reason, is_moot: true }
+}
+
 /// The device decides, there and here.
 const fn of_device(name: &'static str) -> Known {
     Known { name, default: None, reason: "", is_moot: false }
 }
 
+const DEVICE: &str = "the device says so itself, and initiators are told what fits it";
 const ALWAYS: &str = "it is always offered here";
 const PROTECTION: &str = "protection information is not offered here";
 const LEVEL: &str = "error recovery level 0 is all that is offered here";
@@ -63,20 +69,21 @@ pub const OF_STORES: &[Known] = &[
     known("pi_prot_format", "0", PROTECTION),
     known("pi_prot_verify", "0", PROTECTION),
     known("submit_type", "0", "io_uring takes the place of it"),
-    of_device("complete_type"),
-    of_device("hw_block_size"),
-    of_device("hw_max_sectors"),
-    of_device("hw_pi_prot_type"),
-    of_device("hw_queue_depth"),
-    of_device("is_nonrot"),
-    of_device("max_unmap_block_desc_count"),
-    of_device("max_unmap_lba_count"),
-    of_device("max_write_same_len"),
-    of_device("optimal_sectors"),
-    of_device("queue_depth"),
-    of_device("unmap_granularity"),
-    of_device("unmap_granularity_alignment"),
-    of_device("unmap_zeroes_data"),
+    varies("complete_type", "io_uring takes the place of it"),
+    varies("emulate_model_alias", "the model that initiators see is `product` of the [[backstore]]"),
+    varies("hw_block_size", DEVICE),
+    varies("hw_max_sectors", DEVICE),
+    varies("hw_pi_prot_type", PROTECTION),
+    varies("hw_queue_depth", DEVICE),
+    varies("is_nonrot", DEVICE),
+    varies("max_unmap_block_desc_count", DEVICE),
+    varies("max_unmap_lba_count", DEVICE),
+    varies("max_write_same_len", DEVICE),
+    varies("optimal_sectors", DEVICE),
+    varies("queue_depth", "default_cmdsn_depth of a group says how many commands may be under way"),
+    varies("unmap_granularity", DEVICE),
+    varies("unmap_granularity_alignment", DEVICE),
+    varies("unmap_zeroes_data", DEVICE),
 ];
 
 /// Parameters of targets.
@@ -135,13 +142,14 @@ pub const OF_PARAMETERS: &[Known] = &[
     known("OFMarker", "No", MARKERS),
 ];
 
-pub(super) const OF_ALUA: &[Known] = &[
+/// Attributes of target port groups of a storage object.
+pub const OF_ALUA: &[Known] = &[
     known("alua_access_status", "0", "it tells what has changed the state last"),
     known("alua_support_offline", "1", "that state is for units that cannot be reached at all"),
     known("alua_support_lba_dependent", "0", "there is no such state here"),
-    known("alua_write_metadata", "0", "states that were changed are always kept here, in state_dir"),
-    known("nonop_delay_msecs", "100", "a port that is not optimized is not made slower here"),
-    known("trans_delay_msecs", "0", "states change at once here"),
+    moot("alua_write_metadata", "0", "states that were changed are always kept here, in state_dir"),
+    moot("nonop_delay_msecs", "100", "a port that is not optimized is not made slower here"),
+    moot("trans_delay_msecs", "0", "states change at once here"),
 ];
 
 /// Lists what is left of `object`: what is as LIO has it by itself together with that of its like.

@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 
 pub use export::export;
 pub use import::import;
-pub use known::{Known, OF_ACLS, OF_GROUPS, OF_PARAMETERS, OF_STORES};
+pub use known::{Known, OF_ACLS, OF_ALUA, OF_GROUPS, OF_PARAMETERS, OF_STORES};
 pub use params::digest;
 pub use stores::FILES_ARE_THIN;
 

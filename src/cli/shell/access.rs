@@ -12,6 +12,9 @@ use crate::admin::config::words;
 use crate::cli::away::Away;
 use crate::scsi::{AccessState, Group};
 
+/// The setting that is the state of a group.
+pub(super) const STATE: &str = "alua_access_state";
+
 /// The states that groups are in, by backstore and group, where a daemon serves them.
 #[derive(Debug, Default)]
 pub(super) struct Accesses(Option<HashMap<(String, String), AccessState>>);

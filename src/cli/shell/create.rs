@@ -29,6 +29,7 @@ impl Shell {
             Node::Acl(iqn, tag, initiator) => self.create_mapped(iqn, *tag, initiator, values)?,
             Node::Portals(iqn, tag) => self.create_portal(iqn, *tag, values)?,
             Node::Loopback => self.create_loopback(values)?,
+            Node::Alua(store) => self.create_group(store, values)?,
             _ => return Err("nothing can be created here".into()),
         };
         if self.prefs.auto_cd_after_create {

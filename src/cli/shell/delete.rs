@@ -42,6 +42,7 @@ impl Shell {
                 Ok(())
             }
             Node::Loopback => self.delete_loopback(values.must("disk")),
+            Node::Alua(store) => self.delete_group(store, values.must("name")),
             _ => Err("nothing can be deleted here".into()),
         }
     }

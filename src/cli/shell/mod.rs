@@ -12,6 +12,7 @@ mod create;
 mod daemon;
 mod delete;
 mod device;
+mod groups;
 mod json;
 mod line;
 mod loopback;
@@ -39,7 +40,7 @@ use device::Seen;
 use line::Line;
 use node::Node;
 use prefs::Prefs;
-use settings::Form;
+use settings::{Form, Setting};
 use together::Together;
 use tree::{Style, View};
 use verbs::Values;
@@ -50,7 +51,7 @@ use crate::admin::edit::{Document, EditError};
 pub(super) use run::{Mode, run};
 
 /// What is said of objects that are made line by line, and not whole yet.
-const STEPS: [&str; 3] = [config::UNFINISHED, config::NO_PORTAL, config::NO_ACL];
+const STEPS: [&str; 4] = [config::UNFINISHED, config::NO_PORTAL, config::NO_ACL, config::NO_PORT];
 
 /// What is said to whoever wants to disable a group.
 const ENABLED: &str = "every group that is configured is enabled; delete its portals, and nobody logs in to it any \
@@ -302,6 +303,7 @@ impl Shell {
             "bookmarks" => self.bookmarks(values)?,
             "refresh" => self.load()?,
             "sessions" => self.sessions(node, values)?,
+            "version" => self.say(format!("ringtgt {}", env!("CARGO_PKG_VERSION"))),
             "enable" => self.say("The TPGT is already enabled."),
             "disable" => return Err(ENABLED.into()),
             "saveconfig" => self.saveconfig(values.get("savefile"))?,
@@ -353,8 +355,11 @@ impl Shell {
             self.say(self.standing());
         }
         let is_told = |form| !matches!(form, Form::Credential | Form::Lio(_));
-        let settings = settings::of(node).iter().filter(|s| is_told(s.form));
-        for setting in settings {
+        let settings = settings::of(node);
+        // Some have a name in two groups.
+        let is_first = |n: usize, s: &Setting| settings[..n].iter().all(|other| other.name != s.name);
+        let told = settings.iter().enumerate().filter(|(n, s)| is_told(s.form) && is_first(*n, s));
+        for (_, setting) in told {
             let value = self.value(node, setting);
             if !value.is_empty() {
                 self.say(format!("{}: {value}", setting.name));

@@ -1,5 +1,6 @@
 //! `set` and `get`.
 
+use super::access::STATE;
 use super::create::spell_out;
 use super::line::Line;
 use super::node::{self, Node};
@@ -121,7 +122,9 @@ impl Shell {
 
     /// What counts for a setting, as it is shown.
     pub(super) fn value(&self, node: &Node, setting: &Setting) -> String {
-        if let Node::AluaGroup(store, group) = node {
+        if let Node::AluaGroup(store, group) = node
+            && setting.name == STATE
+        {
             return self.access_state(store, group);
         }
         let Some(owner) = settings::owner(node, setting) else { return String::new() };
@@ -145,8 +148,15 @@ impl Shell {
         for (name, value) in named {
             changes.push((Self::member(&members, name)?, value.as_str()));
         }
-        if let Node::AluaGroup(store, group) = node {
-            return changes.iter().try_for_each(|(_, value)| self.set_access_state(store, group, value));
+        if let Node::AluaGroup(store, group) = node
+            && let Some((_, state)) = changes.iter().find(|(s, _)| s.name == STATE)
+        {
+            if changes.len() > 1 {
+                return Err(format!(
+                    "{STATE} is not configured, but changed by itself: set it in a line of its own"
+                ));
+            }
+            return self.set_access_state(store, group, state);
         }
         self.keep_fixed(node, &changes)?;
         let told: Vec<String> = changes.iter().map(|(s, value)| self.told_of(node, s, value)).collect();

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use super::groups;
 use super::node::{self, Node};
 use crate::admin::config::Config;
 use crate::admin::edit::{Owner, Scalar};
@@ -32,6 +33,8 @@ pub(super) enum Form {
     Credential,
     /// Whether credentials are demanded: where it says so, and wherever there are some.
     Demand,
+    /// What changes the state of a target port group.
+    Access,
     /// It can only be looked at; why.
     Fixed(&'static str),
     /// LIO has it, and here it is the same for all.
@@ -49,7 +52,7 @@ pub(super) struct Setting {
     pub(super) help: &'static str,
 }
 
-const fn s(
+pub(super) const fn s(
     group: &'static str,
     name: &'static str,
     key: &'static str,
@@ -62,10 +65,10 @@ const fn s(
 const MC_S: &str = "a session has one connection; use several sessions and multipath";
 
 /// These, and those of LIO that are fixed here, each in its group.
-fn with_lio(own: &[Setting], fixed: &[(&'static str, &'static [Known])]) -> Vec<Setting> {
+pub(super) fn with_lio(own: &[Setting], fixed: &[(&'static str, &'static [Known])]) -> Vec<Setting> {
     let mut all = own.to_vec();
     for (group, known) in fixed {
-        let theirs = known.iter().filter(|k| k.default.is_some() && own.iter().all(|s| s.name != k.name));
+        let theirs = known.iter().filter(|k| own.iter().all(|s| s.name != k.name));
         let theirs = theirs.map(|k| s(group, k.name, "", Form::Lio(k), k.reason));
         let behind = own.iter().rposition(|s| s.group == *group).map_or(0, |last| last + 1);
         all.splice(behind..behind, theirs);
@@ -150,9 +153,23 @@ const WRITE_BANDWIDTH: Setting =
 const BURST: Setting =
     s("qos", "burst", "burst", Form::Word, "who was idle so long may make up for that, like 100ms");
 
-static ACL: LazyLock<Vec<Setting>> = LazyLock::new(|| with_lio(OWN_ACL, &[("attribute", lio::OF_ACLS)]));
+/// What LIO has for each initiator, and this for all of a group.
+static SHARED: Known = Known {
+    name: "",
+    default: None,
+    reason: "it is one for all initiators of the group, and is set there",
+    is_moot: true,
+};
+
+static ACL: LazyLock<Vec<Setting>> = LazyLock::new(|| {
+    let shared = OWN_TPG.iter().filter(|s| s.group == "parameter");
+    let shared = shared.map(|s| Setting { form: Form::Lio(&SHARED), ..*s });
+    with_lio(OWN_ACL, &[("attribute", lio::OF_ACLS)]).into_iter().chain(shared).collect()
+});
 
 static OWN_ACL: &[Setting] = &[
+    s("attribute", "nopin_timeout", "", Form::Lio(&SHARED), "after what silence initiators are asked"),
+    s("attribute", "nopin_response_timeout", "", Form::Lio(&SHARED), "how long the answer may take"),
     s("auth", "userid", "user", Form::Credential, "what this initiator shows"),
     s("auth", "password", "secret", Form::Credential, "its secret"),
     s("auth", "mutual_userid", "user", Form::Credential, "what the target shows it in turn"),
@@ -207,25 +224,17 @@ static TARGET: &[Setting] = &[s("attribute", "alias", "alias", Form::Text, "a na
 static LUN: &[Setting] = &[
     s("attribute", "alua_tg_pt_gp_name", "alua_group", Form::Text, "the target port group it is in"),
     s("attribute", "read_only", "read_only", Form::Flag, "nobody may write through this group"),
+    s("alua", "alua_tg_pt_gp_name", "alua_group", Form::Text, "the same as the attribute"),
 ];
 
 static MAPPED: &[Setting] =
     &[s("attribute", "write_protect", "read_only", Form::Flag, "this initiator may not write")];
 
-/// It is no part of the configuration: see [`super::access`].
-static ALUA_GROUP: &[Setting] = &[s(
-    "alua",
-    "alua_access_state",
-    "",
-    Form::Word,
-    "the state it is in: 0 active/optimized, 1 active/non-optimized, 2 standby, 3 unavailable, 15 transitioning",
-)];
-
 /// The settings of a node.
 pub(super) fn of(node: &Node) -> &'static [Setting] {
     match node {
         Node::Store(_) => &STORE,
-        Node::AluaGroup(..) => ALUA_GROUP,
+        Node::AluaGroup(..) => &groups::SETTINGS,
         Node::Iscsi => DISCOVERY,
         Node::Target(_) => TARGET,
         Node::Tpg(..) => &TPG,
@@ -241,6 +250,7 @@ pub(super) fn owner(node: &Node, setting: &Setting) -> Option<Owner> {
     Some(match node.clone() {
         Node::Store(name) if setting.group == "qos" => Owner::StoreQos(name),
         Node::Store(name) => Owner::Store(name),
+        Node::AluaGroup(store, group) => Owner::AluaGroup(store, group),
         Node::Iscsi => Owner::Discovery,
         Node::Target(iqn) => Owner::Target(iqn),
         Node::Tpg(iqn, tag) => {
@@ -289,6 +299,7 @@ impl Form {
             Self::Demand if !flag(text)? => return Ok(None),
             Self::Demand => Scalar::Flag(true),
             Self::Digest => Scalar::Flag(allows_digest(text)?),
+            Self::Access => Scalar::Text(groups::access(text)?.into()),
             Self::Number => Scalar::Number(text.parse().map_err(|_| format!("\"{text}\" is no number"))?),
             Self::Word => text.parse().map_or_else(|_| Scalar::Text(text.into()), Scalar::Number),
             Self::Text | Self::Credential => Scalar::Text(text.into()),
@@ -324,11 +335,14 @@ pub(super) fn demands_digest(text: &str) -> bool {
 
 /// What counts where nothing is written, or where one key does not say it all.
 pub(super) fn default(node: &Node, setting: &Setting, config: &Config) -> String {
-    if let Form::Lio(known) = setting.form {
-        return known.default.filter(|_| !known.is_moot).unwrap_or_default().into();
+    if let Form::Lio(Known { default: Some(default), is_moot: false, .. }) = setting.form {
+        return (*default).into();
     }
     match node {
-        Node::Tpg(iqn, tag) => node::tpg(config, iqn, *tag).map(|g| of_tpg(g, setting.name)),
+        Node::AluaGroup(store, group) => groups::default(config, store, group, setting.name),
+        Node::Tpg(iqn, tag) | Node::Acl(iqn, tag, _) => {
+            node::tpg(config, iqn, *tag).map(|g| of_tpg(g, setting.name))
+        }
         Node::Store(name) => node::store(config, name).map(|s| match setting.key {
             "read_only" => u8::from(s.read_only).to_string(),
             "removable" => u8::from(s.removable).to_string(),

@@ -538,6 +538,118 @@ fn whoever_asks_for_targets_proves_himself() {
     assert_eq!(asked(&shell), (true, true));
 }
 
+/// They do nothing here, and no script stops at them.
+#[test]
+fn what_only_lio_has_is_answered_with_the_reason() {
+    let mut shell = sample();
+    let acl = format!("{TARGET}/tpg1/acls/iqn.2023-03.sample.ec2:sample-initiator");
+    for (line, told) in [
+        (
+            "/backstores/block/sample-bs set attribute emulate_model_alias=1",
+            "emulate_model_alias makes no difference: the model",
+        ),
+        (
+            "/backstores/block/sample-bs set attribute max_unmap_lba_count=8192",
+            "max_unmap_lba_count makes no difference: the device",
+        ),
+        (
+            "/backstores/block/sample-bs set attribute is_nonrot=1",
+            "is_nonrot makes no difference: the device",
+        ),
+        (
+            "/backstores/block/sample-bs set attribute queue_depth=256",
+            "queue_depth makes no difference: default_cmdsn_depth",
+        ),
+        (
+            &format!("{acl} set attribute nopin_timeout=5 nopin_response_timeout=5"),
+            "nopin_timeout makes no difference: it is one",
+        ),
+        (
+            &format!("{acl} set parameter MaxBurstLength=65536"),
+            "MaxBurstLength makes no difference: it is one for all",
+        ),
+        (
+            "set global tree_show_root=false loglevel_file=info",
+            "loglevel_file makes no difference: the shell keeps no log",
+        ),
+        (
+            "set global export_backstore_name_as_model=true",
+            "export_backstore_name_as_model makes no difference: the model",
+        ),
+    ] {
+        let said = typed(&mut shell, line);
+        assert!(said.contains(&format!("Parameter {told}")), "{line}: {said}");
+    }
+    typed(&mut shell, &format!("{TARGET}/tpg1 set parameter MaxBurstLength=65536"));
+    assert_eq!(typed(&mut shell, &format!("{acl} get parameter MaxBurstLength")), "MaxBurstLength=65536\n");
+    assert_eq!(
+        typed(&mut shell, &format!("{acl} get attribute nopin_timeout default_erl")),
+        "nopin_timeout=15s\ndefault_erl=0\n"
+    );
+    assert_eq!(typed(&mut shell, "get global prompt_length"), "prompt_length=\n");
+    assert!(!typed(&mut shell, "get global").contains("prompt_length"));
+    assert_eq!(typed(&mut shell, "version"), format!("ringtgt {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn target_port_groups_are_made_filled_changed_and_deleted() {
+    let mut shell = sample();
+    typed(&mut shell, "cd /backstores/block/sample-bs/alua");
+    assert_eq!(typed(&mut shell, "create slow 7"), "Created target port group slow.\n");
+    assert!(typed(&mut shell, "ls").contains("[ALUA Groups: 2]"));
+    let lun = format!("{TARGET}/tpg1/luns/lun0");
+    typed(&mut shell, &format!("{lun} set alua alua_tg_pt_gp_name=slow"));
+    assert_eq!(typed(&mut shell, &format!("{lun} get alua")), "alua_tg_pt_gp_name=slow\n");
+    assert!(typed(&mut shell, "ls /iscsi").contains("[block/sample-bs (/dev/nvme1n1) (slow)]"));
+    for (line, told) in [
+        (
+            "slow set alua alua_access_type=1 preferred=1",
+            "Parameter alua_access_type is now '1'.\nParameter preferred is now '1'.\n",
+        ),
+        (
+            "slow get alua alua_access_type preferred alua_support_standby",
+            "alua_access_type=implicit\npreferred=1\nalua_support_standby=1\n",
+        ),
+        (
+            "slow set alua alua_access_type='Implicit and Explicit'",
+            "Parameter alua_access_type is now 'Implicit and Explicit'.\n",
+        ),
+        (
+            "slow get alua alua_access_type implicit_trans_secs",
+            "alua_access_type=both\nimplicit_trans_secs=0\n",
+        ),
+        ("default_tg_pt_gp set alua preferred=1", "Parameter preferred is now '1'.\n"),
+        ("default_tg_pt_gp get alua preferred alua_access_state", "preferred=1\nalua_access_state=0\n"),
+        (
+            "slow set alua nonop_delay_msecs=10",
+            "Parameter nonop_delay_msecs makes no difference: a port that is not optimized is not made slower here.\n",
+        ),
+    ] {
+        assert_eq!(typed(&mut shell, line), told, "{line}");
+    }
+    for (line, told) in [
+        ("create slow 8", "there is a target port group slow already"),
+        ("create fast 7", "a target port group 7 already"),
+        ("create fast", "tag is missing"),
+        ("create a/b 9", "cannot be part of a name"),
+        ("delete slow", "has no target port group \"slow\""),
+        ("delete default_tg_pt_gp", "is always there"),
+        ("slow set alua alua_access_type=4", "neither the number of an access nor its name"),
+        (
+            "slow set alua alua_support_standby=0",
+            "supported_states of its [[backstore.alua.group]]; it is 1 here",
+        ),
+        ("slow set alua preferred=0 alua_access_state=1", "in a line of its own"),
+    ] {
+        let said = refused(&mut shell, line);
+        assert!(said.contains(told), "{line}: {said}");
+    }
+    typed(&mut shell, &format!("{lun} set alua alua_tg_pt_gp_name="));
+    assert_eq!(typed(&mut shell, "delete slow"), "Deleted target port group slow.\n");
+    assert!(refused(&mut shell, "delete slow").contains("there is no target port group slow"));
+    assert!(!shell.doc.text().contains("slow"), "{}", shell.doc.text());
+}
+
 #[test]
 fn as_many_earlier_files_are_kept_as_one_likes() {
     let dir = tempfile::tempdir().unwrap();
@@ -567,7 +679,7 @@ fn as_many_earlier_files_are_kept_as_one_likes() {
 fn what_nobody_serves_is_in_no_access_state() {
     let mut shell = sample();
     let group = "/backstores/block/sample-bs/alua/default_tg_pt_gp";
-    assert_eq!(typed(&mut shell, &format!("{group} get alua")), "alua_access_state=0\n");
+    assert_eq!(typed(&mut shell, &format!("{group} get alua alua_access_state")), "alua_access_state=0\n");
     let said = refused(&mut shell, &format!("{group} set alua alua_access_state=2"));
     assert!(said.contains("no daemon serves this group") && said.contains("state = \"standby\""), "{said}");
     let said = refused(&mut shell, &format!("{group} set alua alua_access_state=standbye"));

@@ -48,10 +48,10 @@ const fn may(name: &'static str, kind: Kind) -> Param {
     Param { name, required: false, kind }
 }
 
-/// What can be done with bookmarks.
 /// The ways in which a block device can be worked on.
 const WAYS: &[&str] = &[Io::Direct.word(), Io::Polled.word(), Io::Passthrough.word()];
 
+/// What can be done with bookmarks.
 pub(super) const BOOKMARK_ACTIONS: &[&str] = &["add", "del", "go", "show"];
 
 /// What can be done everywhere.
@@ -106,6 +106,7 @@ pub(super) static COMMON: &[Verb] = &[
         params: &[may("group", Kind::Text)],
         help: "set group name=value …; an empty value is the default. `set global …` for preferences",
     },
+    Verb { name: "version", params: &[], help: "say which ringtgt this is" },
 ];
 
 macro_rules! verb {
@@ -178,6 +179,11 @@ static LOOPBACK: &[Verb] = &[
         "make a backstore a disk of this host, too: /dev/ublkbN, with that N or the first that is free"),
     verb!("delete" [must("disk", Kind::Child)] "make it a disk of this host no longer; the backstore stays"),
 ];
+static ALUA: &[Verb] = &[
+    verb!("create" [must("name", Kind::Text), must("tag", Kind::Text)]
+        "make a target port group with that number; `set alua alua_tg_pt_gp_name=` at a LUN puts it there"),
+    verb!("delete" [must("name", Kind::Child)] "delete a target port group that no LUN is in"),
+];
 static PORTALS: &[Verb] = &[
     verb!("create" [may("ip_address", Kind::Address), may("ip_port", Kind::Text)] "listen at an address"),
     verb!("delete" [must("ip_address", Kind::Child), may("ip_port", Kind::Text)] "listen there no longer"),
@@ -200,6 +206,7 @@ pub(super) fn own(node: &Node) -> &'static [Verb] {
         Node::Acl(..) => ACL,
         Node::Portals(..) => PORTALS,
         Node::Loopback => LOOPBACK,
+        Node::Alua(_) => ALUA,
         _ => &[],
     }
 }
