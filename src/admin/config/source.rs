@@ -1,6 +1,7 @@
 //! The text of a configuration file: where its lines are, and which parts of it must never be shown.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 /// A source text with the places of its secrets.
 #[derive(Default, Clone)]
@@ -9,7 +10,8 @@ pub struct Source {
     text: zeroize::Zeroizing<String>,
     /// Where its lines begin, but for the first.
     lines: Box<[usize]>,
-    hidden: Vec<Range<usize>>,
+    /// Guessed when a line is shown, unless a parser has said it.
+    hidden: OnceLock<Box<[Range<usize>]>>,
     sealed: bool,
 }
 
@@ -24,9 +26,8 @@ impl Source {
     /// that announces a secret is hidden to the end of its line.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
         let text = zeroize::Zeroizing::new(text.into());
-        let hidden = suspicious(&text);
         let lines = text.match_indices('\n').map(|(at, _)| at + 1).collect();
-        Self { name: name.into(), text, lines, hidden, sealed: false }
+        Self { name: name.into(), text, lines, hidden: OnceLock::new(), sealed: false }
     }
 
     /// What the file is called in messages.
@@ -41,7 +42,7 @@ impl Source {
 
     /// The text was parsed, so these and no other ranges are secrets.
     pub fn trust(&mut self, secrets: Vec<Range<usize>>) {
-        self.hidden = secrets;
+        self.hidden = secrets.into_boxed_slice().into();
     }
 
     /// The text could not be parsed, so where its secrets begin and end is a guess. If it may have any, no value
@@ -51,7 +52,8 @@ impl Source {
             return;
         }
         self.sealed = self.text.contains("\"\"\"") || self.text.contains("'''");
-        self.hidden = lines(&self.text).filter_map(|(at, line)| value_of_line(at, line)).collect();
+        let hidden: Box<[_]> = lines(&self.text).filter_map(|(at, line)| value_of_line(at, line)).collect();
+        self.hidden = hidden.into();
     }
 
     /// Line and column (characters) of a byte, both from 1.
@@ -80,11 +82,12 @@ impl Source {
 
     /// The characters of `line` with secrets masked, and the marks below them.
     fn draw(&self, line: Range<usize>, span: &Range<usize>) -> (String, String) {
+        let hidden = self.hidden.get_or_init(|| suspicious(&self.text).into_boxed_slice());
         let (mut shown, mut carets) = (String::new(), String::new());
         let mut masking = false;
         for (i, c) in self.text[line.clone()].char_indices() {
             let at = line.start + i;
-            let secret = self.hidden.iter().any(|h| h.contains(&at));
+            let secret = hidden.iter().any(|h| h.contains(&at));
             let marked = span.contains(&at) || at == span.start;
             if !secret {
                 shown.push(c);
