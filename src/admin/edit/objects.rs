@@ -554,38 +554,54 @@ impl Document {
     }
 
     /// What is written for a setting.
-    pub fn get(&mut self, owner: &Owner, key: &str) -> Option<String> {
-        if !self.is_there(owner) {
-            return None;
-        }
-        let value = self.owner(owner).ok()?.get(key)?.as_value()?;
+    pub fn get(&self, owner: &Owner, key: &str) -> Option<String> {
+        let value = self.written(owner)?.get(key)?.as_value()?;
         Some(value.as_str().map_or_else(|| value.to_string().trim().to_owned(), str::to_owned))
     }
 
-    fn is_there(&mut self, owner: &Owner) -> bool {
+    /// The table of an owner, if it is written.
+    fn written(&self, owner: &Owner) -> Option<&dyn TableLike> {
+        let root: &dyn TableLike = self.doc.as_table();
+        let store = |name: &str| tables::found(root, "backstore", |t, _| text_at(t, "name") == Some(name));
+        let target = |iqn: &str| tables::found(root, "target", |t, _| same_name(text_at(t, "iqn"), iqn));
+        let tpg = |iqn: &str, tag: u16| tables::found(target(iqn)?, "tpg", |t, n| tag_of(t, n) == tag);
+        let acl = |iqn: &str, tag: u16, initiator: &str| {
+            tables::found(tpg(iqn, tag)?, "acl", |t, _| same_name(text_at(t, "initiator"), initiator))
+        };
+        let numbered =
+            |within, key, lun: u16| tables::found(within, key, |t, _| number_at(t, "lun") == Some(lun));
         match owner {
-            Owner::Parameters(iqn, tag) => {
-                self.tpg(iqn, *tag).is_ok_and(|tpg| tpg.contains_key("parameters"))
+            Owner::Store(name) => store(name),
+            Owner::StoreQos(name) => below(store(name)?, "qos"),
+            Owner::AluaGroup(name, group) => {
+                tables::found(below(store(name)?, "alua")?, "group", |t, _| text_at(t, "name") == Some(group))
             }
-            Owner::Discovery => self.root().contains_key("discovery"),
-            Owner::StoreQos(name) => self.store(name).is_ok_and(|store| store.contains_key("qos")),
-            Owner::AclQos(iqn, tag, initiator) => {
-                self.acl(iqn, *tag, initiator).is_ok_and(|acl| acl.contains_key("qos"))
+            Owner::Discovery => below(root, "discovery"),
+            Owner::Target(iqn) => target(iqn),
+            Owner::Tpg(iqn, tag) => tpg(iqn, *tag),
+            Owner::Parameters(iqn, tag) => below(tpg(iqn, *tag)?, "parameters"),
+            Owner::Lun(iqn, tag, lun) => numbered(tpg(iqn, *tag)?, "lun", *lun),
+            Owner::Acl(iqn, tag, initiator) => acl(iqn, *tag, initiator),
+            Owner::AclQos(iqn, tag, initiator) => below(acl(iqn, *tag, initiator)?, "qos"),
+            Owner::Mapped(iqn, tag, initiator, lun) => {
+                numbered(acl(iqn, *tag, initiator)?, "mapped_lun", *lun)
             }
-            Owner::AluaGroup(store, _) => self.store(store).is_ok_and(|store| store.contains_key("alua")),
-            _ => true,
         }
     }
 
     /// The user name that is written for a door, and whether a secret is.
     ///
     /// # Errors
-    /// There is nothing that could have one, or there are several.
-    pub fn credential(&mut self, owner: &Owner, door: Door) -> Edited<(Option<String>, bool)> {
-        if !self.is_there(owner) {
-            return Ok((None, false));
-        }
-        let Some(table) = credential_of(self.owner(owner)?, door)? else { return Ok((None, false)) };
+    /// There are several.
+    pub fn credential(&self, owner: &Owner, door: Door) -> Edited<(Option<String>, bool)> {
+        let Some(table) = self.written(owner) else { return Ok((None, false)) };
+        let alone = below(table, door.key());
+        let only = match tables::len(table, door.key()) {
+            0 => alone,
+            1 => tables::nth(table, door.key(), 0),
+            _ => return refuse(SEVERAL),
+        };
+        let Some(table) = only else { return Ok((None, false)) };
         let has_secret = table.contains_key("secret") || table.contains_key("secret_file");
         Ok((text_at(table, "user").map(str::to_owned), has_secret))
     }
@@ -688,17 +704,23 @@ fn sub_table<'a>(table: &'a mut dyn TableLike, key: &str) -> Edited<&'a mut dyn 
     found.ok_or_else(|| EditError::Refused(format!("`{key}` is not written as a table")))
 }
 
+fn below<'a>(table: &'a dyn TableLike, key: &str) -> Option<&'a dyn TableLike> {
+    table.get(key)?.as_table_like()
+}
+
+const SEVERAL: &str = "there are several users here: change them in the file";
+
 /// The one credential of a door, if there is one.
 fn credential_of(table: &mut dyn TableLike, door: Door) -> Edited<Option<&mut dyn TableLike>> {
     match table.get_mut(door.key()) {
         None => Ok(None),
         Some(Item::Value(Value::Array(array))) => match array.len() {
             1 => Ok(array.get_mut(0).and_then(Value::as_inline_table_mut).map(|t| t as &mut dyn TableLike)),
-            _ => refuse("there are several users here: change them in the file"),
+            _ => refuse(SEVERAL),
         },
         Some(Item::ArrayOfTables(tables)) => match tables.len() {
             1 => Ok(tables.get_mut(0).map(|t| t as &mut dyn TableLike)),
-            _ => refuse("there are several users here: change them in the file"),
+            _ => refuse(SEVERAL),
         },
         Some(item) => Ok(item.as_table_like_mut()),
     }

@@ -58,6 +58,15 @@ pub(super) fn find(
     (0..len(table, key)).rev().find(|n| nth(table, key, *n).is_some_and(|t| is(t, *n)))
 }
 
+/// The only one that is so.
+pub(super) fn found<'a>(
+    table: &'a dyn TableLike,
+    key: &str,
+    is: impl FnMut(&dyn TableLike, usize) -> bool,
+) -> Option<&'a dyn TableLike> {
+    find(table, key, is).and_then(|n| nth(table, key, n))
+}
+
 /// Takes one out. The list goes with its last.
 pub(super) fn remove(table: &mut dyn TableLike, key: &str, n: usize) {
     match table.get_mut(key) {

@@ -18,7 +18,7 @@ fn door(setting: &Setting) -> Door {
     if setting.name.starts_with("mutual_") { Door::Out } else { Door::In }
 }
 
-fn is_secret(setting: &Setting) -> bool {
+pub(super) fn is_secret(setting: &Setting) -> bool {
     setting.form == Form::Credential && setting.key == "secret"
 }
 
@@ -128,16 +128,15 @@ impl Shell {
             return self.access_state(store, group);
         }
         let Some(owner) = settings::owner(node, setting) else { return String::new() };
-        let mut doc = self.doc.clone();
         if setting.form == Form::Credential {
-            let Ok((user, secret)) = doc.credential(&owner, door(setting)) else {
+            let Ok((user, secret)) = self.doc.credential(&owner, door(setting)) else {
                 return "(several, in the file)".into();
             };
             let shown = if secret { MASK.to_owned() } else { String::new() };
             return if is_secret(setting) { shown } else { user.unwrap_or_default() };
         }
         let is_all = !matches!(setting.form, Form::Digest | Form::Demand);
-        let written = doc.get(&owner, setting.key).filter(|_| is_all);
+        let written = self.doc.get(&owner, setting.key).filter(|_| is_all);
         let written = written.map(|w| setting.form.show(&w));
         written.unwrap_or_else(|| settings::default(node, setting, &self.config))
     }
@@ -282,7 +281,7 @@ fn change(doc: &mut Document, node: &Node, setting: &Setting, value: &str) -> Re
 
 /// Credentials that are there are demanded: nobody is told that they are not. `below`: some ACL has some.
 fn demand_chap(
-    doc: &mut Document,
+    doc: &Document,
     node: &Node,
     changes: &[(&Setting, &str)],
     below: bool,
