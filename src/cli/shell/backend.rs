@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::daemon::{Daemon, Found};
-use crate::admin::edit;
+use crate::admin::{config, edit};
 use crate::cli::complain;
 
 /// How long another shell is waited for in silence, and how often it is looked whether it is done.
@@ -37,8 +37,8 @@ pub(super) enum Standing {
 pub(super) trait Backend {
     /// The file in which it is saved.
     fn file(&self) -> &Path;
-    /// Its text as it is now.
-    fn load(&mut self) -> Result<String, String>;
+    /// Its text as it is now; `kept`: what was checked last.
+    fn load(&mut self, kept: &mut config::Kept) -> Result<String, String>;
     /// What was loaded could be read, and is what is edited from now on.
     fn taken(&mut self);
     /// Has an edit that was checked take effect; what is to be told of that.
@@ -147,9 +147,9 @@ impl Backend for Kept {
         &self.file
     }
 
-    fn load(&mut self) -> Result<String, String> {
+    fn load(&mut self, kept: &mut config::Kept) -> Result<String, String> {
         let saved = self.read()?;
-        let found = Daemon::find(&self.file, &saved, self.socket.as_deref())?;
+        let found = Daemon::find(&self.file, &saved, self.socket.as_deref(), kept)?;
         let (daemon, standing) = match found {
             Found::Serving(daemon) => {
                 let (socket, differs) = (daemon.socket().to_owned(), daemon.differs(&saved));

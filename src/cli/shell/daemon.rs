@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::backend::Standing;
-use crate::admin::config::{self, Source};
+use super::dir_of;
+use crate::admin::config::{Kept, Source};
 use crate::admin::live::Plan;
 use crate::admin::rpc::{CallError, Client, OTHER_TEXT, default_socket};
 use crate::cli::{control, is_same_file};
@@ -32,13 +33,18 @@ pub(super) enum Found {
 impl Daemon {
     /// The daemon that serves `file`, which says `saved`: where `socket` says, or else where the file does, or where
     /// daemons usually are.
-    pub(super) fn find(file: &Path, saved: &str, socket: Option<&Path>) -> Result<Found, String> {
+    pub(super) fn find(
+        file: &Path,
+        saved: &str,
+        socket: Option<&Path>,
+        kept: &mut Kept,
+    ) -> Result<Found, String> {
         if let Some(socket) = socket {
             let client = Client::connect(socket).map_err(|error| explain(&error))?;
             return Self::of(client, file);
         }
         let mut found = Found::Not(Standing::Nobody);
-        for socket in sockets(file, saved) {
+        for socket in sockets(file, saved, kept) {
             let here = match Client::connect(&socket) {
                 Ok(client) => Self::of(client, file)?,
                 Err(error) if is_absence(&error) => continue,
@@ -127,9 +133,9 @@ impl Daemon {
     }
 }
 
-/// Where a daemon that serves the file may listen.
-fn sockets(file: &Path, saved: &str) -> Vec<PathBuf> {
-    let said = config::parse(Source::new(file.display().to_string(), saved), Path::new("/"), None);
+/// Where a daemon that serves the file may listen. The file is read here: `kept` spares the next who reads it.
+fn sockets(file: &Path, saved: &str, kept: &mut Kept) -> Vec<PathBuf> {
+    let said = kept.read(Source::new(file.display().to_string(), saved), &dir_of(file), None);
     let said = said.ok().map(|(config, _)| config.server.control_socket());
     let mut sockets: Vec<PathBuf> = said.into_iter().chain([default_socket()]).collect();
     sockets.dedup();

@@ -132,7 +132,7 @@ impl Shell {
 
     /// Reads the configuration anew.
     fn load(&mut self) -> Result<(), String> {
-        let text = self.backend.load()?;
+        let text = self.backend.load(self.kept.get_mut())?;
         let doc = Document::read(&self.backend.file().display().to_string(), &text)?;
         let (config, warnings) = self.check(&doc).map_err(|error| match error {
             EditError::Invalid(report) => report.to_string(),
@@ -163,10 +163,8 @@ impl Shell {
         #[cfg(test)]
         self.checks.update(|n| n + 1);
         let file = self.backend.file();
-        let dir = file.parent().map(Path::to_owned).unwrap_or_default();
-        let dir = std::path::absolute(&dir).unwrap_or(dir);
         let kept = &mut self.kept.borrow_mut();
-        let (config, report) = doc.check(kept, &file.display().to_string(), &dir)?;
+        let (config, report) = doc.check(kept, &file.display().to_string(), &dir_of(file))?;
         Ok((config, report.problems().iter().map(ToString::to_string).collect()))
     }
 
@@ -479,6 +477,12 @@ impl Shell {
         }
         Ok(())
     }
+}
+
+/// Where the relative paths of a file start.
+fn dir_of(file: &Path) -> PathBuf {
+    let dir = file.parent().map(Path::to_owned).unwrap_or_default();
+    std::path::absolute(&dir).unwrap_or(dir)
 }
 
 /// A path as it is meant from `trail`.

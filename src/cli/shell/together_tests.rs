@@ -138,7 +138,7 @@ impl Backend for Daemon {
         Path::new("/etc/ringtgt/ringtgt.toml")
     }
 
-    fn load(&mut self) -> Result<String, String> {
+    fn load(&mut self, _kept: &mut crate::admin::config::Kept) -> Result<String, String> {
         Ok(String::new())
     }
 
