@@ -7,10 +7,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::access::Served;
 use super::line::Line;
 use super::node::Node;
 use super::settings::{self, Form};
+use super::tree::{Places, View};
 use super::{Next, Shell, tree, verbs};
 
 /// The version of these forms: keys may come, none goes or changes its meaning.
@@ -27,7 +27,8 @@ impl Shell {
             Some("ls") => {
                 let values = verbs::bind(&verbs::find(&node, "ls")?, &rest.words[1..], &rest.named)?;
                 let (node, depth) = self.listed(&trail, &values)?;
-                let tree = self.branch(&node, depth, &self.served(&node));
+                let (served, places) = (self.served(&node), Places::of(&self.config));
+                let tree = branch(&node, depth, self.view(&served, &places));
                 Ok(json!({ "version": VERSION, "path": self.path_of(&trail, &values)?, "tree": tree }))
             }
             Some("get") if rest.words.len() > 1 && rest.words[1] != "global" => {
@@ -35,8 +36,8 @@ impl Shell {
                 Ok(json!({ "version": VERSION, "path": path, "group": rest.words[1], "values": values }))
             }
             Some("info") => {
-                let served = self.served(&node);
-                let summary = tree::summary(&node, self.view(&served)).text;
+                let (served, places) = (self.served(&node), Places::of(&self.config));
+                let summary = tree::summary(&node, self.view(&served, &places)).text;
                 let all = settings::of(&node).iter().filter(|s| !matches!(s.form, Form::Lio(_)));
                 let all = all.map(|s| (s.name.to_owned(), self.shown(&node, s)));
                 let all: Map<String, Value> = all.collect();
@@ -56,19 +57,6 @@ impl Shell {
         Ok(format!("/{}", self.resolve(&path)?.0.join("/")))
     }
 
-    fn branch(&self, node: &Node, depth: Option<usize>, served: &Served) -> Value {
-        let summary = tree::summary(node, self.view(served)).text;
-        let children = if depth == Some(0) { Vec::new() } else { node.children(&self.config) };
-        let below = depth.map(|depth| depth.saturating_sub(1));
-        let children: Vec<Value> = children
-            .iter()
-            .filter(|child| child.is_shown(&self.config))
-            .map(|child| self.branch(child, below, served))
-            .collect();
-        let told = json!({ "name": node.name(), "summary": summary, "children": children });
-        with_reason(told, served.not_ready(node))
-    }
-
     fn values(&self, node: &Node, group: &str, names: &[String]) -> Result<Map<String, Value>, String> {
         let chosen = Self::chosen(node, group, names)?;
         Ok(chosen.into_iter().map(|s| (s.name.to_owned(), self.shown(node, s))).collect())
@@ -85,4 +73,13 @@ impl Shell {
 fn with_reason(mut told: Value, why: Option<&str>) -> Value {
     why.iter().for_each(|why| told["not_ready"] = (*why).into());
     told
+}
+
+fn branch(node: &Node, depth: Option<usize>, view: View<'_>) -> Value {
+    let summary = tree::summary(node, view).text;
+    let children = if depth == Some(0) { Vec::new() } else { view.children(node) };
+    let below = depth.map(|depth| depth.saturating_sub(1));
+    let children: Vec<Value> = children.iter().map(|child| branch(child, below, view)).collect();
+    let told = json!({ "name": node.name(), "summary": summary, "children": children });
+    with_reason(told, view.served.not_ready(node))
 }

@@ -42,7 +42,7 @@ use node::Node;
 use prefs::Prefs;
 use settings::{Form, Setting};
 use together::Together;
-use tree::{Style, View};
+use tree::{Places, Style, View};
 use verbs::Values;
 
 use crate::admin::config::{self, Config, Kept, words};
@@ -211,8 +211,8 @@ impl Shell {
         format!("/{}", self.trail.join("/"))
     }
 
-    fn view<'a>(&'a self, served: &'a Served) -> View<'a> {
-        View { config: &self.config, look: self.host.look, served }
+    fn view<'a>(&'a self, served: &'a Served, places: &'a Places<'a>) -> View<'a> {
+        View { config: &self.config, look: self.host.look, served, places }
     }
 
     /// The node of a path, and the names on the way.
@@ -318,7 +318,7 @@ impl Shell {
         let colour = self.style.colour && self.prefs.color_mode;
         let style = Style { width: self.style.width, colour };
         let served = self.served(&node);
-        let drawn = tree::draw(&node, depth, self.view(&served), &style);
+        let drawn = tree::draw(&node, depth, self.view(&served, &Places::of(&self.config)), &style);
         self.said.push_str(&drawn);
         Ok(())
     }
@@ -344,8 +344,8 @@ impl Shell {
     }
 
     fn info(&mut self, node: &Node, trail: &[String]) {
-        let served = self.served(node);
-        let summary = tree::summary(node, self.view(&served)).text;
+        let (served, places) = (self.served(node), Places::of(&self.config));
+        let summary = tree::summary(node, self.view(&served, &places)).text;
         self.say(format!("path: /{}", trail.join("/")));
         self.say(format!("summary: {summary}"));
         served.not_ready(node).into_iter().for_each(|why| self.say(format!("not ready: {why}")));

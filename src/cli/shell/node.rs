@@ -60,10 +60,15 @@ pub(super) fn acl<'c>(config: &'c Config, iqn: &str, tag: u16, initiator: &str) 
     tpg(config, iqn, tag)?.acls.iter().find(|a| a.initiator == initiator)
 }
 
+/// The LUN of that number. They are in the order of their numbers.
+pub(super) fn numbered(luns: &[Lun], number: u16) -> Option<&Lun> {
+    luns.binary_search_by_key(&number, |l| l.lun).ok().map(|n| &luns[n])
+}
+
 /// The LUN of the group that a mapped one shows.
 pub(super) fn behind<'t>(tpg: &'t Tpg, mapped: &Lun) -> Option<&'t Lun> {
     let same = |l: &&Lun| l.lu == mapped.lu;
-    tpg.luns.iter().filter(same).find(|l| l.lun == mapped.lun).or_else(|| tpg.luns.iter().find(same))
+    numbered(&tpg.luns, mapped.lun).filter(same).or_else(|| tpg.luns.iter().find(same))
 }
 
 impl Node {
@@ -93,6 +98,15 @@ impl Node {
 
     /// What is below it.
     pub(super) fn children(&self, config: &Config) -> Vec<Self> {
+        self.children_of(config, &|name| store(config, name))
+    }
+
+    /// The same, where backstores are found in that way.
+    pub(super) fn children_of<'c>(
+        &self,
+        config: &'c Config,
+        store: &dyn Fn(&str) -> Option<&'c StoreConfig>,
+    ) -> Vec<Self> {
         match self {
             Self::Root => vec![Self::Backstores, Self::Iscsi, Self::Loopback],
             Self::Backstores => KINDS.map(Self::Kind).into(),
@@ -101,11 +115,11 @@ impl Node {
                 stores.map(|s| Self::Store(s.name.clone())).collect()
             }
             Self::Store(name) => {
-                let passed = store(config, name).is_none_or(|s| s.kind == StoreKind::Pscsi);
+                let passed = store(name).is_none_or(|s| s.kind == StoreKind::Pscsi);
                 if passed { Vec::new() } else { vec![Self::Alua(name.clone())] }
             }
             Self::Alua(name) => {
-                let groups = store(config, name).into_iter().flat_map(|s| s.groups.iter());
+                let groups = store(name).into_iter().flat_map(|s| s.groups.iter());
                 groups.map(|g| Self::AluaGroup(name.clone(), g.name.clone())).collect()
             }
             Self::Loopback => config.loopbacks.iter().map(|d| Self::LocalDisk(d.store.clone())).collect(),

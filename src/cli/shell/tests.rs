@@ -1010,6 +1010,32 @@ fn local_disks() {
     assert!(!shell.doc.text().contains("loopback"));
 }
 
+/// Ten times as much takes ten times as long, not a hundred times.
+#[test]
+fn a_tree_is_drawn_in_the_time_that_it_is_long() {
+    let took = |count: usize| {
+        let stores: String = (0..count)
+            .map(|n| format!("[[backstore]]\nkind = \"null\"\nname = \"store{n}\"\nsize = \"1M\"\n"))
+            .collect();
+        let luns: String = (0..count)
+            .map(|n| format!("[[target.tpg.lun]]\nlun = {n}\nbackstore = \"store{n}\"\n"))
+            .collect();
+        let group =
+            "[[target]]\niqn = \"iqn.2026-11.org.example:a\"\n[[target.tpg]]\nportals = [\"127.0.0.1:0\"]\n";
+        let mut shell = shell_over(Box::new(Memory { text: format!("{stores}{group}{luns}") }), 80);
+        (0..3)
+            .map(|_| {
+                let start = std::time::Instant::now();
+                assert!(typed(&mut shell, "ls").matches("store").count() >= 2 * count);
+                start.elapsed()
+            })
+            .min()
+            .unwrap()
+    };
+    let (few, many) = (took(400), took(4000));
+    assert!(many < few * 40, "{few:?} for 400, {many:?} for 4000");
+}
+
 #[test]
 fn completion_of_local_disks() {
     let mut shell = sample();

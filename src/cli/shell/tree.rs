@@ -1,11 +1,13 @@
 //! `ls`: the tree with dots.
 
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::access::Served;
 use super::device::{Seen, human};
 use super::node::{self, Node};
 use crate::admin::config::Config;
+use crate::ids::LuId;
 use crate::scsi::AccessState;
 use crate::store::{StoreConfig, StoreKind};
 use crate::target::{Credential, Network, Tpg};
@@ -42,6 +44,39 @@ pub(super) struct View<'a> {
     pub(super) config: &'a Config,
     pub(super) look: fn(&Path) -> Seen,
     pub(super) served: &'a Served,
+    pub(super) places: &'a Places<'a>,
+}
+
+/// What is asked of each of many backstores, found once.
+pub(super) struct Places<'a> {
+    stores: HashMap<&'a str, &'a StoreConfig>,
+    used: HashSet<&'a str>,
+    limited: HashSet<&'a str>,
+}
+
+impl<'a> Places<'a> {
+    pub(super) fn of(config: &'a Config) -> Self {
+        let name = |lu: &LuId| config.stores.get(lu.0 as usize).map(|store| store.name.as_str());
+        let luns = config.targets.iter().flat_map(|t| &t.tpgs).flat_map(|g| &g.luns);
+        let local = config.loopbacks.iter().map(|disk| disk.store.as_str());
+        Self {
+            stores: config.stores.iter().map(|s| (s.name.as_str(), s)).collect(),
+            used: luns.filter_map(|l| name(&l.lu)).chain(local).collect(),
+            limited: config.quotas.keys().filter_map(name).collect(),
+        }
+    }
+
+    fn store(&self, name: &str) -> Option<&'a StoreConfig> {
+        self.stores.get(name).copied()
+    }
+}
+
+impl View<'_> {
+    /// What is shown below a node.
+    pub(super) fn children(&self, node: &Node) -> Vec<Node> {
+        let below = node.children_of(self.config, &|name| self.places.store(name));
+        below.into_iter().filter(|child| child.is_shown(self.config)).collect()
+    }
 }
 
 struct Row {
@@ -73,8 +108,7 @@ fn collect(
     if depth == 0 {
         return;
     }
-    let children: Vec<Node> =
-        node.children(view.config).into_iter().filter(|c| c.is_shown(view.config)).collect();
+    let children = view.children(node);
     let margin = format!("{margin}{below}");
     for (n, child) in children.iter().enumerate() {
         let below = if n + 1 == children.len() { "  " } else { "| " };
@@ -110,23 +144,23 @@ impl Row {
 /// What the tree says of `node`.
 pub(super) fn summary(node: &Node, view: View<'_>) -> Summary {
     let config = view.config;
-    let count = node.children(config).len();
+    let count = || node.children_of(config, &|name| view.places.store(name)).len();
     match node {
         Node::Root | Node::Backstores => plain("..."),
-        Node::Kind(_) => plain(format!("Storage Objects: {count}")),
-        Node::Store(name) => node::store(config, name).map_or_else(|| plain("..."), |s| of_store(s, view)),
-        Node::Alua(_) => plain(format!("ALUA Groups: {count}")),
+        Node::Kind(_) => plain(format!("Storage Objects: {}", count())),
+        Node::Store(name) => view.places.store(name).map_or_else(|| plain("..."), |s| of_store(s, view)),
+        Node::Alua(_) => plain(format!("ALUA Groups: {}", count())),
         Node::AluaGroup(name, group) => of_alua_group(view, name, group),
-        Node::Iscsi | Node::Loopback => plain(format!("Targets: {count}")),
+        Node::Iscsi | Node::Loopback => plain(format!("Targets: {}", count())),
         Node::LocalDisk(store) => of_local_disk(view, store),
-        Node::Target(iqn) => plain(of_target(config, iqn, count)),
+        Node::Target(iqn) => plain(of_target(config, iqn, count())),
         Node::Tpg(iqn, tag) => node::tpg(config, iqn, *tag).map_or_else(|| plain("..."), of_tpg),
-        Node::Acls(..) => plain(format!("ACLs: {count}")),
-        Node::Acl(iqn, tag, initiator) => plain(of_acl(config, iqn, *tag, initiator, count)),
+        Node::Acls(..) => plain(format!("ACLs: {}", count())),
+        Node::Acl(iqn, tag, initiator) => plain(of_acl(config, iqn, *tag, initiator, count())),
         Node::Mapped(iqn, tag, initiator, lun) => plain(of_mapped(config, iqn, *tag, initiator, *lun)),
-        Node::Luns(..) => plain(format!("LUNs: {count}")),
+        Node::Luns(..) => plain(format!("LUNs: {}", count())),
         Node::Lun(iqn, tag, lun) => plain(of_lun(config, iqn, *tag, *lun)),
-        Node::Portals(..) => plain(format!("Portals: {count}")),
+        Node::Portals(..) => plain(format!("Portals: {}", count())),
         Node::Portal(..) => Summary { text: "OK".into(), health: Health::Good },
     }
 }
@@ -150,10 +184,10 @@ fn of_store(store: &StoreConfig, view: View<'_>) -> Summary {
     };
     let cache = cache.map(|back| if back { "write-back" } else { "write-thru" }.to_owned());
     let path = store.path.as_ref().map(|p| p.display().to_string());
-    let used = if is_used(view.config, &store.name) { "activated" } else { "deactivated" };
+    let used = if view.places.used.contains(store.name.as_str()) { "activated" } else { "deactivated" };
     let away = view.served.away.of(&store.name).filter(|_| !absent);
     let away = away.map(|why| format!("not ready: {}", in_short(why, path.as_deref())));
-    let limited = view.config.is_limited(&store.name).then(|| "qos".to_owned());
+    let limited = view.places.limited.contains(store.name.as_str()).then(|| "qos".to_owned());
     let read_only = store.read_only.then(|| "ro".to_owned());
     let health = if absent || away.is_some() { Health::Bad } else { Health::Plain };
     let parts = [path, size, cache, read_only, limited, Some(used.to_owned())];
@@ -185,15 +219,8 @@ fn is_write_back(store: &StoreConfig, seen: Option<Seen>) -> bool {
     store.write_back.unwrap_or(matches!(seen, Some(Seen::Block { write_back: true, .. })))
 }
 
-fn is_used(config: &Config, name: &str) -> bool {
-    let Some(number) = config.stores.iter().position(|s| s.name == name) else { return false };
-    let luns = config.targets.iter().flat_map(|t| &t.tpgs).flat_map(|g| &g.luns);
-    let is_local = config.loopbacks.iter().any(|disk| disk.store == name);
-    is_local || luns.into_iter().any(|l| l.lu.0 as usize == number)
-}
-
 fn of_alua_group(view: View<'_>, name: &str, group: &str) -> Summary {
-    let group = node::alua_group(view.config, name, group);
+    let group = view.places.store(name).and_then(|store| store.groups.iter().find(|g| g.name == group));
     let state = match group.and_then(|group| view.served.accesses.of(name, group)) {
         None => "unknown",
         Some(AccessState::Optimized) => "Active/optimized",
@@ -260,7 +287,7 @@ fn store_word(store: &StoreConfig) -> String {
 }
 
 fn of_mapped(config: &Config, iqn: &str, tag: u16, initiator: &str, number: u16) -> String {
-    let found = node::acl(config, iqn, tag, initiator).and_then(|a| a.luns.iter().find(|l| l.lun == number));
+    let found = node::acl(config, iqn, tag, initiator).and_then(|a| node::numbered(&a.luns, number));
     let (Some(mapped), Some(tpg)) = (found, node::tpg(config, iqn, tag)) else { return "...".into() };
     let lun = node::behind(tpg, mapped).map_or(number, |l| l.lun);
     let store = config.stores.get(mapped.lu.0 as usize).map(store_word).unwrap_or_default();
@@ -268,7 +295,7 @@ fn of_mapped(config: &Config, iqn: &str, tag: u16, initiator: &str, number: u16)
 }
 
 fn of_lun(config: &Config, iqn: &str, tag: u16, number: u16) -> String {
-    let lun = node::tpg(config, iqn, tag).and_then(|g| g.luns.iter().find(|l| l.lun == number));
+    let lun = node::tpg(config, iqn, tag).and_then(|g| node::numbered(&g.luns, number));
     let Some((lun, store)) = lun.and_then(|l| Some((l, config.stores.get(l.lu.0 as usize)?))) else {
         return "...".into();
     };
