@@ -495,6 +495,20 @@ fn code(answer: Result<serde_json::Value, CallError>) -> i64 {
 }
 
 #[test]
+fn every_change_has_a_revision_of_its_own() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[]));
+    let ask = |method| server.client().call(method, json!({})).expect("an answer")["revision"].clone();
+    let first = ask("version");
+    assert!(first.is_string() && ask("config.get") == first && ask("version") == first);
+    server.reload(&text(&["a", "b"], &[(0, "a"), (1, "b")], &[]));
+    let second = ask("config.get");
+    assert!(second != first && ask("version") == second);
+    let server = server.restart(&text(&["a"], &[(0, "a")], &[]), || {});
+    let third = server.client().call("version", json!({})).expect("an answer")["revision"].clone();
+    assert!(third != first && third != second, "{third}");
+}
+
+#[test]
 fn what_is_no_request_is_answered_and_others_are_not_kept_waiting() {
     use std::io::{BufRead, BufReader, Read, Write};
     let server = Server::start(&text(&["a"], &[(0, "a")], &[]));

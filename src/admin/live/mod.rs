@@ -215,6 +215,7 @@ impl Running {
 /// What those are told who only look: of what is served as of the last change.
 #[derive(Debug, Default)]
 struct Shown {
+    generation: u64,
     text: String,
     dir: Option<PathBuf>,
     units: BTreeMap<LuId, ShownUnit>,
@@ -245,11 +246,12 @@ impl Shown {
     fn of(running: &Running) -> Self {
         let units = running.stores.iter().map(|(lu, served)| (*lu, served.into())).collect();
         let (text, dir, catalog) = (running.text.clone(), running.dir.clone(), running.catalog.clone());
-        Self { text, dir, units, catalog }
+        Self { generation: running.generation, text, dir, units, catalog }
     }
 
     /// What is served has become this, and those logical units are not what they were, or not there any more.
     fn follow(&mut self, running: &Running, touched: impl Iterator<Item = LuId>) {
+        self.generation = running.generation;
         running.text.clone_into(&mut self.text);
         self.dir.clone_from(&running.dir);
         self.catalog.clone_from(&running.catalog);
@@ -384,6 +386,11 @@ impl Live {
     pub fn served(&self) -> (String, Option<PathBuf>) {
         let shown = locked(&self.shown);
         (shown.text.clone(), shown.dir.clone())
+    }
+
+    /// How many changes were made. Waits for none.
+    pub fn changes(&self) -> u64 {
+        locked(&self.shown).generation
     }
 
     /// The catalogue that is served. Waits for no change.

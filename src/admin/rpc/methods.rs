@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -75,14 +75,26 @@ fn check_named(live: &Live, named: &Named) -> Result<(), Fault> {
     }
 }
 
+/// When this daemon was asked first.
+static BEGUN: LazyLock<Duration> =
+    LazyLock::new(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+
+/// No other daemon, and none after another change, has the same.
+fn revision(live: &Live) -> String {
+    format!("{}.{}", BEGUN.as_nanos(), live.changes())
+}
+
 fn call_live(live: &Live, method: &str, params: Value) -> Result<Value, Fault> {
     match method {
         "version" => Ok(json!({
             "name": "ringtgt", "version": env!("CARGO_PKG_VERSION"), "api": API, "pid": std::process::id(),
+            "revision": revision(live),
         })),
         "config.get" => {
-            let (toml, dir) = live.served();
-            Ok(json!({ "toml": toml, "dir": dir.as_deref().map(whole), "file": live.file().map(whole) }))
+            // First of all: a text that is newer than its number is only asked for once more.
+            let revision = revision(live);
+            let ((toml, dir), file) = (live.served(), live.file().map(whole));
+            Ok(json!({ "toml": toml, "dir": dir.as_deref().map(whole), "file": file, "revision": revision }))
         }
         "config.plan" => {
             let Text { toml, name, dir, .. } = read(params)?;

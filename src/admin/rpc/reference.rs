@@ -40,12 +40,17 @@ pub const EXAMPLE: [&str; 2] = [
 
 /// All that can be asked.
 pub const METHODS: [Method; 16] = [
-    method("version", "", "name, version, pid, and api: 1, as long as what is here stays as it is."),
+    method(
+        "version",
+        "",
+        "name, version, pid, api: 1, as long as what is here stays as it is; and revision: another text after every change of \
+         what is served, and every start.",
+    ),
     method(
         "config.get",
         "",
         "toml: what is served, as text; file: the file that is served, or null; dir: where relative paths in it start, or null \
-         if that is where the file is.",
+         if that is where the file is; revision: as version has it.",
     ),
     method("config.plan", "toml, name?, dir?", "What that would change: see PLANS."),
     method(

@@ -1,5 +1,6 @@
 //! The daemon that serves a configuration file, as far as a shell asks it.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ pub(super) struct Daemon {
     client: Client,
     file: PathBuf,
     text: String,
+    /// The revision that the text is of, if that is known.
+    revision: RefCell<Option<String>>,
     /// What waits for the next start, and was told.
     told: HashSet<String>,
 }
@@ -68,7 +71,8 @@ impl Daemon {
             return Ok(Found::Not(Standing::Other(what)));
         }
         let text = got["toml"].as_str().unwrap_or_default().to_owned();
-        let daemon = Self { client, file: file.to_owned(), text, told: HashSet::new() };
+        let revision = RefCell::new(revision_of(&got));
+        let daemon = Self { client, file: file.to_owned(), text, revision, told: HashSet::new() };
         match got["dir"].as_str() {
             Some(dir) if !daemon.means_the_same_as_in(dir)? => Err(format!(
                 "what is served was applied from {dir}, where its relative paths start, and they mean other disks where {} \
@@ -104,13 +108,23 @@ impl Daemon {
     pub(super) fn serve(&mut self, text: &str) -> Result<Vec<String>, String> {
         let plan = self.call("config.apply", text, json!({ "base": self.text }))?;
         text.clone_into(&mut self.text);
+        self.revision.take();
         let later = plan.next_start.into_iter().filter(|what| self.told.insert(what.clone()));
         Ok(later.map(|what| format!("At the next start: {what}")).chain(plan.warnings).collect())
     }
 
+    /// Whether it serves something else by now. The text, which may be long, is fetched when there was a change.
     pub(super) fn is_outrun(&self) -> bool {
-        let got = self.client.call("config.get", json!({}));
-        got.is_ok_and(|got| got["toml"].as_str().is_some_and(|text| text != self.text))
+        let now = self.client.call("version", json!({})).ok().and_then(|version| revision_of(&version));
+        if now.is_some() && now == *self.revision.borrow() {
+            return false;
+        }
+        let Ok(got) = self.client.call("config.get", json!({})) else { return false };
+        let is_other = got["toml"].as_str().is_some_and(|text| text != self.text);
+        if !is_other {
+            self.revision.replace(revision_of(&got));
+        }
+        is_other
     }
 
     pub(super) fn ask(&self, method: &str, params: Value) -> Result<Value, String> {
@@ -140,6 +154,10 @@ fn sockets(file: &Path, saved: &str, kept: &mut Kept) -> Vec<PathBuf> {
     let mut sockets: Vec<PathBuf> = said.into_iter().chain([default_socket()]).collect();
     sockets.dedup();
     sockets
+}
+
+fn revision_of(answer: &Value) -> Option<String> {
+    answer["revision"].as_str().map(ToOwned::to_owned)
 }
 
 fn is_absence(error: &CallError) -> bool {
