@@ -10,6 +10,7 @@ mod support;
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use serde_json::json;
 
 use daemon::TARGET;
 use program::{stderr, stdout};
-use support::{Server, login, text};
+use support::{Server, free_port, login, text};
 
 /// `ringtgt` with these words over the file that the daemon serves, and with these lines on its standard input.
 fn ringtgt(server: &Server, words: &[&str], lines: &str) -> Output {
@@ -155,6 +156,60 @@ fn credentials_are_demanded_before_they_are_set() {
     let said = set("/iscsi set discovery_auth enable=1 userid=u password=batteryhorsecorrect");
     assert!(said.contains("Parameter enable is now '1'.\n") && !said.contains("Warning"), "{said}");
     assert!(login(None, Some("batteryhorsecorrect")) && !login(None, None) && !login(None, Some("wrong")));
+}
+
+/// What is said at a terminal where these keys are pressed, line by line.
+fn at_terminal(server: &Server, keys: &str) -> String {
+    let mut command = Command::new("python3");
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm/typist.py"));
+    command.args([env!("CARGO_BIN_EXE_ringtgt"), "shell", "--config"]).arg(server.config());
+    command.arg("--control-socket").arg(server.socket()).env("TERMINAL", "xterm").env("NO_COLOR", "1");
+    command.env("XDG_CONFIG_HOME", server.config().with_file_name("likes"));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3 runs");
+    child.stdin.take().expect("a pipe").write_all(keys.as_bytes()).expect("it is heard");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{output:?}");
+    stdout(&output)
+}
+
+#[test]
+fn the_tab_key_knows_this_host_and_who_was_refused() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
+    assert!(server.try_login(77).is_err());
+    let (initiator, port) = (login(&server, 1), free_port());
+    let said = at_terminal(
+        &server,
+        &format!(
+            "{}/ac\t create iqn.2026-11.org.example:i7\t\n/iscsi sessions det\t sid=\t\n\
+             /backstores/block create x dev=/dev/\t\t\n/iscsi/iqn\ttpg1/po\t create 127.0.0.\t {port}\nexit\n",
+            tpg()
+        ),
+    );
+    assert!(said.contains("Created Node ACL for iqn.2026-11.org.example:i77\n"), "{said}");
+    assert!(said.contains("    name: iqn.2026-11.org.example:i1 (NOT AUTHENTICATED)\n"), "{said}");
+    assert!(said.contains(&format!("Created network portal 127.0.0.1:{port}.\n")), "{said}");
+    for device in fs::read_dir("/sys/class/block").expect("sysfs").flatten() {
+        let device = device.file_name().into_string().expect("a name").replace('!', "/");
+        assert!(said.contains(&format!("dev=/dev/{device}")), "{device}: {said}");
+    }
+    drop(initiator);
+}
+
+#[test]
+fn the_next_shell_has_the_lines_of_the_last_but_for_secrets() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
+    let acl = format!("{}/acls/iqn.2026-11.org.example:i1", tpg());
+    at_terminal(
+        &server,
+        &format!("cd /backstores/fileio\n{acl} set auth userid=u password=correcthorsebattery\nexit\n"),
+    );
+    let file = server.config().with_file_name("likes").join("ringtgt/history");
+    let kept = fs::read_to_string(&file).expect("a history");
+    assert!(kept.contains("cd /backstores/fileio\nexit\n") && !kept.contains("horse"), "{kept}");
+    assert_eq!(fs::metadata(&file).expect("its mode").permissions().mode() & 0o777, 0o600);
+    // Twice back from an empty line: before `exit` there is no secret.
+    let said = at_terminal(&server, "\x1b[A\x1b[A\npwd\nexit\n");
+    assert!(said.contains("\n/backstores/fileio\n"), "{said}");
 }
 
 #[test]

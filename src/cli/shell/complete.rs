@@ -1,8 +1,15 @@
 //! What a word that is being typed can become.
 
-use super::node::Node;
+use std::path::PathBuf;
+
+use super::access::STATE;
+use super::node::{self, Node};
+use super::set::is_secret;
+use super::settings::Setting;
 use super::verbs::{self, Kind, Param, Verb};
-use super::{Shell, prefs, settings};
+use super::{Shell, dir_of, prefs, settings};
+use crate::admin::config::{self, Config, Source};
+use crate::scsi::AccessState;
 
 /// Where the last word of `line` begins, and what it could be.
 pub(super) fn complete(shell: &Shell, line: &str) -> (usize, Vec<String>) {
@@ -56,44 +63,63 @@ fn paths(shell: &Shell, from: &Node, partial: &str, end: &str) -> Vec<String> {
 
 fn argument(shell: &Shell, node: &Node, verb: &Verb, before: &[&str], partial: &str) -> Vec<String> {
     match verb.name {
+        "set" if partial.contains('=') => return given(shell, node, before, partial),
         "set" | "get" => return setting(node, verb.name == "set", before),
         "help" => return verbs::all(node).iter().map(|v| v.name.to_owned()).collect(),
         _ => {}
     }
     if let Some((name, _)) = partial.split_once('=') {
         let param = verb.params.iter().find(|p| p.name == name);
-        let values = param.map(|p| values(shell, node, p, &partial[name.len() + 1..])).unwrap_or_default();
+        let values =
+            param.map(|p| values(shell, node, p, before, &partial[name.len() + 1..])).unwrap_or_default();
         return values.into_iter().map(|value| format!("{name}={value}")).collect();
     }
     let named = |p: &Param| before.iter().any(|word| word.starts_with(&format!("{}=", p.name)));
     let open: Vec<&Param> = verb.params.iter().filter(|p| !named(p)).collect();
     let by_place = before.iter().filter(|word| !word.contains('=')).count();
-    let mut found = open.get(by_place).map(|p| values(shell, node, p, partial)).unwrap_or_default();
+    let mut found = open.get(by_place).map(|p| values(shell, node, p, before, partial)).unwrap_or_default();
     found.extend(open.iter().skip(by_place).map(|p| format!("{}=", p.name)));
     found
 }
 
-fn values(shell: &Shell, node: &Node, param: &Param, partial: &str) -> Vec<String> {
+fn values(shell: &Shell, node: &Node, param: &Param, before: &[&str], partial: &str) -> Vec<String> {
     match param.kind {
         Kind::Flag => vec!["true".into(), "false".into()],
         Kind::Device => (shell.host.block_devices)(),
         Kind::File => files(partial),
         Kind::Path => paths(shell, node, partial, "/"),
         Kind::Child => node.children(&shell.config).iter().map(Node::name).collect(),
-        Kind::StorePath => {
-            let stores = shell.config.stores.iter();
-            stores.map(|s| format!("/backstores/{}/{}", s.kind.word(), s.name)).collect()
-        }
+        Kind::StorePath => paths_of(&shell.config),
         Kind::Initiator => {
             let tpgs = shell.config.targets.iter().flat_map(|t| &t.tpgs);
             let known = tpgs.flat_map(|g| &g.acls).map(|a| a.initiator.clone());
             known.chain(shell.refused()).collect()
         }
-        Kind::Address => vec!["0.0.0.0".into(), "::0".into()],
+        Kind::Address => {
+            let any = ["0.0.0.0".to_owned(), "::0".to_owned()];
+            any.into_iter().chain((shell.host.addresses)()).collect()
+        }
+        Kind::Session => shell.numbers_at(node),
+        Kind::SavedTarget => saved(shell, before).targets.into_iter().map(|target| target.iqn).collect(),
+        Kind::SavedStore => paths_of(&saved(shell, before)),
         Kind::Word(words) => words.iter().map(|word| (*word).to_owned()).collect(),
         Kind::Text if param.name == "bookmark" => shell.prefs.bookmarks.keys().cloned().collect(),
         Kind::Text => Vec::new(),
     }
+}
+
+fn paths_of(config: &Config) -> Vec<String> {
+    config.stores.iter().map(|s| format!("/backstores/{}/{}", s.kind.word(), s.name)).collect()
+}
+
+/// What the file says that the line restores.
+fn saved(shell: &Shell, before: &[&str]) -> Config {
+    let named = before.iter().find_map(|word| word.strip_prefix("savefile="));
+    let file = named.or_else(|| before.iter().copied().find(|word| !word.contains('=')));
+    let file = file.map_or_else(|| shell.backend.file().to_owned(), PathBuf::from);
+    let text = std::fs::read_to_string(&file).unwrap_or_default();
+    let read = config::parse(Source::new("", text), &dir_of(&file), None);
+    read.map(|(config, _)| config).unwrap_or_default()
 }
 
 fn files(partial: &str) -> Vec<String> {
@@ -120,4 +146,39 @@ fn setting(node: &Node, set: bool, before: &[&str]) -> Vec<String> {
             members.map(|s| format!("{}{end}", s.name)).collect()
         }
     }
+}
+
+/// A setting with a value.
+fn given(shell: &Shell, node: &Node, before: &[&str], partial: &str) -> Vec<String> {
+    let (Some(group), Some((name, _))) = (before.first(), partial.split_once('=')) else { return Vec::new() };
+    let setting = settings::of(node).iter().find(|s| s.group == *group && s.name == name);
+    let values = match setting {
+        _ if *group == "global" => shell.prefs.choices(name),
+        Some(setting) => choices(shell, node, setting),
+        None => Vec::new(),
+    };
+    values.iter().map(|value| format!("{name}={value}")).collect()
+}
+
+/// What a setting can be, or else what it is.
+fn choices(shell: &Shell, node: &Node, setting: &Setting) -> Vec<String> {
+    let words = match setting.key {
+        _ if setting.name == STATE => AccessState::ALL.map(AccessState::word).into(),
+        "io" => verbs::WAYS.to_vec(),
+        "alua_group" => return groups_of(shell, node),
+        _ => setting.form.choices(),
+    };
+    if !words.is_empty() || is_secret(setting) {
+        return words.into_iter().map(ToOwned::to_owned).collect();
+    }
+    let is_word = |value: &String| !value.is_empty() && !value.contains(char::is_whitespace);
+    Some(shell.value(node, setting)).filter(is_word).into_iter().collect()
+}
+
+/// The target port groups in which a LUN can be.
+fn groups_of(shell: &Shell, node: &Node) -> Vec<String> {
+    let Node::Lun(iqn, tag, number) = node else { return Vec::new() };
+    let lun = node::tpg(&shell.config, iqn, *tag).and_then(|group| node::numbered(&group.luns, *number));
+    let store = lun.and_then(|lun| shell.config.stores.get(lun.lu.0 as usize));
+    store.into_iter().flat_map(|store| store.groups.iter()).map(|group| group.name.clone()).collect()
 }

@@ -5,6 +5,7 @@
 //! configuration is checked, and what a daemon makes of it.
 
 mod access;
+mod addresses;
 mod arriving;
 mod backend;
 mod complete;
@@ -70,6 +71,7 @@ enum Next {
 struct Host {
     look: fn(&Path) -> Seen,
     block_devices: fn() -> Vec<String>,
+    addresses: fn() -> Vec<String>,
     name: fn() -> String,
 }
 

@@ -130,6 +130,12 @@ impl Prefs {
         flag.or_else(|| copy.number(name).map(|number| number.to_string()))
     }
 
+    /// What one of [`NAMES`] can be; of a number, what it is.
+    pub(super) fn choices(&self, name: &str) -> Vec<String> {
+        let is_flag = self.clone().flag(name).is_some();
+        if is_flag { vec!["true".into(), "false".into()] } else { self.get(name).into_iter().collect() }
+    }
+
     /// Sets one of [`NAMES`].
     pub(super) fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         if let Some(number) = self.number(name) {

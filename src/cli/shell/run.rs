@@ -16,7 +16,7 @@ use super::complete::complete;
 use super::line::Line;
 use super::prefs::{self, Prefs};
 use super::tree::Style;
-use super::{Host, Next, Shell, device, settings, verbs};
+use super::{Host, Next, Shell, addresses, device, settings, verbs};
 use crate::cli::{FAILED, UNREADABLE, complain, say};
 
 /// Columns of a line where nobody says how many there are.
@@ -82,6 +82,7 @@ fn open(config: &Path, socket: Option<&Path>, alone: bool) -> Result<Shell, Stri
     let host = Host {
         look: device::look,
         block_devices: device::block_devices,
+        addresses: addresses::addresses,
         name: || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default(),
     };
     let mut kept = Kept::new(config.to_owned(), socket.map(Path::to_owned));

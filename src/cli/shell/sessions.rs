@@ -84,6 +84,12 @@ impl Shell {
         Ok(())
     }
 
+    /// The numbers of the sessions that are here.
+    pub(super) fn numbers_at(&self, node: &Node) -> Vec<String> {
+        let here = self.sessions_at(node, None).unwrap_or_default();
+        here.iter().map(|session| session["tsih"].to_string()).collect()
+    }
+
     /// Initiators that were refused of late.
     pub(super) fn refused(&self) -> Vec<String> {
         let answer = self.backend.ask("sessions.list", json!({})).unwrap_or_default();

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use super::groups;
 use super::node::{self, Node};
-use crate::admin::config::Config;
+use crate::admin::config::{ACCESS, Config};
 use crate::admin::edit::{Owner, Scalar};
 use crate::admin::lio::{self, Known};
 use crate::store::StoreKind;
@@ -306,6 +306,17 @@ impl Form {
             Self::Fixed(why) => return Err(why.into()),
             Self::Lio(known) => return Err(known.reason.into()),
         }))
+    }
+
+    /// What it can be, where that is a list.
+    pub(super) fn choices(self) -> Vec<&'static str> {
+        match self {
+            Self::Flag | Self::Demand => vec!["0", "1"],
+            Self::YesNo => vec!["Yes", "No"],
+            Self::Digest => vec!["None", "CRC32C", "CRC32C,None"],
+            Self::Access => ACCESS.map(|(word, ..)| word).into(),
+            _ => Vec::new(),
+        }
     }
 
     /// How the value of the configuration is shown.

@@ -51,6 +51,7 @@ pub(super) fn shell_over(backend: Box<dyn Backend>, width: usize) -> Shell {
     let host = Host {
         look,
         block_devices: || vec!["/dev/nvme1n1".into(), "/dev/sdb".into()],
+        addresses: || vec!["192.0.2.7".into(), "fe80::1%eth0".into()],
         name: || "disks".into(),
     };
     let style = Style { width, colour: false };
@@ -220,7 +221,7 @@ fn every_kind_of_backstore() {
 #[test]
 fn an_absent_device_stays() {
     let text = "[[backstore]]\nkind = \"block\"\nname = \"gone\"\npath = \"/dev/gone\"\n";
-    let host = Host { look, block_devices: Vec::new, name: String::new };
+    let host = Host { look, block_devices: Vec::new, addresses: Vec::new, name: String::new };
     let memory = Memory { text: text.into() };
     let style = Style { width: 80, colour: false };
     let mut shell = Shell::open(Box::new(memory), host, Prefs::default(), style).unwrap();
@@ -879,7 +880,7 @@ fn one_lun_of_an_acl_that_sees_all_can_be_protected() {
 /// A shell over a file, which says this already.
 fn over(file: &Path, text: &str) -> Shell {
     std::fs::write(file, text).unwrap();
-    let host = Host { look, block_devices: Vec::new, name: String::new };
+    let host = Host { look, block_devices: Vec::new, addresses: Vec::new, name: String::new };
     let style = Style { width: 80, colour: false };
     Shell::open(Box::new(backend::Kept::new(file.into(), None)), host, Prefs::default(), style).unwrap()
 }
@@ -957,6 +958,44 @@ fn everything_is_completed() {
         ("/iscsi/iqn.2023-03.sample.ec2:sample/tpg1 set auth u", vec!["userid="]),
         ("/iscsi/iqn.2023-03.sample.ec2:sample/tpg1 get parameter MaxB", vec!["MaxBurstLength"]),
         ("set global auto_c", vec!["auto_cd_after_create="]),
+        ("set global auto_cd_after_create=", vec!["auto_cd_after_create=false", "auto_cd_after_create=true"]),
+        ("set global max_backup_files=", vec!["max_backup_files=10"]),
+        (
+            "/iscsi/iqn.2023-03.sample.ec2:sample/tpg1 set parameter DataDigest=C",
+            vec!["DataDigest=CRC32C", "DataDigest=CRC32C,None"],
+        ),
+        (
+            "/iscsi/iqn.2023-03.sample.ec2:sample/tpg1 set parameter ImmediateData=",
+            vec!["ImmediateData=No", "ImmediateData=Yes"],
+        ),
+        (
+            "/iscsi/iqn.2023-03.sample.ec2:sample/tpg1 set attribute authentication=",
+            vec!["authentication=0", "authentication=1"],
+        ),
+        (
+            "/iscsi/iqn.2023-03.sample.ec2:sample/tpg1 set attribute default_cmdsn_depth=",
+            vec!["default_cmdsn_depth=256"],
+        ),
+        ("/iscsi/iqn.2023-03.sample.ec2:sample/tpg1 set auth password=", vec![]),
+        (
+            "/iscsi/iqn.2023-03.sample.ec2:sample/tpg1/luns/lun0 set alua alua_tg_pt_gp_name=",
+            vec!["alua_tg_pt_gp_name=default_tg_pt_gp"],
+        ),
+        ("/backstores/block/sample-bs set attribute io=d", vec!["io=direct"]),
+        (
+            "/backstores/block/sample-bs/alua/default_tg_pt_gp set alua alua_access_state=s",
+            vec!["alua_access_state=standby"],
+        ),
+        (
+            "/backstores/block/sample-bs/alua/default_tg_pt_gp set alua alua_access_type=e",
+            vec!["alua_access_type=explicit"],
+        ),
+        ("/iscsi/iqn.2023-03.sample.ec2:sample/tpg1/portals create 1", vec!["192.0.2.7"]),
+        (
+            "/iscsi/iqn.2023-03.sample.ec2:sample/tpg1/portals create ip_address=f",
+            vec!["ip_address=fe80::1%eth0"],
+        ),
+        ("/iscsi sessions kick ", vec!["sid="]),
         ("help saveconfi", vec!["saveconfig"]),
         ("bookmarks a", vec!["action=", "add"]),
         ("/iscsi sessions d", vec!["detail", "drain"]),
@@ -1008,6 +1047,24 @@ fn local_disks() {
     let gone = typed(&mut shell, "/backstores/block delete sample-bs");
     assert!(gone.contains("Deleted local disk sample-bs.\n"), "{gone}");
     assert!(!shell.doc.text().contains("loopback"));
+}
+
+#[test]
+fn what_a_file_has_is_offered_where_it_is_restored() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("saved.toml");
+    let mut shell = sample();
+    std::fs::write(&file, shell.doc.text()).unwrap();
+    typed(&mut shell, "clearconfig true");
+    let of = |line: &str| complete(&shell, &format!("restoreconfig {line}")).1;
+    let file = file.display();
+    assert_eq!(of(&format!("{file} target=i")), ["target=iqn.2023-03.sample.ec2:sample"]);
+    assert_eq!(
+        of(&format!("savefile={file} storage_object=/")),
+        ["storage_object=/backstores/block/sample-bs"]
+    );
+    assert_eq!(of(&format!("{file} true i")), ["iqn.2023-03.sample.ec2:sample"]);
+    assert!(of("/nonexistent target=").is_empty());
 }
 
 /// Ten times as much takes ten times as long, not a hundred times.

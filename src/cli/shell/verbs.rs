@@ -20,6 +20,11 @@ pub(super) enum Kind {
     Child,
     Initiator,
     Address,
+    Session,
+    /// A target of the file that is restored.
+    SavedTarget,
+    /// A backstore of it.
+    SavedStore,
     /// One of these.
     Word(&'static [&'static str]),
 }
@@ -49,7 +54,7 @@ const fn may(name: &'static str, kind: Kind) -> Param {
 }
 
 /// The ways in which a block device can be worked on.
-const WAYS: &[&str] = &[Io::Direct.word(), Io::Polled.word(), Io::Passthrough.word()];
+pub(super) const WAYS: &[&str] = &[Io::Direct.word(), Io::Polled.word(), Io::Passthrough.word()];
 
 /// What can be done with bookmarks.
 pub(super) const BOOKMARK_ACTIONS: &[&str] = &["add", "del", "go", "show"];
@@ -91,8 +96,8 @@ pub(super) static COMMON: &[Verb] = &[
         params: &[
             may("savefile", Kind::File),
             may("clear_existing", Kind::Flag),
-            may("target", Kind::Text),
-            may("storage_object", Kind::Text),
+            may("target", Kind::SavedTarget),
+            may("storage_object", Kind::SavedStore),
         ],
         help: "take objects from a saved file, all or those that are named; clear_existing puts them in the place of what is there",
     },
@@ -115,7 +120,7 @@ macro_rules! verb {
     };
 }
 
-const SESSIONS: Verb = verb!("sessions" [may("action", Kind::Word(ACTIONS)), may("sid", Kind::Text)]
+const SESSIONS: Verb = verb!("sessions" [may("action", Kind::Word(ACTIONS)), may("sid", Kind::Session)]
     "list those who are logged in here, in detail if so asked; kick drops them, drain asks them to log out first");
 
 static SESSIONS_ONLY: &[Verb] = &[SESSIONS];
