@@ -2,7 +2,8 @@
 //!
 //! Ten thousand objects are megabytes of text, and a change is a few lines of it. Promises: what comes of a text is what
 //! reading all of it comes to. Where the [parts](super::parts) that are written otherwise cannot tell that by themselves,
-//! or there is something to be said against them, all is read. Refuses to know: what is served.
+//! or they are wrong, all is read. What can be lived with is told of the part that it is about, as long as that is written so.
+//! Refuses to know: what is served.
 //!
 //! Parts that are written otherwise are read by the rules for a whole text, in a text of their own, together with what
 //! stands for each backstore that they name; what they must not have in common with others is looked for here. What is done
@@ -16,7 +17,7 @@ use toml::de::DeTable;
 use super::file::{FileConfig, FileTarget};
 use super::parts::{Change, Kind, Parts};
 use super::store::MOST_STORES;
-use super::{Config, Report, Source, parse, reader};
+use super::{At, Config, Problem, Report, Source, parse, reader};
 use crate::ids::LuId;
 use crate::scsi::{Groups, MAX_GROUP_PORTS};
 use crate::store::{IdentityOverride, StoreConfig};
@@ -26,12 +27,14 @@ use crate::target::Target;
 #[derive(Debug, Default)]
 pub struct Kept(Option<Known>);
 
-/// A text against which there is nothing to be said, and what it comes to.
+/// A text that is right, and what it comes to.
 #[derive(Debug)]
 struct Known {
     parts: Parts,
     dir: PathBuf,
     config: Config,
+    /// What can be lived with.
+    problems: Vec<Problem>,
     /// How much text was read for the last change.
     #[cfg(test)]
     read: std::cell::Cell<usize>,
@@ -43,6 +46,7 @@ struct Fresh {
     config: Config,
     /// How many of them are no such stand-ins.
     stores: usize,
+    problems: Vec<Problem>,
 }
 
 impl Kept {
@@ -56,12 +60,13 @@ impl Kept {
         dir: &Path,
         mode: Option<u32>,
     ) -> Result<(Config, Report), Report> {
-        if let Some(config) = self.0.as_mut().and_then(|known| known.follow(source.text(), dir)) {
-            return Ok((config.clone(), Report::new(source, Vec::new())));
+        if let Some(known) = self.0.as_mut()
+            && known.follow(source.text(), dir).is_some()
+        {
+            return Ok((known.config.clone(), Report::new(source, known.problems.clone())));
         }
         let (config, report) = parse(source, dir, mode)?;
-        let plain = report.problems().is_empty();
-        self.0 = plain.then(|| Known::of(report.text(), dir, &config)).flatten();
+        self.0 = Known::of(report.text(), dir, &config, report.problems());
         Ok((config, report))
     }
 }
@@ -69,8 +74,9 @@ impl Kept {
 impl Known {
     /// Nothing, when the parts of the text cannot be told from each other, or what they say of portals or local disks has to
     /// do with others, or there is more to it than the text.
-    fn of(text: &str, dir: &Path, config: &Config) -> Option<Self> {
-        if says_more_elsewhere(text) {
+    fn of(text: &str, dir: &Path, config: &Config, problems: &[Problem]) -> Option<Self> {
+        let placed = problems.iter().all(|p| matches!(p.at, At::File(_)));
+        if !placed || says_more_elsewhere(text) {
             return None;
         }
         let parts = Parts::of(text)?;
@@ -83,6 +89,7 @@ impl Known {
             parts,
             dir: dir.to_owned(),
             config: config.clone(),
+            problems: problems.to_vec(),
             #[cfg(test)]
             read: Default::default(),
         })
@@ -94,27 +101,41 @@ impl Known {
             return None;
         }
         let change = self.parts.compare(text)?;
-        self.config = self.changed(&change)?;
+        let (config, told) = self.changed(&change)?;
+        let place = |at| self.parts.place(at, text, &change);
+        self.problems = self.problems.iter().filter_map(|p| p.moved(place)).chain(told).collect();
+        self.config = config;
         self.parts.follow(text, change);
         Some(&self.config)
     }
 
-    fn changed(&self, change: &Change<'_>) -> Option<Config> {
+    /// With what is to be told of what is written otherwise.
+    fn changed(&self, change: &Change<'_>) -> Option<(Config, Vec<Problem>)> {
         let gone = change.stores.gone();
         let stay = self.config.stores.iter().enumerate().filter(|(n, _)| !gone.contains(n));
         let stay: HashMap<&str, &StoreConfig> = stay.map(|(_, s)| (s.name.as_str(), s)).collect();
-        let fresh = self.fresh(change, &stay)?;
-        let simple = gone.iter().all(|n| is_simple(&self.config.stores[*n]));
+        let mut fresh = self.fresh(change, &stay)?;
+        let simple = gone
+            .iter()
+            .chain(&self.shown_by(&change.targets.gone()))
+            .all(|n| is_simple(&self.config.stores[*n]));
         if !simple || !self.fits(&fresh, &stay) {
             return None;
         }
+        let told = std::mem::take(&mut fresh.problems);
         let config = self.merged(change, fresh)?;
-        (are_all_others(&config.targets) && is_within_limits(&config)).then_some(config)
+        (are_all_others(&config.targets) && is_within_limits(&config)).then_some((config, told))
+    }
+
+    /// The stores that these targets show.
+    fn shown_by(&self, targets: &HashSet<usize>) -> HashSet<usize> {
+        let groups = targets.iter().flat_map(|n| &self.config.targets[*n].tpgs);
+        groups.flat_map(|g| &g.luns).map(|l| l.lu.0 as usize).collect()
     }
 
     /// Reads what is written otherwise.
     fn fresh(&self, change: &Change<'_>, stay: &HashMap<&str, &StoreConfig>) -> Option<Fresh> {
-        let targets: String = change.targets.fresh.concat();
+        let (own, targets) = (change.stores.text(), change.targets.text());
         if says_more_elsewhere(&targets) {
             return None;
         }
@@ -122,20 +143,26 @@ impl Known {
             named(&targets)?.into_iter().filter(|name| stay.contains_key(name.as_str())).collect();
         let stand_in = |name| format!("[[backstore]]\nkind = \"null\"\nname = \"{name}\"\nsize = \"1M\"\n");
         let stand_ins: String = named.iter().map(stand_in).collect();
-        let text = format!("{}\n{stand_ins}{targets}", change.stores.fresh.concat());
+        let text = format!("{own}\n{stand_ins}{targets}");
         #[cfg(test)]
         self.read.set(text.len());
         let (config, report) = parse(Source::new("", text), &self.dir, None).ok()?;
-        let stores = change.stores.fresh.len();
-        let count = (stores + named.len(), change.targets.fresh.len());
-        let told = (config.stores.len(), config.targets.len()) == count && report.problems().is_empty();
+        let stores = change.stores.count();
+        let count = (stores + named.len(), change.targets.count());
+        let told = (config.stores.len(), config.targets.len()) == count;
         let simple = named.iter().all(|name| stay.get(name.as_str()).is_none_or(|s| is_simple(s)));
-        (told && simple).then_some(Fresh { config, stores })
+        let behind = own.len() + 1 + stand_ins.len();
+        let place = |at: usize| match at.checked_sub(behind) {
+            Some(at) => change.targets.place(at),
+            None => change.stores.place(at),
+        };
+        let problems = report.problems().iter().map(|p| p.moved(place)).collect::<Option<_>>()?;
+        (told && simple).then_some(Fresh { config, stores, problems })
     }
 
     /// Whether these have nothing that must be nobody else's and could be one's of those that stay.
     fn fits(&self, fresh: &Fresh, stay: &HashMap<&str, &StoreConfig>) -> bool {
-        let Fresh { config: Config { stores, targets, media, .. }, stores: own } = fresh;
+        let Fresh { config: Config { stores, targets, media, .. }, stores: own, .. } = fresh;
         let is_own = |s: &StoreConfig| {
             is_simple(s) && s.identity == IdentityOverride::default() && !stay.contains_key(s.name.as_str())
         };
@@ -149,7 +176,7 @@ impl Known {
     /// store that is not there any more.
     fn merged(&self, change: &Change<'_>, fresh: Fresh) -> Option<Config> {
         let old = &self.config;
-        let Fresh { config: mut fresh, stores: own } = fresh;
+        let Fresh { config: mut fresh, stores: own, .. } = fresh;
         let names: Vec<String> = fresh.stores.iter().map(|s| s.name.clone()).collect();
         let order = change.stores.order(old.stores.len());
         let stores = interleaved(&order, &old.stores, fresh.stores.drain(..own))?;

@@ -16,7 +16,7 @@ fn whole(text: &str) -> Result<(Config, Report), Report> {
 /// A text that helps with the next one.
 fn kept(text: &str) -> Option<Known> {
     let (config, report) = whole(text).ok()?;
-    report.problems().is_empty().then(|| Known::of(text, Path::new(DIR), &config))?
+    Known::of(text, Path::new(DIR), &config, report.problems())
 }
 
 /// All of it, to be compared.
@@ -25,6 +25,13 @@ fn shown(config: &Config) -> String {
     let quotas: BTreeMap<_, _> = quotas.iter().collect();
     let media: BTreeMap<_, _> = media.iter().collect();
     format!("{:#?}", (server, stores, quotas, loopbacks, targets, discovery, portals, media))
+}
+
+/// What is told, and of what.
+fn told(problems: &[Problem]) -> Vec<String> {
+    let mut told: Vec<String> = problems.iter().map(|p| format!("{:?}: {p}", p.at)).collect();
+    told.sort();
+    told
 }
 
 fn store(n: usize) -> String {
@@ -63,6 +70,28 @@ fn what_is_read_is_what_is_written_otherwise() {
     let few = read(100);
     assert!(few < 4000, "{few} bytes");
     assert!(read(10_000) < few + 200, "the names are longer");
+}
+
+#[test]
+fn what_can_be_lived_with_spares_nobody_else() {
+    let warned = target(0, 0..1).replace(
+        "iqn.2026-11.org.example:i\"",
+        "iqn.2026-11.org.example:i\"\nchap = { user = \"u\", secret = \"short\" }",
+    );
+    let lonely = "[[target]]\niqn = \"iqn.2026-11.org.example:lonely\"\n";
+    let text = |more: &str| store(0) + more + &store(1) + &warned + lonely;
+    let mut known = kept(&text("")).expect("it is right");
+    for more in [store(2), store(2) + &store(3), String::new()] {
+        let text = text(&more);
+        let config = known.follow(&text, Path::new(DIR)).expect("the warnings are about others").clone();
+        let (expected, report) = whole(&text).unwrap();
+        assert_eq!(shown(&config), shown(&expected));
+        assert_eq!((told(&known.problems), known.problems.len()), (told(report.problems()), 2));
+        assert!(known.read.get() < 200, "{}", known.read.get());
+    }
+    let mended = text("").replace("short", "long enough for anybody");
+    known.follow(&mended, Path::new(DIR)).expect("one target is read");
+    assert_eq!(told(&known.problems), told(whole(&mended).unwrap().1.problems()));
 }
 
 #[test]
@@ -142,7 +171,7 @@ proptest! {
         begin in prop::collection::vec(line(), 0..12),
         edits in prop::collection::vec((any::<prop::sample::Index>(), 0..3_usize, line()), 1..12),
     ) {
-        // What is right and warned of by nobody, and pieces that come and go in it.
+        // What is right, and pieces that come and go in it.
         let mut pieces: Vec<String> = vec![store(0), store(1), store(2), target(0, 0..2), target(1, 2..3)];
         for piece in begin {
             pieces.push(piece);
@@ -161,11 +190,11 @@ proptest! {
             }
             let text = next.concat();
             let read = whole(&text);
-            match now.follow(&text, Path::new(DIR)) {
+            match now.follow(&text, Path::new(DIR)).map(shown) {
                 Some(config) => {
                     let (expected, report) = read.expect("it is right");
-                    prop_assert!(report.problems().is_empty(), "{}", report);
-                    prop_assert_eq!(shown(config), shown(&expected), "{}", text);
+                    prop_assert_eq!(config, shown(&expected), "{}", text);
+                    prop_assert_eq!(told(&now.problems), told(report.problems()), "{}", text);
                     pieces = next;
                 }
                 None => if let Some(new) = kept(&text) {

@@ -37,8 +37,8 @@ pub(super) struct Turn<'a> {
     span: Range<usize>,
     /// come these of them, and where nothing is named one that is written otherwise.
     instead: Vec<Option<usize>>,
-    /// Those that are written otherwise, in their order.
-    pub(super) fresh: Vec<&'a str>,
+    /// Those that are written otherwise, in their order, and where they begin.
+    fresh: Vec<(usize, &'a str)>,
 }
 
 /// The way to another text.
@@ -48,6 +48,8 @@ pub(super) struct Change<'a> {
     pub(super) targets: Turn<'a>,
     parts: Range<usize>,
     instead: Vec<Part>,
+    /// Where those of the parts begin then that are there as they were.
+    stay: HashMap<usize, usize>,
 }
 
 impl Turn<'_> {
@@ -55,6 +57,27 @@ impl Turn<'_> {
     pub(super) fn gone(&self) -> HashSet<usize> {
         let stay: HashSet<usize> = self.instead.iter().flatten().copied().collect();
         self.span.clone().filter(|n| !stay.contains(n)).collect()
+    }
+
+    /// How many are written otherwise.
+    pub(super) fn count(&self) -> usize {
+        self.fresh.len()
+    }
+
+    /// What is written otherwise.
+    pub(super) fn text(&self) -> String {
+        self.fresh.iter().map(|(_, written)| *written).collect()
+    }
+
+    /// Where a byte of that stands in the whole.
+    pub(super) fn place(&self, mut at: usize) -> Option<usize> {
+        for (start, written) in &self.fresh {
+            if at < written.len() {
+                return Some(start + at);
+            }
+            at -= written.len();
+        }
+        None
     }
 
     /// All that are there then, of so many that were there.
@@ -85,18 +108,21 @@ impl Parts {
         let mut known = self.known(&parts);
         let instead = split(text, stretch.clone());
         let (mut stores, mut targets) = (self.turn(Kind::Store, &parts), self.turn(Kind::Target, &parts));
+        let mut stay = HashMap::new();
         for (n, part) in instead.iter().enumerate() {
             let written = &text[part.start..instead.get(n + 1).map_or(stretch.end, |next| next.start)];
-            let same = known.remove(written).map(|(_, place)| place);
+            let same = known.remove(written);
+            stay.extend(same.map(|(_, _, old)| (old, part.start)));
+            let same = same.map(|(_, place, _)| place);
             match (part.kind, same) {
-                (Kind::Store, same) => stores.add(same, written),
-                (Kind::Target, same) => targets.add(same, written),
+                (Kind::Store, same) => stores.add(same, part.start, written),
+                (Kind::Target, same) => targets.add(same, part.start, written),
                 (Kind::Other, Some(_)) => {}
                 (Kind::Other | Kind::Stray, _) => return None,
             }
         }
-        let only_objects = known.values().all(|(kind, _)| *kind != Kind::Other);
-        only_objects.then_some(Change { stores, targets, parts, instead })
+        let only_objects = known.values().all(|(kind, ..)| *kind != Kind::Other);
+        only_objects.then_some(Change { stores, targets, parts, instead, stay })
     }
 
     /// The parts that may be written otherwise, and the stretch of the text that is in their place.
@@ -118,8 +144,8 @@ impl Parts {
         Turn { span, instead: Vec::new(), fresh: Vec::new() }
     }
 
-    /// These parts by what is written there, and which ones of their kind they are.
-    fn known(&self, parts: &Range<usize>) -> HashMap<&str, (Kind, usize)> {
+    /// These parts by what is written there, which ones of their kind they are, and of all.
+    fn known(&self, parts: &Range<usize>) -> HashMap<&str, (Kind, usize, usize)> {
         let first = |kind| count(kind, &self.parts[..parts.start]);
         let (mut stores, mut targets) = (first(Kind::Store).., first(Kind::Target)..);
         let mut place = |kind| match kind {
@@ -128,12 +154,24 @@ impl Parts {
             Kind::Other | Kind::Stray => None,
         };
         let all = parts.clone().map(|n| (n, self.parts[n].kind));
-        all.map(|(n, kind)| (self.written(n), (kind, place(kind).unwrap_or_default()))).collect()
+        all.map(|(n, kind)| (self.written(n), (kind, place(kind).unwrap_or_default(), n))).collect()
     }
 
     fn written(&self, n: usize) -> &str {
         let end = self.parts.get(n + 1).map_or(self.text.len(), |p| p.start);
         &self.text[self.parts[n].start..end]
+    }
+
+    /// Where a byte stands after that change, if its part is there as it was.
+    pub(super) fn place(&self, at: usize, text: &str, change: &Change<'_>) -> Option<usize> {
+        let part = self.parts.partition_point(|p| p.start <= at).checked_sub(1)?;
+        if part < change.parts.start {
+            Some(at)
+        } else if part >= change.parts.end {
+            Some(at + text.len() - self.text.len())
+        } else {
+            change.stay.get(&part).map(|start| start + at - self.parts[part].start)
+        }
     }
 
     /// It is that text from now on.
@@ -147,10 +185,10 @@ impl Parts {
 }
 
 impl<'a> Turn<'a> {
-    fn add(&mut self, same: Option<usize>, written: &'a str) {
+    fn add(&mut self, same: Option<usize>, start: usize, written: &'a str) {
         self.instead.push(same);
         if same.is_none() {
-            self.fresh.push(written);
+            self.fresh.push((start, written));
         }
     }
 }

@@ -64,6 +64,15 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// The same in another text, where a byte of this one has another place; nothing, if it has none.
+    pub(super) fn moved(&self, place: impl Fn(usize) -> Option<usize>) -> Option<Self> {
+        let At::File(span) = &self.at else { return None };
+        let start = place(span.start)?;
+        Some(Self { at: At::File(start..start + span.len()), ..self.clone() })
+    }
+}
+
 impl From<Range<usize>> for At {
     fn from(span: Range<usize>) -> Self {
         Self::File(span)
