@@ -162,7 +162,7 @@ impl Keeper {
         let mut lacking = Lacking::default();
         let mut open = |store: &StoreConfig| lacking.of_store(&store.name, self.open_first(store, left()));
         let opened: Vec<_> = stores.iter().filter_map(|store| Some((store, open(store)?))).collect();
-        let made = opened.iter().filter_map(|(_, backing)| backing.as_ref());
+        let made = opened.iter().filter_map(|(_, backing)| backing.as_ref().ok());
         lacking.check(&Report::default()).inspect_err(|_| made.for_each(|backing| self.unmake(backing)))?;
         // Not sooner: a file that has an identity is not made.
         self.identify(opened.iter().filter(|(_, medium)| medium.is_ok()).map(|(store, _)| *store))?;
