@@ -322,7 +322,9 @@ mod tests {
         let why = json!([{ "name": "b", "why": "/dev/sdb: is in use by process 7 (dd); stop that process" }]);
         let away = Away::read(&json!({ "backstores": why }));
         let served = Served { away, ..Served::default() };
-        let seen = |look| summary(&Node::Store("b".into()), View { config: &config, look, served: &served });
+        let places = Places::of(&config);
+        let view = |look| View { config: &config, places: &places, look, served: &served };
+        let seen = |look| summary(&Node::Store("b".into()), view(look));
         let there = seen(|_| Seen::Block { size: Some(1 << 30), write_back: false });
         let told = "/dev/sdb (1.0GiB) write-thru deactivated, not ready: is in use by process 7 (dd)";
         assert_eq!((there.text.as_str(), there.health), (told, Health::Bad));
