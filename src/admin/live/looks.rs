@@ -5,6 +5,7 @@
 //! same is still looked for then. Refuses to know: what is found.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -53,9 +54,9 @@ impl Looks {
             if is_missing(&what.config) {
                 // There is nothing that could be mute.
                 at_once.push((lu, look(&what)));
-            } else if !under_way.contains_key(&lu) {
+            } else if let Entry::Vacant(free) = under_way.entry(lu) {
                 let (config, found) = (what.config.clone(), begin(what, look.clone()));
-                under_way.insert(lu, Look { config, found: found.clone() });
+                free.insert(Look { config, found: found.clone() });
                 all.push((lu, found, deadline));
             }
         }
