@@ -161,10 +161,11 @@ def claims(r):
         claim(f"4 KiB {verb}, 2 reactors ÷ 1", r.ratio((OURS, f"two-4k-{verb}"), (OURS, f"one-4k-{verb}")), "<=", 1.1)
         for reactors in ("one", "two"):
             claim(f"io_uring enters for each of these, {reactors}", fact(f"{reactors}-enters-4k-{verb}"))
-    # A turn moves at most a MiB of long transfers each way, some hundred microseconds, where a read alone takes some tens.
+    # A turn moves at most a MiB of long transfers each way, some hundred microseconds, about what a read alone takes here; the
+    # loads, too, share a processor, which each has for as long as its system call takes.
     for verb in ("write", "read"):
         beside = r.ratio((OURS, f"fair-beside-{verb}"), (OURS, "fair-alone"), "p99")
-        claim(f"4 KiB reads, p99 beside another session's 1 MiB {verb}s ÷ alone", beside, "<=", 10)
+        claim(f"4 KiB reads, p99 beside another session's 1 MiB {verb}s ÷ alone", beside, "<=", 15)
         claim(f"MiB of these {verb}s a second: or there was nothing beside", fact(f"fair-{verb}"), ">=", 200)
     for verb in ("read", "write"):
         claim(f"the load's processor time for each 4 KiB {verb} at qd 32 × 4, spinning included, µs", r.median(OURS, f"null-4k-{verb}", "client"), "<=", 1)

@@ -178,8 +178,11 @@ struct Reactor<D> {
     dirty: Vec<ConnId>,
     /// Connections that may be ready to go.
     closing: Vec<ConnId>,
-    /// Receives that wait for the next turn, and closes for which the ring had no room.
-    unarmed: Vec<ConnId>,
+    /// Receives that wait for the next turn.
+    unarmed: VecDeque<ConnId>,
+    /// Sends that wait for the next turn, whole or what is left of them.
+    unsent: VecDeque<ConnId>,
+    /// Closes for which the ring had no room.
     unclosed: Vec<i32>,
     done: Vec<Done>,
     /// What long transfers may take of this turn, by direction.
@@ -253,16 +256,25 @@ impl<D: Driver> Reactor<D> {
         if !self.world.retiring.is_empty() {
             self.look_at_retiring();
         }
-        self.held = self.flush_dirty();
+        // A receive that the ring refused is not announced by anything.
+        self.held = self.flush_dirty() || !self.unarmed.is_empty();
         self.finish_closing();
     }
 
-    /// Long transfers have a new turn.
+    /// Long transfers have a new turn, and those that have waited for it go first, in their order.
     fn begin_shares(&mut self) {
+        self.receive_first();
+        self.send_first();
+    }
+
+    fn receive_first(&mut self) {
         self.intake.renew();
-        self.output.renew();
-        for id in std::mem::take(&mut self.unarmed) {
-            self.arm_recv(id);
+        for _ in 0..self.unarmed.len() {
+            match self.unarmed.pop_front() {
+                Some(id) if self.intake.is_open() => self.arm_recv(id),
+                Some(id) => return self.unarmed.push_front(id),
+                None => {}
+            }
         }
     }
 
@@ -300,7 +312,8 @@ impl<D: Driver> Reactor<D> {
     fn must_go_on(&self) -> bool {
         let world = &self.world;
         let told = world.later.is_empty() && world.finished.is_empty() && world.opened.is_empty();
-        !told || self.intake.owes() || self.output.owes() || !self.closing.is_empty()
+        let intake_waits = !self.unarmed.is_empty() && !self.intake.is_open();
+        !told || intake_waits || !self.unsent.is_empty() || !self.closing.is_empty()
     }
 
     fn completed(&mut self, done: Done) {

@@ -24,7 +24,7 @@ impl<D: Driver> Reactor<D> {
             recv.into = session.next_place().map(|(buf, at, len)| self.world.pool.place(buf).part(at, len));
             if recv.into.is_some_and(|place| !self.intake.admits(place.len as usize)) {
                 conn.recv = Some(recv);
-                return self.unarmed.push(id);
+                return self.unarmed.push_back(id);
             }
         }
         let op = Op { tag: Tag::Recv(id).pack(), kind: Kind::Recv(recv) };
@@ -34,7 +34,7 @@ impl<D: Driver> Reactor<D> {
                 if let Kind::Recv(recv) = op.kind {
                     conn.recv = Some(recv);
                 }
-                self.unarmed.push(id);
+                self.unarmed.push_back(id);
             }
         }
     }

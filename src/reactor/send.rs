@@ -34,8 +34,7 @@ impl<D: Driver> Reactor<D> {
             held |= stays;
             stays
         });
-        // Those that became dirty meanwhile are behind: the ring had no room for what they send.
-        held |= !self.dirty.is_empty();
+        // Those that became dirty meanwhile are behind.
         dirty.append(&mut self.dirty);
         self.dirty = dirty;
         held
@@ -48,9 +47,6 @@ impl<D: Driver> Reactor<D> {
         let low = self.world.pool.is_low();
         let no_room = self.world.driver.room() == 0;
         let Some(conn) = self.conns.get_mut(id) else { return false };
-        if let Some(op) = conn.tx.rest.take() {
-            return self.send_plainly(id, op);
-        }
         if !conn.tx.busy
             && !conn.tx.is_empty()
             && !conn.is_closing()
@@ -65,7 +61,8 @@ impl<D: Driver> Reactor<D> {
         let Some(mut op) = conn.tx.take(now) else { return false };
         // It keeps its slots longer, and an entry of the disks'.
         if !conn.tx.may_go_uncopied(&op) || low || !self.world.has_room_for_disks() {
-            return self.send_plainly(id, op);
+            self.send_plainly(id, op);
+            return false;
         }
         (op.zero_copy, op.most) = (true, usize::MAX);
         self.world.disks += 1;
@@ -74,40 +71,57 @@ impl<D: Driver> Reactor<D> {
         false
     }
 
-    /// Sends as much as the turn has for it. True: it has to wait, and stays in the list.
-    fn send_plainly(&mut self, id: ConnId, mut op: Box<SendOp>) -> bool {
-        let Some(conn) = self.conns.get_mut(id) else { return false };
-        conn.dirty = false;
+    /// Those that have waited for a turn send first, in their order, as far as it reaches.
+    pub(super) fn send_first(&mut self) {
+        self.output.renew();
+        for _ in 0..self.unsent.len() {
+            match self.unsent.pop_front() {
+                Some(id) if self.output.is_open() => self.send_rest(id),
+                Some(id) => return self.unsent.push_front(id),
+                None => {}
+            }
+        }
+    }
+
+    fn send_rest(&mut self, id: ConnId) {
+        if let Some(op) = self.conns.get_mut(id).and_then(|conn| conn.tx.rest.take()) {
+            self.send_plainly(id, op);
+        }
+    }
+
+    /// Sends as much as the turn has for it, or has it wait for the next.
+    pub(super) fn send_plainly(&mut self, id: ConnId, mut op: Box<SendOp>) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
         if conn.is_closing() {
-            self.abandon(id, op);
-            return false;
+            return self.abandon(id, op);
         }
         op.most = op.remaining().min(self.output.piece());
-        if !self.output.admits(op.most) {
-            conn.tx.rest = Some(op);
-            conn.dirty = true;
-            return true;
+        if self.output.admits(op.most) {
+            self.submit_send(id, op);
+        } else {
+            self.send_later(id, op);
         }
-        self.submit_send(id, op);
-        false
     }
 
     fn submit_send(&mut self, id: ConnId, op: Box<SendOp>) {
         self.world.counters.sends += 1;
         if let Err(op) = self.world.driver.push(Op { tag: Tag::Send(id).pack(), kind: Kind::Send(op) })
-            && let Kind::Send(op) = op.kind
+            && let Kind::Send(mut op) = op.kind
         {
+            if std::mem::take(&mut op.zero_copy) {
+                self.world.disks -= 1;
+                self.world.counters.uncopied -= 1;
+            }
             // In the next turn there is room.
             self.send_later(id, op);
         }
     }
 
-    /// A send that was taken, or its rest, goes on at the end of a turn.
-    pub(super) fn send_later(&mut self, id: ConnId, op: Box<SendOp>) {
+    fn send_later(&mut self, id: ConnId, op: Box<SendOp>) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.tx.rest = Some(op);
+            self.unsent.push_back(id);
         }
-        self.mark_dirty(id);
     }
 
     /// Nobody knows what of it has arrived, and nobody is to be sent any more.
@@ -136,7 +150,7 @@ impl<D: Driver> Reactor<D> {
             if !retry {
                 conn.tx.progress = now;
             }
-            return self.send_later(id, op);
+            return self.send_plainly(id, op);
         }
         if conn.is_closing() || failed {
             self.abandon(id, op);

@@ -11,11 +11,12 @@
 /// for its small commands, so that these wait twice as long at most. Less makes more turns, each with its system call.
 const TURN: usize = 1 << 20;
 
-/// The least piece: of less the system call would be a tenth of the cost.
-const LEAST: usize = 128 << 10;
+/// The least piece: a segment, as disks and Data-In PDUs have.
+const LEAST: usize = 256 << 10;
 
-/// What is not longer is short: as much as answers of a turn to 4 KiB reads have, at a depth of 16.
-const SHORT: usize = 64 << 10;
+/// What is not longer is short: as much as the answers to 32 reads of 4 KiB have, with their headers. A turn has as many of
+/// these as there are connections that want one, each in one send, which is what makes them cheap.
+const SHORT: usize = 160 << 10;
 
 #[derive(Debug)]
 pub(super) struct Share {
@@ -23,19 +24,17 @@ pub(super) struct Share {
     piece: usize,
     /// How many have asked in this turn.
     asked: usize,
-    /// Somebody was told to wait.
-    owes: bool,
 }
 
 impl Share {
     pub(super) fn new() -> Self {
-        Self { left: TURN, piece: TURN, asked: 0, owes: false }
+        Self { left: TURN, piece: TURN, asked: 0 }
     }
 
     /// A turn begins. It is parted among as many as there were in the last.
     pub(super) fn renew(&mut self) {
         let piece = (TURN / self.asked.max(1)).max(LEAST);
-        *self = Self { left: TURN, piece, asked: 0, owes: false };
+        *self = Self { left: TURN, piece, asked: 0 };
     }
 
     /// What each may have of something that can be cut.
@@ -53,14 +52,13 @@ impl Share {
     fn admits_long(&mut self, bytes: usize) -> bool {
         self.asked += 1;
         let admitted = self.left > 0;
-        self.owes |= !admitted;
         self.left = self.left.saturating_sub(if admitted { bytes } else { 0 });
         admitted
     }
 
-    /// Whether somebody waits for the next turn.
-    pub(super) fn owes(&self) -> bool {
-        self.owes
+    /// Whether there is something left for what is long.
+    pub(super) fn is_open(&self) -> bool {
+        self.left > 0
     }
 }
 
@@ -79,16 +77,16 @@ mod tests {
     fn whoever_is_alone_has_the_whole_turn() {
         let mut share = Share::new();
         assert_eq!([turn(&mut share, 1), turn(&mut share, 1)], [[TURN], [TURN]]);
-        assert!(!share.owes());
     }
 
     #[test]
     fn several_have_equal_pieces_from_the_second_turn_on() {
         let mut share = Share::new();
         assert_eq!(turn(&mut share, 4).len(), 1, "it was not known that there are more");
-        assert!(share.owes());
         assert_eq!(turn(&mut share, 4), [TURN / 4; 4]);
-        assert!(!share.owes());
+        assert_eq!(turn(&mut share, 2), [TURN / 4; 2], "nor that there are fewer");
+        assert_eq!(turn(&mut share, 2), [TURN / 2; 2]);
+        assert!(!share.is_open());
     }
 
     #[test]

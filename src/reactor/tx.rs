@@ -92,7 +92,7 @@ pub(super) struct Tx {
     /// Whether a send is under way, and when it last made progress.
     pub(super) busy: bool,
     pub(super) progress: u64,
-    /// That send, or what is left of it, while it waits for a turn. Its connection is among those with something to send.
+    /// That send, or what is left of it, while it waits for a turn. Its connection is among those that do.
     pub(super) rest: Option<Box<SendOp>>,
     /// When it began.
     began: u64,

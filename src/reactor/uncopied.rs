@@ -68,7 +68,7 @@ impl<D: Driver> Reactor<D> {
                 if conn.tx.give_up_zero_copy() {
                     say_refused(conn, -result);
                 }
-                self.send_later(id, op);
+                self.send_plainly(id, op);
                 None
             }
             Err(op) => Some(op),

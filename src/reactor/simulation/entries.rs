@@ -73,7 +73,7 @@ fn as_many_get_in_as_can_be_served() {
         rig.pass(&mut clients, Duration::from_secs(10));
         let pongs = clients.iter().flat_map(|c| &c.events).filter(|e| matches!(e, Event::Pong(_))).count();
         assert_eq!((inside(&clients), pongs), (ROOM, ROOM));
-        assert!(rig.alive().all(|r| r.unarmed.is_empty() && r.dirty.is_empty()));
+        assert!(rig.alive().all(|r| r.unarmed.is_empty() && r.unsent.is_empty()));
         // Who goes makes room for another.
         clients.iter_mut().filter(|c| c.is_full()).for_each(Client::log_out);
         rig.pass(&mut clients, Duration::from_secs(2));

@@ -19,7 +19,7 @@ const DEPTH: usize = 2;
 const MANY: usize = 8;
 
 /// Most of what a turn may move of both: a MiB of long ones and the piece that is begun in it, and what is short.
-const MOST: usize = (1 << 20) + (256 << 10) + MANY * (64 << 10);
+const MOST: usize = (1 << 20) + (256 << 10) + MANY * (160 << 10);
 
 fn scene(seed: u64) -> (Rig, Vec<Client>) {
     // Those come at once whose disk ends at once.
@@ -100,7 +100,7 @@ fn a_connection_that_ends_while_its_answers_wait_for_a_turn_leaves_nothing() {
     seeds(8, |seed| {
         let (mut rig, mut clients) = scene(seed);
         long_reads_are_ready(&mut rig, &mut clients);
-        while rig.alive().all(|reactor| !reactor.output.owes()) {
+        while rig.alive().all(|reactor| reactor.unsent.is_empty()) {
             rig.round(&mut clients);
         }
         clients.iter_mut().skip(seed as usize % 2).step_by(2).for_each(Client::hang_up);
