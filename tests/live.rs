@@ -169,12 +169,19 @@ fn all_that_cannot_be_had_is_told_at_once_with_its_place() {
         .replace("@DISKS@/c.img", "@DISKS@/state")
         .replace("@DISKS@/d.img", "@DISKS@/state/identity")
         .replace("\"127.0.0.1:0\"", &portals);
-    let dry = command(&server, &["apply", "--dry-run", &server.file("dry.toml", &wrong)]).2;
-    assert!(dry.contains("dry.toml:3:8: ") && dry.contains("would be lost"), "{dry}");
-    let (status, _, told) = command(&server, &["apply", "--yes", &server.file("wrong.toml", &wrong)]);
-    let places: Vec<&str> =
-        told.lines().filter_map(|line| line.split_once("wrong.toml:")?.1.split(' ').next()).collect();
-    assert_eq!((status, places), (1, vec!["3:8:", "13:8:", "18:8:", "24:27:", "24:46:"]), "{told}");
+    let places = |told: &str| -> Vec<String> {
+        let place = |line: &str| Some(line.split_once(".toml:")?.1.split(' ').next()?.to_owned());
+        told.lines().filter_map(place).collect()
+    };
+    // What is known without trying, before anybody has agreed to anything.
+    for how in ["--dry-run", "--yes"] {
+        let (status, _, told) = command(&server, &["apply", how, &server.file("wrong.toml", &wrong)]);
+        assert_eq!((status, places(&told)), (1, vec!["3:8:".into()]), "{told}");
+        assert!(told.contains("would be lost"), "{told}");
+    }
+    server.file("ringtgt.toml", &wrong);
+    let (status, _, told) = command(&server, &["reload"]);
+    assert_eq!((status, places(&told).join(" ").as_str()), (1, "3:8: 13:8: 18:8: 24:27: 24:46:"), "{told}");
     for why in ["would be lost", "/state: ", "/state/identity: ", "ss -ltnp", "ip addr"] {
         assert!(told.contains(why), "{why}: {told}");
     }

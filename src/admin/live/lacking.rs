@@ -17,10 +17,6 @@ enum Of {
 pub(in crate::admin) struct Lacking(Vec<(Of, String)>);
 
 impl Lacking {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// What was to be had of a store; if it was not, the reason is noted.
     pub(super) fn of_store<T, E>(&mut self, name: &str, had: Result<T, E>) -> Option<T>
     where

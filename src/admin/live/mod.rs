@@ -505,15 +505,12 @@ impl Live {
     /// What a text would change.
     ///
     /// # Errors
-    /// When it is wrong.
+    /// When it is wrong, or a store cannot have the size that it wants.
     pub fn plan(&self, name: &str, text: &str, dir: Option<&Path>) -> Result<Plan, Refused> {
         let (config, report) = self.parse(name, text, dir)?;
-        let mut running = locked(&self.running);
-        let mut draft = self.draft(&running, config, Came::new())?;
-        if !draft.lacking.is_empty() {
-            // It would be refused: all is told for which it would be.
-            self.obtain(&mut running, &mut draft, &report)?;
-        }
+        let draft = self.draft(&locked(&self.running), config, Came::new())?;
+        // What could only be told by trying is told when it is carried out: a plan makes, opens and binds nothing.
+        draft.lacking.check(&report)?;
         Ok(draft.plan)
     }
 

@@ -220,6 +220,11 @@ fn what_is_not_carried_out_leaves_nothing_behind() {
            any_initiator = true\n";
     stage.live.plan("test", &more, Some(stage.dir.path())).expect("a plan");
     assert_eq!(stage.ports(), before, "a plan");
+    // What could only be told by trying is not, where something is known to be wrong neither.
+    std::fs::create_dir(stage.dir.path().join("d.img")).unwrap();
+    let wrong = text(false, &["a", "d"]).replacen("1M", "512K", 1);
+    let said = stage.live.plan("test", &wrong, Some(stage.dir.path())).unwrap_err().to_string();
+    assert!(said.contains("would be lost") && !said.contains("d.img"), "{said}");
     let refused = stage.live.apply_if("test", &more, Some(stage.dir.path()), |_, _| false);
     assert!(matches!(refused, Err(Refused::Other(_))));
     assert_eq!(stage.ports(), before, "a plan that is not wanted");
