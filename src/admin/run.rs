@@ -375,10 +375,13 @@ fn reloader(live: Arc<Live>) -> anyhow::Result<Sender<()>> {
 fn wait_for_stores(live: Arc<Live>) -> anyhow::Result<()> {
     let mut complaint = String::new();
     let mut look = move || match live.revive() {
-        Ok(None) => complaint.clear(),
-        Ok(Some(plan)) => plan.to_string().lines().for_each(|line| tracing::info!("{line}")),
+        Ok(None) => {}
+        Ok(Some(plan)) => {
+            complaint.clear();
+            plan.to_string().lines().for_each(|line| tracing::info!("{line}"));
+        }
         Err(error) => {
-            // It is tried again and again, and told once.
+            // It is tried again and again, and told once, also where a look now and then finds nothing in time.
             let said = format!("{error:#}");
             if said != complaint {
                 tracing::warn!("a store is not served: {said}");

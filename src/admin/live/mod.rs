@@ -544,10 +544,11 @@ impl Live {
     }
 
     /// Has something stand for the stores whose devices have vanished, and serves those whose devices or files are there
-    /// again. What has changed, if anything.
+    /// again. What has changed, if anything. Of those that cannot be opened, and of others in their place, the log is told
+    /// once.
     ///
     /// # Errors
-    /// When they cannot be opened or served after all, or others are in their place.
+    /// When they cannot be served after all.
     pub(super) fn revive(&self) -> Result<Option<Plan>, Refused> {
         let (generation, open, away) = self.present();
         let lost = open.iter().filter_map(|(lu, backing)| Some((*lu, Lost::of(backing)?))).collect();
@@ -555,24 +556,22 @@ impl Live {
         drop(open);
         // A disk that does not answer keeps no change and no other disk waiting, and one that cannot be opened none from
         // being made.
-        let (mut came, mut others, mut reasons) = (Came::new(), Vec::new(), Vec::new());
-        let names: HashMap<LuId, String> =
-            away.iter().map(|(lu, what)| (*lu, what.config.name.clone())).collect();
+        let (mut came, mut absent, mut others) = (Came::new(), Vec::new(), Vec::new());
         for (lu, found) in self.looks.find(away, |what| Found::of(&what.config, what.lost.as_ref())) {
             match found {
                 Found::It(backing) => drop(came.insert(lu, backing)),
-                Found::Nothing(why) => reasons.push((lu, why)),
-                Found::Other(why) => {
-                    others.push(format!("backstore {}: {why}", names[&lu]));
-                    reasons.push((lu, why));
-                }
+                Found::Nothing(why) => absent.push((lu, why)),
+                Found::Other(why) => others.push((lu, why)),
             }
         }
-        self.explain(generation, reasons);
+        self.explain(generation, absent);
+        for news in self.explain(generation, others) {
+            tracing::warn!("a store is not served: {news}");
+        }
         if self.note(lost) || !came.is_empty() {
             return self.serve_again(generation, came);
         }
-        if others.is_empty() { Ok(None) } else { Err(anyhow::anyhow!(others.join("; ")).into()) }
+        Ok(None)
     }
 
     /// As of which change, what is open, and the stores that something stands for.
@@ -584,18 +583,22 @@ impl Live {
         (running.generation, open, away.into_iter().map(|(lu, s)| (*lu, sought(s))).collect())
     }
 
-    /// Why these were not ready as of that change.
-    fn explain(&self, generation: u64, reasons: Vec<(LuId, String)>) {
-        let mut running = locked(&self.running);
+    /// Why these were not ready as of that change; those of which something else was known are news.
+    fn explain(&self, generation: u64, reasons: Vec<(LuId, String)>) -> Vec<String> {
+        let (mut running, mut news) = (locked(&self.running), Vec::new());
         if running.generation != generation {
-            return;
+            return news;
         }
         let mut shown = locked(&self.shown);
         for (lu, why) in reasons {
             let Some(served) = running.stores.get_mut(&lu) else { continue };
-            served.why = Some(why);
-            shown.units.insert(lu, (&*served).into());
+            if served.why.as_ref() != Some(&why) {
+                news.push(format!("backstore {}: {why}", served.config.name));
+                served.why = Some(why);
+                shown.units.insert(lu, (&*served).into());
+            }
         }
+        news
     }
 
     /// These have vanished: the next change has something stand for them. Whether there are any.

@@ -471,15 +471,33 @@ fn another_in_the_place_of_what_has_vanished_is_left_alone() {
     std::fs::rename(&image, stage.dir.path().join("b.old")).unwrap();
     assert_eq!(live.revive().unwrap(), None, "nothing is there");
     std::fs::write(&image, vec![7; 1 << 20]).unwrap();
-    let said = live.revive().unwrap_err().to_string();
+    assert_eq!(live.revive().unwrap(), None);
+    let said = live.stores(|_, why| why.unwrap_or_default().to_owned()).concat();
     assert!(said.contains("b.img is another than before") && said.contains("ringtgt apply"), "{said}");
     stage.apply(&text(false, &["b"])).unwrap();
-    assert!(live.revive().is_err(), "nobody has asked for that one");
+    assert_eq!(live.revive().unwrap(), None, "nobody has asked for that one");
     assert_eq!(std::fs::read(&image).unwrap(), vec![7; 1 << 20]);
     std::fs::rename(&image, stage.dir.path().join("c.img")).unwrap();
     stage.apply(&text(false, &["b"]).replace("b.img", "c.img")).unwrap();
     assert_eq!(live.revive().unwrap(), None, "by its own name it is served");
     assert_eq!(live.unit_named("b").expect("it is served").1.blocks, 2048);
+}
+
+/// Also where looks take so long that some of them find nothing in time.
+#[test]
+fn why_a_store_is_not_ready_is_told_once() {
+    let stage = Stage::new(&text(false, &["a", "b"]));
+    let (generation, ..) = stage.live.present();
+    let told = |whys: &[(&str, &str)]| {
+        let reasons = whys.iter().map(|(name, why)| (stage.number(name), (*why).to_owned()));
+        stage.live.explain(generation, reasons.collect())
+    };
+    let both = [("a", "it is busy"), ("b", "it is another")];
+    assert_eq!(told(&both[..1]), ["backstore a: it is busy"]);
+    assert!(told(&[]).is_empty(), "nothing was found in time");
+    assert_eq!(told(&both), ["backstore b: it is another"]);
+    assert!(told(&both[1..]).is_empty() && told(&both).is_empty());
+    assert_eq!(told(&[("a", "it does not answer")]), ["backstore a: it does not answer"]);
 }
 
 #[test]
