@@ -31,6 +31,11 @@ impl Credential {
     pub fn is_whole(&self) -> bool {
         !self.user.is_empty() && !self.secret.expose_secret().is_empty()
     }
+
+    /// Whether both halves are missing: it only demands credentials, of which there are none.
+    pub fn is_empty(&self) -> bool {
+        self.user.is_empty() && self.secret.expose_secret().is_empty()
+    }
 }
 
 impl PartialEq for Credential {

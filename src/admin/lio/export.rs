@@ -367,7 +367,8 @@ impl<'c> Export<'c> {
     /// LIO has one userid at each door.
     fn credentials(&mut self, object: &mut Value, prefix: &str, auth: &Auth, at: &str) {
         let whole: Vec<&Credential> = auth.chap.iter().filter(|c| c.is_whole()).collect();
-        if whole.len() < auth.chap.len() {
+        // Where credentials are demanded and none are set, one without either half stands for that, and LIO does the same.
+        if auth.chap.iter().any(|c| !c.is_whole() && !c.is_empty()) {
             let why =
                 "it is unfinished, so that nobody can log in by it, neither here nor there: it is left out";
             self.list(format!("{at}: chap"), why);

@@ -255,6 +255,19 @@ fn half_a_credential_lets_nobody_in_there_either() {
     assert!(moved.listed.iter().any(|listed| listed.to_string().contains("unfinished")));
 }
 
+/// As after the lines that guides begin with, before they give anybody a password.
+#[test]
+fn credentials_that_are_demanded_and_not_set_are_nothing_unfinished() {
+    let toml = there("").replace("[[target.tpg]]\n", "[[target.tpg]]\nrequire_chap = true\n")
+        + "[discovery]\nrequire_chap = true\n";
+    let moved = export(&checked(&toml), |_| None);
+    let json: serde_json::Value = serde_json::from_str(&moved.text).unwrap();
+    assert_eq!(json["targets"][0]["tpgs"][0]["attributes"]["authentication"], 1);
+    assert_eq!(json["fabric_modules"][0]["discovery_enable_auth"], true);
+    let listed: Vec<String> = moved.listed.iter().map(ToString::to_string).collect();
+    assert!(!listed.iter().any(|what| what.contains("chap")), "{listed:?}");
+}
+
 /// A target with one ACL that says this.
 fn there(acl: &str) -> String {
     format!(
