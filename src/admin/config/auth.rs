@@ -24,7 +24,7 @@ pub const NO_CHAP: &str = "credentials are demanded here, and none are set";
 pub(super) fn discovery(file: FileDiscovery, cx: &mut Resolver<'_>) -> Discovery {
     let default = Discovery::default();
     let mut auth = resolve(file.chap, file.mutual_chap, cx);
-    require(&mut auth, &file.require_chap, true, cx);
+    require(&mut auth, &file.require_chap, Some("discovery"), cx);
     Discovery {
         auth,
         chap_algorithms: params::algorithms(&file.chap_algorithms, cx).unwrap_or(default.chap_algorithms),
@@ -62,15 +62,16 @@ pub(super) fn resolve(chap: Vec<FileChap>, mutual: Option<FileChap>, cx: &mut Re
     auth
 }
 
-/// `require_chap`. Where there is no credential, nobody is let in: an empty one proves nobody, as half of one. `counts`:
-/// somebody has no credentials of his own.
-pub(super) fn require(auth: &mut Auth, required: &Value<bool>, counts: bool, cx: &mut Resolver<'_>) {
+/// `require_chap`. Where there is no credential, nobody is let in: an empty one proves nobody, as half of one. `whose`
+/// door it is, if somebody comes to it without credentials of his own.
+pub(super) fn require(auth: &mut Auth, required: &Value<bool>, whose: Option<&str>, cx: &mut Resolver<'_>) {
     let Some(required) = required.as_ref().filter(|value| *value.get_ref() && !auth.required()) else {
         return;
     };
-    if counts {
+    if let Some(whose) = whose {
+        let what = format!("{NO_CHAP}: {whose}");
         let reason = "who has no credentials of his own is not let in";
-        cx.warning(required, NO_CHAP, reason, "give it a user name and a secret");
+        cx.warning(required, what, reason, "give it a user name and a secret");
     }
     auth.chap.push(Credential { user: String::new(), secret: SecretString::default() });
 }

@@ -63,7 +63,7 @@ fn target(file: FileTarget, stores: &Stores, taken: &mut Taken, cx: &mut Resolve
     let mut tpgs = Vec::new();
     for (index, file) in groups.into_iter().enumerate() {
         check_tag(&file, index, &mut tags, cx);
-        let group = group(file, index, stores, taken, cx);
+        let group = group(file, &iqn, index, stores, taken, cx);
         let spans = group.1;
         check_overlap(&group.0, &spans, &mut portals, cx);
         tpgs.push(group.0);
@@ -124,6 +124,7 @@ fn check_tag(file: &FileTpg, index: usize, tags: &mut BTreeMap<u16, ()>, cx: &mu
 /// The group, and where each of its portals stands.
 fn group(
     file: FileTpg,
+    iqn: &str,
     index: usize,
     stores: &Stores,
     taken: &mut Taken,
@@ -148,7 +149,8 @@ fn group(
         auth,
     };
     let counts = group.open || group.acls.iter().any(|acl| !acl.auth.required());
-    auth::require(&mut group.auth, &file.require_chap, counts, cx);
+    let whose = format!("group {tag} of {iqn}");
+    auth::require(&mut group.auth, &file.require_chap, counts.then_some(whose.as_str()), cx);
     check_doors(&group, &spans, span, cx);
     (group, spans)
 }

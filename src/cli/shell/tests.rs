@@ -507,6 +507,23 @@ fn credentials_are_demanded_before_there_are_any() {
 }
 
 #[test]
+fn each_door_without_credentials_is_told_of_by_its_name() {
+    let mut shell = sample();
+    typed(&mut shell, &format!("{TARGET} create 2"));
+    typed(&mut shell, &format!("{TARGET}/tpg2/acls create iqn.2023-03.sample.ec2:sample-initiator"));
+    let iqn = TARGET.rsplit('/').next().unwrap();
+    let whose = [1, 2].map(|tag| format!("none are set: group {tag} of {iqn};"));
+    for (tag, whose) in (1..).zip(&whose) {
+        let said = typed(&mut shell, &format!("{TARGET}/tpg{tag} set attribute authentication=1"));
+        assert!(said.contains(whose) && said.matches("Warning").count() == 1, "{said}");
+    }
+    let said = typed(&mut shell, "/iscsi set discovery_auth enable=1");
+    assert!(said.contains("none are set: discovery;"), "{said}");
+    let said = typed(&mut shell, "saveconfig");
+    assert!(whose.iter().all(|whose| said.contains(whose)) && said.contains(": discovery;"), "{said}");
+}
+
+#[test]
 fn whoever_asks_for_targets_proves_himself() {
     let mut shell = sample();
     let asked = |shell: &Shell| {
