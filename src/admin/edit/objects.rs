@@ -8,7 +8,7 @@ use toml_edit::{Array, Decor, InlineTable, Item, Key, RawString, Table, TableLik
 
 use super::{Document, EditError, tables};
 use crate::admin::config;
-use crate::scsi::DEFAULT_GROUP;
+use crate::scsi::{AccessState, DEFAULT_GROUP};
 
 /// What one setting can be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -233,6 +233,19 @@ impl Document {
         tables::find(groups, "group", is_it)
             .and_then(|n| tables::nth_mut(groups, "group", n))
             .ok_or_else(|| absent(format_args!("target port group {name}")))
+    }
+
+    /// Where nothing is said of any group, the default one stays in its state; it does so too when it is written only
+    /// because something else is to be said of it.
+    fn write_default_group(&mut self, store: &str) -> Edited {
+        let is_lasting = !self.store(store)?.contains_key("alua");
+        let group = self.group(store, DEFAULT_GROUP)?;
+        if is_lasting {
+            let states = vec![AccessState::Optimized.word().to_owned()];
+            put(group, "access", Scalar::Text("none".into()).value());
+            put(group, "supported_states", Scalar::List(states).value());
+        }
+        Ok(())
     }
 
     /// Adds a target port group to a backstore.
@@ -530,6 +543,17 @@ impl Document {
     /// # Errors
     /// There is nothing to set it of.
     pub fn set(&mut self, owner: &Owner, key: &str, value: Option<&Scalar>) -> Edited {
+        if let Owner::AluaGroup(store, name) = owner
+            && name == DEFAULT_GROUP
+            && self.written(owner).is_none()
+        {
+            match value {
+                // Nothing is written of it as it is.
+                None => return Ok(()),
+                Some(_) if key != "access" => self.write_default_group(store)?,
+                Some(_) => {}
+            }
+        }
         let table = self.owner(owner)?;
         match value {
             Some(value) => put(table, key, value.value()),

@@ -610,6 +610,18 @@ fn what_only_lio_has_is_answered_with_the_reason() {
 }
 
 #[test]
+fn what_is_said_of_the_default_group_changes_nothing_else_of_it() {
+    let mut shell = sample();
+    typed(&mut shell, "cd /backstores/block/sample-bs/alua/default_tg_pt_gp");
+    let (text, before) = (shell.doc.text(), typed(&mut shell, "get alua"));
+    typed(&mut shell, "set alua preferred=");
+    assert_eq!(shell.doc.text(), text, "nothing is said");
+    typed(&mut shell, "set alua preferred=1");
+    assert!(before.contains("preferred=0\n"), "{before}");
+    assert_eq!(typed(&mut shell, "get alua"), before.replace("preferred=0", "preferred=1"));
+}
+
+#[test]
 fn target_port_groups_are_made_filled_changed_and_deleted() {
     let mut shell = sample();
     typed(&mut shell, "cd /backstores/block/sample-bs/alua");
