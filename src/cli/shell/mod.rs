@@ -467,7 +467,7 @@ impl Shell {
             };
             self.unfinished();
             let dir = crate::admin::edit::backup_dir(&saved);
-            let kept = self.prefs.max_backup_files;
+            let kept = self.prefs.max_backup_files.max(1); // the last one stays
             self.say(format!("Last {kept} configs saved in {}/.", dir.display()));
             self.say(format!("Configuration saved to {}", saved.display()));
             self.dirty = false;

@@ -703,6 +703,8 @@ fn as_many_earlier_files_are_kept_as_one_likes() {
     typed(&mut shell, "set global max_backup_files=0");
     save(&mut shell, 13);
     assert_eq!(backups(), 1, "the last one stays");
+    shell.finish().unwrap();
+    assert!(shell.said.contains("Last 1 configs saved in"), "{}", shell.said);
 }
 
 #[test]
