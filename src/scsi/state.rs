@@ -358,6 +358,8 @@ impl LuState {
     /// Every nexus is told what it could see of the change.
     fn refit(&mut self, facts: &LuFacts, to: &Arc<LuFacts>, known: &Accesses) -> Effects {
         let before: Vec<_> = facts.groups.iter().map(|g| (g.id, self.accesses.of(g))).collect();
+        // What was changed under a configuration that does not hold is in nobody's way.
+        self.accesses.configure(&to.groups);
         self.accesses.recall(known);
         self.accesses.configure(&to.groups);
         let moved = !to.groups.iter().map(|g| (g.id, self.accesses.of(g))).eq(before);

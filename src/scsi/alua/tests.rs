@@ -413,8 +413,17 @@ fn a_configuration_that_is_given_up_has_forgotten_no_state() {
     let forgotten = change(standby.clone(), without);
     assert!(forgotten.accesses.is_unchanged());
     assert_eq!(change(forgotten, back.clone()), standby);
-    let newer = change(standby, SharedOp::Access(to(AccessState::Optimized)));
-    assert_eq!(change(newer.clone(), back), newer, "what was changed since then stays");
+    let newer = change(standby.clone(), SharedOp::Access(to(AccessState::Optimized)));
+    assert_eq!(change(newer.clone(), back.clone()), newer, "what was changed since then stays");
+    // Unless it was changed as of what is given up.
+    let mut others: Vec<Group> = groups().iter().cloned().collect();
+    others.iter_mut().filter(|g| g.id == 5).for_each(|g| g.configured = AccessState::Optimized);
+    let default = others.remove(0);
+    let given_up = LuFacts { groups: Groups::new(default, others, 30), ..facts.clone() };
+    let refitted = change(standby.clone(), SharedOp::Refit(Arc::new(given_up.clone())));
+    let unavailable = SharedOp::Access(to(AccessState::Unavailable));
+    let changed = refitted.apply(&given_up, &unavailable, &nexus(9)).unwrap().0;
+    assert_eq!(change(changed, back), standby, "the state of before");
 }
 
 #[test]
