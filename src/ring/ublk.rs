@@ -370,6 +370,8 @@ pub struct Ublk {
     queues: Queues<Entry128, cqueue::Entry>,
     control: File,
     encoded: bool,
+    /// How many commands there were: the answer of one that is not waited for any more may come while another is.
+    commands: u64,
 }
 
 impl std::fmt::Debug for Ublk {
@@ -387,7 +389,7 @@ impl Ublk {
         let control = File::options().read(true).write(true).open(CONTROL).map_err(explained)?;
         // Any thread may ask, so the ring belongs to none.
         let ring = make(&Caps::default(), 2 * ENTRIES, |_| {})?;
-        Ok(Self { queues: Queues::new(ring), control, encoded: true })
+        Ok(Self { queues: Queues::new(ring), control, encoded: true, commands: 0 })
     }
 
     /// Makes a device with one queue of `depth` tags, each of which moves at most `max_io` bytes. `number`: none is any that is
@@ -509,7 +511,9 @@ impl Ublk {
         let command = ControlCommand { device, queue: u16::MAX, len, address, data: [data, 0] };
         let mut bytes = [0; 80];
         bytes[..size_of_val(&command)].copy_from_slice(command.as_bytes());
+        self.commands += 1;
         let entry = UringCmd80::new(Fd(self.control.as_raw_fd()), number).cmd(bytes).build();
+        let entry = entry.user_data(self.commands);
         assert!(self.queues.publish(&entry), "the one before has ended");
         match self.wait(within)? {
             error @ ..0 => Err(io::Error::from_raw_os_error(-error)),
@@ -529,7 +533,7 @@ impl Ublk {
                 tolerate(&error);
             }
             self.queues.cq.sync();
-            if let Some(cqe) = self.queues.cq.next() {
+            if let Some(cqe) = self.queues.cq.find(|cqe| cqe.user_data() == self.commands) {
                 return Ok(cqe.result());
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
