@@ -33,6 +33,10 @@ const STOP: Duration = Duration::from_secs(30);
 /// How long those who still have a device open are waited for; it goes when they close it.
 const DELETE: Duration = Duration::from_secs(5);
 
+/// How long the sweep waits for one of those: the number goes as well when nobody waits. Others that are to be made wait
+/// meanwhile.
+const SWEEP: Duration = Duration::from_millis(100);
+
 /// The longest that the end of a device takes.
 pub const LONGEST_END: Duration = Duration::from_secs(STOP.as_secs() + DELETE.as_secs());
 
@@ -72,7 +76,7 @@ impl Reserved {
     /// Frees the numbers of devices whose daemon was killed.
     pub fn sweep() {
         let work = || {
-            for number in Ublk::open()?.sweep(DELETE) {
+            for number in Ublk::open()?.sweep(SWEEP) {
                 tracing::info!(number, "a local disk is deleted whose daemon has gone without that");
             }
             Ok(())
