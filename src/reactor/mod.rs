@@ -270,11 +270,8 @@ impl<D: Driver> Reactor<D> {
     fn receive_first(&mut self) {
         self.intake.renew();
         for _ in 0..self.unarmed.len() {
-            match self.unarmed.pop_front() {
-                Some(id) if self.intake.is_open() => self.arm_recv(id),
-                Some(id) => return self.unarmed.push_front(id),
-                None => {}
-            }
+            let Some(id) = self.intake.next(&mut self.unarmed) else { break };
+            self.arm_recv(id);
         }
     }
 

@@ -75,11 +75,8 @@ impl<D: Driver> Reactor<D> {
     pub(super) fn send_first(&mut self) {
         self.output.renew();
         for _ in 0..self.unsent.len() {
-            match self.unsent.pop_front() {
-                Some(id) if self.output.is_open() => self.send_rest(id),
-                Some(id) => return self.unsent.push_front(id),
-                None => {}
-            }
+            let Some(id) = self.output.next(&mut self.unsent) else { break };
+            self.send_rest(id);
         }
     }
 

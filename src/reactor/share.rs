@@ -7,6 +7,10 @@
 //! The weight of a transfer is its bytes: copying them is what takes the time of a turn. Whoever is alone has all of it, and
 //! each of several a piece for each.
 
+use std::collections::VecDeque;
+
+use crate::ids::ConnId;
+
 /// Bytes of long transfers in a turn: they are copied in 100 to 150 microseconds, about what a turn of a busy reactor takes
 /// for its small commands, so that these wait twice as long at most. Less makes more turns, each with its system call.
 const TURN: usize = 1 << 20;
@@ -54,6 +58,11 @@ impl Share {
         let admitted = self.left > 0;
         self.left = self.left.saturating_sub(if admitted { bytes } else { 0 });
         admitted
+    }
+
+    /// The next of those that have waited, while there is something left for them.
+    pub(super) fn next(&self, waiting: &mut VecDeque<ConnId>) -> Option<ConnId> {
+        if self.is_open() { waiting.pop_front() } else { None }
     }
 
     /// Whether there is something left for what is long.
