@@ -91,7 +91,7 @@ fn by_sense((key, asc, ascq): (u8, u8, u8)) -> Verdict {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::loopback) mod tests {
     use super::*;
     use crate::initiator::Tag;
 
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(command(&request(Asked::Read), 9, 0).unwrap().cdb, cdb::read(80, 16));
     }
 
-    fn ended(status: u8, sense: &[u8]) -> Done {
+    pub(in crate::loopback) fn ended(status: u8, sense: &[u8]) -> Done {
         Done {
             tag: Tag(0),
             user: 0,

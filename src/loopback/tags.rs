@@ -157,10 +157,10 @@ pub(super) fn place(tag: u16) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::initiator::{Direction, Stretch, Tag, cdb};
+    use crate::initiator::{Direction, Stretch, cdb};
+    use crate::loopback::request::tests::ended;
     use crate::ring::ublk::Asked;
     use crate::scsi::status;
-    use crate::wire::codes::ServiceResponse;
 
     const SECOND: u64 = 1_000_000_000;
     const NOT_READY: [u8; 8] = [0x72, 2, 0x04, 0x03, 0, 0, 0, 0];
@@ -246,16 +246,7 @@ mod tests {
     }
 
     fn done(user: u64, status: u8, sense: &[u8]) -> Done {
-        Done {
-            tag: Tag(0),
-            user,
-            response: ServiceResponse::COMPLETED,
-            status,
-            sense: sense.to_vec(),
-            residual: 0,
-            received: 0,
-            buffer: Vec::new(),
-        }
+        Done { user, ..ended(status, sense) }
     }
 
     #[test]
