@@ -3,7 +3,7 @@
 #
 #   set_to FILE VALUE WHY     writes it, keeps what was there before for `undo`, and prints both
 #   show FILE WHY             prints what is there
-#   undo                      puts everything back, last first
+#   undo                      puts everything back, last first; what cannot be is kept for the next `undo`, and the status is 1
 #
 # ROOT stands before every path, so that a script can be tried on a copy of /proc and /sys; STATE is the file where the
 # old values are kept until they are put back (by default in /run: they are gone with the settings, at a reboot).
@@ -46,16 +46,25 @@ set_to() {
 	printf '%s: %s -> %s    # %s\n' "$1" "$old" "$new" "$3"
 }
 undo() {
-	local file old now
+	local file old now left=''
 	[ -s "$STATE" ] || { echo "nothing was changed" && return; }
 	while read -r file old; do
-		now=$(value "$file") || continue
+		# What is gone comes back as the kernel makes it.
+		now=$(value "$file") || { printf '%s is not there: left out\n' "$file" && continue; }
 		[ "$now" != "$old" ] || continue
-		printf '%s\n' "$old" 2>/dev/null >"$ROOT$file" || { printf '%s = %s: cannot be put back to %s\n' "$file" "$now" "$old" && continue; }
-		printf '%s: %s -> %s\n' "$file" "$now" "$old"
+		if printf '%s\n' "$old" 2>/dev/null >"$ROOT$file"; then
+			printf '%s: %s -> %s\n' "$file" "$now" "$old"
+		else
+			printf '%s = %s: cannot be put back to %s\n' "$file" "$now" "$old"
+			left=$file' '$old$'\n'$left
+		fi
 	done < <(tac "$STATE")
-	rm -f "$STATE"
+	[ -n "$left" ] || { rm -f "$STATE" && return; }
+	printf %s "$left" >"$STATE"
+	refuse "what could not be put back is remembered in $STATE: undo again when it can be"
 }
+# refuse TEXT: why nothing more is done.
+refuse() { echo "$1" >&2 && exit 1; }
 # cpus LIST: each processor of a list like 0-3,6 on a line.
 cpus() {
 	local part
