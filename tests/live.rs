@@ -494,6 +494,33 @@ fn whatever_the_reference_has_is_there() {
     }
 }
 
+#[test]
+fn a_stretch_of_what_is_served_is_written_otherwise() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
+    let client = server.client();
+    let got = client.call("config.get", json!({})).expect("the configuration");
+    let (served, first) = (got["toml"].as_str().expect("text"), &got["revision"]);
+    let edit = |revision: &serde_json::Value, begin: usize, end: usize, toml: &str| {
+        let params = json!({ "revision": revision, "begin": begin, "end": end, "toml": toml });
+        client.call("config.edit", params)
+    };
+    let end = served.len();
+    let null = "[[backstore]]\nkind = \"null\"\nname = \"n\"\nsize = \"1G\"\n";
+    let done = edit(first, end, end, null).expect("it is appended");
+    assert_eq!(done["changes"].as_array().expect("changes").len(), 1, "{done}");
+    let now = client.call("config.get", json!({})).expect("the configuration");
+    assert_eq!(
+        (now["toml"].as_str(), &now["revision"]),
+        (Some(&*format!("{served}{null}")), &done["revision"])
+    );
+    assert_eq!(code(edit(first, end, end, "")), OTHER_TEXT, "that is not served any more");
+    let second = &done["revision"];
+    assert_eq!(code(edit(second, end, usize::MAX, "")), INVALID_PARAMS);
+    assert_eq!(code(edit(second, end, end, "[[")), INVALID_CONFIG);
+    edit(second, end, end + null.len(), "").expect("and taken away again");
+    assert_eq!(client.call("config.get", json!({})).expect("text")["toml"], served);
+}
+
 fn code(answer: Result<serde_json::Value, CallError>) -> i64 {
     match answer {
         Err(CallError::Fault(fault)) => fault.code,

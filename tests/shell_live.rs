@@ -274,6 +274,30 @@ fn a_change_that_starts_from_what_is_not_served_any_more_is_refused() {
 }
 
 #[test]
+fn a_shell_goes_on_when_what_is_served_has_another_revision_and_says_the_same() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringtgt"));
+    command.arg("shell").arg("--config").arg(server.config()).arg("--control-socket").arg(server.socket());
+    command.env("XDG_CONFIG_HOME", server.config().with_file_name("likes"));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the binary runs");
+    let mut types = child.stdin.take().expect("a pipe");
+    for name in ["one", "two"] {
+        writeln!(types, "/backstores/null create {name} 1G").expect("it is heard");
+        let name = format!("name = \"{name}\"");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !served(&server).contains(&name) {
+            assert!(Instant::now() < deadline, "{name} is not served");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let same = json!({ "toml": served(&server) });
+        server.client().call("config.apply", same).expect("the same is served once more");
+    }
+    drop(types);
+    assert!(child.wait().expect("it ends").success());
+    assert!(saved(&server).contains("name = \"two\""));
+}
+
+#[test]
 fn another_file_is_only_edited() {
     let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
     let (other, before) = (server.file("other.toml", ""), served(&server));

@@ -9,6 +9,7 @@ pub mod banner;
 mod callers;
 pub mod config;
 pub mod cpulist;
+pub mod difference;
 pub mod edit;
 pub mod http;
 mod inherited;

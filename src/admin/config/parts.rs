@@ -5,6 +5,8 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use crate::admin::difference::{common_begin, common_end};
+
 /// What a part is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
@@ -200,24 +202,6 @@ fn count(kind: Kind, parts: &[Part]) -> usize {
 /// Whether every line is one for TOML, too.
 fn is_plain(text: &str) -> bool {
     !text.contains("\"\"\"") && !text.contains("'''")
-}
-
-/// Bytes that are compared at once.
-const PIECE: usize = 4096;
-
-/// How many bytes both begin with.
-fn common_begin(one: &[u8], other: &[u8]) -> usize {
-    let pieces = one.chunks(PIECE).zip(other.chunks(PIECE)).take_while(|(a, b)| a == b);
-    let len: usize = pieces.map(|(a, _)| a.len()).sum();
-    len + one[len..].iter().zip(&other[len..]).take_while(|(a, b)| a == b).count()
-}
-
-/// How many bytes both end with.
-fn common_end(one: &[u8], other: &[u8]) -> usize {
-    let pieces = one.rchunks(PIECE).zip(other.rchunks(PIECE)).take_while(|(a, b)| a == b);
-    let len: usize = pieces.map(|(a, _)| a.len()).sum();
-    let rest = one[..one.len() - len].iter().rev().zip(other[..other.len() - len].iter().rev());
-    len + rest.take_while(|(a, b)| a == b).count()
 }
 
 /// The parts of a stretch of a text, which begins with one.

@@ -92,7 +92,7 @@ impl Client {
                 let fault = serde_json::from_value(error.clone());
                 Err(fault.map_or_else(|e| self.unreachable(e.into()), CallError::Fault))
             }
-            None => Ok(answer.get("result").cloned().unwrap_or(Value::Null)),
+            None => Ok(answer.get_mut("result").map(Value::take).unwrap_or_default()),
         }
     }
 

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::reference::METHODS;
 use super::{API, FAILED, Fault, INVALID_CONFIG, INVALID_PARAMS, METHOD_NOT_FOUND, OTHER_PLAN, OTHER_TEXT};
 use crate::admin::config::{At, Problem, Report, Severity, parse_destination, parse_portal, words};
+use crate::admin::difference::Edit;
 use crate::admin::live::{Live, Plan, Refused};
 use crate::admin::lookout::{Lookout, Text as Written};
 use crate::admin::loopbacks::LocalDisk;
@@ -79,20 +80,20 @@ fn check_named(live: &Live, named: &Named) -> Result<(), Fault> {
 static BEGUN: LazyLock<Duration> =
     LazyLock::new(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
 
-/// No other daemon, and none after another change, has the same.
-fn revision(live: &Live) -> String {
-    format!("{}.{}", BEGUN.as_nanos(), live.changes())
+/// After so many changes. No other daemon, and none after another change, has the same.
+fn revision(changes: u64) -> String {
+    format!("{}.{changes}", BEGUN.as_nanos())
 }
 
 fn call_live(live: &Live, method: &str, params: Value) -> Result<Value, Fault> {
     match method {
         "version" => Ok(json!({
             "name": "ringtgt", "version": env!("CARGO_PKG_VERSION"), "api": API, "pid": std::process::id(),
-            "revision": revision(live),
+            "revision": revision(live.changes()),
         })),
         "config.get" => {
             // First of all: a text that is newer than its number is only asked for once more.
-            let revision = revision(live);
+            let revision = revision(live.changes());
             let ((toml, dir), file) = (live.served(), live.file().map(whole));
             Ok(json!({ "toml": toml, "dir": dir.as_deref().map(whole), "file": file, "revision": revision }))
         }
@@ -101,6 +102,7 @@ fn call_live(live: &Live, method: &str, params: Value) -> Result<Value, Fault> {
             told(live.plan(&name, &toml, dir.as_deref()))
         }
         "config.apply" => apply(live, read(params)?),
+        "config.edit" => edit(live, read(params)?),
         "config.reload" => told(live.reload()),
         "sessions.list" => {
             let sessions: Vec<Value> = live.control().sessions().iter().map(session).collect();
@@ -164,27 +166,68 @@ fn unnamed() -> String {
     "configuration".into()
 }
 
+#[derive(Deserialize)]
+struct Stretch {
+    revision: String,
+    #[serde(default = "unnamed")]
+    name: String,
+    dir: Option<PathBuf>,
+    #[serde(flatten)]
+    edit: Edit,
+}
+
 fn apply(live: &Live, text: Text) -> Result<Value, Fault> {
     let Text { toml, name, dir, plan, base } = text;
-    let mut outrun = false;
+    let (mut outrun, mut next) = (false, 0);
     let done = live.apply_if(&name, &toml, dir.as_deref(), |served, now| {
+        next = live.changes() + 1;
         outrun = base.is_some_and(|base| base != served);
         !outrun && plan.is_none_or(|plan| plan.is_like(now))
     });
-    if let Err(Refused::Other(now)) = done {
-        let (code, what) = match outrun {
-            true => (OTHER_TEXT, "what is served is another text meanwhile; nothing was done"),
-            false => {
-                (OTHER_PLAN, "what is served has changed meanwhile, and so has the plan; nothing was done")
-            }
-        };
-        return Err(Fault { data: json!(now), ..Fault::new(code, what) });
+    match done {
+        Err(Refused::Other(now)) if outrun => Err(Fault { data: json!(now), ..outrun_fault() }),
+        Err(Refused::Other(now)) => {
+            let what = "what is served has changed meanwhile, and so has the plan; nothing was done";
+            Err(Fault { data: json!(now), ..Fault::new(OTHER_PLAN, what) })
+        }
+        done => applied(done, next),
     }
+}
+
+/// What whoever wants to change something of a long text need not send of it is what stays.
+fn edit(live: &Live, stretch: Stretch) -> Result<Value, Fault> {
+    let Stretch { revision: base, name, dir, edit } = stretch;
+    let (served, _) = live.served();
+    let is_that = || revision(live.changes()) == base;
+    let toml = match edit.made(&served) {
+        _ if !is_that() => return Err(outrun_fault()),
+        Some(toml) => toml,
+        None => return Err(Fault::new(INVALID_PARAMS, "begin and end are no stretch of what is served")),
+    };
+    let mut next = 0;
+    let done = live.apply_if(&name, &toml, dir.as_deref(), |_, _| {
+        next = live.changes() + 1;
+        is_that()
+    });
+    match done {
+        Err(Refused::Other(_)) => Err(outrun_fault()),
+        done => applied(done, next),
+    }
+}
+
+fn outrun_fault() -> Fault {
+    Fault::new(OTHER_TEXT, "what is served is another text meanwhile; nothing was done")
+}
+
+/// A change that has led to the revision after so many.
+fn applied(done: Result<Plan, Refused>, changes: u64) -> Result<Value, Fault> {
     if let Ok(plan) = &done {
         tracing::info!(changes = plan.changes.len(), "the control socket has changed what is served");
         plan.to_string().lines().for_each(|line| tracing::info!("{line}"));
     }
-    told(done)
+    let mut answer = told(done)?;
+    answer["revision"] = json!(revision(changes));
+    Ok(answer)
 }
 
 fn told(result: Result<Plan, Refused>) -> Result<Value, Fault> {

@@ -39,7 +39,7 @@ pub const EXAMPLE: [&str; 2] = [
 ];
 
 /// All that can be asked.
-pub const METHODS: [Method; 16] = [
+pub const METHODS: [Method; 17] = [
     method(
         "version",
         "",
@@ -56,7 +56,13 @@ pub const METHODS: [Method; 16] = [
     method(
         "config.apply",
         "toml, name?, dir?, plan?, base?",
-        "The same, done. With plan only if it still is that one, with base only if that still is the text that is served.",
+        "The same, done; revision: of what is served then. With plan only if it still is that one, with base only if that still is \
+         the text that is served.",
+    ),
+    method(
+        "config.edit",
+        "revision, begin, end, toml, name?, dir?",
+        "The same with toml in the place of the bytes begin to end of what is served, if revision is still that of it.",
     ),
     method("config.reload", "", "The same for the file that is served, as SIGHUP does it."),
     method(
@@ -161,5 +167,9 @@ pub const ERRORS: [(&str, &str, &str); 6] = [
     ),
     ("3", "the plan is another one now", "the plan"),
     ("4", "there are too many connections", ""),
-    ("5", "what is served is another text than base now", "the plan"),
+    (
+        "5",
+        "what is served is another text than base now, or has another revision",
+        "of config.apply the plan",
+    ),
 ];

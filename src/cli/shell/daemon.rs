@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::backend::Standing;
 use super::dir_of;
 use crate::admin::config::{Kept, Source};
+use crate::admin::difference::Edit;
 use crate::admin::live::Plan;
 use crate::admin::rpc::{CallError, Client, OTHER_TEXT, default_socket};
 use crate::cli::{control, is_same_file};
@@ -19,8 +20,8 @@ pub(super) struct Daemon {
     client: Client,
     file: PathBuf,
     text: String,
-    /// The revision that the text is of, if that is known.
-    revision: RefCell<Option<String>>,
+    /// The revision that the text is of.
+    revision: RefCell<String>,
     /// What waits for the next start, and was told.
     told: HashSet<String>,
 }
@@ -71,7 +72,7 @@ impl Daemon {
             return Ok(Found::Not(Standing::Other(what)));
         }
         let text = got["toml"].as_str().unwrap_or_default().to_owned();
-        let revision = RefCell::new(revision_of(&got));
+        let revision = RefCell::new(revision_of(&got).unwrap_or_default());
         let daemon = Self { client, file: file.to_owned(), text, revision, told: HashSet::new() };
         match got["dir"].as_str() {
             Some(dir) if !daemon.means_the_same_as_in(dir)? => Err(format!(
@@ -86,8 +87,10 @@ impl Daemon {
     /// Whether what it serves, if it stood in the file, meant the same as in that directory, whatever waits for the next
     /// start. What it cannot plan, a secret's file that is gone, say, is the daemon's word.
     fn means_the_same_as_in(&self, dir: &str) -> Result<bool, String> {
-        let there = self.call("config.plan", &self.text, json!({ "dir": dir }))?;
-        Ok(self.plan(&self.text)?.is_like(&there))
+        let here = self.params(&self.text)?;
+        let mut there = here.clone();
+        there["dir"] = json!(dir);
+        Ok(self.planned(here)?.is_like(&self.planned(there)?))
     }
 
     pub(super) fn socket(&self) -> &Path {
@@ -106,9 +109,20 @@ impl Daemon {
 
     /// Has it serve `text`, in the place of what was served when it was asked last; what is to be told of that.
     pub(super) fn serve(&mut self, text: &str) -> Result<Vec<String>, String> {
-        let plan = self.call("config.apply", text, json!({ "base": self.text }))?;
+        let Edit { begin, end, toml } = Edit::of(&self.text, text);
+        let mut params = self.params(&toml)?;
+        (params["begin"], params["end"]) = (json!(begin), json!(end));
+        let answer = match self.edit(&mut params) {
+            // A store that is there again, say: that is written nowhere.
+            Err(CallError::Fault(fault)) if fault.code == OTHER_TEXT && !self.is_outrun() => {
+                self.edit(&mut params)
+            }
+            edited => edited,
+        };
+        let answer = answer.map_err(|error| explain(&error))?;
+        self.revision.replace(revision_of(&answer).unwrap_or_default());
         text.clone_into(&mut self.text);
-        self.revision.take();
+        let plan = plan_of(answer)?;
         let later = plan.next_start.into_iter().filter(|what| self.told.insert(what.clone()));
         Ok(later.map(|what| format!("At the next start: {what}")).chain(plan.warnings).collect())
     }
@@ -116,13 +130,13 @@ impl Daemon {
     /// Whether it serves something else by now. The text, which may be long, is fetched when there was a change.
     pub(super) fn is_outrun(&self) -> bool {
         let now = self.client.call("version", json!({})).ok().and_then(|version| revision_of(&version));
-        if now.is_some() && now == *self.revision.borrow() {
+        if now.is_some_and(|now| now == *self.revision.borrow()) {
             return false;
         }
         let Ok(got) = self.client.call("config.get", json!({})) else { return false };
         let is_other = got["toml"].as_str().is_some_and(|text| text != self.text);
         if !is_other {
-            self.revision.replace(revision_of(&got));
+            self.revision.replace(revision_of(&got).unwrap_or_default());
         }
         is_other
     }
@@ -133,18 +147,27 @@ impl Daemon {
 
     /// What `text`, if it stood in the file, would change.
     fn plan(&self, text: &str) -> Result<Plan, String> {
-        self.call("config.plan", text, json!({}))
+        self.planned(self.params(text)?)
     }
 
-    /// Calls a method that takes a text: as one that stands in the file, but for what `but` says otherwise.
-    fn call(&self, method: &str, text: &str, but: Value) -> Result<Plan, String> {
-        let mut params = control::params(&self.file, text).map_err(|error| error.to_string())?;
-        for (name, value) in but.as_object().into_iter().flatten() {
-            params[name] = value.clone();
-        }
-        let plan = self.client.call(method, params).map_err(|error| explain(&error))?;
-        serde_json::from_value(plan).map_err(|error| format!("the plan cannot be understood: {error}"))
+    fn planned(&self, params: Value) -> Result<Plan, String> {
+        plan_of(self.client.call("config.plan", params).map_err(|error| explain(&error))?)
     }
+
+    /// Has a stretch written otherwise in what it serves, if that is still what it was.
+    fn edit(&self, params: &mut Value) -> Result<Value, CallError> {
+        params["revision"] = json!(*self.revision.borrow());
+        self.client.call("config.edit", params.clone())
+    }
+
+    /// A text as one that stands in the file.
+    fn params(&self, text: &str) -> Result<Value, String> {
+        control::params(&self.file, text).map_err(|error| error.to_string())
+    }
+}
+
+fn plan_of(answer: Value) -> Result<Plan, String> {
+    serde_json::from_value(answer).map_err(|error| format!("the plan cannot be understood: {error}"))
 }
 
 /// Where a daemon that serves the file may listen. The file is read here: `kept` spares the next who reads it.
