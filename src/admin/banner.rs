@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 
 use super::size;
 use crate::ring::Way;
@@ -42,7 +43,7 @@ const MAX_RECIPES: usize = 8;
 
 /// The lines for `catalog`, whose portals have their real ports. `opened` is in the order of `stores`;
 /// a store that is not open (yet) is `None`. The last line is `ready`.
-pub fn render(catalog: &Catalog, stores: &[StoreConfig], opened: &[Option<Opened>]) -> String {
+pub fn render(catalog: &Catalog, stores: &[Arc<StoreConfig>], opened: &[Option<Opened>]) -> String {
     let mut out = String::new();
     for target in catalog.targets.iter().filter(|t| !is_local(&t.iqn)) {
         for tpg in &target.tpgs {
@@ -77,7 +78,7 @@ fn doors(tpg: &Tpg) -> String {
     if initiators == "no initiator" { initiators } else { initiators + proof }
 }
 
-fn disk(lun: &Lun, stores: &[StoreConfig], opened: &[Option<Opened>]) -> String {
+fn disk(lun: &Lun, stores: &[Arc<StoreConfig>], opened: &[Option<Opened>]) -> String {
     let index = lun.lu.0 as usize;
     let Some(store) = stores.get(index) else { return "nothing".into() };
     let what = match &store.path {
@@ -172,7 +173,7 @@ mod tests {
     use super::*;
     use crate::admin::config::{Source, parse};
 
-    fn catalog(text: &str) -> (Catalog, Vec<StoreConfig>) {
+    fn catalog(text: &str) -> (Catalog, Vec<Arc<StoreConfig>>) {
         let (mut config, _) = parse(Source::new("t", text), std::path::Path::new("/"), None).unwrap();
         (config.take_catalog(), config.stores)
     }

@@ -277,8 +277,8 @@ fn limits(server: &ServerConfig, reactors: usize, login_timeout: Duration) -> Li
     }
 }
 
-fn opened(stores: &[StoreConfig], units: &[UnitSeed]) -> Vec<Option<Opened>> {
-    let open = |(config, unit): (&StoreConfig, &UnitSeed)| {
+fn opened(stores: &[Arc<StoreConfig>], units: &[UnitSeed]) -> Vec<Option<Opened>> {
+    let open = |(config, unit): (&Arc<StoreConfig>, &UnitSeed)| {
         (!is_stand_in(config, unit)).then(|| Opened::from(&*unit.backing))
     };
     stores.iter().zip(units).map(open).collect()

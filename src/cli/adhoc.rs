@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use secrecy::SecretString;
 
@@ -38,6 +39,7 @@ pub(super) fn config(args: &Serve, hostname: &str) -> Result<(Config, Report), R
         return Err(report);
     }
     let server = ServerConfig { ad_hoc: true, state_dir: state::ad_hoc_dir(), ..ServerConfig::default() };
+    let stores = stores.into_iter().map(Arc::new).collect();
     Ok((Config { server, stores, targets: vec![target], ..Config::default() }, report))
 }
 

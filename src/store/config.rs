@@ -32,7 +32,7 @@ pub enum Io {
 }
 
 /// One store, as configured.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
     /// What it is made of.
     pub kind: StoreKind,

@@ -113,7 +113,7 @@ impl Known {
     fn changed(&self, change: &Change<'_>) -> Option<(Config, Vec<Problem>)> {
         let gone = change.stores.gone();
         let stay = self.config.stores.iter().enumerate().filter(|(n, _)| !gone.contains(n));
-        let stay: HashMap<&str, &StoreConfig> = stay.map(|(_, s)| (s.name.as_str(), s)).collect();
+        let stay: HashMap<&str, &StoreConfig> = stay.map(|(_, s)| (s.name.as_str(), &**s)).collect();
         let mut fresh = self.fresh(change, &stay)?;
         let simple = gone
             .iter()
@@ -169,7 +169,7 @@ impl Known {
         let is_free =
             |path| self.config.media.get(path).is_none_or(|of: &String| !stay.contains_key(of.as_str()));
         let is_alone = |t: &Target| t.redirect.is_none() && t.tpgs.iter().all(|g| g.relative_port == 0);
-        stores[..*own].iter().all(is_own) && media.keys().all(is_free) && targets.iter().all(is_alone)
+        stores[..*own].iter().all(|s| is_own(s)) && media.keys().all(is_free) && targets.iter().all(is_alone)
     }
 
     /// The objects that stay and those that are written otherwise, in the order of the text. Nothing, when a target names a

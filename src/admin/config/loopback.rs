@@ -1,6 +1,7 @@
 //! `[[loopback]]`: backstores that are disks of this host, too.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::file::FileLoopback;
 use super::resolve::{Bounds, Resolver};
@@ -80,7 +81,7 @@ fn store(
 }
 
 /// The targets by which local disks reach their backstores.
-pub(super) fn targets(disks: &[LoopbackConfig], stores: &[StoreConfig]) -> Vec<Target> {
+pub(super) fn targets(disks: &[LoopbackConfig], stores: &[Arc<StoreConfig>]) -> Vec<Target> {
     let target = |disk: &LoopbackConfig| {
         let at = stores.iter().position(|s| s.name == disk.store)?;
         let group = stores[at].groups.iter().find(|g| g.name == DEFAULT_GROUP).map_or(0, |g| g.id);

@@ -73,7 +73,7 @@ pub struct Config {
     /// The daemon itself.
     pub server: ServerConfig,
     /// The stores. The index of one is the [`LuId`] of its logical unit.
-    pub stores: Vec<StoreConfig>,
+    pub stores: Vec<Arc<StoreConfig>>,
     /// What logical units may do in a second, as far as they are limited.
     pub quotas: HashMap<LuId, Quota>,
     /// The backstores that are disks of this host, too.

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::file::{FileConfig, Value};
 use super::problem::{At, Problem};
@@ -44,7 +45,8 @@ impl<'a> Resolver<'a> {
         stores.alua.check_used(&targets, self);
         let discovery = file.discovery.map(|d| auth::discovery(d, self)).unwrap_or_default();
         let portals = portal::resolve(file.portal.unwrap_or_default(), &targets, self);
-        let Stores { configs: stores, quotas, paths: media, .. } = stores;
+        let Stores { configs, quotas, paths: media, .. } = stores;
+        let stores = configs.into_iter().map(Arc::new).collect();
         Config { server, stores, quotas, loopbacks, targets, discovery, portals, media }
     }
 

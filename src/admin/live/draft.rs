@@ -51,7 +51,7 @@ pub(super) enum Fate {
 pub(super) struct DraftStore {
     pub(super) lu: LuId,
     /// What is served: what changes at the next start only is not in it yet.
-    pub(super) config: StoreConfig,
+    pub(super) config: Arc<StoreConfig>,
     pub(super) fate: Fate,
     /// It stays, and is served with another size, which stands in `config`.
     pub(super) resized: bool,
@@ -369,7 +369,7 @@ fn is_another(old: &StoreConfig, new: &StoreConfig) -> bool {
 }
 
 /// What is served of a store that stays: what cannot change while it is open stays, too.
-fn kept(served: &Served, new: &StoreConfig, plan: &mut Plan) -> StoreConfig {
+fn kept(served: &Served, new: &Arc<StoreConfig>, plan: &mut Plan) -> Arc<StoreConfig> {
     let old = &served.config;
     if served.is_stand_in() {
         // Nothing is open yet: what will be is this.
@@ -401,14 +401,14 @@ fn kept(served: &Served, new: &StoreConfig, plan: &mut Plan) -> StoreConfig {
     }
     let mut identity = new.identity.clone();
     identity.serial.clone_from(&old.identity.serial);
-    StoreConfig {
+    Arc::new(StoreConfig {
         read_only: new.read_only || opened_for_reading,
         removable: new.removable,
         identity,
         groups: new.groups.clone(),
         size: if is_resized(served, new) { new.size } else { old.size },
-        ..old.clone()
-    }
+        ..(**old).clone()
+    })
 }
 
 /// Whether a store that stays has another size from now on: a file that is written can become longer, and nothing has

@@ -142,7 +142,7 @@ pub enum Refused {
 /// A logical unit that is served.
 #[derive(Debug, Clone)]
 struct Served {
-    config: StoreConfig,
+    config: Arc<StoreConfig>,
     unit: UnitSeed,
     /// What the SCSI side has been told last.
     facts: Arc<LuFacts>,
@@ -153,7 +153,7 @@ struct Served {
 }
 
 impl Served {
-    fn new(config: StoreConfig, unit: UnitSeed, lost: Option<Lost>) -> Self {
+    fn new(config: Arc<StoreConfig>, unit: UnitSeed, lost: Option<Lost>) -> Self {
         let stands_in = units::is_stand_in(&config, &unit);
         let why = stands_in.then(|| unit.backing.warnings.concat());
         Self { config, facts: unit.lu.facts.clone(), lost: lost.filter(|_| stands_in), why, unit }
@@ -579,7 +579,7 @@ impl Live {
         let running = locked(&self.running);
         let (away, open): (Vec<_>, Vec<_>) = running.stores.iter().partition(|(_, s)| s.is_stand_in());
         let open = open.into_iter().map(|(lu, s)| (*lu, s.unit.backing.clone())).collect();
-        let sought = |s: &Served| Sought { config: s.config.clone(), lost: s.lost.clone() };
+        let sought = |s: &Served| Sought { config: (*s.config).clone(), lost: s.lost.clone() };
         (running.generation, open, away.into_iter().map(|(lu, s)| (*lu, sought(s))).collect())
     }
 
@@ -774,7 +774,7 @@ impl Live {
         reached: &Reached,
     ) -> anyhow::Result<Vec<(LuId, UnitSeed)>> {
         let open = stores.iter().filter(|(_, medium)| medium.is_ok());
-        self.keeper.identify(open.map(|(store, _)| &store.config))?;
+        self.keeper.identify(open.map(|(store, _)| &*store.config))?;
         stores
             .iter()
             .map(|(store, medium)| Ok((store.lu, self.unit(store, medium.clone(), reached)?)))

@@ -153,7 +153,7 @@ impl Keeper {
     /// What is wrong with the state, and what to do; of what is named on the command line, also with a store.
     pub(in crate::admin) fn begin(
         &self,
-        stores: &[StoreConfig],
+        stores: &[Arc<StoreConfig>],
         reached: &Reached,
         patience: Duration,
     ) -> anyhow::Result<Vec<UnitSeed>> {
@@ -161,7 +161,7 @@ impl Keeper {
         let left = || deadline.saturating_duration_since(Instant::now());
         let mut lacking = Lacking::default();
         let mut open = |store: &StoreConfig| lacking.of_store(&store.name, self.open_first(store, left()));
-        let opened: Vec<_> = stores.iter().filter_map(|store| Some((store, open(store)?))).collect();
+        let opened: Vec<_> = stores.iter().filter_map(|store| Some((&**store, open(store)?))).collect();
         let made = opened.iter().filter_map(|(_, backing)| backing.as_ref().ok());
         lacking.check(&Report::default()).inspect_err(|_| made.for_each(|backing| self.unmake(backing)))?;
         // Not sooner: a file that has an identity is not made.
@@ -587,7 +587,7 @@ mod tests {
     fn opened(state: &StateDir, path: &Path) -> UnitSeed {
         let keeper = Keeper::new(Some(state.clone()), &ServerConfig::default(), 1);
         let config = StoreConfig { path: Some(path.into()), ..StoreConfig::new(StoreKind::Fileio, "disk") };
-        let begun = keeper.begin(&[config], &Reached::default(), Duration::ZERO);
+        let begun = keeper.begin(&[config.into()], &Reached::default(), Duration::ZERO);
         begun.unwrap().pop().expect("one")
     }
 
@@ -642,6 +642,7 @@ mod tests {
             path: Some(disk(dir.path(), name)),
             ..StoreConfig::new(StoreKind::Fileio, name)
         });
+        let stores = stores.map(Arc::new);
         let held = std::fs::File::open(stores[0].path.as_ref().unwrap()).unwrap();
         held.lock().unwrap();
         let begin = |ad_hoc| {

@@ -1,6 +1,7 @@
 //! What the daemon tells of itself.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -19,7 +20,7 @@ pub(super) struct Served {
     /// What its buffers take, bytes.
     pub(super) buffers: u64,
     /// None, if what is served cannot be read.
-    pub(super) stores: Option<Vec<StoreConfig>>,
+    pub(super) stores: Option<Vec<Arc<StoreConfig>>>,
     /// Those of them that are not ready.
     pub(super) away: Away,
     /// As `sessions.list` tells them.
@@ -88,7 +89,7 @@ impl Served {
 
     /// What it serves that is a device or a file of this machine.
     pub(super) fn on_disk(&self) -> impl Iterator<Item = (&StoreConfig, &Path)> {
-        self.stores.iter().flatten().filter_map(|store| Some((store, store.path.as_deref()?)))
+        self.stores.iter().flatten().filter_map(|store| Some((&**store, store.path.as_deref()?)))
     }
 }
 
@@ -98,7 +99,7 @@ fn buffers(reactor: &Value) -> u64 {
 }
 
 /// The backstores of the configuration that is served; none, if that cannot be read.
-fn stores(answer: &Value) -> Option<Vec<StoreConfig>> {
+fn stores(answer: &Value) -> Option<Vec<Arc<StoreConfig>>> {
     let file = answer["file"].as_str().map(Path::new);
     let dir =
         answer["dir"].as_str().map(Path::new).or_else(|| file?.parent()).unwrap_or_else(|| Path::new("/"));

@@ -244,7 +244,7 @@ mod tests {
     }
 
     fn serving(store: StoreConfig, away: Away) -> Served {
-        Served { pid: 7, reactors: 2, buffers: 0, stores: Some(vec![store]), away, sessions: vec![] }
+        Served { pid: 7, reactors: 2, buffers: 0, stores: Some(vec![store.into()]), away, sessions: vec![] }
     }
 
     fn is(found: &[Finding]) -> Vec<&str> {

@@ -37,7 +37,7 @@ pub(super) const KINDS: [StoreKind; 5] =
 
 /// The backstore of that name. It is looked for from the end on, as are targets: whoever makes one goes on with it.
 pub(super) fn store<'c>(config: &'c Config, name: &str) -> Option<&'c StoreConfig> {
-    config.stores.iter().rev().find(|s| s.name == name)
+    config.stores.iter().rev().find(|s| s.name == name).map(|s| &**s)
 }
 
 /// The target port group of that name.

@@ -198,7 +198,7 @@ fn is_same(one: &Config, other: &Config) -> bool {
 /// What edits that add something make of the objects. What is not there cannot be added to: the document has said so.
 impl Config {
     pub(super) fn with_store(&mut self, kind: StoreKind, name: &str) {
-        self.stores.push(StoreConfig::new(kind, name));
+        self.stores.push(StoreConfig::new(kind, name).into());
     }
 
     pub(super) fn with_target(&mut self, iqn: &str) {

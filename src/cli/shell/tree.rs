@@ -60,7 +60,7 @@ impl<'a> Places<'a> {
         let luns = config.targets.iter().flat_map(|t| &t.tpgs).flat_map(|g| &g.luns);
         let local = config.loopbacks.iter().map(|disk| disk.store.as_str());
         Self {
-            stores: config.stores.iter().map(|s| (s.name.as_str(), s)).collect(),
+            stores: config.stores.iter().map(|s| (s.name.as_str(), &**s)).collect(),
             used: luns.filter_map(|l| name(&l.lu)).chain(local).collect(),
             limited: config.quotas.keys().filter_map(name).collect(),
         }
@@ -290,7 +290,7 @@ fn of_mapped(config: &Config, iqn: &str, tag: u16, initiator: &str, number: u16)
     let found = node::acl(config, iqn, tag, initiator).and_then(|a| node::numbered(&a.luns, number));
     let (Some(mapped), Some(tpg)) = (found, node::tpg(config, iqn, tag)) else { return "...".into() };
     let lun = node::behind(tpg, mapped).map_or(number, |l| l.lun);
-    let store = config.stores.get(mapped.lu.0 as usize).map(store_word).unwrap_or_default();
+    let store = config.stores.get(mapped.lu.0 as usize).map(|s| store_word(s)).unwrap_or_default();
     format!("lun{lun} {store} ({})", if mapped.read_only { "ro" } else { "rw" })
 }
 
