@@ -83,15 +83,15 @@ impl Document {
         let text = if self.heading.is_empty() { text.trim_start_matches('\n') } else { &text };
         if text.starts_with(&self.heading) { text.to_owned() } else { format!("{}{text}", self.heading) }
     }
+}
 
-    /// What the checker makes of it. `dir` is where its relative paths start, `name` what it is called in reports; `kept` what
-    /// was checked last.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it.
-    pub fn check(&self, kept: &mut Kept, name: &str, dir: &Path) -> Result<(Config, Report), EditError> {
-        kept.read(Source::new(name, self.text()), dir, Some(SAVED_MODE)).map_err(EditError::Invalid)
-    }
+/// What the checker makes of a text that is to be saved. `dir` is where its relative paths start, `name` what it is called
+/// in reports; `kept` what was checked last.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn check(text: &str, kept: &mut Kept, name: &str, dir: &Path) -> Result<(Config, Report), EditError> {
+    kept.read(Source::new(name, text), dir, Some(SAVED_MODE)).map_err(EditError::Invalid)
 }
 
 /// The comments at the top of a file that are about the whole of it: up to the last empty line before what they could

@@ -32,10 +32,12 @@ fn whole() -> Document {
     doc
 }
 
+fn checked(doc: &Document) -> Result<(Config, Report), EditError> {
+    check(&doc.text(), &mut Kept::default(), "t.toml", Path::new("/"))
+}
+
 fn accepted(doc: &Document) -> Config {
-    doc.check(&mut Kept::default(), "t.toml", Path::new("/"))
-        .unwrap_or_else(|e| panic!("{e}\n{}", doc.text()))
-        .0
+    checked(doc).unwrap_or_else(|e| panic!("{e}\n{}", doc.text())).0
 }
 
 #[test]
@@ -129,7 +131,7 @@ fn half_a_credential_lets_nobody_in() {
         let mut half = doc.clone();
         half.set_credential(&owner, Door::In, key, value).unwrap();
         assert!(half.text().contains("unfinished = true"), "{}", half.text());
-        let (config, report) = half.check(&mut Kept::default(), "t.toml", Path::new("/")).unwrap();
+        let (config, report) = checked(&half).unwrap();
         assert_eq!(report.warnings(), 1, "{report}");
         assert!(report.problems()[0].what == config::UNFINISHED && !report.to_string().contains("horse"));
         let auth = &config.targets[0].tpgs[0].acls[0].auth;
@@ -165,11 +167,7 @@ fn several_users_are_left_to_the_file() {
 fn an_unfinished_credential_must_be_one() {
     for (chap, what) in [("user = \"u\", secret = \"correct horse\", ", "not unfinished"), ("", "empty")] {
         let text = format!("[discovery]\nchap = {{ {chap}unfinished = true }}\n");
-        let told = Document::parse(&text)
-            .unwrap()
-            .check(&mut Kept::default(), "t", Path::new("/"))
-            .unwrap_err()
-            .to_string();
+        let told = checked(&Document::parse(&text).unwrap()).unwrap_err().to_string();
         assert!(told.contains(what), "{told}");
     }
 }
@@ -437,7 +435,7 @@ proptest! {
             if edit(&mut next, one).is_err() {
                 continue;
             }
-            match next.check(&mut Kept::default(), "t.toml", Path::new("/")) {
+            match checked(&next) {
                 Ok(_) => doc = next,
                 Err(EditError::Invalid(report)) => prop_assert!(
                     report.problems().iter().any(|p| p.severity == Severity::Error && !p.remedy.is_empty())

@@ -47,7 +47,7 @@ use tree::{Places, Style, View};
 use verbs::Values;
 
 use crate::admin::config::{self, Config, Kept, words};
-use crate::admin::edit::{Document, EditError};
+use crate::admin::edit::{self, Document, EditError};
 
 pub(super) use run::{Mode, run};
 
@@ -80,6 +80,8 @@ struct Shell {
     backend: Box<dyn Backend>,
     host: Host,
     doc: Document,
+    /// What it says, but for edits that nobody has taken yet.
+    text: String,
     config: Config,
     warnings: Vec<String>,
     /// What was checked last.
@@ -111,6 +113,7 @@ impl Shell {
             backend,
             host,
             doc: Document::default(),
+            text: String::new(),
             config: Config::default(),
             warnings: Vec::new(),
             kept: RefCell::default(),
@@ -134,14 +137,15 @@ impl Shell {
 
     /// Reads the configuration anew.
     fn load(&mut self) -> Result<(), String> {
-        let text = self.backend.load(self.kept.get_mut())?;
+        // Lines end in one way in what is written.
+        let text = self.backend.load(self.kept.get_mut())?.replace("\r\n", "\n");
         let doc = Document::read(&self.backend.file().display().to_string(), &text)?;
-        let (config, warnings) = self.check(&doc).map_err(|error| match error {
+        let (config, warnings) = self.check(&text).map_err(|error| match error {
             EditError::Invalid(report) => report.to_string(),
             refused => refused.to_string(),
         })?;
         self.backend.taken();
-        (self.doc, self.config, self.warnings) = (doc, config, warnings);
+        (self.doc, self.text, self.config, self.warnings) = (doc, text, config, warnings);
         // What is served and was not saved is still there.
         self.dirty &= self.differs();
         self.settle();
@@ -161,12 +165,12 @@ impl Shell {
         }
     }
 
-    fn check(&self, doc: &Document) -> Result<(Config, Vec<String>), EditError> {
+    fn check(&self, text: &str) -> Result<(Config, Vec<String>), EditError> {
         #[cfg(test)]
         self.checks.update(|n| n + 1);
         let file = self.backend.file();
         let kept = &mut self.kept.borrow_mut();
-        let (config, report) = doc.check(kept, &file.display().to_string(), &dir_of(file))?;
+        let (config, report) = edit::check(text, kept, &file.display().to_string(), &dir_of(file))?;
         Ok((config, report.problems().iter().map(ToString::to_string).collect()))
     }
 
@@ -185,15 +189,30 @@ impl Shell {
             // What somebody has written in the file would be gone.
             return Err(self.standing());
         }
-        let mut doc = self.doc.clone();
-        change(&mut doc).map_err(|e| e.to_string())?;
-        let (config, warnings) = self.check(&doc).map_err(|e| e.to_string())?;
-        let told = self.backend.edited(&doc.text())?;
+        let done = change(&mut self.doc).map_err(|e| e.to_string()).and_then(|()| self.take_edit());
+        if done.is_err() {
+            self.forget_edit();
+        }
+        done
+    }
+
+    /// What the document has become is what counts, if the checker and the daemon take it.
+    fn take_edit(&mut self) -> Result<(), String> {
+        let text = self.doc.text();
+        let (config, warnings) = self.check(&text).map_err(|e| e.to_string())?;
+        let told = self.backend.edited(&text)?;
         let new = self.news(&warnings);
         self.told.extend(new.into_iter().chain(told));
-        (self.doc, self.config, self.warnings, self.dirty) = (doc, config, warnings, true);
+        (self.text, self.config, self.warnings, self.dirty) = (text, config, warnings, true);
         self.settle();
         Ok(())
+    }
+
+    /// The document says again what was taken last. That is less often needed than a copy would be made.
+    fn forget_edit(&mut self) {
+        if let Ok(doc) = Document::parse(&self.text) {
+            self.doc = doc;
+        }
     }
 
     /// What of these warnings is to be told, as it was not yet. What is missing is no mistake while it is to be typed yet.
@@ -439,7 +458,7 @@ impl Shell {
     }
 
     pub(super) fn save(&mut self, elsewhere: Option<&Path>) -> Result<PathBuf, String> {
-        self.backend.save(&self.doc.text(), elsewhere, self.prefs.max_backup_files as usize)
+        self.backend.save(&self.text, elsewhere, self.prefs.max_backup_files as usize)
     }
 
     /// Who cannot log in because of what is being saved.
@@ -458,7 +477,7 @@ impl Shell {
                 self.say(self.standing());
                 return Ok(());
             }
-            if !self.dirty && self.doc.text().is_empty() {
+            if !self.dirty && self.text.is_empty() {
                 return Ok(());
             }
             let saved = match self.dirty {
@@ -466,7 +485,7 @@ impl Shell {
                 false => self.backend.file().to_owned(),
             };
             self.unfinished();
-            let dir = crate::admin::edit::backup_dir(&saved);
+            let dir = edit::backup_dir(&saved);
             let kept = self.prefs.max_backup_files.max(1); // the last one stays
             self.say(format!("Last {kept} configs saved in {}/.", dir.display()));
             self.say(format!("Configuration saved to {}", saved.display()));

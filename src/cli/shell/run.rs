@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::IsTerminal;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -57,15 +58,19 @@ pub(in crate::cli) fn run(config: &Path, socket: Option<&Path>, mode: Mode) -> E
             return ExitCode::from(UNREADABLE);
         }
     };
+    // The process ends with it: nobody needs it taken apart.
+    let mut shell = ManuallyDrop::new(shell);
     let done = match mode {
         // A whole line as one argument, as it would be typed, or its words.
         Mode::Once(words) if words.len() == 1 => {
-            Line::parse(&words[0]).and_then(|line| once(shell, line, false))
+            Line::parse(&words[0]).and_then(|line| once(&mut shell, line, false))
         }
-        Mode::Once(words) => once(shell, Line::of_words(words), false),
-        Mode::Command(words, json) => once(shell, Line::of_words(words), json),
-        Mode::Input if std::io::stdin().is_terminal() => talk(shell),
-        Mode::Input => Arriving::on_input().map_err(|e| e.to_string()).and_then(|input| obey(shell, input)),
+        Mode::Once(words) => once(&mut shell, Line::of_words(words), false),
+        Mode::Command(words, json) => once(&mut shell, Line::of_words(words), json),
+        Mode::Input if std::io::stdin().is_terminal() => talk(ManuallyDrop::into_inner(shell)),
+        Mode::Input => {
+            Arriving::on_input().map_err(|e| e.to_string()).and_then(|input| obey(&mut shell, input))
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -143,7 +148,7 @@ impl Shell {
 }
 
 /// One line, saved at once: there is no other chance.
-fn once(mut shell: Shell, line: Line, json: bool) -> Result<(), String> {
+fn once(shell: &mut Shell, line: Line, json: bool) -> Result<(), String> {
     shell.note();
     shell.saves_at_once = true;
     let done = if json {
@@ -164,7 +169,7 @@ fn once(mut shell: Shell, line: Line, json: bool) -> Result<(), String> {
 }
 
 /// Lines until the end or the first mistake, after which nothing is saved that was not before.
-fn obey(mut shell: Shell, mut input: Arriving) -> Result<(), String> {
+fn obey(shell: &mut Shell, mut input: Arriving) -> Result<(), String> {
     shell.note();
     let mut before = 0;
     loop {

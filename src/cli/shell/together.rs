@@ -49,7 +49,6 @@ enum Outcome {
 
 /// What was there before.
 struct Before {
-    doc: Document,
     config: Config,
     here: Node,
     trail: Vec<String>,
@@ -130,7 +129,8 @@ impl Shell {
 
     /// Has the checker and the daemon take what was done ahead, if it is what they would have made of it.
     fn settled(&mut self) -> bool {
-        let Ok((config, warnings)) = self.check(&self.doc) else { return false };
+        let text = self.doc.text();
+        let Ok((config, warnings)) = self.check(&text) else { return false };
         if !is_same(&config, &self.config) {
             // What is wrong here would be so again.
             self.together.vain = MOST_VAIN;
@@ -139,15 +139,14 @@ impl Shell {
         if !self.news(&warnings).is_empty() {
             return false;
         }
-        let Ok(told) = self.backend.edited(&self.doc.text()) else { return false };
+        let Ok(told) = self.backend.edited(&text) else { return false };
         told.iter().for_each(|told| self.say(told));
-        (self.config, self.warnings) = (config, warnings);
+        (self.text, self.config, self.warnings) = (text, config, warnings);
         true
     }
 
     fn before(&self) -> Before {
         Before {
-            doc: self.doc.clone(),
             config: self.config.clone(),
             here: self.here.clone(),
             trail: self.trail.clone(),
@@ -157,8 +156,9 @@ impl Shell {
     }
 
     fn put_back(&mut self, was: Before) {
-        let Before { doc, config, here, trail, before, dirty } = was;
-        (self.doc, self.config, self.dirty) = (doc, config, dirty);
+        let Before { config, here, trail, before, dirty } = was;
+        self.forget_edit();
+        (self.config, self.dirty) = (config, dirty);
         (self.here, self.trail, self.before) = (here, trail, before);
         self.said.clear();
     }
