@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 pub struct Source {
     name: String,
     text: zeroize::Zeroizing<String>,
-    /// Where its lines begin, but for the first.
-    lines: Box<[usize]>,
+    /// Where its lines begin, but for the first: found when a place is asked for.
+    lines: OnceLock<Box<[usize]>>,
     /// Guessed when a line is shown, unless a parser has said it.
     hidden: OnceLock<Box<[Range<usize>]>>,
     sealed: bool,
@@ -26,8 +26,7 @@ impl Source {
     /// that announces a secret is hidden to the end of its line.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
         let text = zeroize::Zeroizing::new(text.into());
-        let lines = text.match_indices('\n').map(|(at, _)| at + 1).collect();
-        Self { name: name.into(), text, lines, hidden: OnceLock::new(), sealed: false }
+        Self { name: name.into(), text, lines: OnceLock::new(), hidden: OnceLock::new(), sealed: false }
     }
 
     /// What the file is called in messages.
@@ -59,8 +58,9 @@ impl Source {
     /// Line and column (characters) of a byte, both from 1.
     pub fn position(&self, offset: usize) -> (usize, usize) {
         let offset = self.floor(offset);
-        let before = self.lines.partition_point(|start| *start <= offset);
-        let start = before.checked_sub(1).map_or(0, |last| self.lines[last]);
+        let lines = self.lines.get_or_init(|| self.text.match_indices('\n').map(|(at, _)| at + 1).collect());
+        let before = lines.partition_point(|start| *start <= offset);
+        let start = before.checked_sub(1).map_or(0, |last| lines[last]);
         let column = self.text.get(start..offset).unwrap_or_default().chars().count() + 1;
         (before + 1, column)
     }
