@@ -44,13 +44,16 @@ pub(super) fn discovery<'t>(node: &Node<'t>, out: &mut Text, found: &mut Finding
     }
     let enabled = module.flag("discovery_enable_auth", found).unwrap_or(true);
     let keys = Keys { prefix: "discovery_", bare: true };
-    if let Some(door) = door(&mut module, &keys, found) {
-        if enabled {
-            out.section("[discovery]");
-            door.write(out);
-        } else {
-            found.list(node, "discovery_enable_auth is false, so its credentials do nothing there");
+    let door = door(&mut module, &keys, found);
+    if enabled {
+        out.section("[discovery]");
+        match door {
+            Some(door) => door.write(out),
+            // LIO tells nobody of targets who cannot prove what is not set.
+            None => out.value("require_chap", true),
         }
+    } else if door.is_some() {
+        found.list(node, "discovery_enable_auth is false, so its credentials do nothing there");
     }
     module.finish(found);
 }

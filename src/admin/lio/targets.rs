@@ -20,6 +20,8 @@ struct Group {
     portals: Vec<Portal>,
     open: bool,
     door: Option<Door>,
+    /// It has no credentials, and demands some all the same.
+    demands: bool,
     lines: Lines,
     luns: BTreeMap<u64, Lun>,
     acls: Vec<Acl>,
@@ -34,6 +36,8 @@ struct Lun {
 struct Acl {
     initiator: String,
     door: Option<Door>,
+    /// Whether LIO asks for credentials.
+    asks: bool,
     mapped: BTreeMap<u64, Mapped>,
 }
 
@@ -115,13 +119,16 @@ fn group<'t>(
     let portals = ports::import(&o.list("portals", found), found);
     let luns = luns(&o.list("luns", found), stores, found);
     let nodes = o.list("node_acls", found);
-    let acls = acls(&nodes, &luns, &rules, door.is_some(), &mut lines, found);
+    let mut acls = acls(&nodes, &luns, &rules, &mut lines, found);
+    let demands = demands(&rules, door.is_some(), &acls);
+    acls.retain(|(node, acl)| acl.is_let_in(node, door.is_some(), demands, found));
+    let acls: Vec<Acl> = acls.into_iter().map(|(_, acl)| acl).collect();
     if !rules.authentication && (door.is_some() || acls.iter().any(|acl| acl.door.is_some())) {
         let reason = "authentication is 0, so LIO lets initiators in without the credentials that are set; here they \
                       are asked for: remove a chap for whoever does not know it";
         found.list(node, reason);
     }
-    let mut group = Group { tag, portals, open: false, door, lines, luns, acls };
+    let mut group = Group { tag, portals, open: false, door, demands, lines, luns, acls };
     if rules.dynamic {
         group.open(&rules, attributes.as_ref().map_or(node, |a| &a.node), found);
     }
@@ -203,22 +210,27 @@ fn number<'t>(o: &mut Object<'t>, key: &str, found: &mut Findings<'t>) -> Option
     node.number(found)
 }
 
-fn acls<'t>(
-    nodes: &[Node<'t>],
+/// Whether a group without credentials keeps out whoever has none of his own, as LIO does. Here that is one for the whole
+/// group: not where LIO asks some of them for nothing.
+fn demands(rules: &Rules, has_credentials: bool, acls: &[(&Node<'_>, Acl)]) -> bool {
+    rules.authentication && !has_credentials && acls.iter().all(|(_, acl)| acl.asks || acl.door.is_some())
+}
+
+fn acls<'n, 't>(
+    nodes: &'n [Node<'t>],
     luns: &BTreeMap<u64, Lun>,
     rules: &Rules,
-    group_asks: bool,
     lines: &mut Lines,
     found: &mut Findings<'t>,
-) -> Vec<Acl> {
-    let mut acls: Vec<Acl> = Vec::new();
+) -> Vec<(&'n Node<'t>, Acl)> {
+    let mut acls: Vec<(&Node<'t>, Acl)> = Vec::new();
     let mut times = Vec::new();
     for node in nodes {
-        let Some(acl) = acl(node, luns, rules, group_asks, &mut times, found) else { continue };
-        if acls.iter().any(|other| other.initiator == acl.initiator) {
+        let Some(acl) = acl(node, luns, rules, &mut times, found) else { continue };
+        if acls.iter().any(|(_, other)| other.initiator == acl.initiator) {
             found.error(node, &format!("there is an ACL for {} already", acl.initiator), "put both together");
         } else {
-            acls.push(acl);
+            acls.push((node, acl));
         }
     }
     keep_times(&times, lines, found);
@@ -242,7 +254,6 @@ fn acl<'t>(
     node: &Node<'t>,
     luns: &BTreeMap<u64, Lun>,
     rules: &Rules,
-    group_asks: bool,
     times: &mut Vec<(&'static str, Node<'t>)>,
     found: &mut Findings<'t>,
 ) -> Option<Acl> {
@@ -273,19 +284,7 @@ fn acl<'t>(
     }
     let mapped = mapped(&o.list("mapped_luns", found), luns, found);
     list_rest(o, &[], found);
-    match (&door, asks, group_asks) {
-        (None, true, false) => {
-            let reason =
-                "LIO asks for credentials that are not set, so it lets nobody in by this ACL: it is left out";
-            found.list(node, reason);
-            return None;
-        }
-        (None, _, true) => {
-            found.list(node, "it has no credentials of its own, so those of its group count here");
-        }
-        _ => {}
-    }
-    Some(Acl { initiator, door, mapped })
+    Some(Acl { initiator, door, asks, mapped })
 }
 
 fn mapped<'t>(
@@ -322,13 +321,12 @@ impl Group {
     fn open(&mut self, rules: &Rules, node: &Node<'_>, found: &mut Findings<'_>) {
         let mut refuse =
             |why: String| found.list(node, format!("generate_node_acls is 1, but {why}: only ACLs let in"));
-        if rules.authentication && self.door.is_none() {
+        let asks = self.door.is_some() || self.demands;
+        if rules.authentication && !asks {
             return refuse("the group has no credentials, so LIO lets nobody in by it".into());
         }
         let afar = |p: &&Portal| check_open(p.address, At::Whole, "").is_err();
-        if self.door.is_none()
-            && let Some(portal) = self.portals.iter().find(afar)
-        {
+        if !asks && let Some(portal) = self.portals.iter().find(afar) {
             return refuse(format!(
                 "without a chap that would let anybody in at {}; add an ACL for each initiator",
                 portal.text
@@ -350,6 +348,9 @@ impl Group {
         out.texts("portals", self.portals.iter().map(|p| p.text.as_str()));
         if self.open {
             out.value("any_initiator", true);
+        }
+        if self.demands {
+            out.value("require_chap", true);
         }
         if let Some(door) = &self.door {
             door.write(out);
@@ -379,6 +380,22 @@ impl Lun {
 }
 
 impl Acl {
+    /// Whether it has a place in a group that has credentials, or demands some: without them it is left out where LIO asks
+    /// for some, and lets nobody in.
+    fn is_let_in(&self, node: &Node<'_>, by_group: bool, demanded: bool, found: &mut Findings<'_>) -> bool {
+        if self.door.is_some() || demanded {
+            return true;
+        }
+        if by_group {
+            found.list(node, "it has no credentials of its own, so those of its group count here");
+        } else if self.asks {
+            let reason =
+                "LIO asks for credentials that are not set, so it lets nobody in by this ACL: it is left out";
+            found.list(node, reason);
+        }
+        by_group || !self.asks
+    }
+
     fn write(&self, luns: &BTreeMap<u64, Lun>, out: &mut Text) {
         out.section("[[target.tpg.acl]]");
         out.text("initiator", &self.initiator);

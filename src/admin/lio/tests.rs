@@ -66,7 +66,10 @@ fn what_has_no_meaning_here_is_listed_with_its_place() {
 
 #[test]
 fn there_and_back_is_the_same() {
-    assert_eq!(there_and_back(&imported(SIMPLE)), imported(SIMPLE));
+    // LIO asks everybody of a group or nobody: what is asked of one there, is of all.
+    let asked = imported(SIMPLE).replace(":3260\"]\n", ":3260\"]\nrequire_chap = true\n");
+    assert_eq!(there_and_back(&imported(SIMPLE)), asked);
+    assert_eq!(there_and_back(&asked), asked);
     assert_eq!(there_and_back(&imported(SAVED)), imported(SAVED));
     // The first time loses what LIO cannot say, as it lists: products that are not the names, credentials of a group
     // that count for its initiators.
@@ -281,9 +284,50 @@ fn there(acl: &str) -> String {
 fn credentials_that_lio_did_not_ask_for_are_asked_for_here() {
     let config = checked(&imported(SIMPLE));
     assert!(config.targets[0].tpgs[0].acls[0].auth.required());
-    // Where it asked for some and there are none, nobody got in, and nobody does.
-    let none = SIMPLE.replace("\"authentication\": 0", "\"authentication\": 1").replace("chap_", "other_");
-    assert_eq!(checked(&imported(&none)).targets[0].tpgs[0].acls.len(), 0);
+}
+
+/// What becomes of the group of a target of LIO that asks for credentials and has none: its rules here, and how many ACLs
+/// it has.
+fn asking(group: &str, acl: &str) -> (String, usize) {
+    let text = format!(
+        r#"{{"targets": [{{"fabric": "iscsi", "wwn": "iqn.2003-01.a:b", "tpgs": [{{"tag": 1,
+            "attributes": {{"authentication": 1{group}}}, "portals": [{{"ip_address": "192.0.2.1", "port": 3260}}],
+            "node_acls": [{{"node_wwn": "iqn.2003-01.a:i"{acl}}}]}}]}}]}}"#
+    );
+    let toml = imported(&text);
+    let rules = toml.lines().filter(|line| ["require", "any_in"].iter().any(|key| line.starts_with(key)));
+    let tpg = &checked(&toml).targets[0].tpgs[0];
+    assert_eq!(toml.contains("require_chap"), tpg.auth.required(), "{toml}");
+    (rules.collect::<Vec<_>>().join("; "), tpg.acls.len())
+}
+
+#[test]
+fn where_lio_asked_for_credentials_that_are_not_set_nobody_gets_in_either() {
+    assert_eq!(asking("", ""), ("require_chap = true".into(), 1), "until there are some");
+    let own = r#", "chap_userid": "u", "chap_password": "twelve letters""#;
+    assert_eq!(asking("", own), ("require_chap = true".into(), 1));
+    let open = r#", "generate_node_acls": 1"#;
+    assert_eq!(asking(open, own), ("any_initiator = true; require_chap = true".into(), 1));
+    // One is asked for nothing, and gets in; the rule is one for the group, so that others are left out.
+    let free = r#", "attributes": {"authentication": 0}"#;
+    assert_eq!(asking("", free), (String::new(), 1));
+    let others = format!(r#"{free}}}, {{"node_wwn": "iqn.2003-01.a:j""#);
+    assert_eq!(asking(open, &others), (String::new(), 1));
+    let asked = r#", "attributes": {"authentication": 1}"#;
+    assert_eq!(asking(r#", "authentication": 0"#, asked), (String::new(), 0));
+}
+
+#[test]
+fn where_lio_told_nobody_of_targets_nobody_is_told_here_either() {
+    let told = |module: &str| {
+        let toml = imported(&format!(r#"{{"fabric_modules": [{{"name": "iscsi", {module}}}]}}"#));
+        checked(&toml).discovery.auth.required()
+    };
+    assert!(told(r#""discovery_enable_auth": true"#));
+    assert!(told(r#""discovery_enable_auth": true, "discovery_userid": "u""#), "half a credential");
+    assert!(!told(r#""discovery_enable_auth": false"#));
+    let toml = "[discovery]\nrequire_chap = true\n";
+    assert!(checked(&there_and_back(toml)).discovery.auth.required());
 }
 
 proptest! {
