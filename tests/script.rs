@@ -137,6 +137,7 @@ rules! {
     disc_is_read_in_a_drive
     disc_whose_last_block_is_cut_short
     discovery_takes_no_commands
+    discovery_when_more_is_asked_for_meanwhile
     discovery_with_chap
     discovery_without_the_chap_it_needs
     duplicate_cmdsn_is_ignored

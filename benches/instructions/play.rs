@@ -226,6 +226,7 @@ fn session(how: How) -> Session {
         joins: None,
         luns: catalog.targets[0].tpgs[0].luns.clone(),
         target,
+        discovery: Arc::default(),
         tpg: 0,
         exp_cmd_sn: 1,
         max_cmd_sn: WINDOW,

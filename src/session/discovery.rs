@@ -81,6 +81,8 @@ fn known(
 /// A name works in both, but a normal session learns of its own target only.
 fn send_targets(catalog: &Catalog, session: &Established, wanted: &str, out: &mut TextWriter) {
     match (wanted, &session.target) {
+        // Who came in when less was asked for has to come in again.
+        (_, None) if !session.may_discover(catalog) => out.pair("SendTargets", REJECT),
         ("All", None) => catalog.targets.iter().for_each(|target| show(catalog, target, session, out)),
         ("", Some(target)) => show_current(catalog, target, session, out),
         ("All", Some(_)) | ("", None) => out.pair("SendTargets", REJECT),
@@ -204,6 +206,7 @@ mod tests {
             cid: 0,
             joins: None,
             target,
+            discovery: Arc::default(),
             tpg: 0,
             luns: vec![],
             exp_cmd_sn: 0,
@@ -290,7 +293,7 @@ mod tests {
     #[test]
     fn only_groups_that_were_reached_if_so_configured() {
         let discovery = Discovery { own_portal_only: true, ..Discovery::default() };
-        let catalog = Catalog { discovery, ..catalog() };
+        let catalog = Catalog { discovery: discovery.into(), ..catalog() };
         let mut visitor = session(INITIATOR, "192.0.2.7:3260", None);
         let answer = answer(&catalog, &mut visitor, b"SendTargets=All\0").unwrap();
         let answer = String::from_utf8(answer).unwrap();

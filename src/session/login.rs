@@ -397,6 +397,7 @@ impl Login {
             cid: bhs.cid.get(),
             joins,
             target,
+            discovery: self.catalog.discovery.clone(),
             tpg,
             luns,
             exp_cmd_sn: self.frame.exp_cmd_sn.0,

@@ -19,7 +19,7 @@ use super::tmf::{Answer, Ending};
 use super::{MappedLun, Session, ports_of, power_on};
 use crate::ids::LuId;
 use crate::scsi::{self, Asc, Attentions, Failure, MAX_SENSE, Sense};
-use crate::target::{Catalog, Lun, Target, Tpg};
+use crate::target::{Auth, Catalog, Lun, Target, Tpg};
 use crate::wire::bhs::AsyncMessage;
 use crate::wire::codes::AsyncEvent;
 use crate::wire::lun;
@@ -72,21 +72,28 @@ impl Established {
 
     /// Brings a login up to date that has begun under an older catalogue. Whether it may still come in.
     pub fn renew(&mut self, catalog: &Catalog) -> bool {
-        let Some(was) = &self.target else { return true };
+        let Some(was) = &self.target else { return self.may_discover(catalog) };
         let Some(now) = catalog.target(&was.iqn) else { return false };
         if Arc::ptr_eq(now, was) {
             return true;
         }
         let Some(View { target, tpg, luns }) = self.view(now) else { return false };
-        let asked = |group: &Tpg| group.access(&self.initiator).map(|access| access.auth.clone());
+        let asked = |group| Tpg::access(group, &self.initiator).map(|access| access.auth);
         let (then, now) = (was.tpgs.get(self.tpg).and_then(asked), asked(&target.tpgs[tpg]));
-        // Only what is asked for now has been proved, if it was asked for then: a secret that was taken back, or asked for
-        // later, lets nobody in.
-        let proved = now.is_some_and(|now| {
-            !now.required() || (self.chap.is_some() && then.is_some_and(|then| then.chap == now.chap))
-        });
+        let proved = now.is_some_and(|now| self.has_proved(then, now));
         (self.target, self.tpg, self.luns) = (Some(target), tpg, luns);
         proved
+    }
+
+    /// Whether whoever has come for discovery may be told of targets by that catalogue.
+    pub(super) fn may_discover(&self, catalog: &Catalog) -> bool {
+        self.has_proved(Some(&self.discovery.auth), &catalog.discovery.auth)
+    }
+
+    /// Whether what is asked for now has been proved, which it only can if it was asked for then: a secret that was taken
+    /// back, or asked for later, lets nobody in.
+    fn has_proved(&self, then: Option<&Auth>, now: &Auth) -> bool {
+        !now.required() || (self.chap.is_some() && then.is_some_and(|then| then.chap == now.chap))
     }
 }
 
@@ -333,17 +340,18 @@ pub(super) fn merge(own: &mut [MappedLun], legacy: &[MappedLun]) {
 mod tests {
     use super::super::keys::Negotiated;
     use super::*;
-    use crate::target::{Acl, Auth, ChapAlgorithm, Credential};
+    use crate::target::{Acl, ChapAlgorithm, Credential, Discovery};
 
     const INITIATOR: &str = "iqn.i";
 
     fn catalog(secret: Option<&str>, alias: &str) -> Catalog {
         let credential = |secret: &str| Credential { user: "u".into(), secret: secret.into() };
         let auth = Auth { chap: secret.map(credential).into_iter().collect(), mutual: None };
+        let discovery = Discovery { auth: auth.clone(), ..Discovery::default() }.into();
         let acls = vec![Acl { initiator: INITIATOR.into(), auth, ..Acl::default() }];
         let tpgs = vec![Tpg { tag: 1, relative_port: 1, acls, ..Tpg::default() }];
         let target = Target { iqn: "iqn.t".into(), alias: Some(alias.into()), redirect: None, tpgs };
-        Catalog { targets: vec![Arc::new(target)], ..Catalog::default() }
+        Catalog { targets: vec![Arc::new(target)], discovery, ..Catalog::default() }
     }
 
     /// A login under that catalogue that has proved what that asks for.
@@ -354,6 +362,7 @@ mod tests {
             cid: 0,
             joins: None,
             target: catalog.target("iqn.t").cloned(),
+            discovery: catalog.discovery.clone(),
             tpg: 0,
             luns: Vec::new(),
             exp_cmd_sn: 0,
@@ -370,7 +379,11 @@ mod tests {
     #[test]
     fn a_login_that_began_before_has_proved_what_was_asked_for_then() {
         let comes_in = |then: Option<&str>, now: Option<&str>| {
-            login(&catalog(then, "then"), then.is_some()).renew(&catalog(now, "now"))
+            let mut established = login(&catalog(then, "then"), then.is_some());
+            let comes_in = established.renew(&catalog(now, "now"));
+            established.target = None;
+            assert_eq!(established.renew(&catalog(now, "now")), comes_in, "for discovery");
+            comes_in
         };
         assert!(comes_in(Some("twelve letters"), Some("twelve letters")), "the same secret");
         assert!(!comes_in(Some("twelve letters"), Some("other letters")), "one that was taken back");

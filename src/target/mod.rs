@@ -29,7 +29,7 @@ pub struct Catalog {
     /// The targets, in the order of the configuration.
     pub targets: Vec<Arc<Target>>,
     /// Who may ask which targets there are, and what is shown.
-    pub discovery: Discovery,
+    pub discovery: Arc<Discovery>,
     /// Portals that send every visitor elsewhere.
     pub redirects: Vec<(SocketAddr, Redirect)>,
     /// What logical units may do in a second, as far as they are limited.

@@ -48,6 +48,17 @@ impl Daemon {
         daemon
     }
 
+    /// Has its configuration served as `change` makes it.
+    #[allow(dead_code, reason = "not every test that includes this file changes what is served")]
+    pub(crate) fn reload(&self, change: impl FnOnce(&str) -> String) {
+        let dir = self.state.as_ref().expect("a configuration").path();
+        let (file, socket) = (dir.join("ringtgt.toml"), dir.join("state/control.sock"));
+        let text = std::fs::read_to_string(&file).expect("a configuration");
+        std::fs::write(&file, change(&text)).expect("a configuration");
+        let client = ringtgt::admin::rpc::Client::connect(socket).expect("its control socket");
+        client.call("config.reload", serde_json::json!({})).expect("a reload");
+    }
+
     /// Runs a command that serves, until it says `ready`.
     pub(crate) fn start(mut command: Command) -> Self {
         command.stdin(Stdio::null());

@@ -9,6 +9,7 @@
 //!                              portal that the daemon names N-th
 //! connect [N]                  connects only, to the Nth portal (default: the first)
 //! term                         ends the daemon as an administrator would
+//! reload OLD => NEW            has its configuration served with NEW for OLD
 //! clear LUN                    reports the unit attentions of a LUN away
 //! > Pdu [immediate] key=value… sends a PDU; unnamed fields are zero, numbers and lengths are right
 //! > bytes HEX                  sends bytes
@@ -149,6 +150,7 @@ impl Talk {
                 self.connect(number, portal)
             }
             "term" => self.terminate(),
+            "reload" => self.reload(rest),
             "login" => self.login(number, &words),
             "clear" => self.clear(number, rest),
             ">" => self.send(number, &words),
@@ -170,6 +172,12 @@ impl Talk {
         let pid = self.daemon.child.id().to_string();
         let done = std::process::Command::new("kill").args(["-TERM", &pid]).status();
         done.is_ok_and(|status| status.success()).then_some(()).ok_or_else(|| "no kill".into())
+    }
+
+    fn reload(&self, change: &str) -> Step {
+        let (old, new) = change.split_once(" => ").ok_or("OLD => NEW")?;
+        self.daemon.reload(|text| text.replace(old, new));
+        Ok(())
     }
 
     fn login(&mut self, number: u32, words: &[&str]) -> Step {

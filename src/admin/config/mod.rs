@@ -130,7 +130,7 @@ impl Config {
     pub fn take_catalog(&mut self) -> Catalog {
         Catalog {
             targets: std::mem::take(&mut self.targets).into_iter().map(Arc::new).collect(),
-            discovery: std::mem::take(&mut self.discovery),
+            discovery: std::mem::take(&mut self.discovery).into(),
             quotas: std::mem::take(&mut self.quotas),
             redirects: self.portals.iter().filter_map(|p| Some((p.address, p.redirect?))).collect(),
             removed: Vec::new(),

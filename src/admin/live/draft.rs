@@ -507,7 +507,7 @@ fn refit(
 
 /// What belongs to no object of the tree.
 fn rest(running: &Running, config: &Config, plan: &mut Plan) {
-    if running.catalog.discovery != config.discovery {
+    if *running.catalog.discovery != config.discovery {
         plan.push(Action::Change, "/iscsi", "discovery");
     }
     let redirects = |portals: &[PortalConfig]| -> Vec<_> {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::session::keys::Negotiated;
-use crate::target::{ChapAlgorithm, Lun, Redirect, Target};
+use crate::target::{ChapAlgorithm, Discovery, Lun, Redirect, Target};
 use crate::wire::bhs::{BHS_LEN, LoginRequest, LoginResponse};
 use crate::wire::codes::LoginStatus;
 use crate::wire::flags;
@@ -80,6 +80,8 @@ pub struct Established {
     pub joins: Option<u16>,
     /// The target; none for a discovery session.
     pub target: Option<Arc<Target>>,
+    /// What discovery sessions were asked for then.
+    pub discovery: Arc<Discovery>,
     /// Index of the portal group in `target.tpgs`.
     pub tpg: usize,
     /// What the initiator sees.

@@ -139,6 +139,7 @@ impl World {
             cid: 1,
             joins: None,
             target: catalog.targets.first().cloned(),
+            discovery: catalog.discovery.clone(),
             tpg: 0,
             luns: catalog.targets[0].tpgs[0].luns.clone(),
             exp_cmd_sn: cmd_sn,

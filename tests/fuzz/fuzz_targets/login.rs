@@ -137,7 +137,7 @@ fn catalog(need: Need, params: TpgParams, open: bool, sent: Sent) -> Arc<Catalog
     let redirects = sent.portal.into_iter().map(|redirect| (portal, redirect)).collect();
     Arc::new(Catalog {
         targets: vec![Arc::new(target)],
-        discovery: Discovery { auth: auth(need), ..Discovery::default() },
+        discovery: Discovery { auth: auth(need), ..Discovery::default() }.into(),
         redirects,
         ..Catalog::default()
     })

@@ -158,7 +158,7 @@ fn malformed_proofs() {
 #[test]
 fn discovery_has_its_own_credentials() {
     let guarded = || Catalog {
-        discovery: Discovery { auth: one_way(), ..Discovery::default() },
+        discovery: Discovery { auth: one_way(), ..Discovery::default() }.into(),
         ..catalog(Auth::default(), TpgParams::default())
     };
     let names = format!("InitiatorName={INITIATOR};SessionType=Discovery;");
