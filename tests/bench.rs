@@ -177,7 +177,12 @@ fn a_server_that_dies_ends_it_with_the_reason() {
 fn what_cannot_be_is_said() {
     let daemon = Daemon::serve(&["null:64M", "null:64T"]);
     for (lun, arguments, word) in [
-        (5, &[][..], "capacity"),
+        (
+            5,
+            &[][..],
+            "there is no LUN 5 for this initiator at iqn.2026-11.org.example:target: there are 0-1\n",
+        ),
+        (0, &["--luns", "3"][..], "there is no LUN 2 for"),
         (0, &["--bs", "128M"][..], "16M"),
         (0, &["--bs", "1M", "--span", "512"], "room"),
         (0, &["--verify", "--span", "64k", "--qd", "32"], "places"),

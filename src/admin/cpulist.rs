@@ -114,8 +114,10 @@ fn parse_range(text: &str, part: &str) -> Result<(u16, u16), CpuListError> {
     if last < first { Err(CpuListError::Backwards(part.into())) } else { Ok((first, last)) }
 }
 
-fn show_list(cpus: &[u16]) -> String {
-    cpus.chunk_by(|a, b| a.checked_add(1) == Some(*b))
+/// Numbers in their order, as in `0-3,8`.
+pub(crate) fn show_list(numbers: &[u16]) -> String {
+    numbers
+        .chunk_by(|a, b| a.checked_add(1) == Some(*b))
         .map(|run| match run {
             [one] => one.to_string(),
             [first, .., last] => format!("{first}-{last}"),

@@ -13,12 +13,16 @@ use super::raw::{RawConn, receive};
 use super::task::{Command, Direction, Done, Tag};
 use crate::wire::bhs::AsyncMessage;
 use crate::wire::codes::{LogoutReason, LogoutResponseCode, Opcode, RejectReason, TmfFunction, TmfResponse};
+use crate::wire::lun::{self, LUN_MAX};
 
 /// Commands that a driver keeps outstanding.
 const CAPACITY: usize = 1024;
 
 /// Unit attentions that are reported away before the next command shows what is wrong.
 const ATTENTIONS_MAX: u32 = 8;
+
+/// The longest answer to REPORT LUNS: its header, and all LUNs that there can be.
+const LUNS_LEN: u32 = 8 * (LUN_MAX as u32 + 2);
 
 /// An initiator that waits for its answers.
 #[derive(Debug)]
@@ -191,6 +195,19 @@ impl<S: Read + Write> Initiator<S> {
             }
         }
         Ok(())
+    }
+
+    /// The numbers of the logical units that it sees.
+    ///
+    /// # Errors
+    /// As for [`Initiator::execute`]; a target that does not tell breaks a rule.
+    pub fn luns(&mut self) -> Result<Vec<u16>, Error> {
+        let done = self.execute(0, cdb::report_luns(LUNS_LEN), Direction::In, vec![0; LUNS_LEN as usize])?;
+        let Some(entries) = done.buffer.get(8..done.received).filter(|_| done.is_good()) else {
+            return Err(Error::Protocol { opcode: Opcode::SCSI_RESPONSE, rule: "no answer to REPORT LUNS" });
+        };
+        let (entries, _) = entries.as_chunks::<8>();
+        Ok(entries.iter().filter_map(|entry| lun::from_wire((*entry).into())).collect())
     }
 
     /// Blocks of a logical unit, and bytes in each.

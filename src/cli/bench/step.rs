@@ -5,12 +5,13 @@
 
 use std::io::{IsTerminal, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::lane::{Lane, Shape};
 use super::options::{Digest, Options};
@@ -18,6 +19,7 @@ use super::pattern;
 use super::places::Places;
 use super::tally::{Progress, Tally};
 use super::worker::{PATIENCE_NS, Pace, Shared, Window, Worker, pattern_memory};
+use crate::admin::cpulist::show_list;
 use crate::initiator::{Initiator, LoginOptions};
 use crate::mem::Memory;
 use crate::ring::monotonic_ns;
@@ -94,6 +96,7 @@ impl Target {
         let (portal, mut initiator) = connect(options, &login)?;
         let negotiated = initiator.core().negotiated().clone();
         initiator.clear_attention(url.lun)?;
+        check_luns(&mut initiator, url.lun..=last as u16, &url.target)?;
         let capacity = initiator.capacity(url.lun);
         let (blocks, block) =
             capacity.with_context(|| format!("LUN {} does not tell its capacity", url.lun))?;
@@ -131,6 +134,16 @@ fn connect(options: &Options, login: &LoginOptions) -> Result<(SocketAddr, Initi
         }
     }
     Err(last)
+}
+
+/// Refuses LUNs that the target says it does not have, for this initiator.
+fn check_luns(initiator: &mut Initiator, mut wanted: RangeInclusive<u16>, target: &str) -> Result<()> {
+    // What else is wrong shows when they are used.
+    let Ok(mut there) = initiator.luns() else { return Ok(()) };
+    there.sort_unstable();
+    let Some(lacking) = wanted.find(|lun| there.binary_search(lun).is_err()) else { return Ok(()) };
+    let there = if there.is_empty() { "none".to_owned() } else { show_list(&there) };
+    bail!("there is no LUN {lacking} for this initiator at {target}: there are {there}")
 }
 
 /// How the disk is divided for a step: what an I/O is, and places of that size for each session.
