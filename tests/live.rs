@@ -173,17 +173,24 @@ fn all_that_cannot_be_had_is_told_at_once_with_its_place() {
         let place = |line: &str| Some(line.split_once(".toml:")?.1.split(' ').next()?.to_owned());
         told.lines().filter_map(place).collect()
     };
-    // What is known without trying, before anybody has agreed to anything.
-    for how in ["--dry-run", "--yes"] {
-        let (status, _, told) = command(&server, &["apply", how, &server.file("wrong.toml", &wrong)]);
-        assert_eq!((status, places(&told)), (1, vec!["3:8:".into()]), "{told}");
+    // What is known without trying, as long as nobody has agreed to anything.
+    let file = server.file("wrong.toml", &wrong);
+    for how in [&["apply", "--dry-run"][..], &["apply"], &["apply", "--yes", "--dry-run"], &["diff"]] {
+        let (_, _, told) = command(&server, &[how, &[file.as_str()]].concat());
+        assert_eq!(places(&told), ["3:8:"], "{told}");
         assert!(told.contains("would be lost"), "{told}");
     }
     server.file("ringtgt.toml", &wrong);
-    let (status, _, told) = command(&server, &["reload"]);
-    assert_eq!((status, places(&told).join(" ").as_str()), (1, "3:8: 13:8: 18:8: 24:27: 24:46:"), "{told}");
-    for why in ["would be lost", "/state: ", "/state/identity: ", "ss -ltnp", "ip addr"] {
-        assert!(told.contains(why), "{why}: {told}");
+    for how in [&["apply", "--yes", &file][..], &["reload"]] {
+        let (status, _, told) = command(&server, how);
+        assert_eq!(
+            (status, places(&told).join(" ").as_str()),
+            (1, "3:8: 13:8: 18:8: 24:27: 24:46:"),
+            "{told}"
+        );
+        for why in ["would be lost", "/state: ", "/state/identity: ", "ss -ltnp", "ip addr"] {
+            assert!(told.contains(why), "{why}: {told}");
+        }
     }
     assert_eq!((luns(&mut initiator), ready(&mut initiator, 0)), (vec![0], None));
     assert!(

@@ -325,7 +325,7 @@ pub(super) struct Apply {
     /// Also remove what the file does not name
     #[arg(long)]
     pub(super) prune: bool,
-    /// Do not ask
+    /// Do not ask; of what cannot be had all is told at once, not only sizes
     #[arg(long)]
     pub(super) yes: bool,
     #[command(flatten)]

@@ -227,7 +227,7 @@ fn warn(done: &Plan) {
 fn try_apply(args: &Apply, text: &str) -> anyhow::Result<()> {
     let client = connect(&args.daemon)?;
     let mut params = params(&args.file, text)?;
-    let plan = plan_of(client.call("config.plan", params.clone())?)?;
+    let plan = plan_to_try(args, client.call("config.plan", params.clone()))?;
     show_plan(&plan, args.daemon.json);
     if args.dry_run || plan.is_nothing() {
         return Ok(());
@@ -257,6 +257,17 @@ fn try_apply(args: &Apply, text: &str) -> anyhow::Result<()> {
         say(&passing(&args.file, &client));
     }
     Ok(())
+}
+
+/// The plan. One of which something is known to be wrong is tried all the same by whoever has agreed to it: only that
+/// shows all that is wrong.
+fn plan_to_try(args: &Apply, planned: Result<Value, CallError>) -> anyhow::Result<Plan> {
+    match planned {
+        Err(CallError::Fault(fault)) if args.yes && !args.dry_run && fault.data["plan"].is_object() => {
+            plan_of(fault.data["plan"].clone())
+        }
+        planned => plan_of(planned?),
+    }
 }
 
 /// What is to be said of a file that is not the one that the daemon reads: its changes do not last.

@@ -134,6 +134,9 @@ pub enum Refused {
     /// It is right, but cannot be had; nothing has changed.
     #[error("{0:#}")]
     Failed(#[from] anyhow::Error),
+    /// The same of what was only to be planned, and the plan: there may be more that only shows when it is tried.
+    #[error("{0:#}")]
+    Lacking(anyhow::Error, Plan),
     /// What it would change now is not what was expected; nothing has changed.
     #[error("what is served has changed meanwhile, and so has the plan")]
     Other(Plan),
@@ -510,8 +513,10 @@ impl Live {
         let (config, report) = self.parse(name, text, dir)?;
         let draft = self.draft(&locked(&self.running), config, Came::new())?;
         // What could only be told by trying is told when it is carried out: a plan makes, opens and binds nothing.
-        draft.lacking.check(&report)?;
-        Ok(draft.plan)
+        match draft.lacking.check(&report) {
+            Ok(()) => Ok(draft.plan),
+            Err(why) => Err(Refused::Lacking(why, draft.plan)),
+        }
     }
 
     /// Has the text served instead of what is served now, if that text and the plan are to somebody's liking; what that

@@ -238,6 +238,11 @@ fn told(result: Result<Plan, Refused>) -> Result<Value, Fault> {
             Err(Fault { data: reported(&report), ..Fault::new(INVALID_CONFIG, what) })
         }
         Err(Refused::Failed(error)) => Err(failed(&error)),
+        Err(Refused::Lacking(error, plan)) => {
+            let mut fault = failed(&error);
+            fault.data["plan"] = json!(plan);
+            Err(fault)
+        }
         Err(error) => Err(Fault::new(FAILED, error.to_string())),
     }
 }

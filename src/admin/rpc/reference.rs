@@ -163,7 +163,8 @@ pub const ERRORS: [(&str, &str, &str); 6] = [
     (
         "2",
         "it is right, but cannot be had; of a configuration nothing has changed then, but for what is said",
-        "of stores, sizes and addresses that cannot be had: report, the same of all of them",
+        "of stores, sizes and addresses that cannot be had: report, the same of all of them; of a plan of \
+         sizes only, for the rest shows when it is tried, and plan: what it would have been",
     ),
     ("3", "the plan is another one now", "the plan"),
     ("4", "there are too many connections", ""),
