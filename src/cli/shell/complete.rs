@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use super::access::STATE;
+use super::create::free_number;
 use super::node::{self, Node};
 use super::set::is_secret;
 use super::settings::Setting;
 use super::verbs::{self, Kind, Param, Verb};
 use super::{Shell, dir_of, prefs, settings};
-use crate::admin::config::{self, Config, Source};
+use crate::admin::config::{self, Config, DEFAULT_PORT, Source};
 use crate::scsi::AccessState;
 
 /// Where the last word of `line` begins, and what it could be.
@@ -99,6 +100,9 @@ fn values(shell: &Shell, node: &Node, param: &Param, before: &[&str], partial: &
             let any = ["0.0.0.0".to_owned(), "::0".to_owned()];
             any.into_iter().chain((shell.host.addresses)()).collect()
         }
+        Kind::Port => ports(shell, node),
+        Kind::Free => free(shell, node),
+        Kind::Behind => behind(shell, node),
         Kind::Session => shell.numbers_at(node),
         Kind::SavedTarget => saved(shell, before).targets.into_iter().map(|target| target.iqn).collect(),
         Kind::SavedStore => paths_of(&saved(shell, before)),
@@ -106,6 +110,51 @@ fn values(shell: &Shell, node: &Node, param: &Param, before: &[&str], partial: &
         Kind::Text if param.name == "bookmark" => shell.prefs.bookmarks.keys().cloned().collect(),
         Kind::Text => Vec::new(),
     }
+}
+
+/// Where portals listen usually, and where those do that are here.
+fn ports(shell: &Shell, node: &Node) -> Vec<String> {
+    let here = node.children(&shell.config).into_iter().filter_map(|portal| match portal {
+        Node::Portal(.., portal) => Some(portal.port()),
+        _ => None,
+    });
+    here.chain([DEFAULT_PORT]).map(|port| port.to_string()).collect()
+}
+
+/// What something that is made at `node` can be called.
+fn free(shell: &Shell, node: &Node) -> Vec<String> {
+    match node {
+        Node::Iscsi => vec![shell.free_iqn()],
+        Node::Target(iqn) => vec![shell.free_tag(iqn).to_string()],
+        Node::Luns(iqn, tag) => shell.free_lun(iqn, *tag, None).iter().map(u16::to_string).collect(),
+        Node::Acl(iqn, tag, initiator) => unmapped(shell, iqn, *tag, initiator),
+        Node::Loopback => vec![shell.free_device().to_string()],
+        Node::Alua(store) => {
+            let taken = |id: &u16| {
+                node::store(&shell.config, store).is_some_and(|s| s.groups.iter().any(|g| g.id == *id))
+            };
+            (1..=u16::MAX).find(|id| !taken(id)).iter().map(u16::to_string).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The numbers of the LUNs that an initiator does not see yet, and one that is free in any case.
+fn unmapped(shell: &Shell, iqn: &str, tag: u16, initiator: &str) -> Vec<String> {
+    let seen = node::acl(&shell.config, iqn, tag, initiator).map(|acl| &acl.luns[..]).unwrap_or_default();
+    let luns = node::tpg(&shell.config, iqn, tag).map(|group| &group.luns[..]).unwrap_or_default();
+    let unseen = luns.iter().map(|l| l.lun).filter(|lun| node::numbered(seen, *lun).is_none());
+    let numbers: Vec<u16> = seen.iter().map(|l| l.lun).collect();
+    unseen.chain([free_number(&numbers)]).map(|lun| lun.to_string()).collect()
+}
+
+/// What a mapped LUN can show.
+fn behind(shell: &Shell, node: &Node) -> Vec<String> {
+    let luns = match node {
+        Node::Acl(iqn, tag, _) => Node::Luns(iqn.clone(), *tag).children(&shell.config),
+        _ => Vec::new(),
+    };
+    luns.iter().map(Node::name).chain(paths_of(&shell.config)).collect()
 }
 
 fn paths_of(config: &Config) -> Vec<String> {

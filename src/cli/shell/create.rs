@@ -157,7 +157,7 @@ impl Shell {
     }
 
     /// The name of this host, or that with a number when it is taken.
-    fn free_iqn(&self) -> String {
+    pub(super) fn free_iqn(&self) -> String {
         let base = config::default_iqn(&(self.host.name)());
         let numbered = (2..).map(|n: u32| format!("{base}.{n}"));
         let mut names = std::iter::once(base.clone()).chain(numbered);
@@ -166,10 +166,9 @@ impl Shell {
 
     fn create_tpg(&mut self, iqn: &str, values: &Values) -> Result<String, String> {
         let tpgs = node::target(&self.config, iqn).map(|t| &t.tpgs[..]).unwrap_or_default();
-        let taken = |tag: u16| tpgs.iter().any(|g| g.tag == tag);
         let asked = values.get("tag").map(|tag| number_behind(tag, "tpg", "tag")).transpose()?;
-        let tag = asked.or_else(|| (1..=u16::MAX).find(|tag| !taken(*tag))).unwrap_or(1);
-        if taken(tag) {
+        let tag = asked.unwrap_or_else(|| self.free_tag(iqn));
+        if node::tpg(&self.config, iqn, tag).is_some() {
             return Err(format!("there is a TPG {tag} already"));
         }
         // Two groups of a target cannot listen at the same address.
@@ -183,6 +182,10 @@ impl Shell {
             self.say(format!("Created TPG {tag}."));
         }
         Ok(format!("tpg{tag}"))
+    }
+
+    pub(super) fn free_tag(&self, iqn: &str) -> u16 {
+        (1..=u16::MAX).find(|tag| node::tpg(&self.config, iqn, *tag).is_none()).unwrap_or(1)
     }
 
     fn create_lun(&mut self, iqn: &str, tag: u16, values: &Values) -> Result<String, String> {
@@ -222,7 +225,7 @@ impl Shell {
         acls.map(|a| (a.initiator.clone(), a.luns.iter().map(|l| l.lun).collect())).collect()
     }
 
-    fn free_lun(&self, iqn: &str, tag: u16, asked: Option<u16>) -> Result<u16, String> {
+    pub(super) fn free_lun(&self, iqn: &str, tag: u16, asked: Option<u16>) -> Result<u16, String> {
         let luns = node::tpg(&self.config, iqn, tag).map(|g| &g.luns[..]).unwrap_or_default();
         let taken: Vec<u16> = luns.iter().map(|l| l.lun).collect();
         match asked {
@@ -368,7 +371,7 @@ pub(super) fn spell_out(
 }
 
 /// The lowest that is free; they are in their order.
-fn free_number(taken: &[u16]) -> u16 {
+pub(super) fn free_number(taken: &[u16]) -> u16 {
     let free = (0..=LUN_MAX).zip(taken).find(|(n, taken)| n != *taken);
     free.map_or_else(|| (taken.len() as u16).min(LUN_MAX), |(n, _)| n)
 }

@@ -76,6 +76,15 @@ impl Shell {
         Ok(store)
     }
 
+    /// The lowest number of a device that is not there, and will not be.
+    pub(super) fn free_device(&self) -> u32 {
+        let is_free = |number: &u32| {
+            let is_meant = self.config.loopbacks.iter().any(|disk| disk.device == Some(*number));
+            !is_meant && (self.host.look)(Path::new(&format!("/dev/ublkb{number}"))) == Seen::Absent
+        };
+        (0..).find(is_free).unwrap_or_default()
+    }
+
     pub(super) fn delete_loopback(&mut self, said: &str) -> Result<(), String> {
         let name = said.rsplit('/').next().unwrap_or(said);
         let Some(Node::LocalDisk(store)) = Node::Loopback.child(name, &self.config) else {

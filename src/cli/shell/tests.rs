@@ -965,6 +965,7 @@ fn leaving_writes_nothing_that_was_not_changed() {
 #[test]
 fn everything_is_completed() {
     let mut shell = sample();
+    let acl = format!("{TARGET}/tpg1/acls/iqn.2023-03.sample.ec2:sample-initiator");
     typed(&mut shell, "set global auto_cd_after_create=true");
     for (line, expected) in [
         ("ls", vec!["ls "]),
@@ -1026,6 +1027,17 @@ fn everything_is_completed() {
             "/iscsi/iqn.2023-03.sample.ec2:sample/tpg1/portals create ip_address=f",
             vec!["ip_address=fe80::1%eth0"],
         ),
+        ("/iscsi/iqn.2023-03.sample.ec2:sample/tpg1/portals create 0.0.0.0 ", vec!["3260", "ip_port="]),
+        ("/iscsi create ", vec!["iqn.2026-11.org.ringtgt:disks", "wwn="]),
+        ("/iscsi/iqn.2023-03.sample.ec2:sample create ", vec!["2", "tag="]),
+        ("/iscsi/iqn.2023-03.sample.ec2:sample/tpg1/luns create sample-bs lun=", vec!["lun=1"]),
+        (&format!("{acl} create "), vec!["1", "mapped_lun=", "tpg_lun_or_backstore=", "write_protect="]),
+        (
+            &format!("{acl} create 1 "),
+            vec!["/backstores/block/sample-bs", "lun0", "tpg_lun_or_backstore=", "write_protect="],
+        ),
+        ("/backstores/block/sample-bs/alua create g tag=", vec!["tag=1"]),
+        ("/loopback create sample-bs device=", vec!["device=0"]),
         ("/iscsi sessions kick ", vec!["sid="]),
         ("help saveconfi", vec!["saveconfig"]),
         ("bookmarks a", vec!["action=", "add"]),

@@ -20,6 +20,11 @@ pub(super) enum Kind {
     Child,
     Initiator,
     Address,
+    Port,
+    /// A number or a name that nothing here has yet.
+    Free,
+    /// A LUN of the group, or a backstore.
+    Behind,
     Session,
     /// A target of the file that is restored.
     SavedTarget,
@@ -155,17 +160,17 @@ static NULL: &[Verb] = &[
     verb!("delete" [must("name", Kind::Child)] "delete a backstore and the LUNs that show it"),
 ];
 static ISCSI: &[Verb] = &[
-    verb!("create" [may("wwn", Kind::Text)] "make a target with a group; without a name it gets one"),
+    verb!("create" [may("wwn", Kind::Free)] "make a target with a group; without a name it gets one"),
     verb!("delete" [must("wwn", Kind::Child)] "delete a target with everything in it"),
     SESSIONS,
 ];
 static TARGET: &[Verb] = &[
-    verb!("create" [may("tag", Kind::Text)] "make a target portal group"),
+    verb!("create" [may("tag", Kind::Free)] "make a target portal group"),
     verb!("delete" [must("tag", Kind::Child)] "delete a target portal group"),
     SESSIONS,
 ];
 static LUNS: &[Verb] = &[
-    verb!("create" [must("storage_object", Kind::StorePath), may("lun", Kind::Text),
+    verb!("create" [must("storage_object", Kind::StorePath), may("lun", Kind::Free),
         may("add_mapped_luns", Kind::Flag)] "show a backstore as a LUN"),
     verb!("delete" [must("lun", Kind::Child)] "delete a LUN, and the mapped LUNs that show it"),
 ];
@@ -174,24 +179,24 @@ static ACLS: &[Verb] = &[
     verb!("delete" [must("wwn", Kind::Child)] "let an initiator in no longer"),
 ];
 static ACL: &[Verb] = &[
-    verb!("create" [must("mapped_lun", Kind::Text), must("tpg_lun_or_backstore", Kind::StorePath),
+    verb!("create" [must("mapped_lun", Kind::Free), must("tpg_lun_or_backstore", Kind::Behind),
         may("write_protect", Kind::Flag)] "show this initiator a LUN of the group"),
     verb!("delete" [must("mapped_lun", Kind::Child)] "show this initiator a LUN no longer"),
     SESSIONS,
 ];
 static LOOPBACK: &[Verb] = &[
-    verb!("create" [must("storage_object", Kind::StorePath), may("device", Kind::Text), may("readonly", Kind::Flag)]
+    verb!("create" [must("storage_object", Kind::StorePath), may("device", Kind::Free), may("readonly", Kind::Flag)]
         "make a backstore a disk of this host, too: /dev/ublkbN, with that N or the first that is free"),
     verb!("delete" [must("disk", Kind::Child)] "make it a disk of this host no longer; the backstore stays"),
 ];
 static ALUA: &[Verb] = &[
-    verb!("create" [must("name", Kind::Text), must("tag", Kind::Text)]
+    verb!("create" [must("name", Kind::Text), must("tag", Kind::Free)]
         "make a target port group with that number; `set alua alua_tg_pt_gp_name=` at a LUN puts it there"),
     verb!("delete" [must("name", Kind::Child)] "delete a target port group that no LUN is in"),
 ];
 static PORTALS: &[Verb] = &[
-    verb!("create" [may("ip_address", Kind::Address), may("ip_port", Kind::Text)] "listen at an address"),
-    verb!("delete" [must("ip_address", Kind::Child), may("ip_port", Kind::Text)] "listen there no longer"),
+    verb!("create" [may("ip_address", Kind::Address), may("ip_port", Kind::Port)] "listen at an address"),
+    verb!("delete" [must("ip_address", Kind::Child), may("ip_port", Kind::Port)] "listen there no longer"),
 ];
 
 /// What can be done at a node beside what can be done everywhere.
