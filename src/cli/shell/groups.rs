@@ -57,6 +57,14 @@ pub(super) fn access(text: &str) -> Result<&'static str, String> {
     })
 }
 
+/// What LIO's groups have by themselves, of what cannot be set of one here.
+pub(super) fn usual(name: &str) -> Option<&'static str> {
+    match name {
+        "implicit_trans_secs" => Some("0"),
+        _ => name.starts_with("alua_support_").then_some("1"),
+    }
+}
+
 /// What counts for a group where nothing is written.
 pub(super) fn default(config: &Config, store: &str, group: &str, name: &str) -> Option<String> {
     let seconds = node::store(config, store)?.groups.transition_seconds();

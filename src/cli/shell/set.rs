@@ -5,7 +5,7 @@ use super::create::spell_out;
 use super::line::Line;
 use super::node::{self, Node};
 use super::settings::{self, Form, Setting};
-use super::{Shell, prefs};
+use super::{Shell, groups, prefs};
 use crate::admin::config::words;
 use crate::admin::edit::{Document, Door, EditError, Owner, Scalar};
 use crate::admin::lio::{self, Known};
@@ -189,8 +189,17 @@ impl Shell {
     fn moot(&self, node: &Node, setting: &Setting, value: &str) -> Option<&'static str> {
         match setting.form {
             Form::Lio(Known { is_moot: true, reason, .. }) => Some(reason),
+            Form::Fixed(why) if self.is_usual(node, setting, value) => Some(why),
             _ => self.is_no_wish(node, setting, value).then_some(lio::FILES_ARE_THIN),
         }
+    }
+
+    /// What every group of LIO has by itself, and is said of this one, which has something else: scripts say all that there is,
+    /// and wish nothing.
+    fn is_usual(&self, node: &Node, setting: &Setting, value: &str) -> bool {
+        let usual = groups::usual(setting.name);
+        usual.is_some_and(|usual| settings::is_same(value, usual))
+            && !settings::is_same(value, &self.value(node, setting))
     }
 
     /// LIO lets nobody give space of a file back, by itself, and scripts say so: that is no wish to have it allocated whole.
@@ -220,10 +229,10 @@ impl Shell {
 
     /// What cannot be set may be said all the same, when it is true, or nobody would notice.
     fn keep_fixed(&self, node: &Node, changes: &[(&'static Setting, &str)]) -> Result<(), String> {
-        for (setting, value) in changes {
+        for (setting, value) in changes.iter().filter(|(s, value)| self.moot(node, s, value).is_none()) {
             let why = match setting.form {
                 Form::Fixed(why) => why,
-                Form::Lio(known) if !known.is_moot => known.reason,
+                Form::Lio(known) => known.reason,
                 _ => continue,
             };
             let is = self.value(node, setting);

@@ -561,6 +561,7 @@ fn whoever_asks_for_targets_proves_himself() {
 fn what_only_lio_has_is_answered_with_the_reason() {
     let mut shell = sample();
     let acl = format!("{TARGET}/tpg1/acls/iqn.2023-03.sample.ec2:sample-initiator");
+    let group = "/backstores/block/sample-bs/alua/default_tg_pt_gp";
     for (line, told) in [
         (
             "/backstores/block/sample-bs set attribute emulate_model_alias=1",
@@ -587,6 +588,10 @@ fn what_only_lio_has_is_answered_with_the_reason() {
             "MaxBurstLength makes no difference: it is one for all",
         ),
         (
+            &format!("{group} set alua alua_support_standby=1 alua_support_offline=1"),
+            "alua_support_standby makes no difference: which states",
+        ),
+        (
             "set global tree_show_root=false loglevel_file=info",
             "loglevel_file makes no difference: the shell keeps no log",
         ),
@@ -603,6 +608,10 @@ fn what_only_lio_has_is_answered_with_the_reason() {
     assert_eq!(
         typed(&mut shell, &format!("{acl} get attribute nopin_timeout default_erl")),
         "nopin_timeout=15s\ndefault_erl=0\n"
+    );
+    assert_eq!(
+        typed(&mut shell, &format!("{group} get alua alua_support_standby")),
+        "alua_support_standby=0\n"
     );
     assert_eq!(typed(&mut shell, "get global prompt_length"), "prompt_length=\n");
     assert!(!typed(&mut shell, "get global").contains("prompt_length"));
