@@ -273,6 +273,8 @@ struct Held {
     numbers: Numbers,
     /// What is open: what is served, comes or goes.
     open: Vec<Weak<Backing>>,
+    /// What of that goes.
+    leaving: Vec<Weak<Backing>>,
 }
 
 /// See the module page.
@@ -338,7 +340,7 @@ impl Live {
         let (inherited, sockets, loopbacks) = (start.inherited, start.sockets, start.loopbacks);
         units.iter().for_each(|unit| keeper.keep_place(unit));
         let open = units.iter().map(|unit| Arc::downgrade(&unit.backing)).collect();
-        let held = Held { numbers: Numbers::after(units.len()), open };
+        let held = Held { numbers: Numbers::after(units.len()), open, leaving: Vec::new() };
         let served = config.stores.into_iter().zip(units);
         let served = served.map(|(config, unit)| Served::new(config, unit, None));
         let sockets = sockets.into_iter().map(|(plan, got, fd)| Socket { plan, got, fd }).collect();
@@ -768,8 +770,31 @@ impl Live {
         match &store.fate {
             Fate::Lost(_) => Ok(Err(VANISHED.into())),
             Fate::Came(backing) => Ok(Ok(backing.clone())),
-            _ => self.keeper.open(&store.config, patience),
+            _ => {
+                let deadline = Instant::now() + patience;
+                self.await_leaving(&store.config, deadline)?;
+                self.keeper.open(&store.config, deadline.saturating_duration_since(Instant::now()))
+            }
         }
+    }
+
+    /// Waits for a backstore that has gone, and is still at work where that one is to be.
+    fn await_leaving(&self, config: &StoreConfig, deadline: Instant) -> anyhow::Result<()> {
+        let Some(path) = &config.path else { return Ok(()) };
+        let leaving = || {
+            let held = locked(&self.held);
+            let mut all = held.leaving.iter().filter_map(Weak::upgrade);
+            all.find(|backing| backing.path.as_ref() == Some(path)).map(|backing| backing.name.clone())
+        };
+        while let Some(name) = leaving() {
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "{}: backstore {name} has gone, and is still at work there; try again when that has ended",
+                path.display()
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
     }
 
     /// The logical units on these. Not sooner do they have names: what has one, and no file, was served before.
@@ -964,6 +989,7 @@ impl Live {
         let (tell, told) = bounded::<Vec<String>>(1);
         let (control, serials, watcher) = (self.control.clone(), self.serials.clone(), self.watcher.clone());
         let held = self.held.clone();
+        locked(&held).leaving.extend(units.iter().map(|(_, unit)| Arc::downgrade(&unit.backing)));
         let work = move || {
             let numbers: Vec<LuId> = units.iter().map(|(lu, _)| *lu).collect();
             control.retire(&numbers);
@@ -978,6 +1004,7 @@ impl Live {
             let mut held = locked(&held);
             held.numbers.give_back(numbers);
             held.open.retain(|w| w.strong_count() > 0);
+            held.leaving.retain(|w| w.strong_count() > 0);
         };
         if let Err(error) = thread::Builder::new().name("retire".into()).spawn(work) {
             tracing::error!(%error, "no thread to close what has gone: it stays open until the next start");

@@ -200,6 +200,26 @@ fn a_change_that_is_given_up_leaves_groups_in_the_states_that_they_were_put_in()
 }
 
 #[test]
+fn what_is_still_at_work_under_one_name_is_waited_for_under_another() {
+    let stage = Stage::new(&text(false, &["a", "b"]));
+    let busy = stage.live.backings().into_iter().find(|backing| backing.name == "b").expect("it is served");
+    stage.apply(&text(false, &["a"])).expect("it is made without that");
+    let renamed = text(false, &["a", "b"]).replace("name = \"b\"", "name = \"c\"");
+    let renamed = renamed.replace("backstore = \"b\"", "backstore = \"c\"");
+    let path = busy.path.clone();
+    let config = StoreConfig { path, ..StoreConfig::new(crate::store::StoreKind::Fileio, "c") };
+    let said = stage.live.await_leaving(&config, Instant::now()).unwrap_err().to_string();
+    assert!(said.contains("backstore b has gone, and is still at work there"), "{said}");
+    let ends = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(200));
+        drop(busy);
+    });
+    stage.apply(&renamed).expect("it is free soon");
+    ends.join().unwrap();
+    assert!(stage.live.unit_named("c").is_some());
+}
+
+#[test]
 fn what_goes_wrong_at_the_end_is_told_of_a_change_that_is_made() {
     let stage = Stage::with(&text(false, &["a", "b"]), unflushable);
     let without = text(false, &["a"]);
