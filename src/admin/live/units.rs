@@ -493,11 +493,12 @@ fn spare_another(saved: &mut Persistent, backing: &Backing) {
     );
 }
 
-/// What was reserved of one medium is not reserved of another that has come in its place.
+/// What was reserved of one medium is not reserved of another that has come in its place, nor of a file that was made now.
 fn free_another(saved: &mut Persistent, backing: &Backing) {
     let made = saved.place.as_ref().and_then(|place| serde_json::from_str::<Place>(place).ok());
     let (Some(made), Some(here)) = (made, backing.place()) else { return };
-    if here.is_other_than(&made) && !saved.reservations.registrants.is_empty() {
+    let is_other = backing.made || here.is_other_than(&made);
+    if is_other && !saved.reservations.registrants.is_empty() {
         saved.reservations = Reservations::default();
         tracing::warn!(store = backing.name, %made, %here, "its reservations were made on another medium, and do not hold");
     }
@@ -632,6 +633,16 @@ mod tests {
         assert_eq!(keys(&moved), 1, "the disk of before, longer and by another path");
         std::fs::remove_file(&moved).unwrap();
         assert_eq!(keys(&disk(dir.path(), "one")), 1, "an image that was brought back");
+        let keeper = Keeper::new(Some(state), &ServerConfig::default(), 1);
+        let (path, size) = (Some(one.clone()), Some(1 << 20));
+        let config = StoreConfig { path, size, ..StoreConfig::new(StoreKind::Fileio, "disk") };
+        let served = || {
+            let medium = keeper.open(&config, Duration::ZERO).unwrap();
+            keeper.unit(&config, NUMBER, &Reached::default(), medium).unwrap()
+        };
+        assert_eq!(served().lu.state.reservations.registrants.len(), 1, "the same");
+        std::fs::remove_file(&one).unwrap();
+        assert_eq!(served().lu.state.reservations.registrants.len(), 0, "a file that was made now");
     }
 
     #[test]
