@@ -93,6 +93,38 @@ fn what_is_typed_is_served_at_once_and_saved_when_that_is_said() {
 }
 
 #[test]
+fn what_is_deleted_comes_back_under_its_name_unless_it_is_forgotten() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
+    let do_line = |line: &str| ringtgt(&server, &["shell"], &format!("/backstores/fileio {line}\n"));
+    let identity = || {
+        fs::remove_file(server.disk("b")).ok();
+        done(&do_line(&format!("create b {} 8M", server.disk("b"))));
+        fs::read_to_string(server.config().with_file_name("state/identity/b.json")).expect("it has one")
+    };
+    let first = identity();
+    let said = refused(&do_line("delete a forget=maybe")) + &served(&server);
+    assert!(said.contains("neither true nor false") && said.contains("name = \"a\""), "{said}");
+    let said = done(&do_line("delete b"));
+    assert!(
+        said.contains("is kept for the next backstore b; to forget it: delete b forget=true\n"),
+        "{said}"
+    );
+    assert_eq!(identity(), first, "by its name");
+    let client = server.client();
+    let served = client.call("backstores.forget", json!({ "name": "b" })).unwrap_err().to_string();
+    assert!(served.contains("backstore b is served"), "{served}");
+    let said = done(&do_line("delete b forget=true"));
+    assert!(said.contains("Forgot what initiators knew b by"), "{said}");
+    let second = identity();
+    assert_ne!(second, first);
+    // Also later.
+    done(&do_line("delete b"));
+    let said = done(&do_line("delete b forget=true"));
+    assert!(said.contains("Forgot") && !said.contains("Deleted"), "{said}");
+    assert_ne!(identity(), second);
+}
+
+#[test]
 fn what_the_daemon_refuses_is_not_done() {
     let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
     let (file, before) = (saved(&server), served(&server));

@@ -122,8 +122,12 @@ fn ad_hoc_dir_in(env: impl Fn(&str) -> Option<String>, root: bool) -> PathBuf {
 /// # Errors
 /// When it is there and cannot be read.
 pub fn saved_identity(root: &Path, name: &str) -> Result<Option<Identity>, StateError> {
-    let path = StateDir { root: root.into() }.file("identity", name);
-    Ok(load::<SavedIdentity>(&path)?.map(|saved| saved.identity))
+    Ok(load::<SavedIdentity>(&identity_file(root, name))?.map(|saved| saved.identity))
+}
+
+/// Where that is saved.
+pub fn identity_file(root: &Path, name: &str) -> PathBuf {
+    StateDir { root: root.into() }.file("identity", name)
 }
 
 impl StateDir {
@@ -192,6 +196,21 @@ impl StateDir {
     /// When it cannot be removed.
     pub fn forget_identity(&self, name: &str) -> Result<(), StateError> {
         remove(&self.file("identity", name))
+    }
+
+    /// Forgets who the store of that name was, and what was saved for its unit, which may have a serial number that was
+    /// chosen for it.
+    ///
+    /// # Errors
+    /// When something of that cannot be read or removed.
+    pub fn forget(&self, name: &str, chosen: Option<&str>) -> Result<(), StateError> {
+        let own = saved_identity(&self.root, name)?.map(|identity| identity.serial);
+        for serial in own.as_deref().into_iter().chain(chosen) {
+            self.forget_unit(serial)?;
+        }
+        remove(&self.file("place", name))?;
+        // Last of all: as long as it is there, this can be done again.
+        self.forget_identity(name)
     }
 
     /// The numbers that ports have had.

@@ -28,6 +28,24 @@ fn an_identity_is_kept() {
 }
 
 #[test]
+fn what_is_forgotten_is_forgotten_as_a_whole_and_nothing_else() {
+    let (_dir, state) = state();
+    let (first, other) =
+        (state.identity(&config("disk")).unwrap(), state.identity(&config("other")).unwrap());
+    for serial in [&*first.serial, &other.serial, "chosen", "another"] {
+        state.save_unit(serial, &1).unwrap();
+    }
+    for _ in 0..2 {
+        state.forget("disk", Some("chosen")).unwrap();
+    }
+    assert_ne!(state.identity(&config("disk")).unwrap(), first);
+    assert_eq!(state.identity(&config("other")).unwrap(), other);
+    let saved =
+        [&*first.serial, "chosen", &other.serial, "another"].map(|serial| state.load_unit(serial).unwrap());
+    assert_eq!(saved, [None, None, Some(1), Some(1)]);
+}
+
+#[test]
 fn many_new_identities_are_each_their_own_and_old_ones_stay() {
     let (_dir, state) = state();
     let old = state.identity(&config("disk7")).unwrap();

@@ -633,6 +633,27 @@ impl Live {
         Ok(Some(self.carry_out(&mut running, draft, &written, |running| running.generation += 1)?))
     }
 
+    /// Forgets who initiators knew a backstore for that has gone, by names of its own and by a serial number that was chosen
+    /// for it, and what they had reserved of it.
+    ///
+    /// # Errors
+    /// When it is served, or still at work; or what is kept of it cannot be removed.
+    pub fn forget(&self, name: &str, serial: Option<&str>) -> anyhow::Result<()> {
+        // Held, so that nobody has it served meanwhile.
+        let running = locked(&self.running);
+        let is_it = |s: &Served| s.config.name == name || serial == Some(&*s.facts.identity.serial);
+        anyhow::ensure!(
+            !running.stores.values().any(is_it),
+            "backstore {name} is served, or another by its serial number: nothing is forgotten"
+        );
+        let is_leaving = |w: &Weak<Backing>| w.upgrade().is_some_and(|backing| backing.name == name);
+        anyhow::ensure!(
+            !locked(&self.held).leaving.iter().any(is_leaving),
+            "backstore {name} is still at work: forget it when that has ended"
+        );
+        self.keeper.forget(name, serial)
+    }
+
     /// Has the configuration file served as it is now.
     ///
     /// # Errors

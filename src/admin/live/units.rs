@@ -289,6 +289,11 @@ impl Keeper {
         }
     }
 
+    /// Forgets who initiators knew a store for that is gone.
+    pub(super) fn forget(&self, name: &str, chosen: Option<&str>) -> anyhow::Result<()> {
+        Ok(self.names().map_or(Ok(()), |state| state.forget(name, chosen))?)
+    }
+
     fn as_saved(
         &self,
         config: &StoreConfig,

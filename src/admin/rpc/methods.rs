@@ -118,6 +118,11 @@ fn call_live(live: &Live, method: &str, params: Value) -> Result<Value, Fault> {
             let backstores = live.stores(|name, why| json!({ "name": name, "why": why }));
             Ok(json!({ "backstores": backstores }))
         }
+        "backstores.forget" => {
+            let Gone { name, serial } = read(params)?;
+            live.forget(&name, serial.as_deref()).map_err(|error| failed(&error))?;
+            Ok(json!({}))
+        }
         "counters" => counters(live),
         "recorder.dump" => {
             let recordings = live.control().record();
@@ -160,6 +165,13 @@ struct Text {
     dir: Option<PathBuf>,
     plan: Option<Plan>,
     base: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Gone {
+    name: String,
+    serial: Option<String>,
 }
 
 fn unnamed() -> String {

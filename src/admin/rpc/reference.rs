@@ -39,7 +39,7 @@ pub const EXAMPLE: [&str; 2] = [
 ];
 
 /// All that can be asked.
-pub const METHODS: [Method; 17] = [
+pub const METHODS: [Method; 18] = [
     method(
         "version",
         "",
@@ -110,6 +110,12 @@ pub const METHODS: [Method; 17] = [
         "backstores.list",
         "",
         "backstores: of each name, and why it is not ready (it is held by others, too short, absent), or null when it is.",
+    ),
+    method(
+        "backstores.forget",
+        "name, serial?: one that was chosen for it",
+        "Nothing, when what is kept of a backstore that was deleted is forgotten: the names that initiators knew it by, and what \
+         they had reserved of it. One that is called so later is another disk.",
     ),
     method("counters", "", "reactors and backstores."),
     method(

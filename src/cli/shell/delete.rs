@@ -1,17 +1,20 @@
 //! `delete` and `clearconfig`.
 
+use serde_json::json;
+
 use super::create::{number_behind, portal_of, spell_out};
 use super::node::{self, Node};
 use super::restore::IDLE;
 use super::verbs::Values;
 use super::{Shell, iqn};
 use crate::admin::edit::{Document, EditError};
+use crate::admin::state;
 use crate::store::StoreKind;
 
 impl Shell {
     pub(super) fn delete(&mut self, node: &Node, values: &Values) -> Result<(), String> {
         match node {
-            Node::Kind(kind) => self.delete_store(*kind, values.must("name")),
+            Node::Kind(kind) => self.delete_store(*kind, values),
             Node::Iscsi => self.delete_target(values.must("wwn")),
             Node::Target(iqn) => {
                 let tag = number_behind(values.must("tag"), "tpg", "tag")?;
@@ -47,7 +50,36 @@ impl Shell {
         }
     }
 
-    fn delete_store(&mut self, kind: StoreKind, name: &str) -> Result<(), String> {
+    /// Deletes a backstore, and says what is kept of it. One that is gone can still be forgotten.
+    fn delete_store(&mut self, kind: StoreKind, values: &Values) -> Result<(), String> {
+        let (name, forget) = (values.must("name"), values.flag("forget")?.unwrap_or(false));
+        let is_live = self.backend.standing().is_live();
+        let identity = state::identity_file(&self.config.server.state_dir, name);
+        if forget && !is_live {
+            return Err(format!("no daemon is asked to forget it: delete it, and rm {}", identity.display()));
+        }
+        let store = node::store(&self.config, name);
+        let serial = store.and_then(|store| store.identity.serial.clone());
+        if store.is_some() || !forget {
+            self.remove_store(kind, name)?;
+        }
+        if forget {
+            self.backend.ask("backstores.forget", json!({ "name": name, "serial": serial }))?;
+            self.say(format!("Forgot what initiators knew {name} by, and had reserved."));
+        } else if kind != StoreKind::Pscsi {
+            let how = if is_live {
+                format!("delete {name} forget=true")
+            } else {
+                format!("rm {}", identity.display())
+            };
+            self.say(format!(
+                "What initiators know it by and have reserved is kept for the next backstore {name}; to forget it: {how}"
+            ));
+        }
+        Ok(())
+    }
+
+    fn remove_store(&mut self, kind: StoreKind, name: &str) -> Result<(), String> {
         self.store_named(&format!("{}/{name}", kind.word()))?;
         let is_local = self.config.loopbacks.iter().any(|disk| disk.store == name);
         let mut shown = Vec::new();

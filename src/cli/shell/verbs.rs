@@ -137,13 +137,15 @@ static TPG: &[Verb] = &[
 static BLOCK: &[Verb] = &[
     verb!("create" [must("name", Kind::Text), must("dev", Kind::Device), may("readonly", Kind::Flag),
         may("wwn", Kind::Text), may("io", Kind::Word(WAYS))] "make a backstore of a block device"),
-    verb!("delete" [must("name", Kind::Child)] "delete a backstore and the LUNs that show it; the device is left alone"),
+    verb!("delete" [must("name", Kind::Child), may("forget", Kind::Flag)]
+        "delete a backstore and the LUNs that show it; the device is left alone; forget=true: nothing is kept for another of its name"),
 ];
 static FILEIO: &[Verb] = &[
     verb!("create" [must("name", Kind::Text), must("file_or_dev", Kind::File), may("size", Kind::Text),
         may("write_back", Kind::Flag), may("sparse", Kind::Flag), may("wwn", Kind::Text)]
         "make a backstore of a file, which is created when it is absent"),
-    verb!("delete" [must("name", Kind::Child)] "delete a backstore and the LUNs that show it; the file is left alone"),
+    verb!("delete" [must("name", Kind::Child), may("forget", Kind::Flag)]
+        "delete a backstore and the LUNs that show it; the file is left alone; forget=true: nothing is kept for another of its name"),
 ];
 static PSCSI: &[Verb] = &[
     verb!("create" [must("name", Kind::Text), must("dev", Kind::Device)] "pass a SCSI device through"),
@@ -152,12 +154,14 @@ static PSCSI: &[Verb] = &[
 static RAMDISK: &[Verb] = &[
     verb!("create" [must("name", Kind::Text), must("size", Kind::Text), may("nullio", Kind::Flag),
         may("wwn", Kind::Text)] "make a backstore of memory"),
-    verb!("delete" [must("name", Kind::Child)] "delete a backstore and the LUNs that show it; its data is gone"),
+    verb!("delete" [must("name", Kind::Child), may("forget", Kind::Flag)]
+        "delete a backstore and the LUNs that show it; its data is gone; forget=true: nothing is kept for another of its name"),
 ];
 static NULL: &[Verb] = &[
     verb!("create" [must("name", Kind::Text), must("size", Kind::Text), may("wwn", Kind::Text)]
         "make a backstore of nothing"),
-    verb!("delete" [must("name", Kind::Child)] "delete a backstore and the LUNs that show it"),
+    verb!("delete" [must("name", Kind::Child), may("forget", Kind::Flag)]
+        "delete a backstore and the LUNs that show it; forget=true: nothing is kept for another of its name"),
 ];
 static ISCSI: &[Verb] = &[
     verb!("create" [may("wwn", Kind::Free)] "make a target with a group; without a name it gets one"),
