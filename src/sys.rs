@@ -567,10 +567,18 @@ pub fn tcp_socket(v6: bool) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Connections that may wait to be accepted, as far as `net.core.somaxconn` allows: all initiators may come back at once.
+const BACKLOG: c_int = 4096;
+
 /// A listener on `addr` that may be bound again at once after a restart. On IPv6, `only_v6` says
 /// whether an unspecified address leaves IPv4 to somebody else; std cannot say that.
 pub fn listen(addr: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
-    let SocketAddr::V6(v6) = addr else { return TcpListener::bind(addr) };
+    let SocketAddr::V6(v6) = addr else {
+        let listener = TcpListener::bind(addr)?;
+        // It listens already, for fewer to wait.
+        await_connections(listener.as_fd())?;
+        return Ok(listener);
+    };
     let socket = tcp_socket(true)?;
     let (fd, borrowed) = (socket.as_raw_fd(), socket.as_fd());
     set_int(borrowed, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
@@ -590,9 +598,14 @@ pub fn listen(addr: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
             size_of::<libc::sockaddr_in6>() as socklen_t,
         )
     })?;
-    // SAFETY: no memory is passed.
-    check(unsafe { libc::listen(fd, 1024) })?;
+    await_connections(borrowed)?;
     Ok(TcpListener::from(socket))
+}
+
+/// `listen(2)`.
+fn await_connections(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::listen(socket.as_raw_fd(), BACKLOG) }).map(drop)
 }
 
 /// What the service manager has opened for this process, each with the name that it has there (sd_listen_fds(3)); nothing
@@ -792,6 +805,19 @@ mod tests {
         let v6 = listen("[::]:0".parse().unwrap(), true).unwrap();
         let port = v6.local_addr().unwrap().port();
         listen(SocketAddr::from(([0, 0, 0, 0], port)), false).unwrap();
+    }
+
+    #[test]
+    fn as_many_connections_may_wait_by_either_family() {
+        let somaxconn = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+        let most = u32::min(somaxconn.trim().parse().unwrap(), BACKLOG as u32);
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = listen(address.parse().unwrap(), true).unwrap();
+            // `struct tcp_info` of a listener: how many may wait stands where other sockets have tcpi_sacked.
+            let mut info = [0; 32];
+            assert_eq!(option(listener.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, &mut info).unwrap(), 32);
+            assert_eq!(u32::from_ne_bytes(info[28..].try_into().unwrap()), most, "{address}");
+        }
     }
 
     #[test]
