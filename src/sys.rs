@@ -1,7 +1,7 @@
 //! The few system calls that std has no safe door to.
 //!
-//! Owns: block device ioctls, `SG_IO`, one command of NVMe, `fallocate`, `FIEMAP`, parts of `statx` and `statvfs`, the kernel's announcements, socket options,
-//! the listener that takes both address families, what the service manager hands over, the open-file limit, what the kernel is told of threads, and processor time. Promises: safe
+//! Owns: block device ioctls, `SG_IO`, one command of NVMe, `fallocate`, `FIEMAP`, parts of `statx` and `statvfs`, the kernel's announcements, socket options, what is asked of
+//! network interfaces, the listener that takes both address families, what the service manager hands over, the open-file limit, what the kernel is told of threads, and processor time. Promises: safe
 //! functions with `io::Result`s, each one system call, no policy. Refuses to know: io_uring (the
 //! ring has its own), and why anybody asks.
 #![allow(unsafe_code)]
@@ -9,7 +9,7 @@
 use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::{MaybeUninit, size_of};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -557,6 +557,83 @@ pub fn interface(name: &str) -> Option<u32> {
     (index != 0).then_some(index)
 }
 
+/// The addresses of this machine, each with the name of its interface.
+pub fn addresses() -> io::Result<Vec<(String, IpAddr)>> {
+    let mut first = std::ptr::null_mut();
+    // SAFETY: the pointer lives until the call returns, which sets it when it succeeds.
+    check(unsafe { libc::getifaddrs(&mut first) })?;
+    let (mut all, mut at) = (Vec::new(), first.cast_const());
+    // SAFETY: it is null or an entry of the list, which nobody changes or frees before its end is reached.
+    while let Some(entry) = unsafe { at.as_ref() } {
+        // SAFETY: each entry has a name, which is a C string and lives as long.
+        let name = unsafe { CStr::from_ptr(entry.ifa_name) }.to_string_lossy();
+        // SAFETY: it is null or an address as long as its family wants, and lives as long.
+        let address = unsafe { ip_address(entry.ifa_addr) };
+        all.extend(address.map(|address| (name.into_owned(), address)));
+        at = entry.ifa_next;
+    }
+    // SAFETY: the list is the one that was made above, and nothing of it is used any more.
+    unsafe { libc::freeifaddrs(first) };
+    Ok(all)
+}
+
+/// The address of a socket's, if it is one of IP.
+///
+/// # Safety
+/// It is null, or points to an address that is as long as its family wants.
+unsafe fn ip_address(address: *const libc::sockaddr) -> Option<IpAddr> {
+    // SAFETY: as promised by who calls; every address is long enough for this one.
+    match c_int::from(unsafe { address.as_ref() }?.sa_family) {
+        libc::AF_INET => {
+            // SAFETY: as promised: it is one of this family.
+            let v4 = unsafe { address.cast::<libc::sockaddr_in>().read_unaligned() };
+            Some(Ipv4Addr::from_bits(u32::from_be(v4.sin_addr.s_addr)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as promised: it is one of this family.
+            let v6 = unsafe { address.cast::<libc::sockaddr_in6>().read_unaligned() };
+            Some(Ipv6Addr::from(v6.sin6_addr.s6_addr).into())
+        }
+        _ => None,
+    }
+}
+
+/// `struct ethtool_channels` (`linux/ethtool.h`), of which only this is of use here.
+#[repr(C)]
+#[derive(Default)]
+struct EthtoolChannels {
+    command: u32,
+    /// Of receiving, of sending, and of neither.
+    _most_of_one_kind: [u32; 3],
+    most_combined: u32,
+    _now: [u32; 4],
+}
+
+/// `SIOCETHTOOL` (`linux/sockios.h`).
+const SIOCETHTOOL: c_ulong = 0x8946;
+/// `ETHTOOL_GCHANNELS`: how many queues there are and may be.
+const ETHTOOL_GCHANNELS: u32 = 0x3c;
+
+/// How many queues for receiving and sending a network interface may have at most; 0, if each of its queues is for one.
+///
+/// # Errors
+/// `EOPNOTSUPP`, where it does not say; `ENODEV`, where there is none of that name.
+pub fn most_queues(interface: &str) -> io::Result<u32> {
+    let mut channels = EthtoolChannels { command: ETHTOOL_GCHANNELS, ..Default::default() };
+    // SAFETY: all-zero bytes are a valid request (integers and pointers that may be null).
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // The last byte stays zero: it ends the name.
+    if interface.len() >= request.ifr_name.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    request.ifr_name.iter_mut().zip(interface.bytes()).for_each(|(to, from)| *to = from as libc::c_char);
+    request.ifr_ifru.ifru_data = (&raw mut channels).cast();
+    let socket = tcp_socket(false)?;
+    // SAFETY: the request, and what it points to, are as this command wants them, and live until the call returns.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL as _, &raw mut request) })?;
+    Ok(channels.most_combined)
+}
+
 /// A socket for TCP, over IPv6 or IPv4, of which nothing has been set.
 pub fn tcp_socket(v6: bool) -> io::Result<OwnedFd> {
     let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
@@ -818,6 +895,23 @@ mod tests {
             assert_eq!(option(listener.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, &mut info).unwrap(), 32);
             assert_eq!(u32::from_ne_bytes(info[28..].try_into().unwrap()), most, "{address}");
         }
+    }
+
+    #[test]
+    fn interfaces_have_addresses() {
+        let all = addresses().unwrap();
+        assert!(all.contains(&("lo".into(), Ipv4Addr::LOCALHOST.into())), "{all:?}");
+    }
+
+    #[test]
+    fn who_has_no_queues_says_so() {
+        assert_eq!(size_of::<EthtoolChannels>(), 36);
+        let refused = |name: &str| most_queues(name).unwrap_err().raw_os_error();
+        assert_eq!(refused("lo"), Some(libc::EOPNOTSUPP));
+        assert_eq!(
+            (refused("none-such"), refused("longer-than-any-name")),
+            (Some(libc::ENODEV), Some(libc::ENODEV))
+        );
     }
 
     #[test]

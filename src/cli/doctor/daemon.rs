@@ -1,12 +1,15 @@
 //! What the daemon tells of itself.
 
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::finding::Finding;
-use crate::admin::config::{self, Source};
+use super::finding::{Finding, count};
+use crate::admin::config::{self, Config, Source};
 use crate::admin::rpc::{CallError, Client, default_socket};
 use crate::cli::args::Daemon;
 use crate::cli::away::Away;
@@ -17,15 +20,22 @@ use crate::store::StoreConfig;
 pub(super) struct Served {
     pub(super) pid: u64,
     pub(super) reactors: usize,
+    /// Which part of the time each of them works; nothing, where nobody is logged in.
+    pub(super) load: Vec<f64>,
     /// What its buffers take, bytes.
     pub(super) buffers: u64,
     /// None, if what is served cannot be read.
     pub(super) stores: Option<Vec<Arc<StoreConfig>>>,
     /// Those of them that are not ready.
     pub(super) away: Away,
+    /// The addresses at which it may be reached: of its portals, or any if these are not known, and of its sessions.
+    pub(super) addresses: Vec<IpAddr>,
     /// As `sessions.list` tells them.
     pub(super) sessions: Vec<Value>,
 }
+
+/// How long is looked at how much reactors work.
+const LOOK: Duration = Duration::from_millis(200);
 
 impl Served {
     /// Asks; and says who does not answer.
@@ -33,7 +43,7 @@ impl Served {
         let socket = daemon.control_socket.clone().unwrap_or_else(default_socket);
         match Client::connect(&socket).and_then(|client| Self::of(&client)) {
             Ok(served) => {
-                let is = format!("runs as process {} with {} reactors", served.pid, served.reactors);
+                let is = format!("runs as process {} with {}", served.pid, count(served.reactors, "reactor"));
                 let finding = served.starved().unwrap_or_else(|| Finding::good("daemon", is));
                 let findings = [Some(finding), served.unreadable()].into_iter().flatten().collect();
                 (Some(served), findings)
@@ -50,18 +60,26 @@ impl Served {
     fn of(client: &Client) -> Result<Self, CallError> {
         let version = client.call("version", json!({}))?;
         let config = client.call("config.get", json!({}))?;
-        let counters = client.call("counters", json!({}))?;
-        let sessions = client.call("sessions.list", json!({}))?;
+        let sessions =
+            client.call("sessions.list", json!({}))?["sessions"].as_array().cloned().unwrap_or_default();
         // An older one does not know why.
         let away = client.call("backstores.list", json!({})).unwrap_or_default();
-        let reactors = counters["reactors"].as_array().cloned().unwrap_or_default();
+        let reactors = reactors(client)?;
+        let mut load = Vec::new();
+        if !sessions.is_empty() {
+            sleep(LOOK);
+            load = loads(&reactors, &self::reactors(client)?);
+        }
+        let config = parsed(&config);
         Ok(Self {
             pid: version["pid"].as_u64().unwrap_or(0),
             reactors: reactors.len(),
+            load,
             buffers: reactors.iter().map(buffers).sum(),
-            stores: stores(&config),
+            addresses: addresses(config.as_ref(), &sessions),
+            stores: config.map(|config| config.stores),
             away: Away::read(&away),
-            sessions: sessions["sessions"].as_array().cloned().unwrap_or_default(),
+            sessions,
         })
     }
 
@@ -93,27 +111,70 @@ impl Served {
     }
 }
 
+fn reactors(client: &Client) -> Result<Vec<Value>, CallError> {
+    Ok(client.call("counters", json!({}))?["reactors"].as_array().cloned().unwrap_or_default())
+}
+
+/// Which part of the time between two looks each has worked.
+fn loads(before: &[Value], after: &[Value]) -> Vec<f64> {
+    let gone = |pair: (&Value, &Value), key| {
+        pair.1[key].as_f64().unwrap_or(0.0) - pair.0[key].as_f64().unwrap_or(0.0)
+    };
+    before.iter().zip(after).map(|pair| gone(pair, "busy_ns") / gone(pair, "now_ns").max(1.0)).collect()
+}
+
+fn addresses(config: Option<&Config>, sessions: &[Value]) -> Vec<IpAddr> {
+    let anywhere = || vec![Ipv6Addr::UNSPECIFIED.into()];
+    let portals = config.map(|config| config.listeners().iter().map(|portal| portal.address.ip()).collect());
+    let local =
+        |session: &Value| session["local"].as_str()?.parse::<SocketAddr>().ok().map(|local| local.ip());
+    let all = portals.unwrap_or_else(anywhere).into_iter().chain(sessions.iter().filter_map(local));
+    all.map(|address| address.to_canonical()).collect()
+}
+
 fn buffers(reactor: &Value) -> u64 {
     let slots = reactor["slots"].as_array().into_iter().flatten();
     slots.map(|s| s["size"].as_u64().unwrap_or(0) * s["total"].as_u64().unwrap_or(0)).sum()
 }
 
-/// The backstores of the configuration that is served; none, if that cannot be read.
-fn stores(answer: &Value) -> Option<Vec<Arc<StoreConfig>>> {
+/// The configuration that is served; none, if that cannot be read.
+fn parsed(answer: &Value) -> Option<Config> {
     let file = answer["file"].as_str().map(Path::new);
     let dir =
         answer["dir"].as_str().map(Path::new).or_else(|| file?.parent()).unwrap_or_else(|| Path::new("/"));
     let text = answer["toml"].as_str().unwrap_or_default();
-    config::parse(Source::new("served", text), dir, None).ok().map(|(config, _)| config.stores)
+    config::parse(Source::new("served", text), dir, None).ok().map(|(config, _)| config)
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    use super::*;
+
+    /// A daemon with so many reactors that can be reached anywhere and serves nothing to nobody.
+    pub(crate) fn served(reactors: usize) -> Served {
+        Served {
+            pid: 7,
+            reactors,
+            load: vec![],
+            buffers: 0,
+            stores: Some(vec![]),
+            away: Away::default(),
+            addresses: vec![Ipv6Addr::UNSPECIFIED.into()],
+            sessions: vec![],
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn configured(toml: &str) -> Option<Config> {
+        parsed(&json!({ "toml": toml, "file": "/etc/ringtgt/ringtgt.toml", "dir": null }))
+    }
+
     fn serving(toml: &str) -> Served {
-        let stores = stores(&json!({ "toml": toml, "file": "/etc/ringtgt/ringtgt.toml", "dir": null }));
-        Served { pid: 1, reactors: 1, buffers: 0, stores, away: Away::default(), sessions: Vec::new() }
+        Served { stores: configured(toml).map(|config| config.stores), ..testing::served(1) }
     }
 
     #[test]
@@ -123,5 +184,25 @@ mod tests {
         let newer = serving("[[backstore]]\nkind = \"of tomorrow\"\nname = \"b\"\n");
         assert!(newer.unreadable().is_some_and(|finding| finding.why.contains("disks are not looked at")));
         assert_eq!(newer.on_disk().count(), 0);
+    }
+
+    #[test]
+    fn it_is_reached_at_its_portals_and_where_sessions_are() {
+        let target =
+            "[[target]]\niqn = \"iqn.2026-11.a:t\"\n[[target.tpg]]\nportals = [\"127.0.0.1:3260\"]\n";
+        let sessions = [json!({ "local": "[::ffff:192.0.2.1]:3260" }), json!({ "local": null })];
+        let of = |config: Option<&Config>, sessions| {
+            addresses(config, sessions).iter().map(IpAddr::to_string).collect::<Vec<_>>()
+        };
+        let config = configured(target).expect("a configuration");
+        assert_eq!(of(Some(&config), &sessions), ["127.0.0.1", "192.0.2.1"]);
+        assert_eq!(of(None, &[]), ["::"], "it may be anywhere");
+    }
+
+    #[test]
+    fn work_is_told_as_part_of_the_time() {
+        let at = |busy: u64, now: u64| json!({ "busy_ns": busy, "now_ns": now });
+        let loads = loads(&[at(5, 100), at(7, 100)], &[at(55, 200), at(7, 200)]);
+        assert_eq!(loads, [0.5, 0.0]);
     }
 }

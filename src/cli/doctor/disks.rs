@@ -200,6 +200,7 @@ fn disk_under(host: &Host, path: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::daemon::testing::served;
     use super::super::finding::Grade;
     use super::super::host::testing::Fake;
     use super::*;
@@ -244,7 +245,7 @@ mod tests {
     }
 
     fn serving(store: StoreConfig, away: Away) -> Served {
-        Served { pid: 7, reactors: 2, buffers: 0, stores: Some(vec![store.into()]), away, sessions: vec![] }
+        Served { stores: Some(vec![store.into()]), away, ..served(2) }
     }
 
     fn is(found: &[Finding]) -> Vec<&str> {

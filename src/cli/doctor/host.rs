@@ -1,18 +1,29 @@
-//! Reading `/proc` and `/sys`. What is not there is nothing: other kernels have other files.
+//! Reading `/proc` and `/sys`, and asking for what stands in neither. What is not there is nothing: other kernels have
+//! other files.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+
+use crate::sys;
 
 /// This machine, or in tests a directory that looks like one.
 #[derive(Debug)]
 pub(super) struct Host {
     root: PathBuf,
+    /// Its addresses, each with the name of its interface.
+    pub(super) addresses: fn() -> Vec<(String, IpAddr)>,
+    /// How many queues a network card may have, if it says that.
+    pub(super) most_queues: fn(&str) -> Option<usize>,
 }
 
 impl Host {
     /// The one that this runs on.
     pub(super) fn here() -> Self {
-        Self { root: "/".into() }
+        let most_queues =
+            |card: &str| sys::most_queues(card).ok().filter(|most| *most > 0).map(|most| most as usize);
+        Self { root: "/".into(), addresses: || sys::addresses().unwrap_or_default(), most_queues }
     }
 
     /// A path of it, by its absolute name.
@@ -79,6 +90,15 @@ pub(super) fn count_cpus(list: &str) -> usize {
     list.split(',').filter_map(range).sum()
 }
 
+/// Processors of a mask as the kernel writes one: groups of 32 bits in hexadecimal, the highest first.
+pub(super) fn masked_cpus(mask: &str) -> BTreeSet<usize> {
+    let groups = mask.split(',').rev().map(|group| u32::from_str_radix(group, 16).unwrap_or(0));
+    let bits = |(at, group): (usize, u32)| {
+        (0..32).filter(move |bit| group >> bit & 1 == 1).map(move |bit| at * 32 + bit)
+    };
+    groups.enumerate().flat_map(bits).collect()
+}
+
 #[cfg(test)]
 pub(super) mod testing {
     use super::*;
@@ -92,7 +112,8 @@ pub(super) mod testing {
     impl Fake {
         pub(crate) fn with(files: &[(&str, &str)]) -> Self {
             let dir = tempfile::tempdir().expect("a directory");
-            let fake = Self { host: Host { root: dir.path().into() }, dir };
+            let host = Host { root: dir.path().into(), addresses: Vec::new, most_queues: |_| None };
+            let fake = Self { host, dir };
             files.iter().for_each(|(name, text)| fake.put(name, text));
             fake
         }
@@ -134,5 +155,7 @@ mod tests {
     #[test]
     fn processors_are_counted() {
         assert_eq!(["0", "0-3", "0-3,6", "", "x", "3-1"].map(count_cpus), [1, 4, 5, 0, 0, 0]);
+        assert_eq!(masked_cpus("a,00000005"), BTreeSet::from([0, 2, 33, 35]));
+        assert_eq!(["0", "00000000,00000000", "", "x"].map(|mask| masked_cpus(mask).len()), [0; 4]);
     }
 }

@@ -1,10 +1,12 @@
 //! `ringtgt doctor`: what of this machine, of the daemon and of its initiators costs speed or safety, and what to do.
 //!
-//! It only reads: from `/proc` and `/sys`, from the control socket, and from the configuration that is served. What it
+//! It only reads: from `/proc` and `/sys`, what the kernel tells of network cards, from the control socket, and from the
+//! configuration that is served. What it
 //! cannot see it says, and does not guess. Figures that it quotes follow from those that it has read, or were measured on
 //! loopback with ringtgt itself (benches/), so they tell what matters, not what another machine will gain. Where nobody
 //! has measured it, it says so.
 
+mod cards;
 mod daemon;
 mod disks;
 mod finding;
@@ -36,11 +38,12 @@ pub(super) fn run(daemon: &Daemon) -> ExitCode {
 fn examine(host: &Host, daemon: &Daemon) -> Vec<Finding> {
     let (served, mut findings) = Served::ask(daemon);
     findings.extend(system::findings(host, served.as_ref()));
-    findings.extend(network::findings(host, served.as_ref()));
+    findings.extend(network::findings(host));
+    findings.extend(cards::findings(host, served.as_ref()));
     if let Some(served) = &served {
         let has_commands = Caps::probe().is_ok_and(|caps| caps.commands);
         findings.extend(disks::findings(host, served, has_commands));
-        findings.extend(initiators::findings(&served.sessions, served.reactors));
+        findings.extend(initiators::findings(&served.sessions, &served.load));
     }
     findings
 }
@@ -75,8 +78,13 @@ mod tests {
             let name = file.file_name().into_string().expect("text");
             assert!(others.contains(&&*name) || deb.contains(&format!("tuning/{name}")), "{name}");
         }
-        let named =
-            [include_str!("network.rs"), include_str!("queue.rs"), include_str!("system.rs")].concat();
+        let named = [
+            include_str!("cards.rs"),
+            include_str!("network.rs"),
+            include_str!("queue.rs"),
+            include_str!("system.rs"),
+        ]
+        .concat();
         for part in named.split("/usr/share/ringtgt/").skip(1) {
             let end =
                 part.find(|c: char| !(c.is_ascii_alphanumeric() || "/-.".contains(c))).unwrap_or(part.len());

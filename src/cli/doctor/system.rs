@@ -158,21 +158,13 @@ mod tests {
     use super::super::finding::Grade;
     use super::super::host::testing::Fake;
     use super::*;
-    use crate::cli::away::Away;
 
     const LIMITS: &str = "Limit                     Soft Limit           Hard Limit           Units     \n\
                           Max open files            1024                 1048576              files     \n\
                           Max locked memory         8388608              unlimited            bytes     \n";
 
     fn served() -> Served {
-        Served {
-            pid: 7,
-            reactors: 2,
-            buffers: 64 << 20,
-            stores: Some(vec![]),
-            away: Away::default(),
-            sessions: vec![],
-        }
+        Served { buffers: 64 << 20, ..super::super::daemon::testing::served(2) }
     }
 
     fn grades(findings: &[Finding]) -> Vec<(&str, Grade)> {
