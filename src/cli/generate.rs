@@ -1,6 +1,7 @@
 //! `ringtgt generate`: manual pages and completions, from the one definition of the command line; and the manual page
 //! of the configuration, from the sample of it, and that of the control socket, from its own words.
 
+mod command;
 mod conf;
 mod rpc;
 mod troff;
@@ -28,16 +29,16 @@ const SHELLS: [(Shell, &str); 3] = [
 pub(super) fn run(what: What, command: Option<&str>) -> ExitCode {
     let text = match what {
         What::Man => manual(command.unwrap_or_default()),
-        What::Conf => Some(conf::manual().into_bytes()),
-        What::Rpc => Some(rpc::manual().into_bytes()),
+        What::Conf => Some(conf::manual()),
+        What::Rpc => Some(rpc::manual()),
         What::Bash => Some(completions(Shell::Bash)),
         What::Zsh => Some(completions(Shell::Zsh)),
         What::Fish => Some(completions(Shell::Fish)),
         What::Files => return files(command),
     };
     match text {
-        Some(bytes) => {
-            say(&String::from_utf8_lossy(&bytes));
+        Some(text) => {
+            say(&text);
             ExitCode::SUCCESS
         }
         None => {
@@ -63,17 +64,17 @@ fn files(dir: Option<&str>) -> ExitCode {
 }
 
 fn write_all(dir: &Path) -> io::Result<()> {
-    let put = |name: &str, bytes: &[u8]| {
+    let put = |name: &str, text: &str| {
         let path = dir.join(name);
         fs::create_dir_all(path.parent().unwrap_or(dir))?;
-        fs::write(path, bytes)
+        fs::write(path, text)
     };
     for page in pages(definition()) {
         let name = page.get_display_name().unwrap_or_else(|| page.get_name()).to_owned();
-        put(&format!("man/man8/{name}.8"), &render(page)?)?;
+        put(&format!("man/man8/{name}.8"), &command::manual(page)?)?;
     }
-    put("man/man5/ringtgt.toml.5", conf::manual().as_bytes())?;
-    put("man/man7/ringtgt-rpc.7", rpc::manual().as_bytes())?;
+    put("man/man5/ringtgt.toml.5", &conf::manual())?;
+    put("man/man7/ringtgt-rpc.7", &rpc::manual())?;
     SHELLS.iter().try_for_each(|(shell, name)| put(name, &completions(*shell)))
 }
 
@@ -90,20 +91,14 @@ fn pages(command: clap::Command) -> Vec<clap::Command> {
     std::iter::once(command).chain(below.into_iter().flat_map(pages)).collect()
 }
 
-fn manual(command: &str) -> Option<Vec<u8>> {
+fn manual(command: &str) -> Option<String> {
     let mut words = command.split_whitespace();
     let page = words.try_fold(definition(), |command, word| command.find_subcommand(word).cloned())?;
-    render(page).ok()
+    command::manual(page).ok()
 }
 
-fn render(page: clap::Command) -> io::Result<Vec<u8>> {
-    let mut out = Vec::new();
-    clap_mangen::Man::new(page).section("8").render(&mut out)?;
-    Ok(out)
-}
-
-fn completions(shell: Shell) -> Vec<u8> {
+fn completions(shell: Shell) -> String {
     let mut out = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "ringtgt", &mut out);
-    out
+    String::from_utf8_lossy(&out).into_owned()
 }

@@ -1,6 +1,6 @@
 //! ringtgt.toml(5), from the sample configuration: its words are the text, its settings the examples.
 
-use super::troff::escaped;
+use super::troff::{escaped, item, row};
 
 const SAMPLE: &str = include_str!("../../../tuning/ringtgt.toml");
 
@@ -8,6 +8,8 @@ const SAMPLE: &str = include_str!("../../../tuning/ringtgt.toml");
 #[derive(PartialEq, Eq, Clone, Copy)]
 enum Kind {
     Words,
+    /// A command, and what it is for.
+    Command,
     Header,
     Setting,
     Nothing,
@@ -16,6 +18,7 @@ enum Kind {
 fn kind(line: &str) -> (Kind, &str) {
     match line.strip_prefix('#') {
         None | Some("") => (Kind::Nothing, ""),
+        Some(command) if row(command).is_some() => (Kind::Command, command),
         Some(words) if words.starts_with(' ') => (Kind::Words, words.trim()),
         Some(header) if header.starts_with('[') => (Kind::Header, header),
         Some(setting) => (Kind::Setting, setting),
@@ -37,6 +40,7 @@ pub(super) fn manual() -> String {
         match kind {
             Kind::Words if before != Kind::Words => out.push_str(&format!(".PP\n{}\n", escaped(text))),
             Kind::Words => out.push_str(&format!("{}\n", escaped(text))),
+            Kind::Command => out.extend(row(text).map(|(command, what)| item(command, what))),
             Kind::Header => out.push_str(&format!(".SS \"{}\"\n", escaped(text))),
             Kind::Setting if before != Kind::Setting => {
                 out.push_str(&format!(".PP\n.EX\n{}\n", escaped(text)));
@@ -61,9 +65,14 @@ mod tests {
         let page = manual();
         for line in SAMPLE.lines() {
             let (kind, text) = kind(line);
-            assert!(kind == Kind::Nothing || page.contains(&escaped(text)), "{line}");
+            let is_there = match row(text).filter(|_| kind == Kind::Command) {
+                Some((command, what)) => page.contains(&item(command, what)),
+                None => kind == Kind::Nothing || page.contains(&escaped(text)),
+            };
+            assert!(is_there, "{line}");
         }
         assert_eq!(page.matches(".EX").count(), page.matches(".EE").count());
+        assert!(page.contains("\n.TP\n.B systemctl restart ringtgt\nserves it\n"), "{page}");
         assert!(page.contains(".SS \"[[backstore]]\"") && page.contains("\nserial = \\(dqEXAMPLE"), "{page}");
     }
 }

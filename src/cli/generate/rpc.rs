@@ -1,6 +1,6 @@
 //! ringtgt-rpc(7), from the words that the control socket has for itself.
 
-use super::troff::{escaped, paragraphs};
+use super::troff::{escaped, item, paragraphs};
 use crate::admin::rpc::reference::{ABOUT, ERRORS, EXAMPLE, METHODS, PLANS, STATISTICS};
 
 /// The page.
@@ -13,10 +13,14 @@ pub(super) fn manual() -> String {
     out += ".SH METHODS\n";
     for method in &METHODS {
         out += &match method.params {
-            "" => format!(".TP\n.B {}\n", escaped(method.name)),
-            params => format!(".TP\n.BR {} \" {}\"\n", escaped(method.name), escaped(params)),
+            "" => item(method.name, method.what),
+            params => format!(
+                ".TP\n.BR {} \" {}\"\n{}\n",
+                escaped(method.name),
+                escaped(params),
+                escaped(method.what)
+            ),
         };
-        out += &format!("{}\n", escaped(method.what));
     }
     out += ".SH PLANS\n";
     out += &paragraphs(&PLANS);
@@ -25,7 +29,7 @@ pub(super) fn manual() -> String {
     out += ".SH ERRORS\n";
     for (code, what, data) in ERRORS {
         let data = if data.is_empty() { String::new() } else { format!("; data is {data}") };
-        out += &format!(".TP\n.B {}\n{}\n", escaped(code), escaped(&format!("{what}{data}.")));
+        out += &item(code, &format!("{what}{data}."));
     }
     out + ".SH SEE ALSO\nringtgt(8), ringtgt\\-apply(8), ringtgt.toml(5)\n"
 }
