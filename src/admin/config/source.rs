@@ -8,8 +8,9 @@ use std::sync::OnceLock;
 pub struct Source {
     name: String,
     text: zeroize::Zeroizing<String>,
-    /// Where its lines begin, but for the first: found when a place is asked for.
-    lines: OnceLock<Box<[usize]>>,
+    /// Where its lines begin, but for the first: found when a place is asked for. Behind a pointer, because a text goes with
+    /// every report, and so with every error that is one.
+    lines: Box<OnceLock<Box<[usize]>>>,
     /// Guessed when a line is shown, unless a parser has said it.
     hidden: OnceLock<Box<[Range<usize>]>>,
     sealed: bool,
@@ -26,7 +27,7 @@ impl Source {
     /// that announces a secret is hidden to the end of its line.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
         let text = zeroize::Zeroizing::new(text.into());
-        Self { name: name.into(), text, lines: OnceLock::new(), hidden: OnceLock::new(), sealed: false }
+        Self { name: name.into(), text, lines: Box::default(), hidden: OnceLock::new(), sealed: false }
     }
 
     /// What the file is called in messages.
