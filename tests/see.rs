@@ -294,6 +294,12 @@ fn every_event_of_a_sessions_life_is_one_line() {
     std::thread::sleep(Duration::from_millis(300));
     assert!(server.try_login(9).is_err());
     said(&server, &["login refused", "others="]);
+    // Those that have no line are counted, too.
+    let stats = server.client().call("stats.get", json!({})).expect("stats");
+    let reactors = stats["reactors"].as_array().expect("a list").iter();
+    assert_eq!(reactors.filter_map(|r| r["refused_logins"].as_u64()).sum::<u64>(), 302);
+}
+
 }
 
 #[test]

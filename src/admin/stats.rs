@@ -343,6 +343,7 @@ pub(super) fn reactor(snapshot: &Snapshot) -> Value {
         "busy_ns": busy,
         "accepted": c.accepted,
         "logins": c.logins,
+        "refused_logins": c.refused,
         "closed": c.closed,
         "bytes_read": c.read,
         "bytes_written": c.written,

@@ -242,6 +242,8 @@ impl<D: Driver> Reactor<D> {
     }
 
     fn refuse_login(&mut self, id: ConnId, pdu: &Pdu) {
+        // Who is sent elsewhere is welcome there.
+        self.world.counters.refused += u64::from(refusal(pdu).class() > 1);
         let others = self.refusals.one_more(self.world.driver.now());
         if let (Some(conn), Some(others)) = (self.conns.get_mut(id), others) {
             log_refusal(conn, refusal(pdu), others);

@@ -13,6 +13,8 @@ pub struct Counters {
     pub accepted: u64,
     /// Logins that came through.
     pub logins: u64,
+    /// Logins that were refused: strangers, wrong secrets, no room.
+    pub refused: u64,
     /// Connections closed.
     pub closed: u64,
     /// Payload bytes that were copied: from staging to their slots or to ramdisks, and between these.
@@ -73,7 +75,11 @@ pub struct Snapshot {
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { core, connections, disk_in_flight, counters: c, ring, slots, .. } = self;
-        write!(f, "{core}: {connections} connections ({} accepted, {} logins)", c.accepted, c.logins)?;
+        write!(
+            f,
+            "{core}: {connections} connections ({} accepted, {} logins, {} refused)",
+            c.accepted, c.logins, c.refused
+        )?;
         write!(f, ", {} disk requests ({disk_in_flight} now, {} fenced)", c.disk_ops, c.fenced)?;
         write!(f, ", bytes read {} written {} copied {}", c.read, c.written, c.copied_in)?;
         write!(f, " ({} to and from ramdisks)", c.copied_ram)?;

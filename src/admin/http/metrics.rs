@@ -127,9 +127,10 @@ impl Writer {
 
 type Count = (&'static str, &'static str, fn(&Snapshot) -> u64);
 
-const REACTOR_COUNTERS: [Count; 20] = [
+const REACTOR_COUNTERS: [Count; 21] = [
     ("ringtgt_reactor_accepted", "Connections that were accepted.", |r| r.counters.accepted),
     ("ringtgt_reactor_logins", "Logins that came through.", |r| r.counters.logins),
+    ("ringtgt_reactor_refused_logins", "Logins that were refused.", |r| r.counters.refused),
     ("ringtgt_reactor_closed", "Connections that have ended.", |r| r.counters.closed),
     ("ringtgt_reactor_read_bytes", "Payload that was read for initiators.", |r| r.counters.read),
     ("ringtgt_reactor_written_bytes", "Payload that was received for the medium.", |r| r.counters.written),
