@@ -67,8 +67,11 @@ fn known_work_is_found_with_exact_numbers() {
     assert_eq!(other(&stats), other(&before).map(|n| n + 2));
     assert_eq!(disk["other"]["failed"].as_u64().map(|n| n > 0), Some(true));
     assert_eq!((&session["commands"], &session["waits"]), (&json!(0), &json!(false)));
-    let idle = stats["backstores"].as_array().expect("a list").iter().filter(|b| b["name"] == "idle");
-    assert!(idle.count() <= 1);
+    let idle = named(&stats["backstores"], "name", "idle");
+    assert_eq!(
+        (&idle["write"]["ops"], &idle["size"], &idle["why"]),
+        (&json!(0), &json!(8 << 20), &Value::Null)
+    );
     let reactors = stats["reactors"].as_array().expect("a list");
     assert_eq!(reactors.len(), 2);
     assert!(reactors.iter().all(|r| r["busy_ns"].as_u64() > Some(0)), "{reactors:?}");
@@ -300,6 +303,44 @@ fn every_event_of_a_sessions_life_is_one_line() {
     assert_eq!(reactors.filter_map(|r| r["refused_logins"].as_u64()).sum::<u64>(), 302);
 }
 
+#[test]
+fn a_store_that_is_not_ready_is_seen_wherever_stores_are() {
+    let away = "[[backstore]]\nkind = \"block\"\nname = \"away\"\npath = \"/dev/there is none\"\n";
+    let text = with_metrics(&["a"], &[(0, "a")], &[]).replace("[[target]]\n", &format!("{away}[[target]]\n"));
+    let server = Server::start(&text);
+    let line = said(&server, &["metrics and the live view"]);
+    let address = line.split("address=").nth(1).expect("an address").trim().to_owned();
+    let (_, page) = http(&address, b"GET /metrics HTTP/1.0\r\n\r\n");
+    for line in [
+        "ringtgt_lun_ready{backstore=\"a\"} 1",
+        "ringtgt_lun_ready{backstore=\"away\"} 0",
+        "ringtgt_lun_size_bytes{backstore=\"a\"} 8388608",
+    ] {
+        assert!(page.lines().any(|l| l == line), "{line} is not in {page}");
+    }
+    assert!(!page.contains("ringtgt_lun_size_bytes{backstore=\"away\"}"), "nobody knows it");
+    let (_, body) = http(&address, b"GET /healthz HTTP/1.0\r\n\r\n");
+    assert_eq!(body, "ok\n", "the daemon is well");
+    let text = ask(&server, &["top", "--once", "--interval", "0.1"]);
+    assert!(text.contains("  luns 2 (1 not ready)  "), "{text}");
+    assert!(text.contains("\naway                 not ready: /dev/there is none: "), "{text}");
+    let told = ask(&server, &["top", "--once", "--json", "--interval", "0.1"]);
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    let why = named(&told["backstores"], "name", "away")["why"].as_str().expect("a reason").to_owned();
+    assert!(why.starts_with("/dev/there is none: "), "{why}");
+    // A file that has grown is as long as initiators see it, not as it was when it was opened.
+    let grown = server.file("grown.toml", &text_of_a_longer_disk());
+    ask(&server, &["apply", &grown, "--yes", "--prune"]);
+    let stats = server.client().call("stats.get", json!({})).expect("stats");
+    assert_eq!(named(&stats["backstores"], "name", "a")["size"], 16 << 20);
+}
+
+/// The disk `a` with twice its length, and nothing else.
+fn text_of_a_longer_disk() -> String {
+    with_metrics(&["a"], &[(0, "a")], &[]).replace("size = \"8M\"", "size = \"16M\"")
+}
+
+#[test]
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::live::Live;
+use super::live::{Live, ShownStore};
 use crate::ids::{ConnId, CoreId, LuId};
 use crate::reactor::{
     Distribution, Flow, Late, OfSession, SessionUsage, Snapshot, TIMES, Usage, bucket_begin, time_word,
@@ -102,15 +102,27 @@ impl Done {
     }
 }
 
-/// A logical unit and what has been done with it.
+/// A logical unit, how it is, and what has been done with it.
 #[derive(Debug, Clone)]
 pub struct UnitStats {
     /// Which one.
     pub lu: LuId,
     /// The name of its store.
     pub name: String,
+    /// Bytes that initiators see, if that is known.
+    pub size: Option<u64>,
+    /// Why it is not ready, if it is not.
+    pub why: Option<String>,
     /// What has been done.
     pub done: Done,
+}
+
+impl UnitStats {
+    /// As long as nothing has been done with it.
+    fn untouched(store: ShownStore<'_>) -> Self {
+        let ShownStore { lu, name, size, why } = store;
+        Self { lu, name: name.to_owned(), size, why: why.map(ToOwned::to_owned), done: Done::default() }
+    }
 }
 
 /// A session and what it has done.
@@ -173,7 +185,7 @@ impl Busiest {
 pub struct Stats {
     /// Every reactor.
     pub reactors: Vec<Snapshot>,
-    /// Every logical unit that has had a command, by number.
+    /// Every logical unit, by number.
     pub units: Vec<UnitStats>,
     /// Every session.
     pub sessions: Vec<SessionStats>,
@@ -187,13 +199,10 @@ impl Stats {
     /// # Errors
     /// When a reactor is late: less than everything is no picture.
     pub fn of(live: &Live, since: &Mark) -> Result<Self, Late> {
-        let (names, control) = (live.unit_names(), live.control());
-        let mut stats = Self { reactors: control.report_all()?, ..Self::default() };
+        let (units, control) = (live.stores(UnitStats::untouched), live.control());
+        let mut stats = Self { reactors: control.report_all()?, units, ..Self::default() };
         let mut busiest = Busiest::default();
-        control.unit_usage(|lu, usage| {
-            let name = names.get(&lu).cloned();
-            name.into_iter().for_each(|name| stats.add_unit(lu, name, usage, since, &mut busiest));
-        })?;
+        control.unit_usage(|lu, usage| stats.add_usage(lu, usage, since, &mut busiest))?;
         busiest.hand_out(&mut stats.units, |unit| &mut unit.done);
         let mut busiest = Busiest::default();
         control.session_usage(|session| stats.add_session(session, since, &mut busiest))?;
@@ -206,19 +215,27 @@ impl Stats {
     /// # Errors
     /// When a reactor is late.
     pub fn of_these(live: &Live, named: &Named) -> Result<Self, Late> {
-        let (names, control) = (live.unit_names(), live.control());
-        let mut stats = Self { reactors: control.report_all()?, ..Self::default() };
-        control.unit_usage(|lu, usage| {
-            names.get(&lu).into_iter().for_each(|name| stats.add_unit_if_named(lu, name, usage, named));
-        })?;
+        let (units, control) = (live.stores(UnitStats::untouched), live.control());
+        let mut stats = Self { reactors: control.report_all()?, units, ..Self::default() };
+        control.unit_usage(|lu, usage| stats.add_usage_if_named(lu, usage, named))?;
+        stats.units.retain(|unit| named.backstores.contains(&unit.name));
+        for unit in &mut stats.units {
+            unit.done.whole.get_or_insert_default();
+        }
         control.session_usage(|session| stats.add_session_if_named(session, named))?;
         Ok(stats)
     }
 
-    fn add_unit_if_named(&mut self, lu: LuId, name: &str, usage: &Usage, named: &Named) {
+    /// Where that logical unit stands, if it is still there.
+    fn place(&self, lu: LuId) -> Option<usize> {
+        self.units.binary_search_by_key(&lu, |unit| unit.lu).ok()
+    }
+
+    fn add_usage_if_named(&mut self, lu: LuId, usage: &Usage, named: &Named) {
+        let Some(at) = self.place(lu) else { return };
         self.sum.merge(usage);
-        if named.backstores.contains(name) {
-            self.units.push(UnitStats { lu, name: name.to_owned(), done: Done::in_full(usage) });
+        if named.backstores.contains(&self.units[at].name) {
+            self.units[at].done = Done::in_full(usage);
         }
     }
 
@@ -228,11 +245,12 @@ impl Stats {
         }
     }
 
-    fn add_unit(&mut self, lu: LuId, name: String, usage: &Usage, since: &Mark, busiest: &mut Busiest) {
+    fn add_usage(&mut self, lu: LuId, usage: &Usage, since: &Mark, busiest: &mut Busiest) {
+        let Some(at) = self.place(lu) else { return };
         let done = Done::from(usage);
         self.sum.merge(usage);
-        busiest.look(done.ops().saturating_sub(before(&since.units, &lu)), self.units.len(), usage);
-        self.units.push(UnitStats { lu, name, done });
+        busiest.look(done.ops().saturating_sub(before(&since.units, &lu)), at, usage);
+        self.units[at].done = done;
     }
 
     fn add_session(&mut self, session: SessionUsage, since: &Mark, busiest: &mut Busiest) {
@@ -287,6 +305,8 @@ fn list(out: &mut String, name: &str, all: impl Iterator<Item = Value>) {
 fn unit(unit: &UnitStats, buckets: bool) -> Value {
     let mut told = unit.done.to_json(buckets);
     told["name"] = json!(unit.name);
+    told["size"] = json!(unit.size);
+    told["why"] = json!(unit.why);
     told
 }
 
@@ -408,11 +428,15 @@ pub(super) mod tests {
             waits: false,
             done: usage(5),
         };
-        let mut stats = Stats { reactors: vec![reactor(0), reactor(1)], ..Stats::default() };
+        let unit = |n| {
+            let (lu, name) = (LuId(n as u32), format!("disk \"{n}\"\\\n"));
+            UnitStats::untouched(ShownStore { lu, name: &name, size: Some((n + 1) << 20), why: None })
+        };
+        let units: Vec<UnitStats> = (0..units).map(unit).collect();
+        let mut stats = Stats { reactors: vec![reactor(0), reactor(1)], units, ..Stats::default() };
         let mut busiest = Busiest::default();
-        for n in 0..units {
-            let name = format!("disk \"{n}\"\\\n");
-            stats.add_unit(LuId(n as u32), name, &usage(n), since, &mut busiest);
+        for n in 0..stats.units.len() as u64 {
+            stats.add_usage(LuId(n as u32), &usage(n), since, &mut busiest);
         }
         busiest.hand_out(&mut stats.units, |unit| &mut unit.done);
         let mut busiest = Busiest::default();
@@ -441,6 +465,22 @@ pub(super) mod tests {
         let sum = &told["all"]["read"]["times"]["disk"];
         let counts = sum["buckets"].as_array().expect("a list").iter().map(|pair| pair[1].as_u64());
         assert_eq!(counts.sum::<Option<u64>>(), sum["count"].as_u64());
+    }
+
+    #[test]
+    fn a_logical_unit_without_a_command_is_told_of_too() {
+        let mut stats = stats(2, &Mark::default());
+        let away = ShownStore { lu: LuId(5), name: "away", size: None, why: Some("/dev/sdx: is not there") };
+        stats.units.push(UnitStats::untouched(away));
+        // Of what is not there any more, nothing.
+        stats.add_usage(LuId(4), &usage(9), &Mark::default(), &mut Busiest::default());
+        let told: Value = serde_json::from_str(&stats.to_text(false)).expect("JSON");
+        let [first, _, away] = told["backstores"].as_array().expect("a list").as_slice() else {
+            panic!("{told}")
+        };
+        assert_eq!((&first["size"], &first["why"]), (&json!(1 << 20), &Value::Null));
+        assert_eq!((&away["size"], &away["why"]), (&Value::Null, &json!("/dev/sdx: is not there")));
+        assert_eq!(away["read"]["times"]["total"]["count"], 0);
     }
 
     #[test]

@@ -157,6 +157,7 @@ impl Unit {
     /// The medium has another capacity: commands and requests are judged by it from now on.
     pub(super) fn resize(&mut self, blocks: u64) {
         Arc::make_mut(&mut self.lu.facts).blocks = blocks;
+        self.lu.counters.set_capacity(blocks);
         self.store.resize(blocks);
     }
 

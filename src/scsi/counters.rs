@@ -67,6 +67,8 @@ pub struct Counters {
     progress: Arc<AtomicU16>,
     /// Nobody reads or writes it but in a power condition that a command has asked for.
     rests_ended: Arc<AtomicU32>,
+    /// Blocks of a medium whose capacity has changed; 0: it never has.
+    capacity: Arc<AtomicU64>,
 }
 
 impl Default for Counters {
@@ -79,7 +81,13 @@ impl Counters {
     /// Counters for that many reactors, the first one's.
     pub fn new(reactors: usize) -> Self {
         let cells = (0..reactors.max(1)).map(|_| Cell::default()).collect();
-        Self { cells, own: 0, progress: Arc::default(), rests_ended: Arc::default() }
+        Self {
+            cells,
+            own: 0,
+            progress: Arc::default(),
+            rests_ended: Arc::default(),
+            capacity: Arc::default(),
+        }
     }
 
     /// The same as that reactor has them.
@@ -175,6 +183,16 @@ impl Counters {
     /// Such an access has ended that one. Any reactor may say so.
     pub(super) fn end_rest(&self, rest: u32) {
         self.rests_ended.store(rest, Ordering::Relaxed);
+    }
+
+    /// How many blocks the medium has got, if its capacity has changed since the facts were told.
+    pub fn capacity(&self) -> Option<u64> {
+        Some(self.capacity.load(Ordering::Relaxed)).filter(|blocks| *blocks > 0)
+    }
+
+    /// Says so. Every reactor does, and all say the same.
+    pub fn set_capacity(&self, blocks: u64) {
+        self.capacity.store(blocks, Ordering::Relaxed);
     }
 
     /// What all reactors have counted.

@@ -1,6 +1,6 @@
 //! The numbers as Prometheus reads them: OpenMetrics 1.0, or its own text format for those who do not ask for that.
 //!
-//! Counters of all logical units are told; distributions and sessions only of the
+//! How all logical units are is told, and their counters; distributions and sessions only of the
 //! [`MOST_DETAILED`](crate::admin::stats::MOST_DETAILED) that have lately done most, so that 10,000 of them are no more
 //! than a scrape can carry. What the phases take is told for all of them together.
 
@@ -41,6 +41,7 @@ pub fn render(stats: &Stats, format: Format) -> String {
     page.gauge("ringtgt_build_info", "What runs here.");
     page.value("ringtgt_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     reactors(&mut page, &stats.reactors);
+    stores(&mut page, &stats.units);
     units(&mut page, &stats.units);
     phases(&mut page, &stats.sum);
     sessions(&mut page, &stats.sessions);
@@ -206,6 +207,22 @@ fn whole_flows(usage: &Usage) -> [(&'static str, &Flow); 2] {
 
 type OfFlow = fn(&FlowInBrief) -> u64;
 type OfDone = fn(&Done) -> u64;
+
+/// How all are, whatever has been done with them.
+fn stores(page: &mut Writer, all: &[UnitStats]) {
+    page.gauge("ringtgt_lun_ready", "Whether the store is there, 1, or not, 0.");
+    for unit in all {
+        page.value(
+            "ringtgt_lun_ready",
+            &[("backstore", &unit.name)],
+            f64::from(u8::from(unit.why.is_none())),
+        );
+    }
+    page.gauge("ringtgt_lun_size_bytes", "Size that initiators see, of what is ready.");
+    for (unit, size) in all.iter().filter_map(|unit| Some((unit, unit.size?))) {
+        page.value("ringtgt_lun_size_bytes", &[("backstore", &unit.name)], size as f64);
+    }
+}
 
 fn units(page: &mut Writer, all: &[UnitStats]) {
     let counts: [(&str, &str, OfFlow, Option<OfDone>); 3] = [
@@ -380,6 +397,8 @@ mod tests {
                 "ringtgt_lun_bytes_total{backstore=\"disk \\\"1\\\"\\\\\\n\",direction=\"read\"} 12288\n"
             ));
             assert!(page.contains("ringtgt_reactor_cpu_seconds_total{reactor=\"1\"} 1.5\n"));
+            assert!(page.contains("ringtgt_lun_ready{backstore=\"disk \\\"0\\\"\\\\\\n\"} 1\n"));
+            assert!(page.contains("ringtgt_lun_size_bytes{backstore=\"disk \\\"0\\\"\\\\\\n\"} 1048576\n"));
             read(&render(&Stats::default(), format), format);
         }
     }

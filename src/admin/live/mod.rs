@@ -234,6 +234,28 @@ struct ShownUnit {
     why: Option<String>,
 }
 
+impl ShownUnit {
+    /// Bytes that initiators see, if it is known how many.
+    fn size(&self) -> Option<u64> {
+        let blocks = self.counters.capacity().unwrap_or(self.facts.blocks);
+        Some(blocks.saturating_mul(self.facts.block_size.into()))
+            .filter(|size| *size > 0 && self.why.is_none())
+    }
+}
+
+/// A store, as those are told of it who only look.
+#[derive(Debug, Clone, Copy)]
+pub struct ShownStore<'a> {
+    /// The logical unit on it.
+    pub lu: LuId,
+    /// Its name.
+    pub name: &'a str,
+    /// Bytes that initiators see, if it is known how many: of what is not ready it is not.
+    pub size: Option<u64>,
+    /// Why it is not ready, if it is not.
+    pub why: Option<&'a str>,
+}
+
 impl From<&Served> for ShownUnit {
     fn from(served: &Served) -> Self {
         Self {
@@ -446,9 +468,14 @@ impl Live {
         locked(&self.shown).units.values().map(|unit| each(&unit.name, &unit.counters)).collect()
     }
 
-    /// Something of every store, by its name and why it is not ready, if it is not. Waits for no change.
-    pub fn stores<T>(&self, each: impl Fn(&str, Option<&str>) -> T) -> Vec<T> {
-        locked(&self.shown).units.values().map(|unit| each(&unit.name, unit.why.as_deref())).collect()
+    /// Something of every store, by logical unit. Waits for no change.
+    pub fn stores<T>(&self, each: impl Fn(ShownStore<'_>) -> T) -> Vec<T> {
+        let shown = locked(&self.shown);
+        let store = |(lu, unit): (&LuId, &'_ ShownUnit)| {
+            let (name, size, why) = (&*unit.name, unit.size(), unit.why.as_deref());
+            each(ShownStore { lu: *lu, name, size, why })
+        };
+        shown.units.iter().map(store).collect()
     }
 
     /// The names of the stores, by logical unit. Waits for no change.

@@ -56,8 +56,8 @@ fn statistics(lookout: &Lookout, detail: Detail) -> Result<Arc<String>, Fault> {
     Ok(picture.text(if buckets { Written::Whole } else { Written::Brief }))
 }
 
-/// They are few enough to be told whole, and there are such stores: one that has done nothing yet is not told of, and
-/// that must not be taken for a slip of the pen.
+/// They are few enough to be told whole, and there are such stores: a slip of the pen is no empty answer. Sessions come
+/// and go while they are asked for.
 fn check_named(live: &Live, named: &Named) -> Result<(), Fault> {
     let wrong = |what: String| Err(Fault::new(INVALID_PARAMS, what));
     if named.backstores.len().max(named.sessions.len()) > stats::MOST_DETAILED {
@@ -115,7 +115,7 @@ fn call_live(live: &Live, method: &str, params: Value) -> Result<Value, Fault> {
         "alua.set" => set_access(live, &read(params)?),
         "loopback.list" => Ok(loopbacks(live)),
         "backstores.list" => {
-            let backstores = live.stores(|name, why| json!({ "name": name, "why": why }));
+            let backstores = live.stores(|store| json!({ "name": store.name, "why": store.why }));
             Ok(json!({ "backstores": backstores }))
         }
         "backstores.forget" => {

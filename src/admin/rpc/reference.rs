@@ -142,8 +142,9 @@ pub const PLANS: [&str; 2] = [
 /// What `stats.get` tells, in paragraphs.
 pub const STATISTICS: [&str; 4] = [
     "stats.get tells what has been counted since the start of what it is about; who asks twice has rates, by now_ns. stats is another \
-     number when something of it means something else; things are added without that. A backstore is there when it has had a \
-     command, and a session while it is logged in. Both have read and write, with ops, bytes and failed of the commands that \
+     number when something of it means something else; things are added without that. All backstores are there, with why as \
+     backstores.list has it and size, the bytes that initiators see, or null where that is not known, and a session is while \
+     it is logged in. Both have read and write, with ops, bytes and failed of the commands that \
      were answered, and other with ops and failed of those that move no data of the medium.",
     "times has the lengths of time of these commands. A command is queued while it waits for its task set, slots, or a fence; at \
      data while it waits for data of the initiator; at the disk; and sending from its answer until that has left. total is all \

@@ -42,6 +42,8 @@ struct SlotSample {
 #[derive(Debug, Clone, Deserialize)]
 struct UnitSample {
     name: String,
+    size: Option<u64>,
+    why: Option<String>,
     #[serde(flatten)]
     usage: UsageSample,
 }
@@ -182,6 +184,9 @@ pub(super) struct Row {
     pub(super) commands: Option<u64>,
     /// Some wait for slots.
     pub(super) waits: bool,
+    /// Of a logical unit: bytes that initiators see, if that is known; and why it is not ready, if it is not.
+    pub(super) size: Option<u64>,
+    pub(super) why: Option<String>,
 }
 
 impl Row {
@@ -281,9 +286,10 @@ impl Picture {
         };
         let before: HashMap<&str, &UsageSample> =
             old.backstores.iter().map(|u| (u.name.as_str(), &u.usage)).collect();
-        let unit = |u: &UnitSample| {
-            let old = before.get(u.name.as_str()).copied();
-            row(u.name.clone(), old, &u.usage, seconds)
+        let unit = |u: &UnitSample| Row {
+            size: u.size,
+            why: u.why.clone(),
+            ..row(u.name.clone(), before.get(u.name.as_str()).copied(), &u.usage, seconds)
         };
         let known: HashMap<(u16, u64), &UsageSample> =
             old.sessions.iter().map(|s| ((s.reactor, s.connection), &s.usage)).collect();
@@ -317,11 +323,17 @@ impl Picture {
             told["waits"] = json!(row.waits);
             told
         });
+        let units = self.units.iter().map(|row| {
+            let mut told = row.to_json(buckets);
+            told["size"] = json!(row.size);
+            told["why"] = json!(row.why);
+            told
+        });
         json!({
             "top": 1,
             "seconds": self.seconds,
             "reactors": self.reactors.iter().map(ReactorRow::to_json).collect::<Vec<_>>(),
-            "backstores": self.units.iter().map(|row| row.to_json(buckets)).collect::<Vec<_>>(),
+            "backstores": units.collect::<Vec<_>>(),
             "sessions": sessions.collect::<Vec<_>>(),
         })
     }
@@ -346,8 +358,7 @@ pub(super) mod tests {
             let times = json!({ "count": ops, "sum_ns": ops * 2_000_000, "buckets": [[bucket, ops]] });
             json!({ "ops": ops, "bytes": ops * 4096, "failed": 0, "times": { "total": times, "disk": times } })
         };
-        let unit =
-            |name: &str, part: u64| json!({ "name": name, "read": flow(n * part, 40), "write": flow(n, 44) });
+        let unit = |name: &str, part: u64| json!({ "name": name, "size": 1 << 30, "read": flow(n * part, 40), "write": flow(n, 44) });
         let mut session = unit("", 3);
         for (key, value) in [
             ("initiator", json!("iqn.1991-05.com.microsoft:a-rather-long-name.example.org")),
@@ -388,6 +399,16 @@ pub(super) mod tests {
         let of = |told: Value| told["backstores"][1]["read"]["times"]["total"]["buckets_ns"].clone();
         assert_eq!(of(picture.to_json(false)), Value::Null);
         assert_eq!(of(picture.to_json(true)), json!([[bucket_begin(40), 4000]]));
+    }
+
+    #[test]
+    fn what_is_not_ready_says_why() {
+        let mut new = sample(12, 3000);
+        (new.backstores[2].size, new.backstores[2].why) = (None, Some("/dev/sdx: is not there".into()));
+        let told = Picture::between(&sample(10, 1000), &new).to_json(false);
+        let of = |n: usize| (told["backstores"][n]["size"].clone(), told["backstores"][n]["why"].clone());
+        assert_eq!(of(0), (json!(1 << 30), Value::Null));
+        assert_eq!(of(2), (Value::Null, json!("/dev/sdx: is not there")));
     }
 
     #[test]
