@@ -131,6 +131,11 @@ fn who_is_named_is_told_whole_however_little_it_does() {
 
 /// Runs a command of ringtgt that asks that daemon; what it prints.
 fn ask(server: &Server, arguments: &[&str]) -> String {
+    try_ask(server, arguments).unwrap_or_else(|why| panic!("{arguments:?}: {why}"))
+}
+
+/// The same of one that may be refused; why.
+fn try_ask(server: &Server, arguments: &[&str]) -> Result<String, String> {
     let socket = server.client().path().to_owned();
     let output = Command::new(env!("CARGO_BIN_EXE_ringtgt"))
         .args(arguments)
@@ -138,8 +143,8 @@ fn ask(server: &Server, arguments: &[&str]) -> String {
         .arg(socket)
         .output()
         .expect("ringtgt runs");
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("text")
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }
 
 #[test]
@@ -173,6 +178,11 @@ fn top_shows_what_is_going_on_to_programs_and_to_people() {
     assert!(text.starts_with("ringtgt  reactors 2  sessions 1  luns 1  over 0."), "{text}");
     assert!(text.lines().any(|line| line.starts_with("a  ")), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("REACTOR ")), "{text}");
+    let nobody = try_ask(&server, &["top", "--once", "--session", "65535"]);
+    assert!(
+        nobody.is_err_and(|why| why.contains("there is no session 65535; `ringtgt sessions` lists them"))
+    );
     drop(stop);
     busy.join().expect("it works on").logout().expect("a logout");
 }

@@ -29,14 +29,15 @@ pub(super) fn run(args: &Top) -> ExitCode {
 fn try_run(args: &Top) -> anyhow::Result<()> {
     let client = connect(&args.daemon)?;
     let (interval, wanted) = (args.interval, wanted(args));
+    let old = sample(&client, &wanted)?;
+    check_named(&args.session, &old)?;
     if !args.once && !args.daemon.json {
         anyhow::ensure!(
             std::io::stdout().is_terminal(),
             "the live view needs a terminal; say --once for one look at it"
         );
-        return live(&client, &wanted, interval);
+        return live(&client, &wanted, interval, old);
     }
-    let old = sample(&client, &wanted)?;
     thread::sleep(interval);
     let picture = Picture::between(&old, &sample(&client, &wanted)?);
     match args.daemon.json {
@@ -44,6 +45,14 @@ fn try_run(args: &Top) -> anyhow::Result<()> {
         false => say(&view::text(&picture, 80)),
     }
     Ok(())
+}
+
+/// A slip of the pen is no empty table. What has been there may go while it is looked at.
+fn check_named(sessions: &[u16], sample: &Sample) -> anyhow::Result<()> {
+    let missing = sessions.iter().find(|tsih| !sample.has_session(**tsih));
+    missing.map_or(Ok(()), |tsih| {
+        anyhow::bail!("there is no session {tsih}; `ringtgt sessions` lists them by their TSIH")
+    })
 }
 
 fn is_choosy(args: &Top) -> bool {
@@ -63,20 +72,20 @@ fn sample(client: &Client, wanted: &Value) -> anyhow::Result<Sample> {
     serde_json::from_value(answer).context("the daemon's answer cannot be understood")
 }
 
-fn live(client: &Client, wanted: &Value, interval: Duration) -> anyhow::Result<()> {
+fn live(client: &Client, wanted: &Value, interval: Duration, first: Sample) -> anyhow::Result<()> {
     let mut terminal = ratatui::try_init().context("the terminal cannot be used")?;
-    let result = watch(&mut terminal, || sample(client, wanted), interval);
+    let result = watch(&mut terminal, first, || sample(client, wanted), interval);
     ratatui::restore();
     result
 }
 
 fn watch(
     terminal: &mut ratatui::DefaultTerminal,
+    mut old: Sample,
     sample: impl Fn() -> anyhow::Result<Sample>,
     interval: Duration,
 ) -> anyhow::Result<()> {
     let mut state = State::default();
-    let mut old = sample()?;
     let mut picture = Picture::between(&old, &old);
     let mut due = Instant::now() + interval.min(Duration::from_millis(500));
     loop {

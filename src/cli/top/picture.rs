@@ -84,6 +84,12 @@ struct TimesSample {
     buckets: Option<Vec<(usize, u64)>>,
 }
 
+impl Sample {
+    pub(super) fn has_session(&self, tsih: u16) -> bool {
+        self.sessions.iter().any(|session| session.tsih == tsih)
+    }
+}
+
 impl FlowSample {
     fn time(&self, at: usize) -> Option<&TimesSample> {
         self.times.get(time_word(at))
