@@ -18,29 +18,71 @@ pub(super) enum Page {
     Reactors,
 }
 
-/// What the list is sorted by; the largest is first, but for names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What the list is sorted by; the largest is first, but for names and numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
-    #[default]
     Iops,
     Bytes,
     Depth,
     Latency,
+    Cpu,
     Name,
 }
 
+impl Order {
+    /// The one that a key stands for on that page: reactors have other columns than what is served by them.
+    fn of(key: char, page: Page) -> Option<Self> {
+        match (key, page) {
+            ('b', _) => Some(Self::Bytes),
+            ('d', _) => Some(Self::Depth),
+            ('n', _) => Some(Self::Name),
+            ('c', Page::Reactors) => Some(Self::Cpu),
+            ('i', Page::Units | Page::Sessions) => Some(Self::Iops),
+            ('l', Page::Units | Page::Sessions) => Some(Self::Latency),
+            _ => None,
+        }
+    }
+
+    fn word(self, page: Page) -> &'static str {
+        match (self, page) {
+            (Self::Iops, _) => "IOPS",
+            (Self::Bytes, _) => "bytes",
+            (Self::Depth, Page::Reactors) => "commands",
+            (Self::Depth, _) => "depth",
+            (Self::Latency, _) => "p99",
+            (Self::Cpu, _) => "CPU",
+            (Self::Name, Page::Reactors) => "number",
+            (Self::Name, _) => "name",
+        }
+    }
+}
+
 /// What is looked at.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct State {
     pub(super) page: Page,
+    /// Of logical units and sessions.
     pub(super) order: Order,
+    /// Of reactors.
+    pub(super) cores: Order,
     /// The line that is marked.
     pub(super) at: usize,
     /// Why there is nothing newer.
     pub(super) trouble: Option<String>,
 }
 
+impl Default for State {
+    fn default() -> Self {
+        Self { page: Page::Units, order: Order::Iops, cores: Order::Name, at: 0, trouble: None }
+    }
+}
+
 impl State {
+    /// What the page is sorted by.
+    fn order(&self) -> Order {
+        if self.page == Page::Reactors { self.cores } else { self.order }
+    }
+
     /// The marked line is one that there is.
     pub(super) fn stay_within(&mut self, picture: &Picture) {
         let lines = match self.page {
@@ -63,20 +105,28 @@ impl State {
                 };
                 self.at = 0;
             }
-            'i' => self.order = Order::Iops,
-            'b' => self.order = Order::Bytes,
-            'd' => self.order = Order::Depth,
-            'l' => self.order = Order::Latency,
-            'n' => self.order = Order::Name,
             'k' => self.at = self.at.saturating_sub(1),
             'j' => self.at += 1,
-            _ => {}
+            key => self.sort(key),
         }
         true
     }
+
+    fn sort(&mut self, key: char) {
+        let Some(order) = Order::of(key, self.page) else { return };
+        match self.page {
+            Page::Reactors => self.cores = order,
+            Page::Units | Page::Sessions => self.order = order,
+        }
+    }
 }
 
-const KEYS: &str = "q quit  Tab page  j k line  sort by: i iops  b bytes  d depth  l latency  n name";
+fn keys(page: Page) -> &'static str {
+    match page {
+        Page::Reactors => "q quit  Tab page  j k line  sort by: c cpu  b bytes  d commands  n number",
+        _ => "q quit  Tab page  j k line  sort by: i iops  b bytes  d depth  l latency  n name",
+    }
+}
 
 /// Lines that the phases of the marked row take.
 const DETAIL: u16 = 2 + TIMES as u16;
@@ -92,7 +142,10 @@ pub(super) fn draw(picture: &Picture, state: &State, area: Rect, buf: &mut Buffe
         Page::Sessions => page.rows(&picture.sessions, "SESSION", state, rest),
     }
     page.line = area.height.saturating_sub(1);
-    page.put(state.trouble.as_deref().unwrap_or(KEYS), Style::new().add_modifier(Modifier::DIM));
+    page.put(
+        state.trouble.as_deref().unwrap_or_else(|| keys(state.page)),
+        Style::new().add_modifier(Modifier::DIM),
+    );
 }
 
 struct Paper<'a> {
@@ -116,18 +169,16 @@ impl Paper<'_> {
         // The sum of no floats would be -0.
         let sum = |of: fn(&ReactorRow) -> f64| picture.reactors.iter().map(of).fold(0.0, Add::add);
         let flow = |of: fn(&Row) -> f64| picture.units.iter().map(of).fold(0.0, Add::add);
-        let order = match state.order {
-            Order::Iops => "IOPS",
-            Order::Bytes => "bytes",
-            Order::Depth => "depth",
-            Order::Latency => "p99",
-            Order::Name => "name",
-        };
         let (reactors, sessions, units) =
             (picture.reactors.len(), picture.sessions.len(), picture.units.len());
+        let away = match picture.units.iter().filter(|unit| unit.why.is_some()).count() {
+            0 => String::new(),
+            away => format!(" ({away} not ready)"),
+        };
         let line = format!(
-            "ringtgt  reactors {reactors}  sessions {sessions}  luns {units}  over {:.1} s  by {order}",
-            picture.seconds
+            "ringtgt  reactors {reactors}  sessions {sessions}  luns {units}{away}  over {:.1} s  by {}",
+            picture.seconds,
+            state.order().word(state.page)
         );
         self.put(&line, Style::new().add_modifier(Modifier::BOLD));
         let line = format!(
@@ -162,22 +213,31 @@ impl Paper<'_> {
             "R IOPS", "W IOPS", "R MB/s", "W MB/s", "DEPTH", "P50", "P99", "P99.9"
         ));
         let sorted = sorted(rows, state.order);
-        let at = state.at.min(sorted.len().saturating_sub(1));
-        let first = at.saturating_sub(room - 1);
+        self.lines(&sorted, line, state.at, room);
+        self.line = self.area.height.saturating_sub(DETAIL + 1);
+        if let Some(row) = sorted.get(state.at).or_else(|| sorted.last()) {
+            self.detail(row);
+        }
+    }
+
+    /// As many lines as there is room for, one of which is marked.
+    fn lines<T>(&mut self, sorted: &[&T], line: impl Fn(&T) -> String, at: usize, room: usize) {
+        let at = at.min(sorted.len().saturating_sub(1));
+        let first = (at + 1).saturating_sub(room);
         for (n, row) in sorted.iter().enumerate().skip(first).take(room) {
             let style = if n == at { Style::new().add_modifier(Modifier::BOLD) } else { Style::new() };
             self.put(&line(row), style);
-        }
-        self.line = self.area.height.saturating_sub(DETAIL + 1);
-        if let Some(row) = sorted.get(at) {
-            self.detail(row);
         }
     }
 
     /// Where the time of one of them goes.
     fn detail(&mut self, row: &Row) {
-        let about = if row.about.is_empty() { &row.name } else { &row.about };
-        self.put(about, Style::new().add_modifier(Modifier::BOLD));
+        let about = match &row.why {
+            Some(why) => format!("{} is not ready: {why}", row.name),
+            None if row.about.is_empty() => row.name.clone(),
+            None => row.about.clone(),
+        };
+        self.put(&about, Style::new().add_modifier(Modifier::BOLD));
         self.head(&format!(
             "{:<12}{:>9}{:>7}{:>7}{:>7}{:>14}{:>7}{:>7}{:>7}",
             "TIME", "READS/s", "P50", "P99", "P99.9", "WRITES/s", "P50", "P99", "P99.9"
@@ -199,28 +259,32 @@ impl Paper<'_> {
             "{:<9}{:>6}{:>7}{:>7}{:>7}{:>8}{:>8}{:>8}{:>8}{:>7}",
             "REACTOR", "CPU%", "CONNS", "CMDS", "DISKQ", "R MB/s", "W MB/s", "COPIED", "NOSLOT", "FREE%"
         ));
-        let first = state.at.min(picture.reactors.len().saturating_sub(1));
-        for r in picture.reactors.iter().skip(first).take(usize::from(rest)) {
-            let free = r.slots_free * 100 / r.slots.max(1);
-            let line = format!(
-                "{:<9}{:>6.0}{:>7}{:>7}{:>7}{:>8}{:>8}{:>8}{:>8}{:>7}",
-                r.number,
-                r.cpu * 100.0,
-                r.connections,
-                r.commands,
-                r.disk_in_flight,
-                mega(r.read),
-                mega(r.written),
-                mega(r.copied),
-                count(r.starved),
-                free
-            );
-            self.put(&line, Style::new());
-        }
+        let sorted = sorted_reactors(&picture.reactors, state.cores);
+        self.lines(&sorted, line_of_reactor, state.at, rest.max(1).into());
     }
 }
 
+fn line_of_reactor(r: &ReactorRow) -> String {
+    let free = r.slots_free * 100 / r.slots.max(1);
+    format!(
+        "{:<9}{:>6.0}{:>7}{:>7}{:>7}{:>8}{:>8}{:>8}{:>8}{:>7}",
+        r.number,
+        r.cpu * 100.0,
+        r.connections,
+        r.commands,
+        r.disk_in_flight,
+        mega(r.read),
+        mega(r.written),
+        mega(r.copied),
+        count(r.starved),
+        free
+    )
+}
+
 fn line(row: &Row) -> String {
+    if let Some(why) = &row.why {
+        return format!("{:<20} not ready: {why}", short(&row.name));
+    }
     let total = row.total();
     let [p50, p99, p999] = QUANTILES.map(|q| time(total.quantile(q)));
     let mark = if row.waits { "*" } else { "" };
@@ -247,17 +311,31 @@ fn short(name: &str) -> String {
     }
 }
 
+/// What is not ready is first, wherever it would be by its figures, which are none.
 fn sorted(rows: &[Row], order: Order) -> Vec<&Row> {
     let mut sorted: Vec<&Row> = rows.iter().collect();
     let worth = |row: &Row| match order {
+        Order::Name | Order::Cpu => 0.0,
+        _ if row.why.is_some() => f64::INFINITY,
         Order::Iops => row.iops(),
         Order::Bytes => row.bytes(),
         Order::Depth => row.commands.map_or_else(|| row.depth(), |n| n as f64),
         Order::Latency => row.total().quantile(990).unwrap_or(0) as f64,
-        Order::Name => 0.0,
     };
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
     sorted.sort_by_cached_key(|row| std::cmp::Reverse((worth(row) * 1000.0) as u64));
+    sorted
+}
+
+fn sorted_reactors(rows: &[ReactorRow], order: Order) -> Vec<&ReactorRow> {
+    let mut sorted: Vec<&ReactorRow> = rows.iter().collect();
+    let worth = |row: &ReactorRow| match order {
+        Order::Cpu => row.cpu,
+        Order::Bytes => row.read + row.written,
+        Order::Depth => row.commands as f64,
+        Order::Name | Order::Iops | Order::Latency => 0.0,
+    };
+    sorted.sort_by(|a, b| worth(b).total_cmp(&worth(a)).then(a.number.cmp(&b.number)));
     sorted
 }
 
@@ -290,7 +368,11 @@ fn time(ns: Option<u64>) -> String {
 
 /// All of it as text, as wide as a terminal is at least and as long as it needs.
 pub(super) fn text(picture: &Picture, width: u16) -> String {
-    let pages = [(Page::Units, picture.units.len()), (Page::Sessions, picture.sessions.len())];
+    let pages = [
+        (Page::Units, picture.units.len()),
+        (Page::Sessions, picture.sessions.len()),
+        (Page::Reactors, picture.reactors.len()),
+    ];
     let mut out = String::new();
     for (n, (page, rows)) in pages.into_iter().enumerate() {
         let head = 3 + 1;
@@ -320,9 +402,12 @@ mod tests {
     use super::*;
 
     fn screen(state: &State) -> Vec<String> {
-        let picture = Picture::between(&sample(10, 1000), &sample(11, 3000));
+        screen_of(&Picture::between(&sample(10, 1000), &sample(11, 3000)), state)
+    }
+
+    fn screen_of(picture: &Picture, state: &State) -> Vec<String> {
         let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
-        terminal.draw(|frame| draw(&picture, state, frame.area(), frame.buffer_mut())).unwrap();
+        terminal.draw(|frame| draw(picture, state, frame.area(), frame.buffer_mut())).unwrap();
         (0..24).map(|y| row_text(terminal.backend().buffer(), y)).collect()
     }
 
@@ -366,6 +451,57 @@ mod tests {
         // From the last one it is one step to that before it.
         state.key('k');
         assert_eq!(screen(&state)[16], "beta");
+    }
+
+    #[test]
+    fn what_is_not_ready_is_first_and_says_so() {
+        let mut picture = Picture::between(&sample(10, 1000), &sample(11, 3000));
+        picture.units[0].why = Some("/dev/sdx: is in use by process 7 (dd)".into());
+        let lines = screen_of(&picture, &State::default());
+        assert!(lines[0].contains("  luns 3 (1 not ready)  over "), "{lines:?}");
+        assert_eq!(lines[4], "alpha                not ready: /dev/sdx: is in use by process 7 (dd)");
+        assert_eq!(lines[16], "alpha is not ready: /dev/sdx: is in use by process 7 (dd)");
+        let by_name = screen_of(&picture, &State { order: Order::Name, ..State::default() });
+        assert!(by_name[4].starts_with("alpha ") && by_name[5].starts_with("beta "), "{by_name:?}");
+    }
+
+    #[test]
+    fn reactors_are_sorted_by_their_own_columns_and_none_is_hidden() {
+        let mut picture = Picture::between(&sample(10, 1000), &sample(11, 3000));
+        let one = picture.reactors[0].clone();
+        let row = |number: u16| ReactorRow { number, cpu: f64::from(number % 5), ..one.clone() };
+        picture.reactors = (0..30).map(row).collect();
+        let mut state = State { page: Page::Reactors, ..State::default() };
+        let shown = |state: &State| {
+            let lines = screen_of(&picture, state);
+            let numbers = lines[4..23].iter().filter_map(|line| line.split(' ').next()?.parse().ok());
+            (lines[0].rsplit(' ').next().unwrap_or_default().to_owned(), numbers.collect::<Vec<u16>>())
+        };
+        let (word, all) = shown(&state);
+        assert_eq!((word.as_str(), all.len(), all[0]), ("number", 19, 0));
+        // One step down moves the mark, not the list; the last one is reached.
+        state.key('j');
+        assert_eq!(shown(&state).1[0], 0);
+        state.at = 29;
+        assert_eq!(shown(&state).1.last(), Some(&29));
+        state.at = 0;
+        state.key('c');
+        let (word, by_cpu) = shown(&state);
+        assert_eq!((word.as_str(), &by_cpu[..3]), ("CPU", &[4, 9, 14][..]));
+        // What reactors have no column for changes nothing, here and on the other pages.
+        state.key('l');
+        assert_eq!((state.cores, state.order), (Order::Cpu, Order::Iops));
+    }
+
+    #[test]
+    fn the_text_has_all_three_pages() {
+        let text = text(&Picture::between(&sample(10, 1000), &sample(11, 3000)), 80);
+        let heads =
+            ["LUN ", "SESSION ", "REACTOR "].map(|head| text.lines().filter(|l| l.starts_with(head)).count());
+        assert_eq!(heads, [1, 1, 1], "{text}");
+        let reactors: Vec<&str> =
+            text.lines().skip_while(|line| !line.starts_with("REACTOR")).skip(1).collect();
+        assert!(reactors.len() == 3 && reactors[1].starts_with("1  ") && reactors[2].is_empty(), "{text}");
     }
 
     #[test]
