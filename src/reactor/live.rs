@@ -16,6 +16,7 @@
 //! changes: sessions, targets and units that it does not name are not looked at, however many there are.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, OnceLock, PoisonError};
@@ -204,6 +205,20 @@ pub struct Chosen {
     pub tsih: Option<u16>,
     /// Where they have come in: an address, or a wildcard, as portals are.
     pub portal: Option<SocketAddr>,
+}
+
+impl fmt::Display for Chosen {
+    /// As it follows "sessions" or "logins".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { initiator, target, tsih, portal } = self;
+        let parts = [
+            initiator.as_ref().map(|name| format!("of {name}")),
+            target.as_ref().map(|name| format!("with {name}")),
+            tsih.map(|tsih| format!("with TSIH {tsih}")),
+            portal.map(|portal| format!("at {portal}")),
+        ];
+        f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join(" "))
+    }
 }
 
 impl Chosen {

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::reference::METHODS;
+use super::server::Caller;
 use super::{API, FAILED, Fault, INVALID_CONFIG, INVALID_PARAMS, METHOD_NOT_FOUND, OTHER_PLAN, OTHER_TEXT};
 use crate::admin::config::{At, Problem, Report, Severity, parse_destination, parse_portal, words};
 use crate::admin::difference::Edit;
@@ -36,11 +37,11 @@ pub(super) enum Told {
     Text(Arc<String>),
 }
 
-pub(super) fn call(lookout: &Lookout, method: &str, params: Value) -> Result<Told, Fault> {
+pub(super) fn call(lookout: &Lookout, caller: Caller, method: &str, params: Value) -> Result<Told, Fault> {
     if method == "stats.get" {
         return statistics(lookout, read(params)?).map(Told::Text);
     }
-    call_live(lookout.live(), method, params).map(Told::Value)
+    call_live(lookout.live(), caller, method, params).map(Told::Value)
 }
 
 fn statistics(lookout: &Lookout, detail: Detail) -> Result<Arc<String>, Fault> {
@@ -85,7 +86,7 @@ fn revision(changes: u64) -> String {
     format!("{}.{changes}", BEGUN.as_nanos())
 }
 
-fn call_live(live: &Live, method: &str, params: Value) -> Result<Value, Fault> {
+fn call_live(live: &Live, caller: Caller, method: &str, params: Value) -> Result<Value, Fault> {
     match method {
         "version" => Ok(json!({
             "name": "ringtgt", "version": env!("CARGO_PKG_VERSION"), "api": API, "pid": std::process::id(),
@@ -101,18 +102,22 @@ fn call_live(live: &Live, method: &str, params: Value) -> Result<Value, Fault> {
             let Text { toml, name, dir, .. } = read(params)?;
             told(live.plan(&name, &toml, dir.as_deref()))
         }
-        "config.apply" => apply(live, read(params)?),
-        "config.edit" => edit(live, read(params)?),
-        "config.reload" => told(live.reload()),
+        "config.apply" => apply(live, caller, read(params)?),
+        "config.edit" => edit(live, caller, read(params)?),
+        "config.reload" => {
+            let done = live.reload();
+            log_change(caller, &done);
+            told(done)
+        }
         "sessions.list" => {
             let sessions: Vec<Value> = live.control().sessions().iter().map(session).collect();
             Ok(json!({ "sessions": sessions, "refused": live.control().refused() }))
         }
-        "sessions.kick" => tell(live, read(params)?, None),
-        "sessions.renegotiate" => tell(live, read(params)?, Some(Notice::Negotiate)),
-        "sessions.drain" => tell(live, read(params)?, Some(Notice::LogOut)),
+        "sessions.kick" => tell(live, caller, read(params)?, None),
+        "sessions.renegotiate" => tell(live, caller, read(params)?, Some(Notice::Negotiate)),
+        "sessions.drain" => tell(live, caller, read(params)?, Some(Notice::LogOut)),
         "alua.get" => accesses(live),
-        "alua.set" => set_access(live, &read(params)?),
+        "alua.set" => set_access(live, caller, &read(params)?),
         "loopback.list" => Ok(loopbacks(live)),
         "backstores.list" => {
             let backstores = live.stores(|store| json!({ "name": store.name, "why": store.why }));
@@ -121,6 +126,8 @@ fn call_live(live: &Live, method: &str, params: Value) -> Result<Value, Fault> {
         "backstores.forget" => {
             let Gone { name, serial } = read(params)?;
             live.forget(&name, serial.as_deref()).map_err(|error| failed(&error))?;
+            let Caller { uid, pid } = caller;
+            tracing::info!(uid, pid, "the control socket has forgotten what was kept of backstore {name}");
             Ok(json!({}))
         }
         "counters" => counters(live),
@@ -188,7 +195,7 @@ struct Stretch {
     edit: Edit,
 }
 
-fn apply(live: &Live, text: Text) -> Result<Value, Fault> {
+fn apply(live: &Live, caller: Caller, text: Text) -> Result<Value, Fault> {
     let Text { toml, name, dir, plan, base } = text;
     let (mut outrun, mut next) = (false, 0);
     let done = live.apply_if(&name, &toml, dir.as_deref(), |served, now| {
@@ -202,12 +209,12 @@ fn apply(live: &Live, text: Text) -> Result<Value, Fault> {
             let what = "what is served has changed meanwhile, and so has the plan; nothing was done";
             Err(Fault { data: json!(now), ..Fault::new(OTHER_PLAN, what) })
         }
-        done => applied(done, next),
+        done => applied(caller, done, next),
     }
 }
 
 /// What whoever wants to change something of a long text need not send of it is what stays.
-fn edit(live: &Live, stretch: Stretch) -> Result<Value, Fault> {
+fn edit(live: &Live, caller: Caller, stretch: Stretch) -> Result<Value, Fault> {
     let Stretch { revision: base, name, dir, edit } = stretch;
     let (served, _) = live.served();
     let is_that = || revision(live.changes()) == base;
@@ -223,7 +230,7 @@ fn edit(live: &Live, stretch: Stretch) -> Result<Value, Fault> {
     });
     match done {
         Err(Refused::Other(_)) => Err(outrun_fault()),
-        done => applied(done, next),
+        done => applied(caller, done, next),
     }
 }
 
@@ -232,14 +239,17 @@ fn outrun_fault() -> Fault {
 }
 
 /// A change that has led to the revision after so many.
-fn applied(done: Result<Plan, Refused>, changes: u64) -> Result<Value, Fault> {
-    if let Ok(plan) = &done {
-        tracing::info!(changes = plan.changes.len(), "the control socket has changed what is served");
-        plan.to_string().lines().for_each(|line| tracing::info!("{line}"));
-    }
+fn applied(caller: Caller, done: Result<Plan, Refused>, changes: u64) -> Result<Value, Fault> {
+    log_change(caller, &done);
     let mut answer = told(done)?;
     answer["revision"] = json!(revision(changes));
     Ok(answer)
+}
+
+fn log_change(Caller { uid, pid }: Caller, done: &Result<Plan, Refused>) {
+    let Ok(plan) = done else { return };
+    tracing::info!(uid, pid, changes = plan.changes.len(), "the control socket has changed what is served");
+    plan.to_string().lines().for_each(|line| tracing::info!("{line}"));
 }
 
 fn told(result: Result<Plan, Refused>) -> Result<Value, Fault> {
@@ -298,7 +308,12 @@ struct Whom {
 }
 
 /// Tells sessions to go at once, or what `notice` says with a deadline.
-fn tell(live: &Live, whom: Whom, notice: Option<fn(Duration) -> Notice>) -> Result<Value, Fault> {
+fn tell(
+    live: &Live,
+    Caller { uid, pid }: Caller,
+    whom: Whom,
+    notice: Option<fn(Duration) -> Notice>,
+) -> Result<Value, Fault> {
     let Whom { initiator, target, tsih, portal, deadline, to } = whom;
     let wrong = |what: &str| Err(Fault::new(INVALID_PARAMS, what));
     if initiator.is_none() && target.is_none() && tsih.is_none() && portal.is_none() {
@@ -323,12 +338,33 @@ fn tell(live: &Live, whom: Whom, notice: Option<fn(Duration) -> Notice>) -> Resu
     if matches!(notice, Notice::Move(within, _) if !within.is_zero()) {
         check_place(live, &whom)?;
     }
-    tracing::info!(?whom, ?notice, "the control socket has something to say to sessions");
+    let what = sentence(&whom, notice);
     let heard = live.control().tell(whom, notice);
+    tracing::info!(uid, pid, sessions = heard.sessions, "{what}");
     Ok(match notice {
         Notice::Move(..) => json!({ "sessions": heard.sessions, "was_sent_on": heard.was_sent_on }),
         _ => json!({ "sessions": heard.sessions }),
     })
+}
+
+/// What the log says of that.
+fn sentence(whom: &Chosen, notice: Notice) -> String {
+    let within = |time: Duration| format!("within {} s", time.as_secs());
+    match notice {
+        Notice::Gone => format!("the control socket drops sessions {whom}"),
+        Notice::LogOut(time) => {
+            format!("the control socket asks sessions {whom} to log out {}", within(time))
+        }
+        Notice::Move(time, to) if time.is_zero() => {
+            format!("the control socket sends logins {whom} to {to} no longer")
+        }
+        Notice::Move(time, to) => {
+            format!("the control socket sends sessions {whom} to {to} {}", within(time))
+        }
+        Notice::Negotiate(time) => {
+            format!("the control socket asks sessions {whom} to negotiate anew {}", within(time))
+        }
+    }
 }
 
 /// Logins can be sent elsewhere from what is there: else nobody would be, for a slip of the pen.
@@ -395,7 +431,7 @@ struct Access {
     state: String,
 }
 
-fn set_access(live: &Live, access: &Access) -> Result<Value, Fault> {
+fn set_access(live: &Live, Caller { uid, pid }: Caller, access: &Access) -> Result<Value, Fault> {
     let wrong = |what: String| Fault::new(INVALID_PARAMS, what);
     let Access { backstore, group, state } = access;
     let (lu, facts) =
@@ -418,6 +454,12 @@ fn set_access(live: &Live, access: &Access) -> Result<Value, Fault> {
         };
         Fault::new(FAILED, format!("group {} of backstore {backstore}: {why}", group.name))
     })?;
+    let (group, state) = (&group.name, state.word());
+    tracing::info!(
+        uid,
+        pid,
+        "the control socket has put group {group} of backstore {backstore} in state {state}"
+    );
     Ok(Value::Null)
 }
 
@@ -492,6 +534,20 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
 
     use super::*;
+
+    #[test]
+    fn the_log_says_in_a_sentence_what_sessions_are_told() {
+        let (initiator, target) = (Some("iqn.i".to_owned()), Some("iqn.t".to_owned()));
+        let whom = Chosen { initiator, target, ..Chosen::default() };
+        let said = sentence(&whom, Notice::LogOut(Duration::from_secs(2)));
+        assert_eq!(said, "the control socket asks sessions of iqn.i with iqn.t to log out within 2 s");
+        let at = SocketAddr::from(([192, 0, 2, 1], 3260));
+        let whom = Chosen { portal: Some(at), ..Chosen::default() };
+        let said = sentence(&whom, Notice::Move(Duration::ZERO, at));
+        assert_eq!(said, "the control socket sends logins at 192.0.2.1:3260 to 192.0.2.1:3260 no longer");
+        let whom = Chosen { tsih: Some(7), ..Chosen::default() };
+        assert_eq!(sentence(&whom, Notice::Gone), "the control socket drops sessions with TSIH 7");
+    }
 
     #[test]
     fn a_path_that_is_no_text_is_told_as_well_as_can_be() {

@@ -98,11 +98,11 @@ impl Serve for Desk {
 
     fn welcomes(&self, stream: &UnixStream) -> bool {
         match peer(stream) {
-            Ok(uid) if uid == 0 || uid == sys::effective_uid() => {
+            Ok(Caller { uid, .. }) if uid == 0 || uid == sys::effective_uid() => {
                 stream.set_read_timeout(Some(PATIENCE)).is_ok()
             }
-            Ok(uid) => {
-                tracing::warn!(uid, "somebody else wanted to use the control socket");
+            Ok(Caller { uid, pid }) => {
+                tracing::warn!(uid, pid, "somebody else wanted to use the control socket");
                 false
             }
             Err(error) => {
@@ -118,22 +118,28 @@ impl Serve for Desk {
     }
 
     fn converse(&self, stream: &UnixStream, _before: usize) -> io::Result<()> {
-        converse(stream, &self.0)
+        converse(stream, peer(stream)?, &self.0)
     }
 }
 
-/// The user at the other end.
-fn peer(stream: &UnixStream) -> io::Result<u32> {
+/// Who is at the other end: what is done for him is logged with that.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caller {
+    pub(super) uid: u32,
+    pub(super) pid: u32,
+}
+
+fn peer(stream: &UnixStream) -> io::Result<Caller> {
     // struct ucred: process, user, group.
     let mut credentials = [0; 12];
     sys::option(stream.as_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, &mut credentials)?;
-    let (_, [user, _]) = credentials.as_chunks::<4>().0.split_at(1) else {
+    let [pid, uid, _] = credentials.as_chunks::<4>().0 else {
         return Err(io::ErrorKind::InvalidData.into());
     };
-    Ok(u32::from_ne_bytes(*user))
+    Ok(Caller { uid: u32::from_ne_bytes(*uid), pid: u32::from_ne_bytes(*pid) })
 }
 
-fn converse(stream: &UnixStream, lookout: &Lookout) -> io::Result<()> {
+fn converse(stream: &UnixStream, caller: Caller, lookout: &Lookout) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     loop {
         // Secrets may stand in it.
@@ -146,27 +152,29 @@ fn converse(stream: &UnixStream, lookout: &Lookout) -> io::Result<()> {
             let what = format!("a request is one line of at most {} MiB", MOST_REQUEST >> 20);
             return tell(stream, &answer(&Value::Null, Err(Fault::new(INVALID_REQUEST, what))));
         }
-        tell(stream, &heed(&line, lookout))?;
+        tell(stream, &heed(&line, caller, lookout))?;
     }
 }
 
 /// What a line comes to; nothing, when there are only notifications in it.
-fn heed(line: &[u8], lookout: &Lookout) -> Answer {
+fn heed(line: &[u8], caller: Caller, lookout: &Lookout) -> Answer {
     match serde_json::from_slice(line) {
-        Ok(Value::Array(requests)) if (1..=MOST_BATCH).contains(&requests.len()) => batch(requests, lookout),
+        Ok(Value::Array(requests)) if (1..=MOST_BATCH).contains(&requests.len()) => {
+            batch(requests, caller, lookout)
+        }
         Ok(Value::Array(_)) => {
             let what = format!("a batch is 1 to {MOST_BATCH} requests");
             answer(&Value::Null, Err(Fault::new(INVALID_REQUEST, what)))
         }
-        Ok(request) => heed_one(request, lookout).unwrap_or_default(),
+        Ok(request) => heed_one(request, caller, lookout).unwrap_or_default(),
         Err(error) => answer(&Value::Null, Err(Fault::new(PARSE_ERROR, error.to_string()))),
     }
 }
 
 /// Several requests, one after the other; their answers are together.
-fn batch(requests: Vec<Value>, lookout: &Lookout) -> Answer {
+fn batch(requests: Vec<Value>, caller: Caller, lookout: &Lookout) -> Answer {
     let answers: Vec<Answer> =
-        requests.into_iter().filter_map(|request| heed_one(request, lookout)).collect();
+        requests.into_iter().filter_map(|request| heed_one(request, caller, lookout)).collect();
     if answers.is_empty() {
         return Answer::new();
     }
@@ -177,7 +185,7 @@ fn batch(requests: Vec<Value>, lookout: &Lookout) -> Answer {
 }
 
 /// What a request comes to; nothing, when it is a notification.
-fn heed_one(mut request: Value, lookout: &Lookout) -> Option<Answer> {
+fn heed_one(mut request: Value, caller: Caller, lookout: &Lookout) -> Option<Answer> {
     // A text in it is long: it is moved, not copied.
     let params = request.get_mut("params").map_or_else(|| json!({}), Value::take);
     let (id, method) = (request.get("id").cloned(), request.get("method").and_then(Value::as_str));
@@ -185,7 +193,7 @@ fn heed_one(mut request: Value, lookout: &Lookout) -> Option<Answer> {
         let what = "a request is an object with \"jsonrpc\": \"2.0\", \"id\", \"method\" and \"params\"";
         return Some(answer(&id.unwrap_or(Value::Null), Err(Fault::new(INVALID_REQUEST, what))));
     };
-    let result = methods::call(lookout, method, params);
+    let result = methods::call(lookout, caller, method, params);
     id.map(|id| answer(&id, result))
 }
 
