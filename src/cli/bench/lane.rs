@@ -14,7 +14,7 @@ use super::places::{Io, Places};
 use super::tally::Tally;
 use crate::initiator::{Command, Core, Direction, Done, Event, cdb};
 use crate::scsi::status;
-use crate::wire::codes::LogoutReason;
+use crate::wire::codes::{AsyncEvent, LogoutReason, RejectReason};
 
 /// Sense key of a unit attention (SPC-5 table 49).
 const UNIT_ATTENTION: u8 = 6;
@@ -155,9 +155,7 @@ impl Lane {
                     }
                 }
                 Event::LoggedOut(..) => self.gone = true,
-                Event::Async(message, _) => bail!("the target sent an asynchronous message: {message:?}"),
-                Event::Rejected(reject, _) => bail!("the target rejected a PDU: {reject:?}"),
-                other => bail!("the target sent what was not asked for: {other:?}"),
+                other => bail!("{}", unasked(&other)),
             }
         }
         Ok(())
@@ -219,5 +217,41 @@ fn is_passing(done: &Done) -> bool {
         status::BUSY | status::TASK_SET_FULL => true,
         status::CHECK_CONDITION => done.sense_code().is_some_and(|(key, _, _)| key == UNIT_ATTENTION),
         _ => false,
+    }
+}
+
+/// What the target sent that ends a measurement, in words.
+fn unasked(event: &Event) -> String {
+    let what = match event {
+        Event::Async(message, _) => {
+            return format!("the target sent an asynchronous message: {}", AsyncEvent(message.async_event));
+        }
+        Event::Rejected(reject, _) => {
+            return format!("the target rejected a PDU: {}", RejectReason(reject.reason));
+        }
+        Event::Pong(..) => "a NOP-In",
+        Event::Text(..) => "a Text Response",
+        Event::Managed(..) => "a Task Management Function Response",
+        Event::Done(_) => "a SCSI Response",
+        Event::LoggedOut(..) => "a Logout Response",
+    };
+    format!("the target sent {what} that was not asked for")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::bhs::{AsyncMessage, Reject};
+
+    #[test]
+    fn what_the_target_sends_is_said_in_words() {
+        let message = AsyncMessage { async_event: AsyncEvent::LOGOUT_REQUESTED.0, ..AsyncMessage::default() };
+        let said = unasked(&Event::Async(message, Vec::new()));
+        assert_eq!(said, "the target sent an asynchronous message: target requests logout");
+        let reject = Reject { reason: RejectReason::PROTOCOL_ERROR.0, ..Reject::default() };
+        assert_eq!(
+            unasked(&Event::Rejected(reject, Vec::new())),
+            "the target rejected a PDU: protocol error"
+        );
     }
 }
