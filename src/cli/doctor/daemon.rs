@@ -30,6 +30,8 @@ pub(super) struct Served {
     pub(super) away: Away,
     /// The addresses at which it may be reached: of its portals, or any if these are not known, and of its sessions.
     pub(super) addresses: Vec<IpAddr>,
+    /// Local disks that are not there: of which backstore, and why.
+    pub(super) lacking: Vec<(String, String)>,
     /// As `sessions.list` tells them.
     pub(super) sessions: Vec<Value>,
 }
@@ -64,6 +66,7 @@ impl Served {
             client.call("sessions.list", json!({}))?["sessions"].as_array().cloned().unwrap_or_default();
         // An older one does not know why.
         let away = client.call("backstores.list", json!({})).unwrap_or_default();
+        let disks = client.call("loopback.list", json!({})).unwrap_or_default();
         let reactors = reactors(client)?;
         let mut load = Vec::new();
         if !sessions.is_empty() {
@@ -79,6 +82,7 @@ impl Served {
             addresses: addresses(config.as_ref(), &sessions),
             stores: config.map(|config| config.stores),
             away: Away::read(&away),
+            lacking: lacking(&disks),
             sessions,
         })
     }
@@ -102,6 +106,16 @@ impl Served {
                 "nothing is said of them",
                 "they are of different versions: restart it (systemctl restart ringtgt), or use the ringtgt that it is",
             )
+        })
+    }
+
+    /// Local disks that whoever uses this host does without.
+    pub(super) fn local_disks(&self) -> impl Iterator<Item = Finding> {
+        self.lacking.iter().map(|(store, why)| {
+            let (is, remedy) = why.split_once("; ").unwrap_or((why, "see the log: journalctl -u ringtgt"));
+            let is = format!("its local disk is not there: {is}");
+            let why = "[[loopback]] makes it a disk of this host";
+            Finding::hint(store, is, why, "what is mounted from it is missing", remedy).wrong()
         })
     }
 
@@ -132,6 +146,13 @@ fn addresses(config: Option<&Config>, sessions: &[Value]) -> Vec<IpAddr> {
     all.map(|address| address.to_canonical()).collect()
 }
 
+/// As `loopback.list` tells them.
+fn lacking(answer: &Value) -> Vec<(String, String)> {
+    let text = |disk: &Value, key: &str| disk[key].as_str().map(ToOwned::to_owned);
+    let disks = answer["loopbacks"].as_array().into_iter().flatten();
+    disks.filter_map(|disk| Some((text(disk, "backstore")?, text(disk, "why")?))).collect()
+}
+
 fn buffers(reactor: &Value) -> u64 {
     let slots = reactor["slots"].as_array().into_iter().flatten();
     slots.map(|s| s["size"].as_u64().unwrap_or(0) * s["total"].as_u64().unwrap_or(0)).sum()
@@ -160,6 +181,7 @@ pub(super) mod testing {
             stores: Some(vec![]),
             away: Away::default(),
             addresses: vec![Ipv6Addr::UNSPECIFIED.into()],
+            lacking: vec![],
             sessions: vec![],
         }
     }
@@ -167,6 +189,7 @@ pub(super) mod testing {
 
 #[cfg(test)]
 mod tests {
+    use super::super::finding::Grade;
     use super::*;
 
     fn configured(toml: &str) -> Option<Config> {
@@ -175,6 +198,20 @@ mod tests {
 
     fn serving(toml: &str) -> Served {
         Served { stores: configured(toml).map(|config| config.stores), ..testing::served(1) }
+    }
+
+    #[test]
+    fn a_local_disk_that_is_not_there_is_wrong_and_says_why() {
+        let told = json!({ "loopbacks": [
+            { "backstore": "a", "device": "/dev/ublkb0", "why": null },
+            { "backstore": "b", "device": null, "why": "/dev/ublk-control is not there; modprobe ublk_drv" },
+        ] });
+        let served = Served { lacking: lacking(&told), ..serving("") };
+        let [finding] = served.local_disks().collect::<Vec<_>>().try_into().expect("one of them");
+        assert_eq!((finding.about.as_str(), finding.grade), ("b", Grade::Wrong));
+        assert_eq!(finding.is, "its local disk is not there: /dev/ublk-control is not there");
+        assert_eq!(finding.remedy, "modprobe ublk_drv");
+        assert!(lacking(&Value::Null).is_empty(), "an older daemon does not tell");
     }
 
     #[test]

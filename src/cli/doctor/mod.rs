@@ -43,6 +43,7 @@ fn examine(host: &Host, daemon: &Daemon) -> Vec<Finding> {
     if let Some(served) = &served {
         let has_commands = Caps::probe().is_ok_and(|caps| caps.commands);
         findings.extend(disks::findings(host, served, has_commands));
+        findings.extend(served.local_disks());
         findings.extend(initiators::findings(&served.sessions, &served.load));
     }
     findings
