@@ -24,7 +24,20 @@ pub(super) struct Style {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Summary {
     pub(super) text: String,
+    /// The part of it that every tree has room for, in characters; behind it is why.
+    needed: usize,
     pub(super) health: Health,
+}
+
+impl Summary {
+    fn new(text: impl Into<String>, health: Health) -> Self {
+        let text = text.into();
+        Self { needed: text.chars().count(), text, health }
+    }
+
+    fn because(self, why: &str) -> Self {
+        Self { text: format!("{}: {why}", self.text), ..self }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +48,7 @@ pub(super) enum Health {
 }
 
 fn plain(text: impl Into<String>) -> Summary {
-    Summary { text: text.into(), health: Health::Plain }
+    Summary::new(text, Health::Plain)
 }
 
 /// A configuration, how this host is looked at, and what only a daemon knows.
@@ -90,8 +103,9 @@ struct Row {
 pub(super) fn draw(root: &Node, depth: Option<usize>, view: View<'_>, style: &Style) -> String {
     let mut rows = Vec::new();
     collect(root, 0, "", "  ", depth.unwrap_or(usize::MAX), view, &mut rows);
-    let widest = rows.iter().map(|r| r.len() + 3).max().unwrap_or(0);
+    let widest = rows.iter().map(|row| row.len_with(row.summary.needed) + 3).max().unwrap_or(0);
     let width = style.width.max(widest);
+    rows.iter_mut().for_each(|row| row.cut(width));
     rows.iter().map(|row| row.draw(width, style.colour)).collect()
 }
 
@@ -117,10 +131,24 @@ fn collect(
 }
 
 impl Row {
-    /// Characters without dots.
-    fn len(&self) -> usize {
-        let text = self.summary.text.chars().count();
+    /// Characters without dots, when so many are told of it.
+    fn len_with(&self, text: usize) -> usize {
         self.margin.len() + "o- ".len() + self.name.chars().count() + "  []".len() + text
+    }
+
+    fn len(&self) -> usize {
+        self.len_with(self.summary.text.chars().count())
+    }
+
+    /// Why something is not well may take several lines: as much of it as there is room for. All of it stands where one
+    /// asks for just that.
+    fn cut(&mut self, width: usize) {
+        let room = width.saturating_sub(self.len_with(0) + 3);
+        let Summary { text, needed, .. } = &mut self.summary;
+        if text.chars().count() > room {
+            let left = room.saturating_sub(1).max(*needed);
+            *text = text.chars().take(left).chain(['…']).collect();
+        }
     }
 
     fn draw(&self, width: usize, colour: bool) -> String {
@@ -161,7 +189,7 @@ pub(super) fn summary(node: &Node, view: View<'_>) -> Summary {
         Node::Luns(..) => plain(format!("LUNs: {}", count())),
         Node::Lun(iqn, tag, lun) => plain(of_lun(config, iqn, *tag, *lun)),
         Node::Portals(..) => plain(format!("Portals: {}", count())),
-        Node::Portal(..) => Summary { text: "OK".into(), health: Health::Good },
+        Node::Portal(..) => Summary::new("OK", Health::Good),
     }
 }
 
@@ -186,13 +214,16 @@ fn of_store(store: &StoreConfig, view: View<'_>) -> Summary {
     let path = store.path.as_ref().map(|p| p.display().to_string());
     let used = if view.places.used.contains(store.name.as_str()) { "activated" } else { "deactivated" };
     let away = view.served.away.of(&store.name).filter(|_| !absent);
-    let away = away.map(|why| format!("not ready: {}", in_short(why, path.as_deref())));
+    let away = away.map(|why| in_short(why, path.as_deref()).to_owned());
     let limited = view.places.limited.contains(store.name.as_str()).then(|| "qos".to_owned());
     let read_only = store.read_only.then(|| "ro".to_owned());
     let health = if absent || away.is_some() { Health::Bad } else { Health::Plain };
     let parts = [path, size, cache, read_only, limited, Some(used.to_owned())];
     let text = parts.into_iter().flatten().collect::<Vec<_>>().join(" ");
-    Summary { text: [Some(text), away].into_iter().flatten().collect::<Vec<_>>().join(", "), health }
+    match away {
+        Some(why) => Summary::new(format!("{text}, not ready"), health).because(&why),
+        None => Summary::new(text, health),
+    }
 }
 
 /// A reason without what stands beside it, and without what is to be done.
@@ -206,8 +237,8 @@ fn of_local_disk(view: View<'_>, name: &str) -> Summary {
     let Some(disk) = view.config.loopbacks.iter().find(|d| d.store == name) else { return plain("...") };
     let read_only = if disk.read_only { " ro" } else { "" };
     match view.served.devices.of(name) {
-        Some(Ok(device)) => Summary { text: format!("{device}{read_only}"), health: Health::Good },
-        Some(Err(why)) => Summary { text: format!("not there: {why}"), health: Health::Bad },
+        Some(Ok(device)) => Summary::new(format!("{device}{read_only}"), Health::Good),
+        Some(Err(why)) => Summary::new("not there", Health::Bad).because(why),
         None => {
             let device = disk.device.map_or_else(|| "/dev/ublkb?".to_owned(), |n| format!("/dev/ublkb{n}"));
             plain(format!("{device}{read_only}, not served"))
@@ -329,6 +360,21 @@ mod tests {
         let told = "/dev/sdb (1.0GiB) write-thru deactivated, not ready: is in use by process 7 (dd)";
         assert_eq!((there.text.as_str(), there.health), (told, Health::Bad));
         assert_eq!(seen(|_| Seen::Absent).text, "/dev/sdb (absent) write-thru deactivated");
+    }
+
+    #[test]
+    fn a_long_reason_makes_no_other_line_long() {
+        let text = "[[backstore]]\nkind = \"ramdisk\"\nname = \"a\"\nsize = \"1M\"\n\
+                    [[backstore]]\nkind = \"block\"\nname = \"b\"\npath = \"/dev/sdb\"\n";
+        let (config, _) = config::parse(Source::new("t", text), Path::new("/"), None).unwrap();
+        let why = "is in use by ".to_owned() + &"process 7 (dd), ".repeat(20);
+        let away = Away::read(&json!({ "backstores": [{ "name": "b", "why": why }] }));
+        let served = Served { away, ..Served::default() };
+        let (look, places) = (|_: &Path| Seen::Block { size: None, write_back: false }, Places::of(&config));
+        let view = View { config: &config, places: &places, look, served: &served };
+        let tree = draw(&Node::Backstores, None, view, &Style { width: 79, colour: false });
+        assert!(tree.lines().all(|line| line.chars().count() == 79), "{tree}");
+        assert!(tree.contains("not ready: is in use by") && tree.contains("…]\n"), "{tree}");
     }
 
     #[test]
