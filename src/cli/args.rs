@@ -96,6 +96,9 @@ pub(super) enum Command {
         /// The file
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
+        /// Print JSON: of each problem file, line, column, what, reason, remedy and severity
+        #[arg(long)]
+        json: bool,
     },
     /// Make a configuration of that of another target
     #[command(subcommand)]

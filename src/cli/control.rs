@@ -22,7 +22,7 @@ use crate::admin::rpc::{CallError, Client, default_socket};
 const VERSION: u32 = 1;
 
 /// What a daemon has answered, for programs.
-fn say_json(mut answer: Value) {
+pub(super) fn say_json(mut answer: Value) {
     answer["version"] = VERSION.into();
     say(&format!("{answer:#}\n"));
 }

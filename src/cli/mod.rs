@@ -57,7 +57,7 @@ pub fn main() -> ExitCode {
         Command::Restore { words, managed } => {
             manage(std::iter::once("restoreconfig".into()).chain(words), &managed)
         }
-        Command::Check { file } => check::run(&file),
+        Command::Check { file, json } => check::run(&file, json),
         Command::Import(Import::Lio { file, to }) => moving::import_lio(&file, &to),
         Command::Export(Export::Lio { config, to }) => moving::export_lio(&config, &to),
         Command::Apply(args) => control::apply(&args),

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 
+use serde_json::{Value, json};
+
 use super::source::Source;
 
 /// Whether it can be lived with.
@@ -121,11 +123,6 @@ impl Report {
         &self.problems
     }
 
-    /// Line and column of a byte of what was read.
-    pub fn position(&self, offset: usize) -> (usize, usize) {
-        self.source.position(offset)
-    }
-
     /// What was read.
     pub fn text(&self) -> &str {
         self.source.text()
@@ -183,6 +180,24 @@ impl Report {
             At::Argument(argument) => writeln!(out, "{argument}: {word}{problem}"),
             At::Whole => writeln!(out, "{}: {word}{problem}", self.source.name()),
         }
+    }
+
+    /// For programs: a list, in the order of the source. What is in no line has neither that nor a column.
+    pub fn to_json(&self) -> Value {
+        self.problems.iter().map(|problem| self.one_json(problem)).collect()
+    }
+
+    fn one_json(&self, Problem { severity, at, what, reason, remedy }: &Problem) -> Value {
+        let place = match at {
+            At::File(span) => Some(self.source.position(span.start)),
+            At::Argument(_) | At::Whole => None,
+        };
+        let file = Some(self.source.name()).filter(|name| !name.is_empty());
+        let severity = if *severity == Severity::Error { "error" } else { "warning" };
+        json!({
+            "file": file, "line": place.map(|(line, _)| line), "column": place.map(|(_, column)| column),
+            "what": what, "reason": reason, "remedy": remedy, "severity": severity,
+        })
     }
 
     /// What it says.

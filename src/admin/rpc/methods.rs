@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::reference::METHODS;
 use super::server::Caller;
 use super::{API, FAILED, Fault, INVALID_CONFIG, INVALID_PARAMS, METHOD_NOT_FOUND, OTHER_PLAN, OTHER_TEXT};
-use crate::admin::config::{At, Problem, Report, Severity, parse_destination, parse_portal, words};
+use crate::admin::config::{At, Problem, Report, parse_destination, parse_portal, words};
 use crate::admin::difference::Edit;
 use crate::admin::live::{Live, Plan, Refused};
 use crate::admin::lookout::{Lookout, Text as Written};
@@ -281,19 +281,7 @@ fn failed(error: &anyhow::Error) -> Fault {
 
 /// A report, as text and piece by piece.
 fn reported(report: &Report) -> Value {
-    let problem = |p: &Problem| {
-        let at = match &p.at {
-            At::File(span) => Some(report.position(span.start)),
-            At::Argument(_) | At::Whole => None,
-        };
-        let severity = if p.severity == Severity::Error { "error" } else { "warning" };
-        json!({
-            "line": at.map(|(line, _)| line), "column": at.map(|(_, column)| column),
-            "what": p.what, "reason": p.reason, "remedy": p.remedy, "severity": severity,
-        })
-    };
-    let problems: Vec<Value> = report.problems().iter().map(problem).collect();
-    json!({ "report": report.to_string(), "problems": problems })
+    json!({ "report": report.to_string(), "problems": report.to_json() })
 }
 
 #[derive(Deserialize)]

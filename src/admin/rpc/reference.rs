@@ -165,7 +165,7 @@ pub const ERRORS: [(&str, &str, &str); 6] = [
     (
         "1",
         "the configuration is wrong",
-        "report: all that is wrong, with line, column, what, reason, remedy, severity of each in problems",
+        "report: all that is wrong, with file, line, column, what, reason, remedy, severity of each in problems",
     ),
     (
         "2",
