@@ -402,7 +402,9 @@ fn the_last_pdus_are_recorded_and_kept_after_an_error() {
     let mut initiator = login(&server, 1);
     known_work(&mut initiator);
     let file = server.file("out.pcap", "");
-    let told = ask(&server, &["record", "--out", &file]);
+    let refused = try_ask(&server, &["record", "--out", &file]);
+    assert!(refused.is_err_and(|why| why.contains("File exists (os error 17); --force replaces it")));
+    let told = ask(&server, &["record", "--out", &file, "--force"]);
     let pcap = std::fs::read(&file).expect("a file");
     let all = packets(&pcap);
     assert!(told.starts_with(&format!("{} PDUs in ", all.len())), "{told}");

@@ -195,6 +195,9 @@ pub(super) enum Command {
         /// The file
         #[arg(long, value_name = "FILE.pcap", value_hint = ValueHint::FilePath)]
         out: PathBuf,
+        /// Replace the file if it is there
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         daemon: Daemon,
     },

@@ -126,26 +126,33 @@ pub(super) fn renegotiate(whom: &Whom, daemon: &Daemon) -> ExitCode {
 }
 
 /// `ringtgt record`.
-pub(super) fn record(out: &Path, daemon: &Daemon) -> ExitCode {
-    finish(try_record(out, daemon))
+pub(super) fn record(out: &Path, force: bool, daemon: &Daemon) -> ExitCode {
+    finish(try_record(out, force, daemon))
 }
 
-fn try_record(out: &Path, daemon: &Daemon) -> anyhow::Result<()> {
+fn try_record(out: &Path, force: bool, daemon: &Daemon) -> anyhow::Result<()> {
     let answer = connect(daemon)?.call("recorder.dump", json!({}))?;
     let pcap = STANDARD.decode(answer["pcap"].as_str().context("the daemon has sent no file")?)?;
-    let mut options = OpenOptions::new();
-    // Commands tell what is on disks: for their owner only.
-    let file = options.write(true).create(true).truncate(true).mode(0o600).open(out);
-    file.and_then(|mut file| {
-        file.set_permissions(Permissions::from_mode(0o600))?;
-        io::Write::write_all(&mut file, &pcap)
-    })
-    .with_context(|| format!("cannot write {}", out.display()))?;
+    write(out, &pcap, force)?;
     match daemon.json {
         true => say_json(json!({ "file": out.display().to_string(), "pdus": answer["pdus"] })),
         false => say(&format!("{} PDUs in {}\n", answer["pdus"], out.display())),
     }
     Ok(())
+}
+
+/// Commands tell what is on disks: the file is for its owner only. One that is there may be the record of another fault.
+fn write(file: &Path, pcap: &[u8], force: bool) -> anyhow::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(force).truncate(force).create_new(!force).mode(0o600);
+    let written = options.open(file).and_then(|mut file| {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        io::Write::write_all(&mut file, pcap)
+    });
+    written.map_err(|error| {
+        let remedy = if error.kind() == io::ErrorKind::AlreadyExists { "; --force replaces it" } else { "" };
+        anyhow::anyhow!("{}: cannot be written: {error}{remedy}", file.display())
+    })
 }
 
 pub(super) fn finish(result: anyhow::Result<()>) -> ExitCode {

@@ -70,7 +70,7 @@ pub fn main() -> ExitCode {
             control::drain(&whom, to.as_deref(), deadline, &daemon)
         }
         Command::Doctor { daemon } => doctor::run(&daemon),
-        Command::Record { out, daemon } => control::record(&out, &daemon),
+        Command::Record { out, force, daemon } => control::record(&out, force, &daemon),
         Command::Top(args) => top::run(&args),
         Command::Bench(options) => bench::run(&options),
         Command::Generate { what, command } => generate::run(what, command.as_deref()),
