@@ -14,6 +14,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use daemon::TARGET;
+use ringtgt::admin::rpc::Client;
 use ringtgt::initiator::{Direction, Initiator, LoginOptions, cdb};
 use serde_json::{Value, json};
 use support::{Server, login, text};
@@ -351,6 +352,48 @@ fn text_of_a_longer_disk() -> String {
 }
 
 #[test]
+fn what_administrators_do_is_logged_with_who_they_are() {
+    let text = text(&["a"], &[(0, "a")], &[1]);
+    let server = Server::start(&text);
+    let uid = format!("uid={}", std::fs::metadata(server.config()).expect("its owner").uid());
+    let _there = login(&server, 1);
+    ask(&server, &["drain", "--initiator", "iqn.2026-11.org.example:i1", "--deadline", "2"]);
+    let line = "asks sessions of iqn.2026-11.org.example:i1 to log out within 2 s";
+    said(&server, &[line, &uid, "pid=", "sessions=1"]);
+    let other = server
+        .file("other.toml", &text.replace("[[target]]", "[server]\ndrain_timeout = \"3s\"\n[[target]]"));
+    ask(&server, &["apply", &other, "--yes"]);
+    said(&server, &["the control socket has changed what is served", &uid, "pid=", "changes=1"]);
+    ask(&server, &["reload"]);
+    let count =
+        log(&server).lines().filter(|l| l.contains("has changed what is served") && l.contains(&uid)).count();
+    assert_eq!(count, 2, "{}", log(&server));
+}
+
+#[test]
+fn what_is_logged_becomes_something_else_while_it_serves() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let [file, path] = ["ringtgt.toml", "log"].map(|name| dir.path().join(name));
+    let with = |level: &str| format!("[server]\nreactors = 1\nlog = \"{level}\"\n{}", text(&[], &[], &[1]));
+    std::fs::write(&file, with("warn")).expect("a configuration");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringtgt"));
+    command.args(["serve", "--config"]).arg(&file).arg("--state-dir").arg(dir.path().join("state"));
+    let daemon = daemon::Daemon::start({
+        command.stderr(File::create(&path).expect("a log"));
+        command
+    });
+    let refused = || {
+        let options = LoginOptions::new("iqn.2026-11.org.example:i9", Some(TARGET));
+        assert!(Initiator::login(daemon.portal(), options, Duration::from_secs(30)).is_err());
+        std::fs::read_to_string(&path).expect("text").matches("login refused").count()
+    };
+    assert_eq!(refused(), 0, "that is no warning");
+    let client = Client::connect(dir.path().join("state/control.sock")).expect("somebody listens");
+    let plan = client.call("config.apply", json!({ "toml": with("info") })).expect("it is served");
+    assert_eq!(plan["changes"], json!([{ "action": "change", "path": "/server", "detail": "log" }]));
+    assert_eq!(refused(), 1);
+    client.call("config.apply", json!({ "toml": with("error") })).expect("it is served");
+    assert_eq!(refused(), 1);
 }
 
 #[test]

@@ -1,17 +1,26 @@
-//! Where the daemon's own words go: standard error, at one level or as a filter says.
+//! Where the daemon's own words go: standard error, at one level or as a filter says, which may become another one while
+//! it serves.
 
 use std::fmt;
 use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::reload::Handle;
 
 /// The level when nothing is said.
 pub const DEFAULT: &str = "info";
+
+/// What a filter has to be like.
+pub const REMEDY: &str = "write error, warn, info or debug, or a list like info,ringtgt::session=debug";
+
+/// Takes another filter in the place of the one that was started with.
+static CHANGE: OnceLock<Box<dyn Fn(EnvFilter) + Send + Sync>> = OnceLock::new();
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -20,15 +29,40 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 ///
 /// Fails when `filter` cannot be read, and when logging was started before.
 pub fn init(filter: &str) -> anyhow::Result<()> {
-    let filter = parse(filter)?;
+    let filter = parse(filter).map_err(anyhow::Error::msg)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = if goes_to_journal() {
         let line = tracing_subscriber::fmt::format().without_time().with_ansi(false);
-        builder.with_ansi(false).event_format(WithPriority(line)).try_init()
+        let builder = builder.with_ansi(false).event_format(WithPriority(line)).with_filter_reloading();
+        remember(builder.reload_handle());
+        builder.try_init()
     } else {
-        builder.with_ansi(std::io::stderr().is_terminal()).try_init()
+        let builder = builder.with_ansi(std::io::stderr().is_terminal()).with_filter_reloading();
+        remember(builder.reload_handle());
+        builder.try_init()
     };
     started.map_err(|e| anyhow::anyhow!("cannot start logging: {e}"))
+}
+
+fn remember<S: 'static>(handle: Handle<EnvFilter, S>) {
+    // It fails when logging has ended, and then there is nobody to be told.
+    let change = move |filter| drop(handle.reload(filter));
+    drop(CHANGE.set(Box::new(change)));
+}
+
+/// Logs as that filter says from now on. One that cannot be read, and one for a process that logs nothing, changes nothing.
+pub fn change(filter: &str) {
+    if let (Some(change), Ok(filter)) = (CHANGE.get(), parse(filter)) {
+        change(filter);
+    }
+}
+
+/// Whether a filter can be read.
+///
+/// # Errors
+/// What is wrong with it; see [`REMEDY`].
+pub fn check(filter: &str) -> Result<(), String> {
+    parse(filter).map(drop)
 }
 
 /// Whether standard error is the stream of the journal that the service manager has connected it to; it may have been
@@ -65,15 +99,12 @@ fn priority(level: Level) -> &'static str {
 
 /// A lone word is a level: the filter's own language would take a misspelt one for the name of a module, and
 /// then log nothing at all.
-fn parse(filter: &str) -> anyhow::Result<EnvFilter> {
-    let remedy = "write error, warn, info or debug, or a list like info,ringtgt::session=debug";
-    for part in filter.split(',').filter(|part| !part.contains('=')) {
-        anyhow::ensure!(
-            LEVELS.iter().any(|level| part.trim().eq_ignore_ascii_case(level)),
-            "--log {filter}: \"{part}\" is no level; {remedy}"
-        );
+fn parse(filter: &str) -> Result<EnvFilter, String> {
+    let is_level = |part: &str| LEVELS.iter().any(|level| part.trim().eq_ignore_ascii_case(level));
+    match filter.split(',').find(|part| !part.contains('=') && !is_level(part)) {
+        Some(part) => Err(format!("\"{part}\" is no level")),
+        None => EnvFilter::builder().parse(filter).map_err(|error| format!("\"{filter}\": {error}")),
     }
-    EnvFilter::builder().parse(filter).map_err(|e| anyhow::anyhow!("--log {filter}: {e}; {remedy}"))
 }
 
 #[cfg(test)]

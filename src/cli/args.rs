@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use super::bench::options::Options;
 use crate::admin::config::{DEFAULT_FILE, MAX_POLL_US};
 use crate::admin::lio::SAVECONFIG;
+use crate::admin::log;
 use crate::ring::KernelLevel;
 
 /// An iSCSI target for Linux on io_uring.
@@ -462,9 +463,9 @@ pub(super) struct Serve {
     #[arg(long, value_name = "SIZE", value_parser = crate::admin::config::parse_buffer_memory)]
     pub(super) buffer_memory: Option<u64>,
 
-    /// What to log: error, warn, info, debug, or MODULE=LEVEL,…
-    #[arg(long, value_name = "LEVEL", default_value = crate::admin::log::DEFAULT)]
-    pub(super) log: String,
+    /// What to log: error, warn, info, debug, or MODULE=LEVEL,… [default: what server.log says, or info]
+    #[arg(long, value_name = "LEVEL", value_parser = level)]
+    pub(super) log: Option<String>,
 
     /// Use only what that Linux version has (for developers)
     #[arg(long, value_name = "VERSION", hide = true, value_parser = kernel_level)]
@@ -476,6 +477,10 @@ pub(super) struct Serve {
 
 fn block_size() -> impl TypedValueParser<Value = u32> {
     clap::builder::PossibleValuesParser::new(["512", "4096"]).try_map(|text| text.parse::<u32>())
+}
+
+fn level(text: &str) -> Result<String, String> {
+    log::check(text).map(|()| text.to_owned()).map_err(|what| format!("{what}; {}", log::REMEDY))
 }
 
 fn kernel_level(text: &str) -> Result<KernelLevel, String> {
@@ -514,6 +519,7 @@ mod tests {
             "ringtgt serve --poll-us 10001 ram:1M",
             "ringtgt serve --buffer-memory 1K ram:1M",
             "ringtgt serve --kernel-level 2.4 ram:1M",
+            "ringtgt serve --log debgu ram:1M",
             "ringtgt check",
             "ringtgt kick",
             "ringtgt renegotiate --deadline 5",

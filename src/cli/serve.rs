@@ -25,7 +25,8 @@ pub(super) fn run(args: &Serve) -> ExitCode {
             return ExitCode::from(if unreadable { UNREADABLE } else { FAILED });
         }
     };
-    let served = crate::admin::log::init(&args.log).and_then(|()| crate::admin::run::serve(config, origin));
+    let served =
+        crate::admin::log::init(&config.server.log).and_then(|()| crate::admin::run::serve(config, origin));
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -92,6 +93,7 @@ fn overrides(args: &Serve) -> Result<Overrides, LoadError> {
         buffer_memory: args.buffer_memory,
         kernel_level: args.kernel_level,
         control_socket: args.control_socket.clone(),
+        log: args.log.clone(),
     })
 }
 
@@ -122,14 +124,18 @@ mod tests {
     fn options_count_more_than_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("a.toml");
-        std::fs::write(&file, "[server]\nreactors = 4\npoll_us = 7\nstate_dir = \"here\"\n").unwrap();
+        std::fs::write(&file, "[server]\nreactors = 4\npoll_us = 7\nstate_dir = \"here\"\nlog = \"warn\"\n")
+            .unwrap();
         let mut args = Serve { config: Some(file), ..Serve::default() };
         let (config, _) = configure(&args, Path::new("/")).unwrap();
         assert_eq!(config.server.reactors, Reactors::Count(4));
         assert_eq!(config.server.state_dir, dir.path().join("here"));
         args.reactors = Some("auto".into());
         args.poll_us = Some(0);
+        assert_eq!(config.server.log, "warn");
+        args.log = Some("debug".into());
         let (config, _) = configure(&args, Path::new("/")).unwrap();
+        assert_eq!(config.server.log, "debug");
         assert_eq!(config.server.reactors, Reactors::Auto);
         assert!(config.server.poll.is_zero());
     }

@@ -66,6 +66,7 @@ sections! {
         recorder: leaf<u32>,
         state_dir: leaf<String>,
         drain_timeout: leaf<Word>,
+        log: leaf<String>,
         limits: table<FileLimits>,
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::file::{FileLimits, FileServer};
 use super::resolve::{Bounds, Resolver};
 use crate::admin::cpulist::Reactors;
-use crate::admin::{size, state};
+use crate::admin::{log, size, state};
 use crate::mem::PoolConfig;
 use crate::ring::KernelLevel;
 
@@ -30,6 +30,8 @@ pub struct ServerConfig {
     pub state_dir: PathBuf,
     /// How long initiators get to log out when the daemon stops.
     pub drain_timeout: Duration,
+    /// What is logged: a filter as [`log`] has them.
+    pub log: String,
     /// How much of a thing there may be.
     pub limits: Limits,
     /// Whether the stores were named on the command line: their identities are then derived from what they
@@ -75,6 +77,7 @@ impl Default for ServerConfig {
             recorder: 1024,
             state_dir: state::service_dir(),
             drain_timeout: Duration::from_secs(10),
+            log: log::DEFAULT.into(),
             limits: Limits::default(),
             ad_hoc: false,
             kernel_level: None,
@@ -148,7 +151,7 @@ pub(super) fn resolve(file: Option<FileServer>, cx: &mut Resolver<'_>) -> Server
     let default = ServerConfig::default();
     let Some(file) = file else { return default };
     let reactors = reactors(&file, cx);
-    let metrics = metrics(&file, cx);
+    let (metrics, log) = (metrics(&file, cx), log(&file, cx));
     ServerConfig {
         buffer_memory: buffer_memory(&file, reactors.count() as u64, cx),
         reactors,
@@ -158,6 +161,7 @@ pub(super) fn resolve(file: Option<FileServer>, cx: &mut Resolver<'_>) -> Server
         recorder: cx.number(&file.recorder, &RECORDER).unwrap_or(default.recorder),
         state_dir: file.state_dir.map_or(default.state_dir, |p| cx.path(p.get_ref())),
         drain_timeout: cx.period(&file.drain_timeout, &DRAIN).unwrap_or(default.drain_timeout),
+        log: log.unwrap_or(default.log),
         limits: file.limits.map_or(default.limits, |l| limits(&l, cx)),
         ad_hoc: false,
         kernel_level: None,
@@ -194,6 +198,18 @@ fn metrics(file: &FileServer, cx: &mut Resolver<'_>) -> Option<SocketAddr> {
         cx.error(text, what, "", "write it like \"127.0.0.1:9260\" or \"[::1]:9260\"");
     }
     address
+}
+
+/// What is logged, if that is said and can be read.
+fn log(file: &FileServer, cx: &mut Resolver<'_>) -> Option<String> {
+    let filter = file.log.as_ref()?;
+    match log::check(filter.get_ref()) {
+        Ok(()) => Some(filter.get_ref().clone()),
+        Err(what) => {
+            cx.error(filter, what, "", log::REMEDY);
+            None
+        }
+    }
 }
 
 fn limits(file: &FileLimits, cx: &mut Resolver<'_>) -> Limits {

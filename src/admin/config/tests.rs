@@ -546,13 +546,19 @@ fn parameters() {
 fn server_settings() {
     let config = good(
         "[server]\nreactors = \"0-1\"\nbuffer_memory = \"1G\"\npoll_us = 0\nstate_dir = \"state\"\n\
-         drain_timeout = \"3s\"\n[server.limits]\nconnections = 100\npending_logins = 5\n",
+         drain_timeout = \"3s\"\nlog = \"warn,ringtgt::session=debug\"\n[server.limits]\nconnections = 100\npending_logins = 5\n",
     );
     let server = &config.server;
     assert_eq!(server.buffer_memory_each(2), 512 << 20);
     assert!(server.poll.is_zero() && server.drain_timeout.as_secs() == 3);
     assert_eq!(server.state_dir, Path::new("/etc/ringtgt/state"));
     assert_eq!((server.limits.connections, server.limits.pending_logins), (100, 5));
+    assert_eq!(
+        (server.log.as_str(), ServerConfig::default().log.as_str()),
+        ("warn,ringtgt::session=debug", "info")
+    );
+    let loud = one_error("[server]\nlog = \"loud\"\n");
+    assert!(loud.contains(":2:7: \"loud\" is no level; write error, warn, info or debug"), "{loud}");
     assert_eq!(ServerConfig::default().buffer_memory_each(3), DEFAULT_BUFFER_MEMORY);
     for line in ["buffer_memory = \"1M\"", "poll_us = 20000", "drain_timeout = \"1h\"", "reactors = \"0,0\""]
     {

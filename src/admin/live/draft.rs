@@ -222,6 +222,9 @@ fn server(old: &ServerConfig, new: &ServerConfig, plan: &mut Plan) {
     if old.drain_timeout != new.drain_timeout {
         plan.push(Action::Change, "/server", "drain_timeout");
     }
+    if old.log != new.log {
+        plan.push(Action::Change, "/server", "log");
+    }
 }
 
 /// Sockets that come and go, and what is bound for those that stay.

@@ -85,12 +85,14 @@ pub struct Overrides {
     pub kernel_level: Option<KernelLevel>,
     /// Where the control socket is.
     pub control_socket: Option<PathBuf>,
+    /// What is logged.
+    pub log: Option<String>,
 }
 
 impl Overrides {
     /// Has the configuration of the daemon say the same.
     pub fn apply(&self, server: &mut ServerConfig) {
-        let Self { reactors, poll, state_dir, buffer_memory, kernel_level, control_socket } = self;
+        let Self { reactors, poll, state_dir, buffer_memory, kernel_level, control_socket, log } = self;
         if let Some(reactors) = reactors {
             server.reactors.clone_from(reactors);
         }
@@ -100,6 +102,9 @@ impl Overrides {
         }
         if control_socket.is_some() {
             server.control_socket.clone_from(control_socket);
+        }
+        if let Some(log) = log {
+            server.log.clone_from(log);
         }
         server.buffer_memory = buffer_memory.or(server.buffer_memory);
         server.kernel_level = kernel_level.or(server.kernel_level);
@@ -770,6 +775,10 @@ impl Live {
         running.loopbacks = std::mem::take(&mut draft.config.loopbacks);
         running.server.drain_timeout = draft.config.server.drain_timeout;
         *locked(&self.drain_timeout) = draft.config.server.drain_timeout;
+        if running.server.log != draft.config.server.log {
+            super::log::change(&draft.config.server.log);
+            running.server.log.clone_from(&draft.config.server.log);
+        }
         let moved = self.change_doors(running, doors);
         self.remember(running, &draft, opened);
         let gone: Vec<_> = draft.removed.iter().filter_map(|lu| running.stores.remove_entry(lu)).collect();

@@ -16,6 +16,7 @@ const LINES: &[&str] = &[
     "buffer_memory = \"64M\"",
     "poll_us = 50",
     "drain_timeout = \"10s\"",
+    "log = \"info\"",
     "[server.limits]",
     "connections = 10",
     "pending_logins = 0",
