@@ -169,6 +169,25 @@ fn a_secret_is_demanded_from_its_first_half_on() {
 }
 
 #[test]
+fn who_is_in_without_credentials_that_are_set_is_told_of() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1, 2]));
+    let (initiator, acls) = (login(&server, 1), format!("{}/acls", tpg()));
+    let set = |number: u8, secret: &str| {
+        let line = format!("{acls}/iqn.2026-11.org.example:i{number} set auth userid=u password={secret}\n");
+        done(&ringtgt(&server, &["shell"], &line))
+    };
+    let said = set(1, "correcthorsebattery");
+    assert!(
+        said.contains("1 session goes on without having shown them; `sessions kick` here ends it.\n"),
+        "{said}"
+    );
+    assert!(!set(2, "correcthorsebattery").contains("session"), "nobody is in");
+    done(&ringtgt(&server, &["shell"], &format!("{acls}/iqn.2026-11.org.example:i1 sessions kick\n")));
+    assert!(!set(1, "batteryhorsecorrect").contains("session"), "nobody is in any more");
+    drop(initiator);
+}
+
+#[test]
 fn credentials_are_demanded_before_they_are_set() {
     let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
     let login = |target: Option<&str>, secret: Option<&str>| {

@@ -40,6 +40,28 @@ impl Shell {
         if found.is_empty() { Err(format!("there is no session {sid} here")) } else { Ok(found) }
     }
 
+    /// Credentials that are demanded from now on are asked for at the next login: says so of sessions that are in without.
+    pub(super) fn tell_of_unproved(&mut self, node: &Node) {
+        let demanded = match node {
+            Node::Acl(iqn, tag, initiator) => {
+                node::acl(&self.config, iqn, *tag, initiator).is_some_and(|acl| acl.auth.required())
+            }
+            Node::Tpg(iqn, tag) => node::tpg(&self.config, iqn, *tag).is_some_and(|tpg| tpg.auth.required()),
+            _ => false,
+        };
+        if !demanded || !self.backend.standing().is_live() {
+            return;
+        }
+        let here = self.sessions_at(node, None).unwrap_or_default();
+        match here.iter().filter(|session| session["chap"].is_null()).count() {
+            0 => {}
+            1 => self.say("1 session goes on without having shown them; `sessions kick` here ends it."),
+            n => self.say(format!(
+                "{n} sessions go on without having shown them; `sessions kick` here ends them."
+            )),
+        }
+    }
+
     fn detail(&mut self, session: &Value) {
         self.say(heading(session));
         let text = |key: &str| session[key].as_str().unwrap_or_default();

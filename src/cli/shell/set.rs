@@ -171,6 +171,9 @@ impl Shell {
             demand_digests(doc, node, &changes)
         })?;
         told.iter().for_each(|told| self.say(told));
+        if changes.iter().any(|(setting, _)| setting.form == Form::Credential) {
+            self.tell_of_unproved(node);
+        }
         Ok(())
     }
 
