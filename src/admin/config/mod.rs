@@ -64,6 +64,9 @@ use resolve::Resolver;
 /// The configuration file when none is named.
 pub const DEFAULT_FILE: &str = "/etc/ringtgt/ringtgt.toml";
 
+/// So many errors of syntax are told: one often leads to all that follow.
+const MOST_SYNTAX: usize = 20;
+
 /// A configuration longer than this is something else: 10,000 logical units need 2 MiB.
 const MAX_FILE: u64 = 64 << 20;
 
@@ -186,7 +189,7 @@ pub fn parse(mut source: Source, dir: &Path, mode: Option<u32>) -> Result<(Confi
     let (table, errors) = DeTable::parse_recoverable(&text);
     if !errors.is_empty() {
         source.distrust();
-        return Err(Report::new(source, errors.iter().map(syntax_problem).collect()));
+        return Err(no_toml(source, &errors));
     }
     source.trust(reader::secrets(table.get_ref()));
     let mut problems = Vec::new();
@@ -230,6 +233,16 @@ fn not_text(name: &str, error: &std::string::FromUtf8Error) -> Report {
         source,
         vec![Problem::error(end..end, what, "configurations are UTF-8", "save the file as UTF-8")],
     )
+}
+
+fn no_toml(source: Source, errors: &[toml::de::Error]) -> Report {
+    if source.text().trim_start().starts_with('{') {
+        let reason = "a configuration is TOML; that of LIO, which targetcli saves, is JSON";
+        let remedy = format!("make one of it: ringtgt import lio {} --output FILE", source.name());
+        return Report::new(source, vec![Problem::error(At::Whole, "this is JSON", reason, remedy)]);
+    }
+    let told = errors.iter().take(MOST_SYNTAX).map(syntax_problem).collect();
+    Report::new(source, told).and_more(errors.len().saturating_sub(MOST_SYNTAX))
 }
 
 fn syntax_problem(error: &toml::de::Error) -> Problem {

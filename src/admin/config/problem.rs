@@ -105,6 +105,8 @@ impl fmt::Display for Problem {
 pub struct Report {
     source: Source,
     problems: Vec<Problem>,
+    /// So many errors of syntax are not told.
+    more: usize,
 }
 
 impl Report {
@@ -115,7 +117,12 @@ impl Report {
             At::File(span) => span.start,
             At::Argument(_) => usize::MAX,
         });
-        Self { source, problems }
+        Self { source, problems, more: 0 }
+    }
+
+    /// The same with so many errors of syntax more, which are not told.
+    pub(super) fn and_more(self, more: usize) -> Self {
+        Self { more, ..self }
     }
 
     /// All of them.
@@ -135,12 +142,12 @@ impl Report {
 
     /// How many must be put right.
     pub fn errors(&self) -> usize {
-        self.problems.iter().filter(|p| p.severity == Severity::Error).count()
+        self.problems.iter().filter(|p| p.severity == Severity::Error).count() + self.more
     }
 
     /// How many can be lived with.
     pub fn warnings(&self) -> usize {
-        self.problems.len() - self.errors()
+        self.problems.iter().filter(|p| p.severity == Severity::Warning).count()
     }
 
     /// "2 errors, 1 warning"; empty when there is nothing to say.
@@ -158,7 +165,11 @@ impl Report {
 impl fmt::Display for Report {
     /// Each problem as `file:line:column: what; reason; remedy`, with its source line and a caret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.problems.iter().try_for_each(|problem| self.tell(problem, f))
+        self.problems.iter().try_for_each(|problem| self.tell(problem, f))?;
+        match self.more {
+            0 => Ok(()),
+            more => writeln!(f, "{}: and {more} more of this kind", self.source.name()),
+        }
     }
 }
 

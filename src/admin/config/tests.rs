@@ -158,6 +158,23 @@ fn what_is_no_toml() {
 }
 
 #[test]
+fn what_is_no_toml_at_all_does_not_flood() {
+    let report = check(&"a b\n".repeat(500)).unwrap_err();
+    let text = report.to_string();
+    assert_eq!(text.lines().filter(|line| line.contains("this is not TOML")).count(), 20, "{text}");
+    let rest = text.lines().last().unwrap().to_owned();
+    assert_eq!(rest, format!("t.toml: and {} more of this kind", report.errors() - 20));
+    assert!(report.errors() >= 500 && report.warnings() == 0, "{}", report.summary());
+    for json in ["{", "\n {\n  \"storage_objects\": [],\n  \"targets\": []\n}\n"] {
+        let told = one_error(json);
+        assert!(
+            told.starts_with("t.toml: this is JSON; ") && told.contains("ringtgt import lio t.toml"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
 fn a_secret_is_never_quoted() {
     for text in [
         "chap = { user = \"u\", secret = \"hunter2\" }",
