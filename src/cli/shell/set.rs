@@ -162,19 +162,35 @@ impl Shell {
         changes.retain(|(s, value)| !s.form.is_fixed() && self.moot(node, s, value).is_none());
         let map = if changes.is_empty() { None } else { self.map_of(node) };
         let below = self.is_demanded_below(node);
+        let ended =
+            changes.iter().any(|(s, value)| s.form == Form::Demand && settings::flag(value) == Ok(false));
         self.edit(|doc| {
+            let written = is_written(doc, node);
             if let Some((iqn, tag, initiator, luns)) = &map {
                 spell_out(doc, iqn, *tag, initiator, luns)?;
             }
             changes.iter().try_for_each(|(s, value)| change(doc, node, s, value))?;
-            demand_chap(doc, node, &changes, below)?;
+            demand_chap(doc, node, &changes, below, written)?;
             demand_digests(doc, node, &changes)
         })?;
         told.iter().for_each(|told| self.say(told));
         if changes.iter().any(|(setting, _)| setting.form == Form::Credential) {
             self.tell_of_unproved(node);
         }
+        if let Some(still) = self.still_asked(node).filter(|_| ended) {
+            self.say(still);
+        }
         Ok(())
+    }
+
+    /// Who is asked for credentials here because there are some.
+    fn still_asked(&self, node: &Node) -> Option<&'static str> {
+        match node {
+            Node::Tpg(iqn, tag) if node::tpg(&self.config, iqn, *tag).is_some_and(|g| g.auth.required()) => {
+                Some(settings::STILL_GROUP)
+            }
+            _ => self.is_demanded_below(node).then_some(settings::STILL_EACH),
+        }
     }
 
     /// What is said of a setting that is given a value.
@@ -291,20 +307,30 @@ fn change(doc: &mut Document, node: &Node, setting: &Setting, value: &str) -> Re
     doc.set(&owner, setting.key, setting.form.scalar(value).map_err(refused)?.as_ref())
 }
 
-/// Credentials that are there are demanded: nobody is told that they are not. `below`: some ACL has some.
+/// Whether a group itself demands credentials, whoever has some.
+fn is_written(doc: &Document, node: &Node) -> bool {
+    let Node::Tpg(iqn, tag) = node else { return false };
+    let written = doc.get(&Owner::Tpg(iqn.clone(), *tag), settings::REQUIRE_CHAP);
+    written.is_some_and(|written| written == "true")
+}
+
+/// Credentials that are there are demanded: nobody is told that they are not. `below`: some ACL has some; `written`: the
+/// group demanded them of everybody, which can be taken back.
 fn demand_chap(
     doc: &Document,
     node: &Node,
     changes: &[(&Setting, &str)],
     below: bool,
+    written: bool,
 ) -> Result<(), EditError> {
     let is_end =
         |(s, value): &&(&Setting, &str)| s.form == Form::Demand && settings::flag(value) == Ok(false);
     let Some((setting, _)) = changes.iter().rfind(is_end) else { return Ok(()) };
     let Some(owner) = settings::owner(node, setting) else { return Ok(()) };
     let there = doc.credential(&owner, Door::In).map_or(true, |(user, secret)| user.is_some() || secret);
-    if there || below {
-        return Err(EditError::Refused(format!("{}: {}", setting.name, settings::DEMANDED)));
+    if (there || below) && !written {
+        let why = if *node == Node::Iscsi { settings::DEMANDED_BY_ALL } else { settings::DEMANDED };
+        return Err(EditError::Refused(format!("{}: {why}", setting.name)));
     }
     Ok(())
 }

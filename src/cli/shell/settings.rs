@@ -76,9 +76,17 @@ pub(super) fn with_lio(own: &[Setting], fixed: &[(&'static str, &'static [Known]
     all
 }
 
-/// Why credentials stay demanded.
-pub(super) const DEMANDED: &str = "credentials are demanded wherever they are set, here or at an ACL: it stays 1 until empty \
-                                   values, `userid= password=`, have taken them out";
+/// Why credentials stay demanded, in a group and at discovery.
+pub(super) const DEMANDED: &str = "credentials are demanded wherever they are set, here or at an ACL: it stays 1 until `set auth \
+                                   userid= password=` has taken them out there";
+pub(super) const DEMANDED_BY_ALL: &str = "credentials are demanded wherever they are set: `set discovery_auth enable=0 userid= \
+                                          password=`, in one line, takes them out as well";
+
+/// Who is still asked for credentials when only those are who have some.
+pub(super) const STILL_EACH: &str = "Initiators whose ACL has credentials are still asked for them; the others of this group are \
+                                     let in without any.";
+pub(super) const STILL_GROUP: &str =
+    "The credentials of this group are still asked for: `set auth userid= password=` takes them out.";
 
 const STRANGERS: &str = "whoever is let in without an ACL may write; `set attribute read_only=1` at a LUN protects it \
                          from everybody in this group, write_protect at a mapped LUN from one initiator";
@@ -87,7 +95,7 @@ const DATA_DIGEST: &str =
     "CRC32C of data, if the initiator wants it; without None it must, for headers as well";
 
 /// The key that demands credentials, and keeps everybody out as long as there are none.
-const REQUIRE_CHAP: &str = "require_chap";
+pub(super) const REQUIRE_CHAP: &str = "require_chap";
 
 /// The key that demands digests.
 pub(super) const REQUIRE_DIGESTS: &str = "require_digests";

@@ -469,7 +469,7 @@ fn what_is_the_same_for_all_may_be_said_and_not_changed() {
     }
     typed(&mut shell, "set auth userid=u password=0123456789ab");
     let said = refused(&mut shell, line);
-    assert!(said.contains("it stays 1 until empty values"), "{said}");
+    assert!(said.contains("it stays 1 until `set auth"), "{said}");
 }
 
 /// The lines that guides begin with, before they give anybody a password.
@@ -500,7 +500,6 @@ fn credentials_are_demanded_before_there_are_any() {
     assert!(!typed(&mut shell, "saveconfig").contains("Warning"));
     typed(&mut shell, "acls create iqn.2023-03.sample.ec2:other");
     assert_eq!(asked(&shell, "iqn.2023-03.sample.ec2:other"), (true, false));
-    assert!(refused(&mut shell, "set attribute authentication=0").contains("it stays 1 until empty values"));
     typed(&mut shell, &format!("acls/{initiator} set auth userid= password="));
     assert_eq!(asked(&shell, initiator), (true, false), "what was demanded stays demanded");
     assert_eq!(typed(&mut shell, "set attribute authentication=0"), "Parameter authentication is now '0'.\n");
@@ -516,6 +515,34 @@ fn credentials_are_demanded_before_there_are_any() {
 fn each_door_without_credentials_is_told_of_by_its_name() {
     let mut shell = sample();
     typed(&mut shell, &format!("{TARGET} create 2"));
+#[test]
+fn what_was_demanded_of_everybody_is_taken_back() {
+    let mut shell = sample();
+    let asked = |shell: &Shell, name: &str| {
+        let initiator = format!("iqn.2023-03.sample.ec2:{name}");
+        shell.config.targets[0].tpgs[0].access(&initiator).unwrap().auth.required()
+    };
+    typed(&mut shell, &format!("cd {TARGET}/tpg1"));
+    typed(&mut shell, "acls create iqn.2023-03.sample.ec2:other");
+    typed(&mut shell, "set attribute authentication=1");
+    typed(&mut shell, "acls/iqn.2023-03.sample.ec2:other set auth userid=u password=0123456789ab");
+    assert!(asked(&shell, "sample-initiator") && asked(&shell, "other"));
+    let said = typed(&mut shell, "set attribute authentication=0");
+    assert!(said.contains("others of this group are let in without any"), "{said}");
+    assert!(!asked(&shell, "sample-initiator") && asked(&shell, "other"));
+    // What was never said cannot be taken back.
+    let said = refused(&mut shell, "set attribute authentication=0");
+    assert!(said.contains("`set auth userid= password=` has taken them out there"), "{said}");
+    // Nor do credentials of the group go with it.
+    typed(&mut shell, "set auth userid=g password=ba9876543210");
+    typed(&mut shell, "set attribute authentication=1");
+    let said = typed(&mut shell, "set attribute authentication=0");
+    assert!(said.contains("The credentials of this group are still asked for"), "{said}");
+    assert!(asked(&shell, "sample-initiator"));
+    typed(&mut shell, "set auth userid= password=");
+    assert!(!asked(&shell, "sample-initiator") && asked(&shell, "other"));
+}
+
     typed(&mut shell, &format!("{TARGET}/tpg2/acls create iqn.2023-03.sample.ec2:sample-initiator"));
     let iqn = TARGET.rsplit('/').next().unwrap();
     let whose = [1, 2].map(|tag| format!("none are set: group {tag} of {iqn};"));
@@ -550,6 +577,7 @@ fn whoever_asks_for_targets_proves_himself() {
     typed(&mut shell, "set discovery_auth enable=0 userid= password=");
     assert_eq!(
         (asked(&shell), typed(&mut shell, "get discovery_auth enable").as_str()),
+        assert!(said.contains("`set discovery_auth enable=0 userid= password=`"), "{line}: {said}");
         ((false, false), "enable=0\n")
     );
     let said = typed(&mut shell, "set discovery_auth enable=1");
