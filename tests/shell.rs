@@ -213,6 +213,28 @@ fn twenty_commands_at_once_lose_nothing_of_each_other() {
         }
     });
     let text = fs::read_to_string(&config).unwrap();
+    assert_eq!(managed(&config, &["clearconfig"]).status.code(), Some(1));
+    assert_eq!(done(&["clearconfig", "confirm=True"]).lines().next(), Some("All configuration cleared"));
+}
+
+#[test]
+fn the_configuration_of_lio_is_told_from_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, theirs) = (dir.path().join("ringtgt.toml"), dir.path().join("saveconfig.json"));
+    fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lio/simple.json"), &theirs).unwrap();
+    let path = theirs.to_str().unwrap();
+    for line in ["restoreconfig", "restoreconfig clear_existing=1"] {
+        let output = managed(&config, &[&line.split(' ').collect::<Vec<_>>()[..], &[path]].concat());
+        let told = format!("{path}: this is JSON; ");
+        assert!(stderr(&output).starts_with(&told) && stderr(&output).lines().count() == 1, "{output:?}");
+        assert!(stderr(&output).contains(&format!("ringtgt import lio {path} --output")), "{output:?}");
+        assert!(!config.exists());
+    }
+    let before = fs::read(&theirs).unwrap();
+    let output = managed(&config, &["save", path]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("it is no configuration of ringtgt"), "{output:?}");
+    assert_eq!(fs::read(&theirs).unwrap(), before);
     assert!((0..20).all(|n| text.contains(&format!("name = \"n{n}\""))), "{text}");
 }
 

@@ -297,6 +297,75 @@ fn twenty_at_once_lose_nothing_of_each_other() {
     std::thread::scope(|scope| {
         for n in 0..20 {
             let server = &server;
+#[test]
+fn what_a_shell_has_changed_itself_is_saved_at_its_end() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
+    done(&ringtgt(&server, &["shell"], "/backstores/null create p 1G\nrefresh\n"));
+    assert!(saved(&server).contains("name = \"p\"") && saved(&server) == served(&server));
+    // So is what it was told to put in the place of another's.
+    fs::write(server.config(), "# empty\n").expect("an edit");
+    let output = ringtgt(&server, &["shell"], "saveconfig\n/backstores/null create q 1G\n");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(saved(&server).contains("name = \"q\"") && saved(&server) == served(&server));
+}
+
+/// A configuration that says only what is served says nothing of the daemon, which is the same as before.
+#[test]
+fn the_daemon_is_found_after_everything_was_restored() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
+    let socket = server.socket().display().to_string();
+    let whole = format!("[server] # this host's\ncontrol_socket = \"{socket}\"\n\n{}", saved(&server));
+    fs::write(server.config(), &whole).expect("an edit");
+    server.client().call("config.reload", json!({})).expect("the file");
+    let other = server.file(
+        "other.toml",
+        "[server]\nstate_dir = \"there\"\n\n[[backstore]]\nkind = \"null\"\nname = \"n\"\nsize = \"1G\"\n",
+    );
+    let ringtgt = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringtgt"));
+        command.args(words).arg("--config").arg(server.config());
+        command
+            .env("XDG_CONFIG_HOME", server.config().with_file_name("likes"))
+            .output()
+            .expect("the binary runs")
+    };
+    let empty = server.file("empty.toml", "");
+    assert!(
+        refused(&ringtgt(&["restore", &empty, "clear_existing=true"])).contains("there is nothing in it")
+    );
+    assert_eq!((saved(&server), served(&server)), (whole.clone(), whole));
+    let said = done(&ringtgt(&["restore", &other, "clear_existing=true"]));
+    assert!(
+        said.starts_with("Left out, because it says how a daemon runs, and not what it serves: [server]\n"),
+        "{said}"
+    );
+    assert!(saved(&server).starts_with("[server] # this host's\ncontrol_socket = "), "{}", saved(&server));
+    assert!(!saved(&server).contains("there") && saved(&server) == served(&server));
+    assert!(done(&ringtgt(&["info", "/"])).contains("every change takes effect at once"));
+    // What it keeps is found by whoever asks it, too.
+    let exported = ringtgt(&["export", "lio"]);
+    assert!(!stderr(&exported).contains("no names"), "{exported:?}");
+}
+
+#[test]
+fn names_are_exported_from_where_the_daemon_keeps_them() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
+    let state = server.socket().parent().expect("a directory").display().to_string();
+    let export = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringtgt"));
+        command
+            .args(["export", "lio", "--config"])
+            .arg(server.config())
+            .args(more)
+            .output()
+            .expect("the binary runs")
+    };
+    let told = stderr(&export(&[]));
+    assert!(told.contains("no names yet") && told.contains("names were looked for in /"), "{told}");
+    let told = stderr(&export(&["--state-dir", &state]));
+    assert!(!told.contains("names"), "{told}");
+}
+
             scope.spawn(move || {
                 let output = ringtgt(server, &["create", "/backstores/null", &format!("n{n}"), "1G"], "");
                 // Where all are slow, the last of them say what they wait for.

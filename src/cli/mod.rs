@@ -134,6 +134,7 @@ fn manage(words: impl IntoIterator<Item = String>, managed: &args::Managed) -> E
     shell::run(&managed.config, managed.control_socket.as_deref(), mode)
 }
 
+/// Where it really is, or would be.
 #[cfg(test)]
 mod tests {
     use super::*;

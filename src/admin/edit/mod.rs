@@ -4,6 +4,7 @@
 //! was written by hand stay; an edit that the checker would not take leaves the text as it was; a saved file is whole,
 //! and readable by its owner only. Refuses to know: what people type, and what a running daemon makes of it.
 
+mod elsewhere;
 mod objects;
 mod save;
 mod tables;
@@ -22,6 +23,10 @@ use super::config::{self, Config, Kept, Report, Source};
 
 /// The permissions that a saved file gets, by which secrets in it are judged.
 const SAVED_MODE: u32 = 0o600;
+
+/// What there can be in a configuration: what is said of the daemon itself, and objects.
+const SERVER: &str = "server";
+const OBJECTS: [&str; 5] = ["discovery", "backstore", "portal", "loopback", "target"];
 
 /// Why an edit was not made.
 #[derive(Debug, thiserror::Error)]

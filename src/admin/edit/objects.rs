@@ -79,9 +79,12 @@ impl Scalar {
     }
 }
 
-type Edited<T = ()> = Result<T, EditError>;
+pub(super) type Edited<T = ()> = Result<T, EditError>;
 
-fn refuse<T>(what: impl Into<String>) -> Edited<T> {
+/// What is said of a file of which nothing can be taken.
+pub(super) const NOTHING: &str = "there is nothing in it";
+
+pub(super) fn refuse<T>(what: impl Into<String>) -> Edited<T> {
     Err(EditError::Refused(what.into()))
 }
 
@@ -788,7 +791,7 @@ impl Document {
         left.extend(self.drop_idle_portals());
         let discovery = other.doc.get("discovery");
         if found == 0 && discovery.is_none() {
-            return refuse("there is nothing in it");
+            return refuse(NOTHING);
         }
         match discovery {
             Some(_) if self.doc.contains_key("discovery") => left.push("[discovery]".into()),
@@ -890,7 +893,7 @@ fn is_commented(key: &Key) -> bool {
 }
 
 /// Forgets where tables stood in their document.
-fn unplace(item: &mut Item) {
+pub(super) fn unplace(item: &mut Item) {
     match item {
         Item::Table(table) => unplace_table(table),
         Item::ArrayOfTables(tables) => tables.iter_mut().for_each(unplace_table),

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::daemon::{Daemon, Found};
-use crate::admin::{config, edit};
+use crate::admin::config;
+use crate::admin::edit::{self, Document};
 use crate::cli::complain;
 
 /// How long another shell is waited for in silence, and how often it is looked whether it is done.
@@ -193,6 +194,7 @@ impl Backend for Kept {
         self.now.standing.clone()
     }
 
+        keep_foreign(other)?;
     fn ask(&self, method: &str, params: Value) -> Result<Value, String> {
         let none = || "no daemon serves this configuration".to_owned();
         self.now.daemon.as_ref().ok_or_else(none)?.ask(method, params)
@@ -216,6 +218,28 @@ impl Standing {
             }
             Self::Live { differs: true, .. } => format!(
                 "What is served differs from {file}: `ringtgt diff {file}` tells how. What is changed here is what is \
+/// What is there and is no configuration is somebody else's.
+fn keep_foreign(file: &Path) -> Result<(), String> {
+    if !file.is_file() {
+        return Ok(());
+    }
+    let text = fs::read_to_string(file);
+    if text.is_ok_and(|text| Document::parse(&text).is_ok_and(|doc| doc.is_configuration())) {
+        return Ok(());
+    }
+    Err(format!(
+        "{}: it is left as it is, because it is no configuration of ringtgt; name another file, or remove it first \
+         (`ringtgt export lio` writes what targetcli reads)",
+        file.display()
+    ))
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self::Nobody(Vec::new())
+    }
+}
+
                  served; `saveconfig` replaces the file, a reload serves it."
             ),
         }

@@ -458,7 +458,15 @@ impl Shell {
     }
 
     pub(super) fn save(&mut self, elsewhere: Option<&Path>) -> Result<PathBuf, String> {
-        self.backend.save(&self.text, elsewhere, self.prefs.max_backup_files as usize)
+        let backups = self.prefs.max_backup_files as usize;
+        match elsewhere {
+            Some(file) => self.backend.save(&self.text_for(file)?, elsewhere, backups),
+            None => {
+                let saved = self.backend.save(&self.text, None, backups)?;
+                self.changed |= self.dirty;
+                Ok(saved)
+            }
+        }
     }
 
     /// Who cannot log in because of what is being saved.

@@ -924,6 +924,62 @@ fn who_may_ask_for_targets_is_restored_and_stays() {
 
 #[test]
 fn a_backstore_that_is_called_by_a_number_is_no_lun() {
+#[test]
+fn what_is_restored_from_elsewhere_means_what_it_means_there() {
+    let (home, away) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (file, there) = (home.path().join("a.toml"), away.path().join("b.toml"));
+    let store = "[[backstore]]\nkind = \"fileio\"\nname = \"d\"\npath = \"d.img\"\nsize = \"1M\"\n";
+    let path = |shell: &Shell| shell.config.stores[0].path.clone().unwrap();
+    std::fs::write(&there, store).unwrap();
+    for clear in ["", " clear_existing=true"] {
+        let mut shell = over(&file, "");
+        let said = typed(&mut shell, &format!("restoreconfig {}{clear}", there.display()));
+        assert!(
+            said.starts_with(&format!("Its relative paths start at {}: d.img\n", away.path().display())),
+            "{said}"
+        );
+        assert_eq!(path(&shell), away.path().join("d.img"));
+    }
+    // Beside the file and in its backups they mean what they mean in it.
+    std::fs::create_dir(home.path().join("backup")).unwrap();
+    for name in ["saved.toml", "backup/a-000001.toml"] {
+        std::fs::write(home.path().join(name), store).unwrap();
+        let mut shell = over(&file, "");
+        typed(&mut shell, &format!("restoreconfig {}", home.path().join(name).display()));
+        assert_eq!((path(&shell), shell.text.contains("\"d.img\"")), (home.path().join("d.img"), true));
+    }
+    // What is saved elsewhere means there what it means here.
+    let mut shell = over(&file, store);
+    let text = shell.text.clone();
+    typed(&mut shell, &format!("saveconfig {}", there.display()));
+    typed(&mut shell, &format!("saveconfig {}", home.path().join("saved.toml").display()));
+    assert_eq!(std::fs::read_to_string(home.path().join("saved.toml")).unwrap(), text);
+    let mut shell = over(&file, "");
+    typed(&mut shell, &format!("restoreconfig {}", there.display()));
+    assert_eq!(path(&shell), home.path().join("d.img"));
+}
+
+#[test]
+fn what_is_no_configuration_is_not_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, other) = (dir.path().join("a.toml"), dir.path().join("b"));
+    let mut shell = over(&file, "# mine\n");
+    let save = format!("saveconfig {}", other.display());
+    for theirs in ["{}", "notes\n", "[package]\nname = \"x\"\n"] {
+        std::fs::write(&other, theirs).unwrap();
+        assert!(refused(&mut shell, &save).contains("it is no configuration of ringtgt"), "{theirs}");
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), theirs);
+    }
+    std::fs::write(&other, b"\xff\xfe").unwrap();
+    assert!(refused(&mut shell, &save).contains("it is no configuration of ringtgt"));
+    // One that is wrong is one, and so is an empty one.
+    for ours in ["", "[server]\nreactors = \"none\"\n"] {
+        std::fs::write(&other, ours).unwrap();
+        typed(&mut shell, &save);
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "# mine\n");
+    }
+}
+
     let mut shell = sample();
     let acl = format!("{TARGET}/tpg1/acls/iqn.2023-03.sample.ec2:sample-initiator");
     typed(&mut shell, "/backstores/ramdisk create 0 1M");
