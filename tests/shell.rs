@@ -60,7 +60,13 @@ fn what_is_typed_in_the_shell_is_served() {
     assert_eq!(half.status.code(), Some(0), "{half:?}");
     assert!(stdout(&half).ends_with(&format!("Configuration saved to {}\n", config.display())));
     let whole = shell(&config, &password, &[]);
-    assert_eq!((whole.status.code(), stderr(&whole).as_str()), (Some(0), ""), "{whole:?}");
+    // Nobody serves it yet, and a script is told so, once.
+    assert_eq!((whole.status.code(), stderr(&whole).lines().count()), (Some(0), 1), "{whole:?}");
+    let told = "No daemon answers at /";
+    assert!(
+        stderr(&whole).starts_with(told) && stderr(&whole).contains("is served when one starts"),
+        "{whole:?}"
+    );
     assert!(!stdout(&whole).contains("supersecret"), "{whole:?}");
     assert_eq!(fs::metadata(&config).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(fs::read_dir(config.parent().unwrap().join("backup")).unwrap().count(), 1);
@@ -118,7 +124,12 @@ fn one_line_of_the_shell_is_saved_at_once() {
         let output = shell(&config, "", arguments);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
     }
-    let listed = stdout(&shell(&config, "", &["ls", "/iscsi", "1"]));
+    assert!(
+        stderr(&shell(&config, "", &["/iscsi/iqn.2026-11.org.example:b create 2"])).starts_with("No daemon")
+    );
+    let looked = shell(&config, "", &["ls", "/iscsi", "1"]);
+    assert_eq!(stderr(&looked), "", "nothing was changed");
+    let listed = stdout(&looked);
     assert!(listed.contains("o- iscsi ") && listed.contains("[Targets: 2]"), "{listed}");
     let wrong = shell(&config, "", &["/iscsi", "creat", "iqn.2026-11.org.example:c"]);
     assert_eq!((wrong.status.code(), stdout(&wrong)), (Some(1), String::new()));

@@ -280,7 +280,13 @@ fn commands_are_served_and_saved() {
     fs::write(server.config(), &mine).expect("an edit");
     let before = served(&server);
     let said = refused(&ringtgt(&server, &["delete", "/backstores/null", "n"], ""));
-    assert!(said.contains("What is served differs from"), "{said}");
+    assert!(said.starts_with("nothing was changed: what is served differs from"), "{said}");
+    assert!(said.contains("`ringtgt save`") && said.lines().count() == 1, "it is said once: {said}");
+    // From a pipe it is served, and what he has written is left to him.
+    let piped = ringtgt(&server, &["shell"], "refresh\n/backstores/null create p 1G\nrefresh\n");
+    assert!(refused(&piped).contains("what was changed is served, but not saved"), "{piped:?}");
+    assert_eq!(saved(&server), mine);
+    server.client().call("config.apply", json!({ "toml": before })).expect("what was served before");
     assert_eq!((saved(&server), served(&server)), (mine, before.clone()));
     let kept = ringtgt(&server, &["save"], "");
     assert_eq!(kept.status.code(), Some(0), "{kept:?}");
@@ -291,12 +297,6 @@ fn commands_are_served_and_saved() {
     assert!(saved(&server).starts_with("# a comment\n") && saved(&server) == served(&server));
 }
 
-#[test]
-fn twenty_at_once_lose_nothing_of_each_other() {
-    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
-    std::thread::scope(|scope| {
-        for n in 0..20 {
-            let server = &server;
 #[test]
 fn what_a_shell_has_changed_itself_is_saved_at_its_end() {
     let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
@@ -366,6 +366,12 @@ fn names_are_exported_from_where_the_daemon_keeps_them() {
     assert!(!told.contains("names"), "{told}");
 }
 
+#[test]
+fn twenty_at_once_lose_nothing_of_each_other() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
+    std::thread::scope(|scope| {
+        for n in 0..20 {
+            let server = &server;
             scope.spawn(move || {
                 let output = ringtgt(server, &["create", "/backstores/null", &format!("n{n}"), "1G"], "");
                 // Where all are slow, the last of them say what they wait for.
@@ -424,17 +430,13 @@ fn another_file_is_only_edited() {
     let run = |words: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringtgt"));
         command.args(words).args(["--config", &other, "--control-socket"]).arg(server.socket());
-        done(
-            &command
-                .env("XDG_CONFIG_HOME", server.config().with_file_name("likes"))
-                .output()
-                .expect("it runs"),
-        )
+        command.env("XDG_CONFIG_HOME", server.config().with_file_name("likes")).output().expect("it runs")
     };
-    run(&["create", "/backstores/null", "n", "1G"]);
+    let told = stderr(&run(&["create", "/backstores/null", "n", "1G"]));
+    assert!(told.contains("serves /") && told.ends_with("other.toml only.\n"), "a script is told: {told}");
     assert!(fs::read_to_string(&other).expect("the file").contains("name = \"n\""));
     assert_eq!(served(&server), before);
-    let said = run(&["info", "/"]);
+    let said = done(&run(&["info", "/"]));
     assert!(
         said.contains("ringtgt.toml: what is changed here changes ") && said.contains("other.toml only."),
         "{said}"
@@ -511,7 +513,9 @@ fn what_was_applied_from_elsewhere_is_not_taken_for_other_disks() {
 fn what_waits_for_the_next_start_keeps_nobody_waiting() {
     let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
     let set = ["set", "/backstores/fileio/a", "attribute", "emulate_write_cache=0"];
-    assert!(done(&ringtgt(&server, &set, "")).contains("At the next start: "));
+    assert!(
+        done(&ringtgt(&server, &set, "")).contains("/backstores/fileio/a: write_back, at the next start: ")
+    );
     assert_eq!(server.client().call("config.get", json!({})).expect("an answer")["dir"], json!(null));
     assert!(done(&ringtgt(&server, &["ls"], "")).contains("fileio"));
     done(&ringtgt(&server, &["shell"], "/backstores/null create n 1G\nsaveconfig\n"));

@@ -21,11 +21,10 @@ const SILENCE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Who serves what is edited.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// Nobody.
-    #[default]
-    Nobody,
+    /// Nobody that answers at these sockets.
+    Nobody(Vec<PathBuf>),
     /// A daemon serves another file, or none.
     Other(String),
     /// A daemon that listens at `socket`. `differs`: the file means something else than what is served.
@@ -48,7 +47,11 @@ pub(super) trait Backend {
     fn save(&mut self, text: &str, elsewhere: Option<&Path>, backups: usize) -> Result<PathBuf, String>;
     /// Who serves it.
     fn standing(&self) -> Standing {
-        Standing::Nobody
+        Standing::default()
+    }
+    /// Whether the file says something else than what is served, and somebody else has written that.
+    fn has_other_text(&self) -> bool {
+        false
     }
     /// Asks the daemon that serves it.
     fn ask(&self, method: &str, params: Value) -> Result<Value, String> {
@@ -80,6 +83,8 @@ struct State {
     saved: String,
     daemon: Option<Daemon>,
     standing: Standing,
+    /// It says something else than what is served, and was not written here.
+    is_other: bool,
 }
 
 impl Kept {
@@ -136,6 +141,7 @@ impl Kept {
         }
         edit::save_keeping(&self.file, text, backups).map_err(|e| format!("{file}: cannot be saved: {e}"))?;
         text.clone_into(&mut self.now.saved);
+        self.now.is_other = false;
         if let Standing::Live { differs, .. } = &mut self.now.standing {
             *differs = false;
         }
@@ -163,7 +169,10 @@ impl Backend for Kept {
             (Some(daemon), Standing::Live { differs: true, .. }) => daemon.text().to_owned(),
             _ => saved.clone(),
         };
-        self.next = State { saved, daemon, standing };
+        // Of an empty file nothing can be lost.
+        let differs = matches!(standing, Standing::Live { differs: true, .. });
+        let is_other = differs && (self.now.is_other || saved != self.now.saved);
+        self.next = State { saved, daemon, standing, is_other };
         Ok(text)
     }
 
@@ -185,6 +194,7 @@ impl Backend for Kept {
             let _lock = if self.lock.is_none() { self.locked()? } else { None };
             return self.replace(text, backups).map(|()| self.file.clone());
         };
+        keep_foreign(other)?;
         edit::save_keeping(other, text, backups)
             .map_err(|e| format!("{}: cannot be saved: {e}", other.display()))?;
         Ok(other.to_owned())
@@ -194,7 +204,10 @@ impl Backend for Kept {
         self.now.standing.clone()
     }
 
-        keep_foreign(other)?;
+    fn has_other_text(&self) -> bool {
+        self.now.is_other
+    }
+
     fn ask(&self, method: &str, params: Value) -> Result<Value, String> {
         let none = || "no daemon serves this configuration".to_owned();
         self.now.daemon.as_ref().ok_or_else(none)?.ask(method, params)
@@ -205,19 +218,6 @@ impl Backend for Kept {
     }
 }
 
-impl Standing {
-    /// What whoever begins to edit `file` must know.
-    pub(super) fn tell(&self, file: &Path) -> String {
-        let file = file.display();
-        match self {
-            Self::Nobody => "No daemon is running: what is changed here is served when it starts.".into(),
-            Self::Other(what) => format!("{what}: what is changed here changes {file} only."),
-            Self::Unknown(why) => format!("{why}\nUntil the daemon can be asked, {file} is only shown."),
-            Self::Live { socket, differs: false } => {
-                format!("{file} is served ({}): every change takes effect at once.", socket.display())
-            }
-            Self::Live { differs: true, .. } => format!(
-                "What is served differs from {file}: `ringtgt diff {file}` tells how. What is changed here is what is \
 /// What is there and is no configuration is somebody else's.
 fn keep_foreign(file: &Path) -> Result<(), String> {
     if !file.is_file() {
@@ -240,6 +240,23 @@ impl Default for Standing {
     }
 }
 
+impl Standing {
+    /// What whoever begins to edit `file` must know.
+    pub(super) fn tell(&self, file: &Path) -> String {
+        let file = file.display();
+        match self {
+            Self::Nobody(sockets) => {
+                let asked: Vec<String> = sockets.iter().map(|socket| socket.display().to_string()).collect();
+                let at = if asked.is_empty() { String::new() } else { format!(" at {}", asked.join(" or ")) };
+                format!("No daemon answers{at}: what is changed here is served when one starts with {file}.")
+            }
+            Self::Other(what) => format!("{what}: what is changed here changes {file} only."),
+            Self::Unknown(why) => format!("{why}\nUntil the daemon can be asked, {file} is only shown."),
+            Self::Live { socket, differs: false } => {
+                format!("{file} is served ({}): every change takes effect at once.", socket.display())
+            }
+            Self::Live { differs: true, .. } => format!(
+                "What is served differs from {file}: `ringtgt diff {file}` tells how. What is changed here is what is \
                  served; `saveconfig` replaces the file, a reload serves it."
             ),
         }

@@ -47,8 +47,9 @@ impl Daemon {
             let client = Client::connect(socket).map_err(|error| explain(&error))?;
             return Self::of(client, file);
         }
-        let mut found = Found::Not(Standing::Nobody);
-        for socket in sockets(file, saved, kept) {
+        let sockets = sockets(file, saved, kept);
+        let mut found = Found::Not(Standing::Nobody(sockets.clone()));
+        for socket in sockets {
             let here = match Client::connect(&socket) {
                 Ok(client) => Self::of(client, file)?,
                 Err(error) if is_absence(&error) => continue,
@@ -124,7 +125,7 @@ impl Daemon {
         text.clone_into(&mut self.text);
         let plan = plan_of(answer)?;
         let later = plan.next_start.into_iter().filter(|what| self.told.insert(what.clone()));
-        Ok(later.map(|what| format!("At the next start: {what}")).chain(plan.warnings).collect())
+        Ok(later.chain(plan.warnings).collect())
     }
 
     /// Whether it serves something else by now. The text, which may be long, is fetched when there was a change.

@@ -91,6 +91,8 @@ struct Shell {
     told: Vec<String>,
     /// Edits were made that are not saved.
     dirty: bool,
+    /// The file was changed.
+    changed: bool,
     /// An edit is saved before anybody could look at it.
     saves_at_once: bool,
     here: Node,
@@ -120,6 +122,7 @@ impl Shell {
             together: Together::default(),
             told: Vec::new(),
             dirty: false,
+            changed: false,
             saves_at_once: false,
             here: Node::Root,
             trail: Vec::new(),
@@ -186,8 +189,7 @@ impl Shell {
     fn edit(&mut self, change: impl FnOnce(&mut Document) -> Result<(), EditError>) -> Result<(), String> {
         self.allow("edit")?;
         if self.saves_at_once && self.differs() {
-            // What somebody has written in the file would be gone.
-            return Err(self.standing());
+            return Err(self.not_at_once());
         }
         let done = change(&mut self.doc).map_err(|e| e.to_string()).and_then(|()| self.take_edit());
         if done.is_err() {
@@ -221,6 +223,27 @@ impl Shell {
         let is_step = |w: &str| STEPS.iter().any(|step| w.starts_with(step));
         let new = warnings.iter().filter(|w| !is_step(w) && !known.contains(w));
         new.map(|w| format!("Warning: {w}")).collect()
+    }
+
+    /// Why nothing is changed by a line whose change would be saved: what somebody has written in the file would be gone.
+    fn not_at_once(&self) -> String {
+        let file = self.backend.file().display();
+        format!(
+            "nothing was changed: what is served differs from {file} (`ringtgt diff {file}` tells how), and would be saved there. \
+             First have the file served (`ringtgt reload`), or replaced by what is served (`ringtgt save`)"
+        )
+    }
+
+    /// Why what was changed is not saved at the end, if there is a reason: somebody has written something else in the file.
+    fn not_at_the_end(&self) -> Option<String> {
+        let is_other = self.prefs.auto_save_on_exit && self.dirty && self.backend.has_other_text();
+        let file = self.backend.file().display();
+        is_other.then(|| {
+            format!(
+                "what was changed is served, but not saved: {file} says something else that was not served before (`ringtgt diff \
+                 {file}` tells what). `ringtgt save` replaces the file by what is served, `ringtgt reload` serves the file instead"
+            )
+        })
     }
 
     fn say(&mut self, text: impl AsRef<str>) {
@@ -457,6 +480,7 @@ impl Shell {
         Ok(())
     }
 
+    /// Saves it, here or elsewhere.
     pub(super) fn save(&mut self, elsewhere: Option<&Path>) -> Result<PathBuf, String> {
         let backups = self.prefs.max_backup_files as usize;
         match elsewhere {
@@ -474,6 +498,8 @@ impl Shell {
         let is_half = |w: &&String| w.starts_with(config::UNFINISHED) || w.starts_with(config::NO_CHAP);
         let half = self.warnings.iter().filter(is_half);
         let half: Vec<String> = half.map(|w| format!("Warning: {w}")).collect();
+        // The line that has led to it may have said so.
+        let half: Vec<String> = half.into_iter().filter(|warning| !self.said.contains(warning)).collect();
         half.iter().for_each(|warning| self.say(warning));
     }
 
@@ -483,6 +509,10 @@ impl Shell {
             self.say("Global pref auto_save_on_exit=true");
             if !self.dirty && self.differs() {
                 self.say(self.standing());
+                return Ok(());
+            }
+            if let Some(why) = self.not_at_the_end() {
+                self.say(why);
                 return Ok(());
             }
             if !self.dirty && self.text.is_empty() {

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{CompletionType, Editor, Helper, Highlighter, Hinter, Validator};
+use serde_json::json;
 
 use super::arriving::Arriving;
 use super::backend::Kept;
@@ -75,7 +76,7 @@ pub(in crate::cli) fn run(config: &Path, socket: Option<&Path>, mode: Mode) -> E
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&format!("{error}\n"));
+            complain(&format!("{}\n", error.trim_end()));
             ExitCode::from(FAILED)
         }
     }
@@ -132,10 +133,37 @@ impl Shell {
         say(&std::mem::take(&mut self.said));
     }
 
-    /// What a script must know of what it sees and changes.
+    /// What a script must know of what it sees.
     fn note(&self) {
         if self.differs() {
             complain(&format!("{}\n", self.standing()));
+        }
+    }
+
+    /// Nothing is shown of a file that is not there, whose name may be mistyped.
+    fn note_absence(&self) {
+        let file = self.backend.file();
+        if !self.backend.standing().is_live() && !file.exists() {
+            complain(&format!("{} is not there yet: the first change makes it\n", file.display()));
+        }
+    }
+
+    /// What a script must know of what it has changed: that nobody serves it.
+    fn note_change(&self) {
+        let standing = self.backend.standing();
+        if self.changed && !standing.is_live() {
+            complain(&format!("{}\n", self.standing()));
+        }
+    }
+
+    /// What has become of changes that are not saved, when a line could not be done.
+    fn unsaved(&self) -> &'static str {
+        // A daemon that has ended meanwhile serves nothing.
+        let is_served = || self.backend.ask("version", json!({})).is_ok();
+        match self.dirty {
+            false => "",
+            true if is_served() => "\nwhat was changed before it is served, but not saved",
+            true => "\nwhat was changed before it is not saved",
         }
     }
 
@@ -149,7 +177,10 @@ impl Shell {
 
 /// One line, saved at once: there is no other chance.
 fn once(shell: &mut Shell, line: Line, json: bool) -> Result<(), String> {
-    shell.note();
+    if !line.words.iter().any(|word| verbs::is_change(word)) {
+        shell.note();
+        shell.note_absence();
+    }
     shell.saves_at_once = true;
     let done = if json {
         shell.json(line).map(|answer| shell.said = format!("{answer:#}\n"))
@@ -162,6 +193,9 @@ fn once(shell: &mut Shell, line: Line, json: bool) -> Result<(), String> {
         (false, _) => Ok(()),
     });
     shell.flush();
+    if done.is_ok() {
+        shell.note_change();
+    }
     let served = shell.dirty && shell.backend.standing().is_live();
     done.map_err(
         |error| if served { format!("{error}\nwhat was changed is served, but not saved") } else { error },
@@ -177,18 +211,12 @@ fn obey(shell: &mut Shell, mut input: Arriving) -> Result<(), String> {
         match shell.lines(&lines, say) {
             Ok(Next::Go) if !lines.is_empty() => before += lines.len(),
             Ok(_) => break,
-            Err((at, error)) => {
-                let kept = match (shell.dirty, shell.backend.standing().is_live()) {
-                    (false, _) => "",
-                    (true, false) => "\nwhat was changed before it is not saved",
-                    (true, true) => "\nwhat was changed before it is served, but not saved",
-                };
-                return Err(format!("line {}: {error}{kept}", before + at + 1));
-            }
+            Err((at, error)) => return Err(format!("line {}: {error}{}", before + at + 1, shell.unsaved())),
         }
     }
-    let finished = shell.finish();
+    let finished = shell.not_at_the_end().map_or_else(|| shell.finish(), Err);
     shell.flush();
+    shell.note_change();
     finished
 }
 
