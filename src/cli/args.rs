@@ -262,6 +262,10 @@ pub(super) struct Output {
     pub(super) output: Option<PathBuf>,
 
     /// Replace the file if it is there
+        /// Where a daemon keeps what initiators know its disks by [default: where the one that serves the file does, or where the
+        /// file says]
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        state_dir: Option<PathBuf>,
     #[arg(long, requires = "output")]
     pub(super) force: bool,
 }

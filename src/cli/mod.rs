@@ -59,7 +59,9 @@ pub fn main() -> ExitCode {
         }
         Command::Check { file, json } => check::run(&file, json),
         Command::Import(Import::Lio { file, to }) => moving::import_lio(&file, &to),
-        Command::Export(Export::Lio { config, to }) => moving::export_lio(&config, &to),
+        Command::Export(Export::Lio { config, state_dir, to }) => {
+            moving::export_lio(&config, state_dir.as_deref(), &to)
+        }
         Command::Apply(args) => control::apply(&args),
         Command::Reload { daemon } => control::reload(&daemon),
         Command::Diff { file, daemon } => control::diff(file.as_deref(), &daemon),

@@ -3,13 +3,16 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use serde_json::json;
+
 use super::args::Output;
-use super::{FAILED, UNREADABLE, complain, say};
-use crate::admin::config::{self, LoadError, Source};
+use super::{FAILED, UNREADABLE, complain, is_same_file, say};
+use crate::admin::config::{self, LoadError, ServerConfig, Source};
 use crate::admin::lio::{self, Moved};
+use crate::admin::rpc::{Client, default_socket};
 use crate::admin::{edit, state};
 
 /// Secrets may stand in it.
@@ -19,6 +22,11 @@ const MODE: u32 = 0o600;
 pub(super) fn import_lio(file: &Path, to: &Output) -> ExitCode {
     let source = match config::read_source(file) {
         Ok((source, _)) => source,
+        Err(LoadError::Read { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+            let remedy = format!("name what `targetcli saveconfig` has written, usually {}", lio::SAVECONFIG);
+            complain(&format!("{}: cannot be read: {error}; {remedy}\n", file.display()));
+            return ExitCode::from(UNREADABLE);
+        }
         Err(error) => return refused(&error),
     };
     let text = source.text().to_owned();
@@ -60,16 +68,19 @@ fn check(moved: &Moved, to: &Output) -> Result<String, ExitCode> {
     }
 }
 
-/// ringtgt's configuration to LIO's.
-pub(super) fn export_lio(file: &Path, to: &Output) -> ExitCode {
+/// ringtgt's configuration to LIO's. What initiators know its stores by is kept in `state_dir`, or where the daemon that
+/// serves it keeps it, or else where it says.
+pub(super) fn export_lio(file: &Path, state_dir: Option<&Path>, to: &Output) -> ExitCode {
     let (config, report) = match config::load(file) {
         Ok(loaded) => loaded,
         Err(error) => return refused(&error),
     };
     complain(&report.to_string());
     let mut unread = Vec::new();
+    let state_dir = state_dir.map(Path::to_owned).or_else(|| serving_dir(file, &config.server));
+    let state_dir = state_dir.unwrap_or_else(|| config.server.state_dir.clone());
     let moved = lio::export(&config, |store| {
-        state::saved_identity(&config.server.state_dir, &store.name).unwrap_or_else(|error| {
+        state::saved_identity(&state_dir, &store.name).unwrap_or_else(|error| {
             unread.push(error);
             None
         })
@@ -81,7 +92,23 @@ pub(super) fn export_lio(file: &Path, to: &Output) -> ExitCode {
     for listed in &moved.listed {
         complain(&format!("{}: {listed}\n", file.display()));
     }
+    if moved.listed.iter().any(|listed| listed.reason == lio::NAMELESS) {
+        complain(&format!(
+            "names were looked for in {}; --state-dir says where a daemon keeps them that was started with it\n",
+            state_dir.display()
+        ));
+    }
     write(&moved, to, "")
+}
+
+/// Where the daemon that serves the file keeps what is kept of its stores.
+fn serving_dir(file: &Path, server: &ServerConfig) -> Option<PathBuf> {
+    let asked = |socket: &PathBuf| {
+        let got = Client::connect(socket).ok()?.call("config.get", json!({})).ok()?;
+        let serves = is_same_file(file, Path::new(got["file"].as_str()?));
+        got["state_dir"].as_str().filter(|_| serves).map(PathBuf::from)
+    };
+    [server.control_socket(), default_socket()].iter().find_map(asked)
 }
 
 fn refused(error: &LoadError) -> ExitCode {

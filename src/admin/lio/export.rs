@@ -26,6 +26,9 @@ const LAST_MAPPED: u16 = 255;
 /// Why a target port group is not what it is here.
 const OWN_GROUP: &str = "LIO's own is \"default_tg_pt_gp\", number 0, and stays as it is";
 
+/// What is said of a store that nobody has served yet.
+pub const NAMELESS: &str = "it has no names yet: LIO will make some";
+
 /// Why limits stay behind.
 const UNLIMITED: &str = "LIO does not limit what there may be in a second";
 
@@ -204,7 +207,7 @@ impl<'c> Export<'c> {
         let chosen = &store.identity;
         let serial = chosen.serial.clone().or_else(|| Some(saved.as_ref()?.serial.clone()));
         let Some(serial) = serial else {
-            self.list(at, "it has no names yet: LIO will make some");
+            self.list(at, NAMELESS);
             return None;
         };
         let identity = saved.or_else(|| Identity::fresh().ok()).and_then(|i| i.with(chosen).ok());

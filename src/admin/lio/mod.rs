@@ -25,7 +25,7 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
-pub use export::export;
+pub use export::{NAMELESS, export};
 pub use import::import;
 pub use known::{Known, OF_ACLS, OF_ALUA, OF_GROUPS, OF_PARAMETERS, OF_STORES};
 pub use params::digest;

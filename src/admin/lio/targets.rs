@@ -328,7 +328,8 @@ impl Group {
         let afar = |p: &&Portal| check_open(p.address, At::Whole, "").is_err();
         if !asks && let Some(portal) = self.portals.iter().find(afar) {
             return refuse(format!(
-                "without a chap that would let anybody in at {}; add an ACL for each initiator",
+                "without a chap that would let anybody in at {}; add an ACL for each initiator, or let in those of a network \
+                 by any_initiator = true and from = [\"192.0.2.0/24\"]",
                 portal.text
             ));
         }

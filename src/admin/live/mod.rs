@@ -435,6 +435,11 @@ impl Live {
         self.origin.file.as_deref()
     }
 
+    /// Where identities and reservations are kept, if they are.
+    pub fn state_dir(&self) -> Option<&Path> {
+        self.keeper.dir()
+    }
+
     /// How long initiators get to log out when the daemon stops.
     pub(super) fn drain_timeout(&self) -> Duration {
         *locked(&self.drain_timeout)

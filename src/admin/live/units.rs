@@ -84,6 +84,11 @@ impl Keeper {
         Self { state, identities: !server.ad_hoc, ports: Arc::default(), reactors }
     }
 
+    /// Where it keeps what initiators know stores by, if it does.
+    pub(super) fn dir(&self) -> Option<&Path> {
+        self.state.as_ref().map(StateDir::path)
+    }
+
     /// Gives every port its relative identifier. They are the port's own when they are kept.
     pub(in crate::admin) fn number_ports(&self, targets: &mut [Target]) -> anyhow::Result<Ports> {
         let mut ports = self.ports()?;

@@ -96,7 +96,8 @@ fn call_live(live: &Live, caller: Caller, method: &str, params: Value) -> Result
             // First of all: a text that is newer than its number is only asked for once more.
             let revision = revision(live.changes());
             let ((toml, dir), file) = (live.served(), live.file().map(whole));
-            Ok(json!({ "toml": toml, "dir": dir.as_deref().map(whole), "file": file, "revision": revision }))
+            let (dir, state) = (dir.as_deref().map(whole), live.state_dir().map(whole));
+            Ok(json!({ "toml": toml, "dir": dir, "file": file, "state_dir": state, "revision": revision }))
         }
         "config.plan" => {
             let Text { toml, name, dir, .. } = read(params)?;

@@ -50,7 +50,8 @@ pub const METHODS: [Method; 18] = [
         "config.get",
         "",
         "toml: what is served, as text; file: the file that is served, or null; dir: where relative paths in it start, or null \
-         if that is where the file is; revision: as version has it.",
+         if that is where the file is; state_dir: where identities and reservations are kept, or null; revision: as version \
+         has it.",
     ),
     method("config.plan", "toml, name?, dir?", "What that would change: see PLANS."),
     method(
