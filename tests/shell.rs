@@ -204,26 +204,15 @@ fn the_verbs_of_the_shell_are_commands_too() {
     done(&["delete", "/iscsi", iqn]);
     done(&["restore", saved.to_str().unwrap(), "clear_existing=true"]);
     assert_eq!(fs::read_to_string(&config).unwrap(), fs::read_to_string(&saved).unwrap());
+    // As with targetcli.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringtgt"));
+    let line = command.args(["/backstores", "help", "cd"]).output().expect("the binary runs");
+    assert!(stdout(&line).starts_with("cd [path]\n"), "{line:?}");
+    assert!(done(&["saveconfig"]).starts_with("Configuration saved to "));
+    assert!(done(&["restoreconfig", saved.to_str().unwrap()]).starts_with("Left as they are"));
     let wrong = managed(&config, &["delete", "/iscsi", "iqn.2026-11.org.example:s", "--json"]);
     assert_eq!((wrong.status.code(), stdout(&wrong)), (Some(1), String::new()));
     assert!(stderr(&wrong).contains("did you mean"), "{wrong:?}");
-}
-
-#[test]
-fn twenty_commands_at_once_lose_nothing_of_each_other() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = dir.path().join("etc/ringtgt.toml");
-    fs::create_dir(dir.path().join("likes")).unwrap();
-    std::thread::scope(|scope| {
-        for n in 0..20 {
-            let config = &config;
-            scope.spawn(move || {
-                let made = managed(config, &["create", "/backstores/null", &format!("n{n}"), "1G"]);
-                assert_eq!(made.status.code(), Some(0), "{made:?}");
-            });
-        }
-    });
-    let text = fs::read_to_string(&config).unwrap();
     assert_eq!(managed(&config, &["clearconfig"]).status.code(), Some(1));
     assert_eq!(done(&["clearconfig", "confirm=True"]).lines().next(), Some("All configuration cleared"));
 }
@@ -246,6 +235,23 @@ fn the_configuration_of_lio_is_told_from_ours() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(stderr(&output).contains("it is no configuration of ringtgt"), "{output:?}");
     assert_eq!(fs::read(&theirs).unwrap(), before);
+}
+
+#[test]
+fn twenty_commands_at_once_lose_nothing_of_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("etc/ringtgt.toml");
+    fs::create_dir(dir.path().join("likes")).unwrap();
+    std::thread::scope(|scope| {
+        for n in 0..20 {
+            let config = &config;
+            scope.spawn(move || {
+                let made = managed(config, &["create", "/backstores/null", &format!("n{n}"), "1G"]);
+                assert_eq!(made.status.code(), Some(0), "{made:?}");
+            });
+        }
+    });
+    let text = fs::read_to_string(&config).unwrap();
     assert!((0..20).all(|n| text.contains(&format!("name = \"n{n}\""))), "{text}");
 }
 

@@ -30,7 +30,7 @@ pub(super) enum Command {
     ///
     /// Without a line, lines are read from standard input: on a terminal with completion and history, from a pipe until
     /// the end or the first mistake, after which what was not saved before is not saved. A line that is given here is
-    /// saved at once.
+    /// saved at once. One that begins with a path needs no `shell` before it: `ringtgt /iscsi ls`.
     ///
     /// When a daemon serves the file, what is shown and changed is what it serves, and every change takes effect at once
     /// or is refused with the reason; saving writes the file, for the next start. When no daemon runs, or it serves
@@ -75,6 +75,7 @@ pub(super) enum Command {
         managed: Managed,
     },
     /// Save the configuration, to another file if one is named
+    #[command(alias = "saveconfig")]
     Save {
         /// The file
         #[arg(value_hint = ValueHint::FilePath)]
@@ -83,6 +84,7 @@ pub(super) enum Command {
         managed: Managed,
     },
     /// Take objects from a saved file, as in: restore FILE clear_existing=true
+    #[command(alias = "restoreconfig")]
     Restore {
         /// The file, and clear_existing=true, target=IQN or storage_object=PATH
         #[arg(required = true)]
@@ -90,6 +92,17 @@ pub(super) enum Command {
         #[command(flatten)]
         managed: Managed,
     },
+    /// As users of targetcli type it
+    #[command(name = "clearconfig", hide = true)]
+    Clear {
+        /// confirm=True
+        words: Vec<String>,
+        #[command(flatten)]
+        managed: Managed,
+    },
+    /// As users of targetcli type it
+    #[command(hide = true)]
+    Version,
     /// Check a configuration file and tell everything that is wrong with it
     ///
     /// Exit status: 0 when it is right (there may be warnings), 1 when it is wrong, 2 when it cannot be read.
@@ -249,6 +262,10 @@ pub(super) enum Export {
         /// The configuration
         #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE, value_hint = ValueHint::FilePath)]
         config: PathBuf,
+        /// Where a daemon keeps what initiators know its disks by [default: where the one that serves the file does, or where the
+        /// file says]
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        state_dir: Option<PathBuf>,
         #[command(flatten)]
         to: Output,
     },
@@ -262,10 +279,6 @@ pub(super) struct Output {
     pub(super) output: Option<PathBuf>,
 
     /// Replace the file if it is there
-        /// Where a daemon keeps what initiators know its disks by [default: where the one that serves the file does, or where the
-        /// file says]
-        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-        state_dir: Option<PathBuf>,
     #[arg(long, requires = "output")]
     pub(super) force: bool,
 }
@@ -525,6 +538,7 @@ mod tests {
             "ringtgt serve --kernel-level 2.4 ram:1M",
             "ringtgt serve --log debgu ram:1M",
             "ringtgt check",
+            "ringtgt iscsi ls",
             "ringtgt kick",
             "ringtgt renegotiate --deadline 5",
             "ringtgt drain --deadline 5",

@@ -19,6 +19,7 @@ mod shell;
 mod store_arg;
 mod top;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -34,7 +35,7 @@ const UNREADABLE: u8 = 2;
 
 /// Parses the process's arguments and does what they say.
 pub fn main() -> ExitCode {
-    let command = match Cli::try_parse() {
+    let command = match Cli::try_parse_from(with_verb(std::env::args_os().collect())) {
         Ok(cli) => cli.command,
         Err(error) => return not_understood(&error),
     };
@@ -57,6 +58,13 @@ pub fn main() -> ExitCode {
         Command::Restore { words, managed } => {
             manage(std::iter::once("restoreconfig".into()).chain(words), &managed)
         }
+        Command::Clear { words, managed } => {
+            manage(std::iter::once("clearconfig".into()).chain(words), &managed)
+        }
+        Command::Version => {
+            say(&format!("ringtgt {}\n", env!("CARGO_PKG_VERSION")));
+            ExitCode::SUCCESS
+        }
         Command::Check { file, json } => check::run(&file, json),
         Command::Import(Import::Lio { file, to }) => moving::import_lio(&file, &to),
         Command::Export(Export::Lio { config, state_dir, to }) => {
@@ -77,6 +85,14 @@ pub fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Generate { what, command } => generate::run(what, command.as_deref()),
     }
+}
+
+/// A line that begins with a path is one for the shell, as with targetcli.
+fn with_verb(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    if arguments.get(1).is_some_and(|first| first.as_encoded_bytes().starts_with(b"/")) {
+        arguments.insert(1, "shell".into());
+    }
+    arguments
 }
 
 /// Says what was not understood, or the help that was asked for. clap repeats what it was given: where that is a URL
@@ -118,6 +134,7 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     real(one) == real(other)
 }
 
+/// Where it really is, or would be.
 fn real(file: &Path) -> PathBuf {
     std::fs::canonicalize(file).unwrap_or_else(|_| {
         let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
@@ -136,7 +153,6 @@ fn manage(words: impl IntoIterator<Item = String>, managed: &args::Managed) -> E
     shell::run(&managed.config, managed.control_socket.as_deref(), mode)
 }
 
-/// Where it really is, or would be.
 #[cfg(test)]
 mod tests {
     use super::*;

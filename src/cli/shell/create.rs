@@ -1,11 +1,11 @@
 //! `create`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use super::device::Seen;
 use super::node::{self, Node};
-use super::verbs::Values;
+use super::verbs::{self, Values};
 use super::{Shell, iqn};
 use crate::admin::config::{self, Config, DEFAULT_PORT, words};
 use crate::admin::edit::{Document, EditError, Scalar};
@@ -52,9 +52,10 @@ impl Shell {
                     return Err("a disk of nothing is made by: /backstores/null create name size".into());
                 }
                 settings.push(("size", size_of(values)));
-                format!("Created {} {name} with size {}.", kind.word(), values.must("size"))
+                format!("Created {} {name} with size {}.", kind.word(), size_said(values))
             }
         };
+        let said = said + &told_of_size(values);
         settings.extend(values.get("wwn").map(|wwn| ("serial", text(wwn))));
         let change = |doc: &mut Document| {
             doc.add_store(&settings);
@@ -103,7 +104,7 @@ impl Shell {
             ));
         }
         let size = match (values.get("size"), seen) {
-            (Some(given), _) => given.to_owned(),
+            (Some(_), _) => size_said(values).to_owned(),
             (None, Seen::File { size }) => size.to_string(),
             (None, Seen::Block { .. }) => {
                 return Err(format!(
@@ -341,13 +342,42 @@ impl Shell {
         self.add(|doc| doc.add_portal(iqn, tag, &written), |config| config.with_portal(iqn, tag, portal))?;
         told.iter().for_each(|line| self.say(line));
         self.say(format!("Created network portal {portal}."));
+        if self.is_elsewhere(portal.ip()) {
+            self.say(format!(
+                "Warning: this machine has no address {}: nobody reaches that portal before it has",
+                portal.ip()
+            ));
+        }
         Ok(portal.to_string())
+    }
+
+    /// Whether this host does not have an address, as far as it can tell.
+    fn is_elsewhere(&self, address: IpAddr) -> bool {
+        let all = (self.host.addresses)();
+        let is_it = |own: &String| own.split('%').next().and_then(|own| own.parse().ok()) == Some(address);
+        !address.is_unspecified() && !address.is_loopback() && !all.is_empty() && !all.iter().any(is_it)
     }
 }
 
 fn size_of(values: &Values) -> Scalar {
-    let size = values.must("size");
+    let size = size_said(values);
     size.parse().map_or_else(|_| text(size), Scalar::Number)
+}
+
+/// A size; GB and its kin are powers of 1024, as they are for targetcli.
+fn size_said(values: &Values) -> &str {
+    let size = values.must("size");
+    let without = size.strip_suffix(['B', 'b']);
+    without.filter(|rest| rest.ends_with(|c: char| "KMGTP".contains(c.to_ascii_uppercase()))).unwrap_or(size)
+}
+
+/// What is to be told of a size that some take for another.
+fn told_of_size(values: &Values) -> String {
+    let (typed, taken) = (values.must("size"), size_said(values));
+    if typed == taken {
+        return String::new();
+    }
+    format!("\n{typed} is taken for {taken}: units are powers of 1024, as they are for targetcli.")
 }
 
 fn absolute(path: &str) -> String {
@@ -378,8 +408,8 @@ pub(super) fn free_number(taken: &[u16]) -> u16 {
 
 /// The number in `3` or `lun3`.
 pub(super) fn number_behind(text: &str, prefix: &str, what: &str) -> Result<u16, String> {
-    let digits = text.strip_prefix(prefix).unwrap_or(text);
-    digits.parse().map_err(|_| format!("{what}: \"{text}\" is no number"))
+    verbs::number(text.strip_prefix(prefix).unwrap_or(text))
+        .map_err(|why| format!("{what}: \"{text}\" {why}"))
 }
 
 /// The portal of an address and a port, and what was taken for granted.

@@ -128,6 +128,7 @@ static OWN_TPG: &[Setting] = &[
     s("auth", "password", "secret", Form::Credential, "its secret"),
     s("auth", "mutual_userid", "user", Form::Credential, "what the target shows in turn"),
     s("auth", "mutual_password", "secret", Form::Credential, "its secret"),
+    s("parameter", "AuthMethod", "", Form::Lio(&AUTH_METHOD), "how initiators prove who they are"),
     s("parameter", "DataDigest", "data_digest", Form::Digest, DATA_DIGEST),
     s("parameter", "DataPDUInOrder", "data_pdu_in_order", Form::YesNo, "data of a sequence comes in order"),
     s("parameter", "DataSequenceInOrder", "data_sequence_in_order", Form::YesNo, "sequences come in order"),
@@ -148,7 +149,19 @@ static OWN_TPG: &[Setting] = &[
         Form::Word,
         "bytes of a PDU's data",
     ),
+    s("parameter", ALIAS, "alias", Form::Text, "a name of the target for people"),
 ];
+
+/// Targetcli's name for the alias of a target, which it sets at a group.
+const ALIAS: &str = "TargetAlias";
+
+/// There it follows from `authentication`, too.
+static AUTH_METHOD: Known = Known {
+    name: "AuthMethod",
+    default: None,
+    reason: "credentials are asked for wherever there are some, or where `set attribute authentication=1` says so",
+    is_moot: true,
+};
 
 const READ_IOPS: Setting =
     s("qos", "read_iops", "read_iops", Form::Number, "commands that read in a second, at most");
@@ -263,7 +276,9 @@ pub(super) fn owner(node: &Node, setting: &Setting) -> Option<Owner> {
         Node::Target(iqn) => Owner::Target(iqn),
         Node::Tpg(iqn, tag) => {
             let direct = ["any_initiator", "relative_port", REQUIRE_CHAP].contains(&setting.key);
-            if direct || setting.form == Form::Credential {
+            if setting.name == ALIAS {
+                Owner::Target(iqn)
+            } else if direct || setting.form == Form::Credential {
                 Owner::Tpg(iqn, tag)
             } else {
                 Owner::Parameters(iqn, tag)

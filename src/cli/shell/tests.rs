@@ -193,6 +193,10 @@ fn every_kind_of_backstore() {
         ),
         ("/backstores/ramdisk create c size=16M", "Created ramdisk c with size 16M.\n"),
         ("/backstores/null create d 1T", "Created null d with size 1T.\n"),
+        (
+            "/backstores/ramdisk create gb 10MB",
+            "Created ramdisk gb with size 10M.\n10MB is taken for 10M: units are powers of 1024, as they are for targetcli.\n",
+        ),
         ("/backstores/pscsi create e /dev/sg1", "Created pscsi storage object e using /dev/sg1.\n"),
         (
             "/backstores/block create f /dev/sdb readonly=true wwn=F-1",
@@ -213,7 +217,7 @@ fn every_kind_of_backstore() {
     ] {
         assert!(tree.contains(row), "{row}: {tree}");
     }
-    assert_eq!(tree.matches("o- alua").count(), 5, "a device that is passed through has none");
+    assert_eq!(tree.matches("o- alua").count(), 6, "a device that is passed through has none");
     assert_eq!(typed(&mut shell, "/backstores/block/f get attribute serial"), "serial=F-1\n");
     let said = refused(&mut shell, "/backstores/block delete f forget=true");
     assert!(said.contains("no daemon is asked") && said.ends_with("/identity/f.json"), "{said}");
@@ -284,8 +288,8 @@ fn groups_and_portals() {
         "the default portal is taken"
     );
     let portals = format!("{TARGET}/tpg2/portals");
-    let said = typed(&mut shell, &format!("{portals} create 192.0.2.1 3261"));
-    assert_eq!(said, "Created network portal 192.0.2.1:3261.\n");
+    let said = typed(&mut shell, &format!("{portals} create 192.0.2.7 3261"));
+    assert_eq!(said, "Created network portal 192.0.2.7:3261.\n");
     let said = typed(&mut shell, &format!("{portals} create ip_port=3262"));
     assert_eq!(said, "Binding to INADDR_ANY (0.0.0.0)\nCreated network portal 0.0.0.0:3262.\n");
     let said = typed(&mut shell, &format!("{TARGET}/tpg1/portals create ::1"));
@@ -296,8 +300,8 @@ fn groups_and_portals() {
     );
     assert!(refused(&mut shell, &format!("{portals} create nowhere")).contains("not an address"));
     assert_eq!(
-        typed(&mut shell, &format!("{portals} delete 192.0.2.1 3261")),
-        "Deleted network portal 192.0.2.1:3261\n"
+        typed(&mut shell, &format!("{portals} delete 192.0.2.7 3261")),
+        "Deleted network portal 192.0.2.7:3261\n"
     );
     assert_eq!(
         typed(&mut shell, &format!("{portals} delete 0.0.0.0:3262")),
@@ -512,10 +516,6 @@ fn credentials_are_demanded_before_there_are_any() {
 }
 
 #[test]
-fn each_door_without_credentials_is_told_of_by_its_name() {
-    let mut shell = sample();
-    typed(&mut shell, &format!("{TARGET} create 2"));
-#[test]
 fn what_was_demanded_of_everybody_is_taken_back() {
     let mut shell = sample();
     let asked = |shell: &Shell, name: &str| {
@@ -543,6 +543,10 @@ fn what_was_demanded_of_everybody_is_taken_back() {
     assert!(!asked(&shell, "sample-initiator") && asked(&shell, "other"));
 }
 
+#[test]
+fn each_door_without_credentials_is_told_of_by_its_name() {
+    let mut shell = sample();
+    typed(&mut shell, &format!("{TARGET} create 2"));
     typed(&mut shell, &format!("{TARGET}/tpg2/acls create iqn.2023-03.sample.ec2:sample-initiator"));
     let iqn = TARGET.rsplit('/').next().unwrap();
     let whose = [1, 2].map(|tag| format!("none are set: group {tag} of {iqn};"));
@@ -573,11 +577,11 @@ fn whoever_asks_for_targets_proves_himself() {
     for line in ["enable=0", "enable=0 userid=v password=0123456789ab", "enable=no userid="] {
         let said = refused(&mut shell, &format!("set discovery_auth {line}"));
         assert!(said.contains("enable: credentials are demanded wherever they are set"), "{line}: {said}");
+        assert!(said.contains("`set discovery_auth enable=0 userid= password=`"), "{line}: {said}");
     }
     typed(&mut shell, "set discovery_auth enable=0 userid= password=");
     assert_eq!(
         (asked(&shell), typed(&mut shell, "get discovery_auth enable").as_str()),
-        assert!(said.contains("`set discovery_auth enable=0 userid= password=`"), "{line}: {said}");
         ((false, false), "enable=0\n")
     );
     let said = typed(&mut shell, "set discovery_auth enable=1");
@@ -588,6 +592,29 @@ fn whoever_asks_for_targets_proves_himself() {
     );
     typed(&mut shell, "set discovery_auth userid=u password=0123456789ab");
     assert_eq!(asked(&shell), (true, true));
+}
+
+#[test]
+fn a_portal_at_an_address_of_another_machine_is_warned_of() {
+    let mut shell = sample();
+    for (address, told) in
+        [("192.0.2.7", false), ("192.0.2.9", true), ("127.0.0.1:3262", false), ("[2001:db8::1]:3260", true)]
+    {
+        let said = typed(&mut shell, &format!("{TARGET}/tpg1/portals create {address}"));
+        assert_eq!(said.contains("Warning: this machine has no address"), told, "{said}");
+    }
+}
+
+#[test]
+fn the_alias_of_a_target_is_set_at_a_group_too() {
+    let mut shell = sample();
+    let said =
+        typed(&mut shell, &format!("{TARGET}/tpg1 set parameter TargetAlias=disks AuthMethod=CHAP,None"));
+    assert!(
+        said.contains("TargetAlias is now 'disks'") && said.contains("AuthMethod makes no difference: "),
+        "{said}"
+    );
+    assert_eq!(typed(&mut shell, &format!("{TARGET} get attribute alias")), "alias=disks\n");
 }
 
 /// They do nothing here, and no script stops at them.
@@ -811,7 +838,18 @@ fn mistakes_are_explained() {
         ("/backstores/fileio create a /dev/sg1 1G", "neither a file nor a block device"),
         ("/iscsi sessions", "no daemon serves this configuration"),
         ("/backstores sessions", "there are no sessions here"),
-        ("/backstores/ramdisk create a 1GB", "ambiguous"),
+        ("/backstores/ramdisk create a 1.5G", "is not a size"),
+        ("status", "there is no status: `info` says"),
+        (
+            &format!("{TARGET}/tpg1/acls tag iqn.2023-03.sample.ec2:sample-initiator x"),
+            "there are no groups of ACLs",
+        ),
+        (&format!("{TARGET}/tpg1/portals/0.0.0.0:3260 enable_iser true"), "iSER is not offered"),
+        (
+            &format!("{TARGET}/tpg1/luns create sample-bs 99999"),
+            "lun: \"99999\" is too large: the largest is 65535",
+        ),
+        (&format!("{TARGET}/tpg1/portals create 192.0.2.7 99999"), "is too large"),
         ("/backstores/ramdisk create a 1G nullio=1", "/backstores/null create"),
         ("/backstores/ramdisk delete sample-bs", "there is no backstore ramdisk/sample-bs"),
         (
@@ -887,44 +925,6 @@ fn clear_refresh_and_restore() {
 }
 
 #[test]
-fn who_may_ask_for_targets_is_restored_and_stays() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("saved.toml");
-    let mut shell = sample();
-    typed(&mut shell, "/iscsi set discovery_auth userid=d password=0123456789ab");
-    let portal = "\n[[portal]]\naddress = \"0.0.0.0\"\nkeepalive = \"30s\"\n";
-    std::fs::write(&file, shell.doc.text() + portal).unwrap();
-    let restore = format!("restoreconfig {}", file.display());
-    typed(&mut shell, "clearconfig true");
-    let said = typed(&mut shell, &restore);
-    assert_eq!(said, format!("Configuration restored from {}\n", file.display()));
-    assert!(shell.config.discovery.auth.required() && shell.config.portals.len() == 1);
-    // What is named is put in the place of what is there; nothing else is touched.
-    typed(&mut shell, "/backstores/ramdisk create r 1M");
-    typed(&mut shell, "/backstores/block/sample-bs set attribute read_only=1");
-    typed(&mut shell, &format!("{TARGET}/tpg1/acls delete iqn.2023-03.sample.ec2:sample-initiator"));
-    let said = typed(&mut shell, &format!("{restore} clear_existing=1 storage_object=sample-bs"));
-    assert_eq!(
-        said,
-        format!(
-            "Left out, because only what was named is restored: portal 0.0.0.0, [discovery]\n\
-             Configuration restored from {}\n",
-            file.display()
-        )
-    );
-    assert!(shell.config.discovery.auth.required() && !shell.config.stores[0].read_only);
-    assert_eq!((shell.config.stores.len(), shell.config.targets[0].tpgs[0].acls.len()), (2, 0));
-    typed(&mut shell, &format!("{restore} clear_existing=1 target=iqn.2023-03.sample.ec2:sample"));
-    assert_eq!((shell.config.stores.len(), shell.config.targets[0].tpgs[0].acls.len()), (2, 1));
-    // What is said of a portal goes with the last group that has it.
-    let said = typed(&mut shell, "/iscsi delete iqn.2023-03.sample.ec2:sample");
-    assert!(said.ends_with("\nDeleted, because no group has them any more: portal 0.0.0.0\n"), "{said}");
-    assert!(shell.config.portals.is_empty());
-}
-
-#[test]
-fn a_backstore_that_is_called_by_a_number_is_no_lun() {
-#[test]
 fn what_is_restored_from_elsewhere_means_what_it_means_there() {
     let (home, away) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (file, there) = (home.path().join("a.toml"), away.path().join("b.toml"));
@@ -980,6 +980,44 @@ fn what_is_no_configuration_is_not_written_over() {
     }
 }
 
+#[test]
+fn who_may_ask_for_targets_is_restored_and_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("saved.toml");
+    let mut shell = sample();
+    typed(&mut shell, "/iscsi set discovery_auth userid=d password=0123456789ab");
+    let portal = "\n[[portal]]\naddress = \"0.0.0.0\"\nkeepalive = \"30s\"\n";
+    std::fs::write(&file, shell.doc.text() + portal).unwrap();
+    let restore = format!("restoreconfig {}", file.display());
+    typed(&mut shell, "clearconfig true");
+    let said = typed(&mut shell, &restore);
+    assert_eq!(said, format!("Configuration restored from {}\n", file.display()));
+    assert!(shell.config.discovery.auth.required() && shell.config.portals.len() == 1);
+    // What is named is put in the place of what is there; nothing else is touched.
+    typed(&mut shell, "/backstores/ramdisk create r 1M");
+    typed(&mut shell, "/backstores/block/sample-bs set attribute read_only=1");
+    typed(&mut shell, &format!("{TARGET}/tpg1/acls delete iqn.2023-03.sample.ec2:sample-initiator"));
+    let said = typed(&mut shell, &format!("{restore} clear_existing=1 storage_object=sample-bs"));
+    assert_eq!(
+        said,
+        format!(
+            "Left out, because only what was named is restored: portal 0.0.0.0, [discovery]\n\
+             Configuration restored from {}\n",
+            file.display()
+        )
+    );
+    assert!(shell.config.discovery.auth.required() && !shell.config.stores[0].read_only);
+    assert_eq!((shell.config.stores.len(), shell.config.targets[0].tpgs[0].acls.len()), (2, 0));
+    typed(&mut shell, &format!("{restore} clear_existing=1 target=iqn.2023-03.sample.ec2:sample"));
+    assert_eq!((shell.config.stores.len(), shell.config.targets[0].tpgs[0].acls.len()), (2, 1));
+    // What is said of a portal goes with the last group that has it.
+    let said = typed(&mut shell, "/iscsi delete iqn.2023-03.sample.ec2:sample");
+    assert!(said.ends_with("\nDeleted, because no group has them any more: portal 0.0.0.0\n"), "{said}");
+    assert!(shell.config.portals.is_empty());
+}
+
+#[test]
+fn a_backstore_that_is_called_by_a_number_is_no_lun() {
     let mut shell = sample();
     let acl = format!("{TARGET}/tpg1/acls/iqn.2023-03.sample.ec2:sample-initiator");
     typed(&mut shell, "/backstores/ramdisk create 0 1M");

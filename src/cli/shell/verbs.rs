@@ -243,6 +243,19 @@ pub(super) fn is_verb(word: &str) -> bool {
         || ["create", "delete", "disable", "enable", "sessions"].contains(&word)
 }
 
+/// Why there is no such verb, of those that targetcli has.
+fn not_here(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "status" => "`info` says what an object is, and `ls` how it stands",
+        "tag" | "untag" => {
+            "there are no groups of ACLs here: each stands for itself, and what is one for all is set at their group"
+        }
+        "enable_iser" => "iSER is not offered here: a portal is TCP",
+        "enable_offload" => "nothing is handed to a network card here: a portal is TCP of the kernel",
+        _ => return None,
+    })
+}
+
 /// The verb of that name.
 pub(super) fn find(node: &Node, word: &str) -> Result<Verb, String> {
     let all = all(node);
@@ -253,6 +266,9 @@ pub(super) fn find(node: &Node, word: &str) -> Result<Verb, String> {
         }
         if is_verb(word) {
             return format!("nothing can be {word}d here; `help` lists what can be done");
+        }
+        if let Some(why) = not_here(word) {
+            return format!("there is no {word}: {why}");
         }
         format!("there is no command {word} here; {hint}")
     })
@@ -289,9 +305,18 @@ impl Values {
 
     /// A number, if it is given.
     pub(super) fn number(&self, name: &str) -> Result<Option<u16>, String> {
-        let read = |text: &str| text.parse().map_err(|_| format!("{name}: \"{text}\" is no number"));
+        let read = |text: &str| number(text).map_err(|why| format!("{name}: \"{text}\" {why}"));
         self.get(name).map(read).transpose()
     }
+}
+
+/// A number, or what is wrong with that.
+pub(super) fn number(text: &str) -> Result<u16, String> {
+    use std::num::IntErrorKind::PosOverflow;
+    text.parse().map_err(|error: std::num::ParseIntError| match error.kind() {
+        PosOverflow => format!("is too large: the largest is {}", u16::MAX),
+        _ => "is no number".into(),
+    })
 }
 
 /// Gives each value of the line (after its verb) to a parameter.
