@@ -11,6 +11,7 @@ pub mod config;
 pub mod cpulist;
 pub mod difference;
 pub mod edit;
+mod endings;
 pub mod http;
 mod inherited;
 pub mod lio;

@@ -17,7 +17,7 @@ use anyhow::Context;
 use super::clerk::Clerk;
 use super::link::explore;
 use super::server::{Seed, Server};
-use super::{Connect, DEPTH, MAX_IO, PATIENCE};
+use super::{DEPTH, MAX_IO, PATIENCE, Tie};
 use crate::ring::ublk::{Made, Requests, Ublk, wait_for_node};
 use crate::sys;
 
@@ -27,18 +27,12 @@ const MAKE: Duration = Duration::from_secs(5);
 /// What waits in the kernel for other devices, when it is not to keep us.
 static CLERK: LazyLock<Clerk> = LazyLock::new(Clerk::new);
 
-/// How long it may take until all that was written to a device is answered.
-const STOP: Duration = Duration::from_secs(30);
-
-/// How long those who still have a device open are waited for; it goes when they close it.
+/// How long a number that was reserved may take to be free again.
 const DELETE: Duration = Duration::from_secs(5);
 
 /// How long the sweep waits for one of those: the number goes as well when nobody waits. Others that are to be made wait
 /// meanwhile.
 const SWEEP: Duration = Duration::from_millis(100);
-
-/// The longest that the end of a device takes.
-pub const LONGEST_END: Duration = Duration::from_secs(STOP.as_secs() + DELETE.as_secs());
 
 /// A device of which there is only the number.
 #[derive(Debug)]
@@ -53,6 +47,7 @@ pub struct Reserved {
 pub struct Device {
     made: Made,
     server: JoinHandle<()>,
+    tie: Tie,
 }
 
 /// Nobody else has a device for himself while this is there.
@@ -86,15 +81,21 @@ impl Reserved {
     }
 
     /// Shows it as what that target has as LUN 0, which takes as long as the store does that is read meanwhile. `name` is
-    /// what the log calls it.
+    /// what the log calls it. `permit` is asked when all is ready, before anybody can see it.
     ///
     /// # Errors
-    /// When the target does not answer, has no disk, or the kernel refuses.
-    pub fn start(mut self, name: &str, target: &str, connect: &Connect) -> anyhow::Result<Device> {
+    /// When the target does not answer, has no disk, or the kernel refuses; or there is no permit.
+    pub fn start(
+        mut self,
+        name: &str,
+        target: &str,
+        tie: &Tie,
+        permit: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<Device> {
         let (Some(made), Some(device)) = (self.made, self.device.take()) else {
             unreachable!("it has not started yet")
         };
-        let disk = explore(connect, target).context("its target")?;
+        let disk = explore(tie, target).context("its target")?;
         let mut ublk = Ublk::open()?;
         ublk.set(made, &disk.geometry, MAX_IO).context("the kernel does not take such a disk")?;
         let requests = Requests::of(&device, DEPTH)?;
@@ -105,8 +106,9 @@ impl Reserved {
             requests,
             block_shift: disk.block_shift,
             target: target.to_owned(),
-            connect: connect.clone(),
+            tie: tie.clone(),
         };
+        permit()?;
         let server = serve(seed)?;
         let shown = show(&mut ublk, made);
         if let Err(error) = shown {
@@ -116,7 +118,7 @@ impl Reserved {
             return Err(error).context("the kernel does not show the device");
         }
         self.made = None;
-        Ok(Device { made, server })
+        Ok(Device { made, server, tie: tie.clone() })
     }
 }
 
@@ -179,6 +181,11 @@ impl Device {
         self.made.number
     }
 
+    /// Its way to its target.
+    pub fn tie(&self) -> &Tie {
+        &self.tie
+    }
+
     /// Has it for oneself.
     ///
     /// # Errors
@@ -187,31 +194,16 @@ impl Device {
         File::options().read(true).custom_flags(libc::O_EXCL).open(self.path()).map(Claim)
     }
 
-    /// Ends it, when all that was written to it is answered. What takes longer than [`LONGEST_END`] goes on without us.
+    /// Ends it, when all that was written to it is answered and nobody has it open any more, however long that takes. Then
+    /// its number is free.
     ///
     /// # Errors
-    /// When that takes too long, or somebody still has it open: it goes when he closes it.
+    /// The kernel's.
     pub fn end(self, claim: Option<Claim>) -> io::Result<()> {
         let mut ublk = Ublk::open()?;
-        if let Err(error) = ublk.stop(self.made, STOP) {
-            drop(claim);
-            self.end_at_last()?;
-            return Err(error);
-        }
+        ublk.stop(self.made)?;
         drop(claim);
         let _ = self.server.join();
-        ublk.delete(self.made, DELETE)
-    }
-
-    /// Its number is to be free again, however long that takes.
-    fn end_at_last(self) -> io::Result<()> {
-        let work = move || {
-            let stopped = Ublk::open().and_then(|mut ublk| ublk.stop(self.made, Duration::MAX));
-            let _ = self.server.join();
-            let ended = stopped
-                .and_then(|()| Ublk::open().and_then(|mut ublk| ublk.delete(self.made, Duration::MAX)));
-            tracing::info!(number = self.made.number, ?ended, "a local disk has ended at last");
-        };
-        thread::Builder::new().name("loopback-end".into()).spawn(work).map(drop)
+        ublk.delete(self.made, Duration::MAX)
     }
 }

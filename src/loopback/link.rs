@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::disk::Disk;
-use super::{Connect, DEPTH, MAX_IO};
+use super::{DEPTH, MAX_IO, Tie};
 use crate::initiator::{Command, Core, Error, Event, Initiator, LoginOptions};
 use crate::mem::{Memory, Place};
 use crate::ring::{Driver, Kind, Op, RecvOp, Ring, SendOp};
@@ -29,8 +29,8 @@ const RECEIVE: usize = MAX_IO as usize + (16 << 10);
 ///
 /// # Errors
 /// When there is no connection, or no login.
-pub(super) fn log_in(connect: &Connect, target: &str) -> anyhow::Result<Initiator<UnixStream>> {
-    let stream = connect().context("no pair of sockets")?;
+pub(super) fn log_in(tie: &Tie, target: &str) -> anyhow::Result<Initiator<UnixStream>> {
+    let stream = tie.connect().context("no pair of sockets")?;
     stream.set_read_timeout(Some(LOGIN_PATIENCE))?;
     stream.set_write_timeout(Some(LOGIN_PATIENCE))?;
     let options = LoginOptions::new(LOCAL_INITIATOR, Some(target));
@@ -41,8 +41,8 @@ pub(super) fn log_in(connect: &Connect, target: &str) -> anyhow::Result<Initiato
 ///
 /// # Errors
 /// As for [`log_in`] and [`Disk::ask`].
-pub(super) fn explore(connect: &Connect, target: &str) -> anyhow::Result<Disk> {
-    let mut initiator = log_in(connect, target)?;
+pub(super) fn explore(tie: &Tie, target: &str) -> anyhow::Result<Disk> {
+    let mut initiator = log_in(tie, target)?;
     let disk = Disk::ask(&mut initiator)?;
     // Whether it is heard or not, the session ends.
     let _ = initiator.logout();

@@ -3,7 +3,7 @@
 //! Owns: such a device from its number to its end, and the thread that serves it. Promises: a local disk is a session like
 //! any other, so whatever holds for sessions holds for it (reservations, access states, limits, fences, attentions); a request
 //! ends with what the target has answered, or with an I/O error when nobody has answered for [`PATIENCE`]; a session that ends
-//! is followed by another, which does what the one before has not. Refuses to know: reactors, stores, configurations; where a
+//! is followed by another, which does what the one before has not, unless the disk has been cut off: then what is asked fails at once. Refuses to know: reactors, stores, configurations; where a
 //! connection comes from it is told.
 //!
 //! ```text
@@ -23,13 +23,15 @@ mod link;
 mod request;
 mod server;
 mod tags;
+mod tie;
 
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use device::{Claim, Device, LONGEST_END, Reserved};
+pub use device::{Claim, Device, Reserved};
+pub use tie::Tie;
 
 /// Makes a connection to this daemon's own targets.
 pub type Connect = Arc<dyn Fn() -> io::Result<UnixStream> + Send + Sync>;

@@ -1,7 +1,7 @@
 //! The thread of a device: requests of the kernel become commands, and their answers go back.
 //!
 //! Owns: the ring, the memory that the driver copies to and from, the session. Promises: a session that has ended is followed by
-//! another; it ends when the driver has no request for any tag any more. Refuses to know: what requests mean, and what becomes
+//! another, as long as there is a way to its target; it ends when the driver has no request for any tag any more. Refuses to know: what requests mean, and what becomes
 //! of them, which [`Tags`] does.
 
 use std::fs::File;
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::link::{Link, log_in, push};
 use super::tags::{PAUSE_NS, Sides, Tags, place};
-use super::{Connect, DEPTH, MAX_IO};
+use super::{DEPTH, MAX_IO, Tie};
 use crate::initiator::{Command, Event};
 use crate::mem::{Memory, Pages, Place, Region};
 use crate::ring::ublk::{Made, Requests};
@@ -35,7 +35,7 @@ pub(super) struct Seed {
     pub(super) requests: Requests,
     pub(super) block_shift: u8,
     pub(super) target: String,
-    pub(super) connect: Connect,
+    pub(super) tie: Tie,
 }
 
 /// Memory is never unmapped; what threads have left that have ended is for those that come.
@@ -98,7 +98,7 @@ impl Server {
             self.hear();
             self.lose_patience();
             self.reconnect();
-            self.with_tags(|tags, now, sides| tags.begin(now, sides));
+            self.go_on();
             if let Some(link) = &mut self.link {
                 link.push(&mut self.ring, LINK);
             }
@@ -110,6 +110,15 @@ impl Server {
         if is_quiet {
             idle().push(memory);
         }
+    }
+
+    /// Begins what can be begun. What cannot reach its target any more ends.
+    fn go_on(&mut self) {
+        let is_cut = self.seed.tie.is_cut();
+        self.with_tags(|tags, now, sides| match is_cut {
+            true => tags.give_up(sides),
+            false => tags.begin(now, sides),
+        });
     }
 
     /// Has something done with the tags, now, which may concern both sides.
@@ -210,7 +219,7 @@ impl Server {
             return;
         }
         self.next_login = now + PAUSE_NS;
-        match log_in(&self.seed.connect, &self.seed.target).and_then(|new| Ok(Link::new(new)?)) {
+        match log_in(&self.seed.tie, &self.seed.target).and_then(|new| Ok(Link::new(new)?)) {
             Ok(link) => {
                 self.link = Some(link);
                 self.complaint.clear();

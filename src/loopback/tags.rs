@@ -105,6 +105,15 @@ impl Tags {
         }
     }
 
+    /// Nobody does any more what waits. What is a command waits when its session has ended.
+    pub(super) fn give_up(&mut self, sides: &mut impl Sides) {
+        for tag in 0..DEPTH {
+            if matches!(self.states[usize::from(tag)], State::Waiting { .. }) {
+                self.give_back(tag, -libc::EIO, sides);
+            }
+        }
+    }
+
     fn send(&mut self, tag: u16, request: Request, since: u64, now: u64, sides: &mut impl Sides) {
         let Some(mut command) = command(&request, self.block_shift, place(tag)) else {
             return self.give_back(tag, -libc::EOPNOTSUPP, sides);
@@ -354,6 +363,22 @@ mod tests {
         assert_eq!(scene.answers(), []);
         scene.pass(1);
         assert_eq!(scene.answers(), [(0, -libc::EIO)]);
+    }
+
+    #[test]
+    fn what_a_disk_that_is_cut_off_is_asked_fails_at_once() {
+        let mut scene = Scene::new();
+        (0..2).for_each(|tag| scene.asks(tag, Asked::Write { durable: false }));
+        scene.pass(0);
+        scene.ends(0, status::BUSY, &[]);
+        scene.tags.give_up(&mut scene.sides);
+        assert_eq!(scene.answers(), [(0, -libc::EIO)], "the other is still a command");
+        scene.lose_session();
+        scene.asks(2, Asked::Flush);
+        scene.tags.give_up(&mut scene.sides);
+        assert_eq!(scene.answers(), [(1, -libc::EIO), (2, -libc::EIO)]);
+        scene.pass(PAUSE_NS);
+        assert!(scene.sent().is_empty());
     }
 
     #[test]

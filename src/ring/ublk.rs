@@ -441,10 +441,10 @@ impl Ublk {
     /// more.
     ///
     /// # Errors
-    /// The kernel's, or that it takes longer.
-    pub fn stop(&mut self, made: Made, within: Duration) -> io::Result<()> {
+    /// The kernel's.
+    pub fn stop(&mut self, made: Made) -> io::Result<()> {
         self.encoded = made.encoded;
-        self.call(READ_WRITE, STOP_DEV, made.number, (0, 0), 0, within)
+        self.call(READ_WRITE, STOP_DEV, made.number, (0, 0), 0, FOREVER)
     }
 
     /// Deletes a device, stopping it first if need be; its number is free when this returns.

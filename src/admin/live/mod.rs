@@ -765,7 +765,7 @@ impl Live {
         let Obtained { growths, opened, doors } = self.obtain(running, &mut draft, written)?;
         let media: Vec<_> = opened.iter().map(|(_, unit)| unit.backing.clone()).collect();
         draft.config.bind(&doors.new.iter().map(|b| (b.plan.address, b.got)).collect::<Vec<_>>());
-        let kept = self.keeper.keep_ports(&draft.ports);
+        let kept = self.loopbacks.confirm().and_then(|()| self.keeper.keep_ports(&draft.ports));
         if let Err(error) = kept.and_then(|()| self.enter(running, &draft, &opened)) {
             self.unmake(&media);
             return Err(self.close_again(running, doors, error));

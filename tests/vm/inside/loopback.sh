@@ -165,9 +165,31 @@ check "nobody else waits for that" timeout 15 /usr/bin/ringtgt create /backstore
 another() { timeout 15 /usr/bin/ringtgt create /loopback more --config /tmp/ringtgt.toml | tee /tmp/said && grep -q '/dev/ublkb' /tmp/said; }
 check "another disk is made meanwhile" another
 check "and deleted" timeout 15 /usr/bin/ringtgt delete /loopback more --config /tmp/ringtgt.toml
+without() { timeout 15 /usr/bin/ringtgt delete /loopback hung --config /tmp/ringtgt.toml; }
+alone() { [[ $(echo /dev/ublkc*) = /dev/ublkc? ]]; }
+check "the one that hangs is deleted while the kernel shows it" without
+check "and leaves nothing" until_true 10 alone
+with() { timeout 15 /usr/bin/ringtgt create /loopback hung --config /tmp/ringtgt.toml; }
+check "it is to be there again" with
 dmsetup resume hung
 both() { [ "$(lsblk -dnbo SIZE /dev/ublkb0 /dev/ublkb1 | sort -n | xargs)" = "$((64 << 20)) $((256 << 20))" ]; }
 check "both disks appear" until_true 60 both
+hung=$(lsblk -dpnbo NAME,SIZE /dev/ublkb0 /dev/ublkb1 | awk -v size=$((64 << 20)) '$2 == size { print $1 }')
+udevadm settle --timeout=30
+dmsetup suspend hung
+dd if=/dev/zero of="$hung" bs=4k count=1 oflag=direct conv=notrunc status=none 2>/tmp/said &
+write=$!
+waits() { awk '{ exit !($1 + $2) }' "/sys/block/${hung#/dev/}/inflight"; }
+check "a write hangs in one" until_true 10 waits
+check "it is deleted all the same, and nobody waits for its store" without
+ended() { ! kill -0 "$write" 2>/dev/null; }
+check "the write ends" until_true 10 ended
+check "with an error" eval "! wait $write"
+check "and nothing is left of the disk" until_true 10 alone
+check "the other works" dd if="$(echo /dev/ublkb?)" of=/dev/null bs=4k count=1 iflag=direct status=none
+dmsetup resume hung
+check "it is made once more" with
+check "both disks appear again" until_true 60 both
 check "it ends on SIGTERM" target_end TERM
 check "no device is left of them" gone
 dmsetup remove hung
