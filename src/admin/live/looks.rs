@@ -1,19 +1,19 @@
-//! Looking whether stores are there again, and opening them.
+//! Looking whether stores are there, and opening them.
 //!
-//! Owns: the threads that look, one for each store that may be there. Promises: a device that does not answer keeps no other
+//! Owns: what is being looked at, each by one thread. Promises: a device, or a file system, that does not answer keeps no other
 //! store waiting for longer than a moment, and no second thread; what is found after that is told by the next look, if the
 //! same is still looked for then. Refuses to know: what is found.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::Mutex;
-use std::thread;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
+use super::crew::Crew;
 use super::locked;
-use super::units::{Found, Lost, is_missing};
+use super::units::{Found, Lost};
 use crate::ids::LuId;
 use crate::store::StoreConfig;
 
@@ -23,18 +23,21 @@ const MOMENT: Duration = Duration::from_secs(2);
 /// What is looked for.
 #[derive(Debug, Clone)]
 pub(super) struct Sought {
-    pub(super) config: StoreConfig,
+    pub(super) config: Arc<StoreConfig>,
     /// As it was when it vanished, if it was served before.
     pub(super) lost: Option<Lost>,
 }
 
 /// See the module page.
 #[derive(Debug, Default)]
-pub(super) struct Looks(Mutex<HashMap<LuId, Look>>);
+pub(super) struct Looks {
+    under_way: Mutex<HashMap<LuId, Look>>,
+    crew: Crew,
+}
 
 #[derive(Debug)]
 struct Look {
-    config: StoreConfig,
+    config: Arc<StoreConfig>,
     found: Receiver<Found>,
 }
 
@@ -45,39 +48,43 @@ impl Looks {
         sought: Vec<(LuId, Sought)>,
         look: impl Fn(&Sought) -> Found + Clone + Send + 'static,
     ) -> Vec<(LuId, Found)> {
-        let (mut under_way, deadline) = (locked(&self.0), Instant::now() + MOMENT);
-        under_way.retain(|lu, old| sought.iter().any(|(new, what)| new == lu && what.config == old.config));
-        let mut at_once = Vec::new();
-        let mut all: Vec<_> =
-            under_way.iter().map(|(lu, look)| (*lu, look.found.clone(), Instant::now())).collect();
+        let deadline = Instant::now() + MOMENT;
+        let (mut under_way, (tick, ticks)) = (locked(&self.under_way), unbounded());
+        let wanted: HashMap<_, _> = sought.iter().map(|(lu, what)| (*lu, &what.config)).collect();
+        under_way.retain(|lu, look| wanted.get(lu) == Some(&&look.config));
         for (lu, what) in sought {
-            if is_missing(&what.config) {
-                // There is nothing that could be mute.
-                at_once.push((lu, look(&what)));
-            } else if let Entry::Vacant(free) = under_way.entry(lu) {
-                let (config, found) = (what.config.clone(), begin(what, look.clone()));
-                free.insert(Look { config, found: found.clone() });
-                all.push((lu, found, deadline));
+            if let Entry::Vacant(free) = under_way.entry(lu) {
+                let config = what.config.clone();
+                free.insert(Look { config, found: self.begin(what, look.clone(), tick.clone()) });
             }
         }
-        let heard = |(lu, found, until): (LuId, Receiver<Found>, Instant)| {
-            Some((lu, found.recv_deadline(until).ok()?))
-        };
-        let found: Vec<_> = all.into_iter().filter_map(heard).collect();
+        drop(tick);
+        while ticks.recv_deadline(deadline).is_ok() {}
+        let heard = |(lu, look): (&LuId, &Look)| Some((*lu, look.found.try_recv().ok()?));
+        let mut found: Vec<_> = under_way.iter().filter_map(heard).collect();
         found.iter().for_each(|(lu, _)| drop(under_way.remove(lu)));
-        at_once.into_iter().chain(found).collect()
+        found.sort_unstable_by_key(|(lu, _)| *lu);
+        found
     }
-}
 
-/// Has one looked at. What is found when nobody wants it any more is closed again.
-fn begin(what: Sought, look: impl Fn(&Sought) -> Found + Send + 'static) -> Receiver<Found> {
-    let (tell, found) = bounded(1);
-    let failed = tell.clone();
-    let work = move || drop(tell.send(look(&what)));
-    if let Err(error) = thread::Builder::new().name("look".into()).spawn(work) {
-        let _ = failed.send(Found::Other(error.to_string()));
+    /// Has one looked at, and `tick` told when it has been. What is found when nobody wants it any more is closed again.
+    fn begin(
+        &self,
+        what: Sought,
+        look: impl Fn(&Sought) -> Found + Send + 'static,
+        tick: Sender<()>,
+    ) -> Receiver<Found> {
+        let (tell, found) = bounded(1);
+        let failed = tell.clone();
+        let job = move || {
+            drop(tell.send(look(&what)));
+            let _ = tick.send(());
+        };
+        if let Err(error) = self.crew.submit(job) {
+            let _ = failed.send(Found::Other(error.to_string()));
+        }
+        found
     }
-    found
 }
 
 #[cfg(test)]
@@ -85,8 +92,10 @@ mod tests {
     use super::*;
     use crate::store::StoreKind;
 
+    const SOON: Duration = Duration::from_secs(20);
+
     fn sought(name: &str) -> Sought {
-        Sought { config: StoreConfig::new(StoreKind::Ramdisk, name), lost: None }
+        Sought { config: StoreConfig::new(StoreKind::Ramdisk, name).into(), lost: None }
     }
 
     fn numbers(found: Vec<(LuId, Found)>) -> Vec<u32> {
@@ -112,10 +121,10 @@ mod tests {
         release.send(()).unwrap();
         let mut found = Vec::new();
         while found != [0, 1] {
-            assert!(began.elapsed() < Duration::from_secs(20));
+            assert!(began.elapsed() < SOON);
             found = numbers(looks.find(all(), look.clone()));
             found.sort_unstable();
-            thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
             let _ = release.try_send(());
         }
     }
@@ -132,7 +141,24 @@ mod tests {
         assert!(looks.find(vec![(LuId(0), sought("mute"))], look.clone()).is_empty());
         let other = || vec![(LuId(0), sought("other"))];
         assert_eq!(numbers(looks.find(other(), look.clone())), [0], "another has its number");
-        assert!(locked(&looks.0).is_empty());
+        assert!(locked(&looks.under_way).is_empty());
         drop(release);
+    }
+
+    #[test]
+    fn nothing_is_asked_of_a_file_system_by_whoever_waits_for_what_is_found() {
+        let (looks, asks) = (Looks::default(), std::thread::current().id());
+        let gone = StoreConfig {
+            path: Some("/nonexistent/image".into()),
+            ..StoreConfig::new(StoreKind::Fileio, "a")
+        };
+        let look = move |_: &Sought| {
+            assert_ne!(std::thread::current().id(), asks, "it may hang");
+            Found::Nothing(String::new())
+        };
+        assert_eq!(
+            numbers(looks.find(vec![(LuId(0), Sought { config: gone.into(), lost: None })], look)),
+            [0]
+        );
     }
 }

@@ -15,6 +15,7 @@
 //! carried out; all else is text to compare, and entries of lists and maps to copy and to count: of ten thousand logical
 //! units, that is milliseconds of an ordinary thread.
 
+mod crew;
 mod draft;
 mod growths;
 pub(super) mod lacking;
@@ -601,7 +602,7 @@ impl Live {
         // A disk that does not answer keeps no change and no other disk waiting, and one that cannot be opened none from
         // being made.
         let (mut came, mut absent, mut others) = (Came::new(), Vec::new(), Vec::new());
-        for (lu, found) in self.looks.find(away, |what| Found::of(&what.config, what.lost.as_ref())) {
+        for (lu, found) in self.looks.find(away, Found::of) {
             match found {
                 Found::It(backing) => drop(came.insert(lu, backing)),
                 Found::Nothing(why) => absent.push((lu, why)),
@@ -623,7 +624,7 @@ impl Live {
         let running = locked(&self.running);
         let (away, open): (Vec<_>, Vec<_>) = running.stores.iter().partition(|(_, s)| s.is_stand_in());
         let open = open.into_iter().map(|(lu, s)| (*lu, s.unit.backing.clone())).collect();
-        let sought = |s: &Served| Sought { config: (*s.config).clone(), lost: s.lost.clone() };
+        let sought = |s: &Served| Sought { config: s.config.clone(), lost: s.lost.clone() };
         (running.generation, open, away.into_iter().map(|(lu, s)| (*lu, sought(s))).collect())
     }
 

@@ -9,6 +9,7 @@ use anyhow::Context;
 
 use super::lacking::Lacking;
 use super::locked;
+use super::looks::Sought;
 use crate::admin::config::{Report, ServerConfig};
 use crate::admin::ports::Ports;
 use crate::admin::state::{StateDir, saved_identity};
@@ -423,8 +424,8 @@ pub(super) enum Found {
 impl Found {
     /// Looks, and opens what it is. The device of before is not opened anew while anything is under way to it, for that
     /// could land later than what is written then. One that cannot be had is no reason to keep anything else waiting.
-    pub(super) fn of(config: &StoreConfig, lost: Option<&Lost>) -> Self {
-        let missing = is_missing(config);
+    pub(super) fn of(what: &Sought) -> Self {
+        let (config, lost, missing) = (&what.config, what.lost.as_ref(), is_missing(&what.config));
         let judged = match lost {
             None => Ok(()),
             Some(lost) => match Mark::at(config).filter(|_| lost.backing.strong_count() == 0) {
