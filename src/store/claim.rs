@@ -70,13 +70,14 @@ fn held(path: &Path, holder: &Holder, waited: Duration) -> OpenError {
         0 => String::new(),
         n => format!(" (waited {n} s)"),
     };
-    OpenError::new(path, format!("is in use by {holder}{waited}"), holder.remedy())
+    let error = OpenError::new(path, format!("is in use by {holder}{waited}"), holder.remedy());
+    OpenError { held: holder.may_let_go(), ..error }
 }
 
 impl OpenError {
     /// A problem of the store at `path`.
     pub(super) fn new(path: &Path, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { path: path.to_owned(), what: what.into(), remedy: remedy.into() }
+        Self { path: path.to_owned(), what: what.into(), remedy: remedy.into(), held: false }
     }
 
     /// A failed system call on it.
@@ -121,7 +122,7 @@ mod tests {
         lock(&first, false).unwrap();
         let second = File::open(file.path()).unwrap();
         let e = claim(file.path(), Duration::ZERO, || lock(&second, true)).unwrap_err();
-        assert!(e.what.contains(&format!("process {}", std::process::id())), "{e}");
+        assert!(!e.held && e.what.contains(&format!("process {}", std::process::id())), "{e}");
     }
 
     #[test]
@@ -138,7 +139,7 @@ mod tests {
         let path = Path::new("/nonexistent/disk.img");
         let started = Instant::now();
         let e = claim(path, Duration::from_secs(30), || File::open(path)).unwrap_err();
-        assert!(e.what.contains("No such file") && e.remedy.contains("check the path"));
+        assert!(!e.held && e.what.contains("No such file") && e.remedy.contains("check the path"));
         assert!(started.elapsed() < Duration::from_secs(5));
     }
 }

@@ -58,6 +58,8 @@ pub struct OpenError {
     pub what: String,
     /// What an administrator can do.
     pub remedy: String,
+    /// Somebody else has it, and may let go of it soon.
+    pub held: bool,
 }
 
 impl fmt::Display for OpenError {

@@ -20,6 +20,10 @@ use crate::store::StoreConfig;
 /// How long those are waited for that are looked at anew. To open what answers takes milliseconds.
 const MOMENT: Duration = Duration::from_secs(2);
 
+/// How long those are waited for that a daemon begins with, after one of them has answered: as long as they come one after
+/// the other they are many, and not mute.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// What is looked for.
 #[derive(Debug, Clone)]
 pub(super) struct Sought {
@@ -49,6 +53,25 @@ impl Looks {
         look: impl Fn(&Sought) -> Found + Clone + Send + 'static,
     ) -> Vec<(LuId, Found)> {
         let deadline = Instant::now() + MOMENT;
+        self.find_until(sought, look, || deadline)
+    }
+
+    /// The same of all that a daemon begins with.
+    pub(super) fn first(
+        &self,
+        sought: Vec<(LuId, Sought)>,
+        look: impl Fn(&Sought) -> Found + Clone + Send + 'static,
+    ) -> Vec<(LuId, Found)> {
+        self.find_until(sought, look, || Instant::now() + SILENCE)
+    }
+
+    /// The same. `deadline`: until when the next of those is waited for that are looked at anew.
+    fn find_until(
+        &self,
+        sought: Vec<(LuId, Sought)>,
+        look: impl Fn(&Sought) -> Found + Clone + Send + 'static,
+        deadline: impl Fn() -> Instant,
+    ) -> Vec<(LuId, Found)> {
         let (mut under_way, (tick, ticks)) = (locked(&self.under_way), unbounded());
         let wanted: HashMap<_, _> = sought.iter().map(|(lu, what)| (*lu, &what.config)).collect();
         under_way.retain(|lu, look| wanted.get(lu) == Some(&&look.config));
@@ -59,7 +82,7 @@ impl Looks {
             }
         }
         drop(tick);
-        while ticks.recv_deadline(deadline).is_ok() {}
+        while ticks.recv_deadline(deadline()).is_ok() {}
         let heard = |(lu, look): (&LuId, &Look)| Some((*lu, look.found.try_recv().ok()?));
         let mut found: Vec<_> = under_way.iter().filter_map(heard).collect();
         found.iter().for_each(|(lu, _)| drop(under_way.remove(lu)));
@@ -90,9 +113,13 @@ impl Looks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::live::crew::MOST;
     use crate::store::StoreKind;
 
     const SOON: Duration = Duration::from_secs(20);
+
+    /// How long one takes that is slow.
+    const PACE: Duration = Duration::from_millis(400);
 
     fn sought(name: &str) -> Sought {
         Sought { config: StoreConfig::new(StoreKind::Ramdisk, name).into(), lost: None }
@@ -160,5 +187,21 @@ mod tests {
             numbers(looks.find(vec![(LuId(0), Sought { config: gone.into(), lost: None })], look)),
             [0]
         );
+    }
+
+    #[test]
+    fn of_many_those_are_waited_for_that_come_one_after_the_other() {
+        let (looks, (release, gate)) = (Looks::default(), bounded::<()>(0));
+        // Longer for all of them than anybody is silent, with four for each thread; and one is mute.
+        let all = (0..4 * MOST as u32).map(|n| (LuId(n), sought(if n == 0 { "mute" } else { "slow" })));
+        let look = move |what: &Sought| {
+            let _ = gate.recv_timeout(if what.config.name == "mute" { SOON } else { PACE });
+            Found::Nothing(String::new())
+        };
+        let began = Instant::now();
+        let found = numbers(looks.find_until(all.collect(), look, || Instant::now() + 5 * PACE / 2));
+        assert_eq!(found, (1..4 * MOST as u32).collect::<Vec<_>>());
+        assert!(began.elapsed() < SOON, "the mute one is given up");
+        drop(release);
     }
 }

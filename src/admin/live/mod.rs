@@ -38,7 +38,7 @@ use crossbeam_channel::{Receiver, bounded};
 use self::draft::{Came, Draft, DraftStore, Fate, Supply};
 use self::growths::Growths;
 use self::lacking::Lacking;
-use self::looks::{Looks, Sought};
+use self::looks::Sought;
 use self::numbers::Numbers;
 pub use self::plan::Plan;
 use self::units::{Found, Keeper, Lost, Opening, Reached, Serials, VANISHED};
@@ -316,8 +316,6 @@ pub struct Live {
     /// Sockets that outlive what listens with them.
     inherited: Inherited,
     loopbacks: Arc<Loopbacks>,
-    /// What may have come back.
-    looks: Looks,
     /// Whoever makes a change holds this, also while that waits for a disk or an address.
     running: Mutex<Running>,
     /// Nobody holds this while something is waited for.
@@ -394,7 +392,6 @@ impl Live {
             origin,
             inherited,
             loopbacks: loopbacks.into(),
-            looks: Looks::default(),
             shown: Shown::of(&running).into(),
             running: running.into(),
             held: Arc::new(held.into()),
@@ -602,11 +599,11 @@ impl Live {
         // A disk that does not answer keeps no change and no other disk waiting, and one that cannot be opened none from
         // being made.
         let (mut came, mut absent, mut others) = (Came::new(), Vec::new(), Vec::new());
-        for (lu, found) in self.looks.find(away, Found::of) {
+        for (lu, found) in self.keeper.looks.find(away, Found::of) {
             match found {
                 Found::It(backing) => drop(came.insert(lu, backing)),
                 Found::Nothing(why) => absent.push((lu, why)),
-                Found::Other(why) => others.push((lu, why)),
+                Found::Held(why) | Found::Other(why) => others.push((lu, why)),
             }
         }
         self.explain(generation, absent);

@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use super::lacking::Lacking;
 use super::locked;
-use super::looks::Sought;
+use super::looks::{Looks, Sought};
 use crate::admin::config::{Report, ServerConfig};
 use crate::admin::ports::Ports;
 use crate::admin::state::{StateDir, saved_identity};
@@ -77,12 +77,15 @@ pub(in crate::admin) struct Keeper {
     identities: bool,
     /// The numbers of ports, as they are kept, once they were asked for.
     ports: Arc<Mutex<Option<Ports>>>,
+    /// Stores that are being looked at, which may be there, or there again.
+    pub(super) looks: Arc<Looks>,
     reactors: usize,
 }
 
 impl Keeper {
     pub(in crate::admin) fn new(state: Option<StateDir>, server: &ServerConfig, reactors: usize) -> Self {
-        Self { state, identities: !server.ad_hoc, ports: Arc::default(), reactors }
+        let (ports, looks) = (Arc::default(), Arc::default());
+        Self { state, identities: !server.ad_hoc, ports, looks, reactors }
     }
 
     /// Where it keeps what initiators know stores by, if it does.
@@ -153,7 +156,8 @@ impl Keeper {
     }
 
     /// Opens the stores that a daemon begins with, and restores the state of their logical units. Waits for all of them
-    /// together as long as `patience` while other processes hold them.
+    /// together as long as `patience` while other processes hold them; those that do not answer are not waited for, and found
+    /// by a look when they do.
     ///
     /// # Errors
     /// What is wrong with the state, and what to do; of what is named on the command line, also with a store.
@@ -165,9 +169,16 @@ impl Keeper {
     ) -> anyhow::Result<Vec<UnitSeed>> {
         let deadline = Instant::now() + patience;
         let left = || deadline.saturating_duration_since(Instant::now());
-        let mut lacking = Lacking::default();
-        let mut open = |store: &StoreConfig| lacking.of_store(&store.name, self.open_first(store, left()));
-        let opened: Vec<_> = stores.iter().filter_map(|store| Some((&**store, open(store)?))).collect();
+        let (mut lacking, mut looked) = (Lacking::default(), self.look_first(stores));
+        let mut open = |lu: LuId, store: &StoreConfig| {
+            let opened = match looked.remove(&lu) {
+                Some(found) => self.open_found(store, found, left()),
+                None => self.open_first(store, left()),
+            };
+            lacking.of_store(&store.name, opened)
+        };
+        let numbered = (0..).map(LuId).zip(stores);
+        let opened: Vec<_> = numbered.filter_map(|(lu, store)| Some((&**store, open(lu, store)?))).collect();
         let made = opened.iter().filter_map(|(_, backing)| backing.as_ref().ok());
         lacking.check(&Report::default()).inspect_err(|_| made.for_each(|backing| self.unmake(backing)))?;
         // Not sooner: a file that has an identity is not made.
@@ -183,18 +194,47 @@ impl Keeper {
         numbered.map(unit).collect()
     }
 
+    /// What there is of those stores that may be away and are not to be made; of what does not answer there is nothing yet.
+    fn look_first(&self, stores: &[Arc<StoreConfig>]) -> HashMap<LuId, Option<Found>> {
+        let is_old = |config: &StoreConfig| self.is_new_file(config).is_ok_and(|is_new| !is_new);
+        let all =
+            (0..).map(LuId).zip(stores).filter(|(_, config)| self.may_be_away(config) && is_old(config));
+        let sought: Vec<_> =
+            all.map(|(lu, config)| (lu, Sought { config: config.clone(), lost: None })).collect();
+        let mut looked: HashMap<_, _> = sought.iter().map(|(lu, _)| (*lu, None)).collect();
+        looked.extend(self.looks.first(sought, Found::of).into_iter().map(|(lu, found)| (lu, Some(found))));
+        looked
+    }
+
+    /// Whether something can stand for it.
+    fn may_be_away(&self, config: &StoreConfig) -> bool {
+        self.identities && config.path.is_some()
+    }
+
+    /// What a first look has come to, for [`Keeper::unit`]. Who else has it may let go of it, and is waited for.
+    fn open_found(
+        &self,
+        config: &StoreConfig,
+        found: Option<Found>,
+        patience: Duration,
+    ) -> anyhow::Result<Opening> {
+        match found {
+            Some(Found::It(backing)) => Ok(Ok(backing)),
+            Some(Found::Held(_)) => self.open_first(config, patience),
+            Some(Found::Nothing(why)) => Ok(Err(missing(config, why))),
+            Some(Found::Other(why)) => Ok(Err(unopened(config, why))),
+            None => Ok(Err(unopened(config, mute(config)))),
+        }
+    }
+
     /// The same of one store for [`Keeper::unit`]. What initiators have written there is never replaced by a new file: its
     /// file system may not be mounted. What cannot be opened keeps nothing else from being served.
     fn open_first(&self, config: &StoreConfig, patience: Duration) -> anyhow::Result<Opening> {
         let open = if self.is_new_file(config)? { store::open } else { store::reopen };
         match open(config, patience) {
-            Err(error) if self.identities && config.path.is_some() => {
-                if is_missing(config) {
-                    tell_missing(config, &error);
-                } else {
-                    tracing::error!(store = config.name, %error, "it cannot be opened: it is not ready until it can be");
-                }
-                Ok(Err(error.to_string()))
+            Err(error) if self.may_be_away(config) => {
+                let tell = if is_missing(config) { missing } else { unopened };
+                Ok(Err(tell(config, error.to_string())))
             }
             opened => Ok(Ok(opened?.into())),
         }
@@ -208,8 +248,7 @@ impl Keeper {
         let known = !self.is_new_file(config)?;
         match store::open(config, patience) {
             Err(error) if self.identities && is_missing(config) => {
-                tell_missing(config, &error);
-                Ok(Err(error.to_string()))
+                Ok(Err(missing(config, error.to_string())))
             }
             opened => Ok(Ok(Arc::new(Backing { known, ..opened? }))),
         }
@@ -352,8 +391,24 @@ impl Keeper {
     }
 }
 
-fn tell_missing(config: &StoreConfig, error: &OpenError) {
-    tracing::warn!(store = config.name, %error, "it is not ready until its device or file is there");
+/// Why a store is away that is not there; the log is told.
+fn missing(config: &StoreConfig, why: String) -> String {
+    tracing::warn!(store = config.name, error = why, "it is not ready until its device or file is there");
+    why
+}
+
+/// The same of one that is there.
+fn unopened(config: &StoreConfig, why: String) -> String {
+    tracing::error!(store = config.name, error = why, "it cannot be opened: it is not ready until it can be");
+    why
+}
+
+/// The same of one that says nothing.
+fn mute(config: &StoreConfig) -> String {
+    let path = config.path.as_deref().unwrap_or_else(|| Path::new("")).display();
+    format!(
+        "{path}: does not answer; it is served when it does: check it, or the file system that it is on (dmesg)"
+    )
 }
 
 /// Bytes of what stands for a store that is not there. Nobody can use them.
@@ -417,6 +472,8 @@ pub(super) enum Found {
     Nothing(String),
     /// The store, open again.
     It(Arc<Backing>),
+    /// The store, which somebody else has for now, and who.
+    Held(String),
     /// Something else, or what cannot be had, and why that is not opened.
     Other(String),
 }
@@ -436,9 +493,14 @@ impl Found {
         match judged.and_then(|()| reopen(config, lost)) {
             Ok(backing) => Self::It(backing.into()),
             Err(why) if missing => Self::Nothing(why.to_string()),
+            Err(why) if is_held(&why) => Self::Held(why.to_string()),
             Err(why) => Self::Other(why.to_string()),
         }
     }
+}
+
+fn is_held(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<OpenError>().is_some_and(|error| error.held)
 }
 
 /// Opens what is in the place of a store, if it is that one.
@@ -677,6 +739,53 @@ mod tests {
         drop(units);
         let said = begin(true).unwrap_err().to_string();
         assert!(said.contains("one: is in use by"), "{said}");
+    }
+
+    #[test]
+    fn what_somebody_else_lets_go_of_soon_is_waited_for_at_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path().join("state")).unwrap();
+        let image = disk(dir.path(), "one");
+        let mut holder = std::process::Command::new("flock")
+            .args(["--no-fork", "-x", image.to_str().unwrap(), "sleep", "1"])
+            .spawn()
+            .expect("flock of util-linux");
+        std::thread::sleep(Duration::from_millis(300));
+        let config =
+            Arc::new(StoreConfig { path: Some(image), ..StoreConfig::new(StoreKind::Fileio, "disk") });
+        let keeper = Keeper::new(Some(state), &ServerConfig::default(), 1);
+        let patience = Duration::from_secs(20);
+        let units = keeper.begin(std::slice::from_ref(&config), &Reached::default(), patience).unwrap();
+        assert!(!is_stand_in(&config, &units[0]));
+        holder.wait().unwrap();
+    }
+
+    #[test]
+    fn a_store_that_does_not_answer_at_the_start_is_stood_for_and_found_when_it_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path().join("state")).unwrap();
+        let keeper = Keeper::new(Some(state), &ServerConfig::default(), 1);
+        let stores = ["mute", "well"].map(|name| {
+            let path = Some(disk(dir.path(), name));
+            Arc::new(StoreConfig { path, ..StoreConfig::new(StoreKind::Fileio, name) })
+        });
+        // The thread that has asked it waits.
+        let (release, gate) = crossbeam_channel::bounded::<()>(0);
+        let late = move |what: &Sought| {
+            let _ = gate.recv();
+            Found::of(what)
+        };
+        let sought = || vec![(NUMBER, Sought { config: stores[0].clone(), lost: None })];
+        assert!(keeper.looks.find(sought(), late).is_empty());
+        let units = keeper.begin(&stores, &Reached::default(), Duration::ZERO).unwrap();
+        assert!(is_stand_in(&stores[0], &units[0]) && !is_stand_in(&stores[1], &units[1]));
+        let said = &units[0].backing.warnings[0];
+        assert!(said.contains("mute: does not answer"), "{said}");
+        drop(release);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !matches!(keeper.looks.find(sought(), Found::of)[..], [(NUMBER, Found::It(_))]) {
+            assert!(Instant::now() < deadline, "nobody finds it");
+        }
     }
 
     #[test]
