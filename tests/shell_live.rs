@@ -134,6 +134,7 @@ fn what_the_daemon_refuses_is_not_done() {
     held.lock().expect("nobody else has it");
     for (line, why) in [
         (format!("/backstores/fileio create x {} 1M", server.disk("held")), "held.img"),
+        (format!("/backstores/fileio create x {} 1M", server.disk("no/x")), "there is no directory"),
         (format!("{}/portals create 127.0.0.1 {port}", tpg()), "ss -ltnp"),
     ] {
         let said = refused(&ringtgt(&server, &["shell"], &format!("{line}\n")));

@@ -133,8 +133,12 @@ impl Backing {
         let (true, Some(path), Medium::File(medium)) = (self.made, &self.path, &self.medium) else {
             return Ok(());
         };
-        let (there, ours) = (fs::symlink_metadata(path)?, medium.file.metadata()?);
-        if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) { fs::remove_file(path) } else { Ok(()) }
+        let ours = medium.file.metadata()?;
+        match fs::symlink_metadata(path) {
+            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => fs::remove_file(path),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// How many blocks `len` bytes are.

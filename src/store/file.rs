@@ -30,6 +30,9 @@ pub(super) fn open(config: &StoreConfig, path: &Path, patience: Duration) -> Res
     }
     let is_new = fs::symlink_metadata(path).is_err();
     let make = !config.read_only && config.size.is_some();
+    if make && is_new {
+        check_room(path)?;
+    }
     let file = claim_file(config, path, make, patience)?;
     let is_ours = is_new && file.metadata().is_ok_and(|meta| meta.len() == 0);
     let opened = set_up(config, path, file);
@@ -51,6 +54,22 @@ fn check_kind(path: &Path) -> Result<(), OpenError> {
     } else {
         OpenError::new(path, "is neither a file nor a block device", "choose another path")
     })
+}
+
+/// Whether there is a directory for a file that is to be made.
+///
+/// # Errors
+/// Where none is, and what to do.
+pub fn check_room(path: &Path) -> Result<(), OpenError> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    match fs::metadata(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(OpenError::new(
+            path,
+            format!("cannot be made: there is no directory {}", dir.display()),
+            format!("check the path, or: mkdir -p '{}'", dir.display()),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// See [`super::reopen`].

@@ -39,6 +39,7 @@ pub(crate) use blocking::Jobs;
 pub use blocking::{BlockingJob, BlockingPool};
 pub use config::{IdentityOverride, Io, StoreConfig, StoreKind};
 pub use fault::{Direction, Fault, Progress, judge, judge_plain};
+pub use file::check_room;
 pub use fingerprint::Place;
 pub use growth::Growth;
 pub use measure::Length;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::lacking::Lacking;
 use super::plan::{self, Action, Plan, Turn};
-use super::units::{Keeper, Lost, Reached, is_missing};
+use super::units::{Keeper, Lost, Reached, is_missing, is_to_be_made};
 use super::{Running, Served, Socket};
 use crate::admin::config::{Config, LoopbackConfig, PortalConfig, ServerConfig};
 use crate::admin::inherited::Inherited;
@@ -15,7 +15,7 @@ use crate::admin::ports::Ports;
 use crate::ids::LuId;
 use crate::reactor::{Moved, SessionReport};
 use crate::scsi::{Identity, LuFacts};
-use crate::store::{Backing, StoreConfig, StoreKind};
+use crate::store::{self, Backing, StoreConfig, StoreKind};
 use crate::target::{Catalog, Quota, Target};
 
 /// The number of nothing.
@@ -57,6 +57,13 @@ pub(super) struct DraftStore {
     pub(super) resized: bool,
     /// What was served in its place, if that has vanished.
     pub(super) lost: Option<Lost>,
+}
+
+impl DraftStore {
+    /// Whether it has yet to be opened, and nothing is known to keep that from being done.
+    pub(super) fn is_to_be_opened(&self, lacking: &Lacking) -> bool {
+        !matches!(self.fate, Fate::Same | Fate::Refit(_)) && !lacking.is_of_store(&self.config.name)
+    }
 }
 
 /// Sockets that come and go.
@@ -115,7 +122,9 @@ impl Draft {
         );
         let came = touched.iter().filter(|s| matches!(s.fate, Fate::New | Fate::Came(_)));
         plan.warnings.extend(came.filter_map(|s| keeper.another(&s.config)));
-        let lacking = resize(running, &touched, &mut plan);
+        let mut lacking = Lacking::default();
+        make(&touched, &mut lacking);
+        resize(running, &touched, &mut plan, &mut lacking);
         renumber(&mut config, &places);
         quotas(running, &config, &places, &mut plan);
         let turns = plan::turns(&running.catalog.targets, &config.targets);
@@ -317,11 +326,8 @@ fn stores(running: &Running, config: &Config, supply: Supply, plan: &mut Plan) -
             }
             None => {
                 let lu = free.next().unwrap_or(NOBODY);
-                let absent = if is_missing(new) && new.size.is_none() {
-                    "; it is not there, and so not ready"
-                } else {
-                    ""
-                };
+                let absent = is_missing(new) && !is_to_be_made(new);
+                let absent = if absent { "; it is not there, and so not ready" } else { "" };
                 plan.push(Action::Add, plan::store_path(new), plan::store_detail(new) + absent);
                 places.push(lu);
                 stores.push(DraftStore {
@@ -425,9 +431,19 @@ fn is_resized(served: &Served, new: &StoreConfig) -> bool {
     can && served.config.size != new.size
 }
 
+/// Of those that are new, what they cannot have.
+fn make(stores: &[DraftStore], lacking: &mut Lacking) {
+    let new = stores.iter().filter(|s| matches!(s.fate, Fate::New) && s.config.path.is_some());
+    for DraftStore { config, .. } in new {
+        let Some(path) = &config.path else { continue };
+        if is_to_be_made(config) {
+            lacking.of_store(&config.name, store::check_room(path));
+        }
+    }
+}
+
 /// Of those that have another size from now on, what they cannot have.
-fn resize(running: &Running, stores: &[DraftStore], plan: &mut Plan) -> Lacking {
-    let mut lacking = Lacking::default();
+fn resize(running: &Running, stores: &[DraftStore], plan: &mut Plan, lacking: &mut Lacking) {
     for store in stores.iter().filter(|store| store.resized) {
         let Some(served) = running.stores.get(&store.lu) else { continue };
         lacking.of_store(&store.config.name, served.unit.backing.check_size(store.config.size));
@@ -435,7 +451,6 @@ fn resize(running: &Running, stores: &[DraftStore], plan: &mut Plan) -> Lacking 
         let detail = size.unwrap_or_else(|| "size, as long as the file is".into());
         plan.push(Action::Change, plan::store_path(&store.config), detail);
     }
-    lacking
 }
 
 /// LUNs and quotas name stores by their place in the configuration; from here on by their numbers in the daemon.

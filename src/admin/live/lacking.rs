@@ -34,6 +34,11 @@ impl Lacking {
         })
     }
 
+    /// Whether anything of that store is lacking.
+    pub(super) fn is_of_store(&self, name: &str) -> bool {
+        self.0.iter().any(|(of, _)| matches!(of, Of::Store(store) if store == name))
+    }
+
     fn note(&mut self, of: Of, why: String) {
         // Who tries again what could not be thought of hears the same.
         if !self.0.contains(&(of.clone(), why.clone())) {

@@ -599,7 +599,7 @@ impl Live {
         // A disk that does not answer keeps no change and no other disk waiting, and one that cannot be opened none from
         // being made.
         let (mut came, mut absent, mut others) = (Came::new(), Vec::new(), Vec::new());
-        for (lu, found) in self.keeper.looks.find(away, Found::of) {
+        for (lu, found) in self.keeper.looks.find(away, self.keeper.look()) {
             match found {
                 Found::It(backing) => drop(came.insert(lu, backing)),
                 Found::Nothing(why) => absent.push((lu, why)),
@@ -659,6 +659,15 @@ impl Live {
     /// Serves the same as of that change, with what came, and without what has vanished. Not when it is something else
     /// meanwhile: that is looked at anew. Nobody has asked for the text to be read again.
     fn serve_again(&self, generation: u64, came: Came) -> Result<Option<Plan>, Refused> {
+        let media: Vec<_> = came.values().cloned().collect();
+        let served = self.serve_with(generation, came);
+        if !matches!(served, Ok(Some(_))) {
+            self.unmake(&media);
+        }
+        served
+    }
+
+    fn serve_with(&self, generation: u64, came: Came) -> Result<Option<Plan>, Refused> {
         let mut running = locked(&self.running);
         if running.generation != generation {
             return Ok(None);
@@ -760,7 +769,7 @@ impl Live {
         note: impl FnOnce(&mut Running),
     ) -> anyhow::Result<Plan> {
         let mut turnover = self.loopbacks.prepare(&draft.config.loopbacks, &draft.replaced)?;
-        let Obtained { growths, opened, doors } = self.obtain(running, &mut draft, written)?;
+        let Obtained { growths, opened, doors, away } = self.obtain(running, &mut draft, written)?;
         let media: Vec<_> = opened.iter().map(|(_, unit)| unit.backing.clone()).collect();
         draft.config.bind(&doors.new.iter().map(|b| (b.plan.address, b.got)).collect::<Vec<_>>());
         let kept = self.loopbacks.confirm().and_then(|()| self.keeper.keep_ports(&draft.ports));
@@ -790,6 +799,7 @@ impl Live {
         locked(&self.shown).follow(running, touched);
         let stuck = [switched, moved].into_iter().filter_map(Result::err).map(|stuck| stuck.to_string());
         let mut warnings = std::mem::take(&mut draft.plan.warnings);
+        warnings.extend(away);
         warnings.extend(stuck.chain(growths.show(&self.control)));
         warnings.extend(parted.into_iter().chain(self.loopbacks.go_on(turnover)));
         warnings.extend(self.retire(gone));
@@ -808,7 +818,8 @@ impl Live {
             lacking.check(written)?;
             let opened = self.set_up(&media, &draft.reached)?;
             let doors = self.make_way(running, draft, new, written)?;
-            Ok(Obtained { growths, opened, doors })
+            let away = media.iter().filter_map(|(store, medium)| not_ready(store, medium)).collect();
+            Ok(Obtained { growths, opened, doors, away })
         };
         set_up().inspect_err(|_| self.unmake(media.iter().filter_map(|(_, medium)| medium.as_ref().ok())))
     }
@@ -817,12 +828,13 @@ impl Live {
     fn open<'d>(&self, draft: &'d Draft, lacking: &mut Lacking) -> Vec<(&'d DraftStore, Opening)> {
         let deadline = Instant::now() + STORE_PATIENCE;
         let left = || deadline.saturating_duration_since(Instant::now());
-        let new = draft.stores.iter().filter(|s| !matches!(s.fate, Fate::Same | Fate::Refit(_)));
-        new.filter_map(|store| {
-            let medium = lacking.of_store(&store.config.name, self.medium(store, left()))?;
-            Some((store, medium))
-        })
-        .collect()
+        let new: Vec<_> = draft.stores.iter().filter(|s| s.is_to_be_opened(lacking)).collect();
+        new.into_iter()
+            .filter_map(|store| {
+                let medium = lacking.of_store(&store.config.name, self.medium(store, left()))?;
+                Some((store, medium))
+            })
+            .collect()
     }
 
     /// What that store is opened for, if it is there.
@@ -1078,6 +1090,14 @@ struct Obtained {
     growths: Growths,
     opened: Vec<(LuId, UnitSeed)>,
     doors: NewDoors,
+    /// What is to be known of those that are new and not ready.
+    away: Vec<String>,
+}
+
+/// What whoever wants that store served must know, if it is not there yet.
+fn not_ready(store: &DraftStore, medium: &Opening) -> Option<String> {
+    let why = medium.as_ref().err().filter(|_| matches!(store.fate, Fate::New))?;
+    Some(format!("backstore {} is not ready: {why}", store.config.name))
 }
 
 /// Sockets of a change.

@@ -289,6 +289,52 @@ fn a_change_that_is_refused_leaves_no_file_that_it_made() {
 }
 
 #[test]
+fn a_file_that_cannot_be_made_is_an_error_and_what_is_absent_is_told_of() {
+    let stage = Stage::new(&text(false, &["a"]));
+    let nowhere = text(false, &["a", "b"]).replace("\"b.img\"", "\"no/b.img\"");
+    let dry = stage.live.plan("test", &nowhere, Some(stage.dir.path())).unwrap_err().to_string();
+    let said = stage.apply(&nowhere).unwrap_err().to_string();
+    assert_eq!(dry, said, "the plan knows it");
+    assert!(
+        said.contains("b.img: cannot be made: there is no directory") && said.contains("mkdir -p"),
+        "{said}"
+    );
+    assert!(stage.live.unit_named("b").is_none());
+    // What does not begin with an empty file may come yet.
+    let absent = nowhere.replace("no/b.img\"\nsize = \"1M\"", "b.img\"");
+    let plan = stage.apply(&absent).unwrap();
+    assert!(plan.to_string().contains("b.img; it is not there, and so not ready"), "{plan}");
+    assert!(matches!(&plan.warnings[..], [one] if one.starts_with("backstore b is not ready: ")), "{plan}");
+    assert_eq!(stage.apply(&absent).unwrap().warnings, [""; 0], "it has been told");
+}
+
+#[test]
+fn what_was_never_open_is_made_as_soon_as_it_can_be() {
+    let later = text(false, &["a", "b"]).replace("\"b.img\"", "\"no/b.img\"");
+    let stage = Stage::new(&later.replace("no/b.img\"\nsize = \"1M\"", "no/b.img\""));
+    assert_eq!(stage.live.revive().unwrap(), None, "there is no such directory");
+    stage.apply(&later).expect("it has a size now, and is not ready yet");
+    assert_eq!(stage.live.revive().unwrap(), None);
+    std::fs::create_dir(stage.dir.path().join("no")).unwrap();
+    let told = lines(stage.live.revive().unwrap());
+    assert!(told.starts_with("/backstores/fileio/b: it is there\n"), "{told}");
+    assert_eq!(std::fs::metadata(stage.dir.path().join("no/b.img")).unwrap().len(), 1 << 20);
+}
+
+#[test]
+fn what_was_made_for_a_change_that_another_was_faster_than_goes_again() {
+    let text = text(false, &["a", "b"]).replace("\"b.img\"", "\"no/b.img\"");
+    let stage = Stage::new(&text);
+    let (then, _, away) = stage.live.present();
+    std::fs::create_dir(stage.dir.path().join("no")).unwrap();
+    let (lu, Sought { config, .. }) = &away[0];
+    let made = stage.live.keeper.open_again(config, None).unwrap();
+    stage.apply(&format!("# Another\n{text}")).unwrap();
+    assert_eq!(stage.live.serve_again(then, Came::from([(*lu, made.into())])).unwrap(), None);
+    assert!(!stage.dir.path().join("no/b.img").exists());
+}
+
+#[test]
 fn a_warning_that_stands_is_no_news() {
     // A target without a group is warned of.
     let odd = |stores: &[&str]| text(false, stores) + "[[target]]\niqn = \"iqn.2026-11.org.example:u\"\n";

@@ -202,8 +202,15 @@ impl Keeper {
         let sought: Vec<_> =
             all.map(|(lu, config)| (lu, Sought { config: config.clone(), lost: None })).collect();
         let mut looked: HashMap<_, _> = sought.iter().map(|(lu, _)| (*lu, None)).collect();
-        looked.extend(self.looks.first(sought, Found::of).into_iter().map(|(lu, found)| (lu, Some(found))));
+        let found = self.looks.first(sought, self.look());
+        looked.extend(found.into_iter().map(|(lu, found)| (lu, Some(found))));
         looked
+    }
+
+    /// How a store is looked at.
+    pub(super) fn look(&self) -> impl Fn(&Sought) -> Found + Clone + Send + use<> {
+        let keeper = self.clone();
+        move |what: &Sought| Found::of(&keeper, what)
     }
 
     /// Whether something can stand for it.
@@ -247,20 +254,36 @@ impl Keeper {
     pub(super) fn open(&self, config: &StoreConfig, patience: Duration) -> anyhow::Result<Opening> {
         let known = !self.is_new_file(config)?;
         match store::open(config, patience) {
-            Err(error) if self.identities && is_missing(config) => {
-                Ok(Err(missing(config, error.to_string())))
+            // What is to be made is made with the change, or that is not made either.
+            Err(error) if self.identities && is_missing(config) && !is_to_be_made(config) => {
+                Ok(Err(error.to_string()))
             }
             opened => Ok(Ok(Arc::new(Backing { known, ..opened? }))),
         }
     }
 
+    /// Opens what is in the place of a store that is not served, if it is that one. A file that was never open is known to
+    /// nobody: it is made as soon as that can be.
+    pub(super) fn open_again(&self, config: &StoreConfig, lost: Option<&Lost>) -> anyhow::Result<Backing> {
+        let is_new = lost.is_none() && self.is_new_file(config)?;
+        let open = if is_new { store::open } else { store::reopen };
+        let backing = open(config, Duration::ZERO)?;
+        if let (Some(lost), Some(mark)) = (lost, backing.mark()) {
+            // It may have become another since it was looked at.
+            lost.check(config, &mark)?;
+        }
+        Ok(backing)
+    }
+
     /// Whether it is a file with a size that initiators do not know yet.
     fn is_new_file(&self, config: &StoreConfig) -> anyhow::Result<bool> {
-        if config.kind != StoreKind::Fileio || config.size.is_none() {
-            return Ok(false);
-        }
-        let Some(state) = self.names() else { return Ok(true) };
-        Ok(saved_identity(state.path(), &config.name)?.is_none())
+        Ok(config.kind == StoreKind::Fileio && config.size.is_some() && !self.is_known(config)?)
+    }
+
+    /// Whether names are kept that initiators know it by: they are from when it was open first.
+    fn is_known(&self, config: &StoreConfig) -> anyhow::Result<bool> {
+        let Some(state) = self.names() else { return Ok(false) };
+        Ok(saved_identity(state.path(), &config.name)?.is_some())
     }
 
     /// What is to be said when initiators know another medium by the names of that store than it would have now. Who has
@@ -269,9 +292,8 @@ impl Keeper {
         let state = self.names().filter(|_| config.identity.serial.is_none())?;
         let (was, now) = (state.place(&config.name)?, Place::of(config));
         let is_other = now.as_ref().map_or_else(|| is_to_be_made(config), |now| now.is_other_than(&was));
-        let is_known = || saved_identity(state.path(), &config.name).is_ok_and(|identity| identity.is_some());
         let now = now.map_or_else(|| "a new file".into(), |now| now.to_string());
-        (is_other && is_known()).then(|| {
+        (is_other && self.is_known(config).unwrap_or_default()).then(|| {
             format!(
                 "backstore {}: it is {now} from now on, and initiators know {was} by its names: unless it is a copy of \
                  that, give it another name, or serial, naa and uuid of its own",
@@ -313,10 +335,10 @@ impl Keeper {
         self.as_saved(config, lu, reached, &backing)
     }
 
-    /// Who initiators take what stands for a store for. A file that could not be made is known by nothing that is kept:
-    /// the next start is to make it.
+    /// Who initiators take what stands for a store for. A file that was never open is known by nothing that is kept: it
+    /// is to be made as soon as it can be, and has a size.
     fn preliminary(&self, config: &StoreConfig) -> anyhow::Result<Identity> {
-        if self.is_new_file(config)? {
+        if config.kind == StoreKind::Fileio && !self.is_known(config)? {
             return Identity::fresh()?.with(&config.identity).map_err(anyhow::Error::msg);
         }
         self.identity(config)
@@ -424,8 +446,8 @@ pub(super) fn is_missing(config: &StoreConfig) -> bool {
 }
 
 /// Whether it is a file that is made when it is opened as a new one.
-fn is_to_be_made(config: &StoreConfig) -> bool {
-    config.kind == StoreKind::Fileio && config.size.is_some() && is_missing(config)
+pub(super) fn is_to_be_made(config: &StoreConfig) -> bool {
+    config.kind == StoreKind::Fileio && config.size.is_some() && !config.read_only && is_missing(config)
 }
 
 /// A store whose device has vanished while it was served.
@@ -481,7 +503,7 @@ pub(super) enum Found {
 impl Found {
     /// Looks, and opens what it is. The device of before is not opened anew while anything is under way to it, for that
     /// could land later than what is written then. One that cannot be had is no reason to keep anything else waiting.
-    pub(super) fn of(what: &Sought) -> Self {
+    fn of(keeper: &Keeper, what: &Sought) -> Self {
         let (config, lost, missing) = (&what.config, what.lost.as_ref(), is_missing(&what.config));
         let judged = match lost {
             None => Ok(()),
@@ -490,7 +512,7 @@ impl Found {
                 Some(now) => lost.check(config, &now),
             },
         };
-        match judged.and_then(|()| reopen(config, lost)) {
+        match judged.and_then(|()| keeper.open_again(config, lost)) {
             Ok(backing) => Self::It(backing.into()),
             Err(why) if missing => Self::Nothing(why.to_string()),
             Err(why) if is_held(&why) => Self::Held(why.to_string()),
@@ -501,16 +523,6 @@ impl Found {
 
 fn is_held(error: &anyhow::Error) -> bool {
     error.downcast_ref::<OpenError>().is_some_and(|error| error.held)
-}
-
-/// Opens what is in the place of a store, if it is that one.
-fn reopen(config: &StoreConfig, lost: Option<&Lost>) -> anyhow::Result<Backing> {
-    let backing = store::reopen(config, Duration::ZERO)?;
-    if let (Some(lost), Some(mark)) = (lost, backing.mark()) {
-        // It may have become another since it was looked at.
-        lost.check(config, &mark)?;
-    }
-    Ok(backing)
 }
 
 /// Whether that unit only stands for its store.
@@ -771,9 +783,10 @@ mod tests {
         });
         // The thread that has asked it waits.
         let (release, gate) = crossbeam_channel::bounded::<()>(0);
+        let look = keeper.look();
         let late = move |what: &Sought| {
             let _ = gate.recv();
-            Found::of(what)
+            look(what)
         };
         let sought = || vec![(NUMBER, Sought { config: stores[0].clone(), lost: None })];
         assert!(keeper.looks.find(sought(), late).is_empty());
@@ -783,7 +796,7 @@ mod tests {
         assert!(said.contains("mute: does not answer"), "{said}");
         drop(release);
         let deadline = Instant::now() + Duration::from_secs(20);
-        while !matches!(keeper.looks.find(sought(), Found::of)[..], [(NUMBER, Found::It(_))]) {
+        while !matches!(keeper.looks.find(sought(), keeper.look())[..], [(NUMBER, Found::It(_))]) {
             assert!(Instant::now() < deadline, "nobody finds it");
         }
     }
