@@ -29,6 +29,7 @@ mod queue;
 mod ram;
 mod span;
 mod unit;
+mod whereabouts;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -49,6 +50,7 @@ pub use pass::{Errand, PassMedium, Passage};
 pub use presence::{Mark, Seat};
 pub use span::Span;
 pub use unit::{BlockingCall, Mapping, Reach, Step, Store, ZEROES, zero_region};
+pub use whereabouts::real_path;
 
 /// Why a store cannot be opened: where, what is wrong, and what to do about it.
 #[derive(Clone, PartialEq, Eq, Debug)]

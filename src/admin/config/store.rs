@@ -12,7 +12,7 @@ use super::{qos, words};
 use crate::admin::size;
 use crate::ids::LuId;
 use crate::scsi::DeviceType;
-use crate::store::{Io, StoreConfig, StoreKind, block_node};
+use crate::store::{Io, StoreConfig, StoreKind, real_path};
 use crate::target::Quota;
 
 const KINDS: [StoreKind; 5] =
@@ -127,14 +127,13 @@ impl Stores {
             return None;
         };
         let path = cx.path(value.get_ref());
-        // A namespace of NVMe has two nodes.
-        let held = block_node(&path).unwrap_or_else(|| path.clone());
-        let real = std::fs::canonicalize(&held).unwrap_or(held);
+        let real = real_path(&path);
         let name = file.name.as_ref().map(|n| n.get_ref().clone()).unwrap_or_default();
+        let behind = if real == path { String::new() } else { format!(", which is {}", real.display()) };
         if let Some(other) = self.paths.insert(real, name) {
             cx.error(
                 value,
-                format!("backstore \"{other}\" uses {} already", path.display()),
+                format!("backstore \"{other}\" uses {} already{behind}", path.display()),
                 "a store is opened exclusively: two logical units would overwrite each other's data",
                 "let several LUNs name the same backstore instead",
             );

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::lacking::Lacking;
@@ -123,7 +124,7 @@ impl Draft {
         let came = touched.iter().filter(|s| matches!(s.fate, Fate::New | Fate::Came(_)));
         plan.warnings.extend(came.filter_map(|s| keeper.another(&s.config)));
         let mut lacking = Lacking::default();
-        make(&touched, &mut lacking);
+        make(running, &touched, &removed, &mut lacking);
         resize(running, &touched, &mut plan, &mut lacking);
         renumber(&mut config, &places);
         quotas(running, &config, &places, &mut plan);
@@ -432,14 +433,40 @@ fn is_resized(served: &Served, new: &StoreConfig) -> bool {
 }
 
 /// Of those that are new, what they cannot have.
-fn make(stores: &[DraftStore], lacking: &mut Lacking) {
+fn make(running: &Running, stores: &[DraftStore], removed: &[LuId], lacking: &mut Lacking) {
     let new = stores.iter().filter(|s| matches!(s.fate, Fate::New) && s.config.path.is_some());
+    let new: Vec<_> = new.collect();
+    let open = if new.is_empty() { HashMap::new() } else { open_yet(running, removed) };
     for DraftStore { config, .. } in new {
         let Some(path) = &config.path else { continue };
-        if is_to_be_made(config) {
+        if !open.is_empty()
+            && let Some(holder) = open.get(&store::real_path(path))
+            && !(holder.unit.backing.read_only && config.read_only)
+        {
+            lacking.of_store::<(), _>(&config.name, Err(held_by(&holder.config.name, config, path)));
+        } else if is_to_be_made(config) {
             lacking.of_store(&config.name, store::check_room(path));
         }
     }
+}
+
+/// What those that go have open as long as anybody sees them, by where it really is.
+fn open_yet<'r>(running: &'r Running, removed: &[LuId]) -> HashMap<PathBuf, &'r Served> {
+    let goes = removed.iter().filter_map(|lu| running.stores.get(lu)).filter(|s| !s.is_stand_in());
+    goes.filter_map(|s| Some((store::real_path(s.config.path.as_ref()?), s))).collect()
+}
+
+/// Readers can have it together; else a write that is under way through one could land on what is written through the other.
+fn held_by(holder: &str, store: &StoreConfig, path: &Path) -> anyhow::Error {
+    let (what, without) = match holder == store.name {
+        true => (" as it is now", "it"),
+        false => (", which goes,", "both"),
+    };
+    anyhow::anyhow!(
+        "{}: backstore {holder}{what} has it open until nobody sees that any more, and writes may be under way; apply \
+         without {without} first, and this then",
+        path.display()
+    )
 }
 
 /// Of those that have another size from now on, what they cannot have.

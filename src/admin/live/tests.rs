@@ -335,6 +335,27 @@ fn what_was_made_for_a_change_that_another_was_faster_than_goes_again() {
 }
 
 #[test]
+fn a_path_goes_from_one_store_to_another_in_two_changes() {
+    let stage = Stage::new(&text(false, &["a", "b"]));
+    let renamed = text(false, &["a", "c"]).replace("\"c.img\"", "\"b.img\"");
+    let dry = stage.live.plan("test", &renamed, Some(stage.dir.path())).unwrap_err().to_string();
+    let said = stage.apply(&renamed).unwrap_err().to_string();
+    assert_eq!(dry, said, "the plan knows it");
+    assert!(said.contains("b.img: backstore b, which goes, has it open"), "{said}");
+    assert!(said.contains("apply without both first"), "{said}");
+    stage.apply(&text(false, &["a"])).unwrap();
+    stage.apply(&renamed).expect("nobody has it");
+    // What is only read is nobody's alone.
+    let read = |name: &str| {
+        text(false, &["a"]).replace("name = \"a\"", &format!("name = \"{name}\"\nread_only = true"))
+    };
+    let read = |name: &str| read(name).replace("backstore = \"a\"", &format!("backstore = \"{name}\""));
+    stage.apply(&text(false, &[])).unwrap();
+    stage.apply(&read("d")).unwrap();
+    stage.apply(&read("e")).expect("in one change");
+}
+
+#[test]
 fn a_warning_that_stands_is_no_news() {
     // A target without a group is warned of.
     let odd = |stores: &[&str]| text(false, stores) + "[[target]]\niqn = \"iqn.2026-11.org.example:u\"\n";
