@@ -12,6 +12,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::holder::{Holder, Subject};
+use super::service::with_service;
 use super::{OpenError, StoreConfig};
 
 /// How often a store that is held is asked for.
@@ -82,7 +83,8 @@ impl OpenError {
 
     /// A failed system call on it.
     pub(super) fn from_io(path: &Path, what: &str, error: &io::Error) -> Self {
-        Self::new(path, format!("{what}: {error}"), remedy_for(error))
+        let number = error.raw_os_error().unwrap_or_default();
+        Self::new(path, format!("{what}: {error}"), with_service(remedy_for(error).into(), path, number))
     }
 
     /// A problem of a store that has no path.

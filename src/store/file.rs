@@ -11,6 +11,7 @@ use super::align::{Access, go_direct, physical_exponent};
 use super::backing::{Backing, DiscardMethod, FileMedium, Medium};
 use super::claim::{claim, lock};
 use super::open::{base, check_len, fit_block, padded, thin};
+use super::service::with_service;
 use super::{OpenError, StoreConfig};
 use crate::ring::Way;
 use crate::scsi::Thin;
@@ -66,7 +67,7 @@ pub fn check_room(path: &Path) -> Result<(), OpenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(OpenError::new(
             path,
             format!("cannot be made: there is no directory {}", dir.display()),
-            format!("check the path, or: mkdir -p '{}'", dir.display()),
+            with_service(format!("check the path, or: mkdir -p '{}'", dir.display()), path, libc::ENOENT),
         )),
         _ => Ok(()),
     }

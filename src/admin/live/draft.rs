@@ -123,6 +123,8 @@ impl Draft {
         );
         let came = touched.iter().filter(|s| matches!(s.fate, Fate::New | Fate::Came(_)));
         plan.warnings.extend(came.filter_map(|s| keeper.another(&s.config)));
+        let new = touched.iter().filter(|s| matches!(s.fate, Fate::New));
+        plan.warnings.extend(new.filter_map(|s| store::fleeting(&s.config)));
         let mut lacking = Lacking::default();
         make(running, &touched, &removed, &mut lacking);
         resize(running, &touched, &mut plan, &mut lacking);

@@ -184,7 +184,9 @@ impl Keeper {
         // Not sooner: a file that has an identity is not made.
         self.identify(opened.iter().filter(|(_, medium)| medium.is_ok()).map(|(store, _)| *store))?;
         let others = opened.iter().filter(|(_, medium)| medium.is_ok());
-        others.filter_map(|(store, _)| self.another(store)).for_each(|warning| tracing::warn!("{warning}"));
+        let others = others.filter_map(|(store, _)| self.another(store));
+        let fleeting = stores.iter().filter_map(|store| store::fleeting(store));
+        others.chain(fleeting).for_each(|warning| tracing::warn!("{warning}"));
         let numbered = (0..).map(LuId).zip(opened);
         let unit = |(lu, (store, medium)): (LuId, (&StoreConfig, Opening))| {
             let backing = medium.clone();
