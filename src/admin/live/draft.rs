@@ -406,9 +406,10 @@ fn kept(served: &Served, new: &Arc<StoreConfig>, plan: &mut Plan) -> Arc<StoreCo
     if !later.is_empty() {
         let why = "it is open as it is; or remove it, and add it again";
         plan.next_start.push(format!(
-            "{}: {}, at the next start: {why}",
+            "{}: {}, at the next start: {why}{}",
             plan::store_path(old),
-            later.join(", ")
+            later.join(", "),
+            rewritten(served, new).unwrap_or_default()
         ));
     }
     let mut identity = new.identity.clone();
@@ -420,6 +421,17 @@ fn kept(served: &Served, new: &Arc<StoreConfig>, plan: &mut Plan) -> Arc<StoreCo
         groups: new.groups.clone(),
         size: if is_resized(served, new) { new.size } else { old.size },
         ..(**old).clone()
+    })
+}
+
+/// What blocks of another size do to what is on a device or file.
+fn rewritten(served: &Served, new: &StoreConfig) -> Option<String> {
+    let now = served.facts.block_size;
+    let is_other = served.config.block_size != new.block_size && new.block_size != Some(now);
+    (is_other && new.path.is_some()).then(|| {
+        format!(
+            ". What is on it was written in blocks of {now}: in others, its partitions and file systems are not found"
+        )
     })
 }
 

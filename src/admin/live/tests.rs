@@ -356,6 +356,20 @@ fn a_path_goes_from_one_store_to_another_in_two_changes() {
 }
 
 #[test]
+fn blocks_of_another_size_are_warned_of() {
+    let stage = Stage::new(&text(false, &["a"]));
+    let now = stage.live.unit_named("a").unwrap().1.block_size;
+    let sized = |block: u32| {
+        text(false, &["a"]).replace("size = \"1M\"", &format!("size = \"1M\"\nblock_size = {block}"))
+    };
+    let told = stage.apply(&sized(if now == 512 { 4096 } else { 512 })).unwrap().next_start.concat();
+    assert!(told.contains("block_size, at the next start"), "{told}");
+    assert!(told.contains(&format!("What is on it was written in blocks of {now}")), "{told}");
+    let told = stage.apply(&sized(now)).unwrap().next_start.concat();
+    assert!(!told.contains("was written"), "{told}");
+}
+
+#[test]
 fn a_warning_that_stands_is_no_news() {
     // A target without a group is warned of.
     let odd = |stores: &[&str]| text(false, stores) + "[[target]]\niqn = \"iqn.2026-11.org.example:u\"\n";
