@@ -125,6 +125,41 @@ fn what_is_deleted_comes_back_under_its_name_unless_it_is_forgotten() {
 }
 
 #[test]
+fn what_is_served_of_a_backstore_can_be_seen_whatever_is_written() {
+    let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
+    let (store, client) = ("/backstores/fileio/a", server.client());
+    let told = || {
+        let told = client.call("backstores.list", json!({ "names": ["a"] })).expect("backstores");
+        told["backstores"][0].clone()
+    };
+    let typed = |line: &str| stdout(&ringtgt(&server, &["shell"], &format!("{store} {line}\n")));
+    let (a, said) = (told(), typed("get attribute"));
+    for key in ["serial", "naa", "uuid", "block_size"] {
+        let value = a[key].as_str().map_or_else(|| a[key].to_string(), ToOwned::to_owned);
+        assert!(said.contains(&format!("{key}={value}\n")), "{key}: {value}: {said}");
+    }
+    assert!(said.contains("size=8M\n") && said.contains("emulate_write_cache=1\n"), "{said}");
+    let kept = server.config().with_file_name("state/identity/a.json");
+    let kept: serde_json::Value = serde_json::from_slice(&fs::read(kept).expect("its names")).expect("JSON");
+    assert_eq!(kept["identity"]["serial"], a["serial"]);
+    assert_eq!(
+        (&a["bytes"], &a["write_back"], &a["read_only"]),
+        (&json!(8 << 20), &json!(true), &json!(false))
+    );
+    typed("set attribute size=16M");
+    assert_eq!(told()["bytes"], json!(16 << 20));
+    // What waits for the next start is not served yet.
+    let (now, other) = if a["block_size"] == 512 { (512, 4096) } else { (4096, 512) };
+    typed(&format!("set attribute block_size={other}"));
+    assert!(typed("get attribute block_size").starts_with(&format!("block_size={other} [served: {now}]\n")));
+    assert!(typed("info").contains(&format!("block_size: {other} [served: {now}]\n")));
+    let said = done(&ringtgt(&server, &["get", store, "attribute", "block_size", "--json"], ""));
+    let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    let values = (&said["values"]["block_size"], &said["served"]["block_size"]);
+    assert_eq!(values, (&json!(other.to_string()), &json!(now.to_string())), "{said}");
+}
+
+#[test]
 fn what_the_daemon_refuses_is_not_done() {
     let server = Server::start(&text(&["a"], &[(0, "a")], &[1]));
     let (file, before) = (saved(&server), served(&server));

@@ -199,7 +199,7 @@ impl Stats {
     /// # Errors
     /// When a reactor is late: less than everything is no picture.
     pub fn of(live: &Live, since: &Mark) -> Result<Self, Late> {
-        let (units, control) = (live.stores(UnitStats::untouched), live.control());
+        let (units, control) = (live.stores(|store, _| UnitStats::untouched(store)), live.control());
         let mut stats = Self { reactors: control.report_all()?, units, ..Self::default() };
         let mut busiest = Busiest::default();
         control.unit_usage(|lu, usage| stats.add_usage(lu, usage, since, &mut busiest))?;
@@ -215,7 +215,7 @@ impl Stats {
     /// # Errors
     /// When a reactor is late.
     pub fn of_these(live: &Live, named: &Named) -> Result<Self, Late> {
-        let (units, control) = (live.stores(UnitStats::untouched), live.control());
+        let (units, control) = (live.stores(|store, _| UnitStats::untouched(store)), live.control());
         let mut stats = Self { reactors: control.report_all()?, units, ..Self::default() };
         control.unit_usage(|lu, usage| stats.add_usage_if_named(lu, usage, named))?;
         stats.units.retain(|unit| named.backstores.contains(&unit.name));

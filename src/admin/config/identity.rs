@@ -123,6 +123,17 @@ fn parse_uuid(text: &str) -> Result<Vec<u8>, Bad> {
     })
 }
 
+/// A designator of `naa`, as it is written.
+pub fn show_naa(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// One of `uuid`.
+pub fn show_uuid(bytes: &[u8; 16]) -> String {
+    let digits = show_naa(bytes);
+    [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
+}
+
 fn hex(digits: &str) -> Option<Vec<u8>> {
     let nibbles: Option<Vec<u8>> =
         digits.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();

@@ -43,6 +43,7 @@ use toml::de::DeTable;
 
 pub use alua::{ACCESS, NO_PORT};
 pub use auth::{NO_CHAP, UNFINISHED};
+pub use identity::{show_naa, show_uuid};
 pub use kept::Kept;
 pub use loopback::LoopbackConfig;
 pub use names::{check_iqn, default_iqn};

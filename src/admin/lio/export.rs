@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::{Listed, Moved, names};
-use crate::admin::config::Config;
+use crate::admin::config::{Config, show_naa};
 use crate::admin::socket::SocketOptions;
 use crate::scsi::{DEFAULT_GROUP, DeviceType, Identity};
 use crate::store::{Io, StoreConfig, StoreKind};
@@ -212,7 +212,7 @@ impl<'c> Export<'c> {
         };
         let identity = saved.or_else(|| Identity::fresh().ok()).and_then(|i| i.with(chosen).ok());
         if let Some(identity) = identity {
-            let naa: String = identity.naa.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+            let naa = show_naa(identity.naa.bytes());
             let theirs = names::naa(&serial);
             if naa != theirs {
                 let reason = format!("LIO makes {theirs} of the serial number: initiators see another disk");

@@ -476,12 +476,12 @@ impl Live {
         locked(&self.shown).units.values().map(|unit| each(&unit.name, &unit.counters)).collect()
     }
 
-    /// Something of every store, by logical unit. Waits for no change.
-    pub fn stores<T>(&self, each: impl Fn(ShownStore<'_>) -> T) -> Vec<T> {
+    /// Something of every store, and of what initiators are told of it, by logical unit. Waits for no change.
+    pub fn stores<T>(&self, each: impl Fn(ShownStore<'_>, &LuFacts) -> T) -> Vec<T> {
         let shown = locked(&self.shown);
         let store = |(lu, unit): (&LuId, &'_ ShownUnit)| {
             let (name, size, why) = (&*unit.name, unit.size(), unit.why.as_deref());
-            each(ShownStore { lu: *lu, name, size, why })
+            each(ShownStore { lu: *lu, name, size, why }, &unit.facts)
         };
         shown.units.iter().map(store).collect()
     }

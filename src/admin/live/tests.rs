@@ -573,7 +573,7 @@ fn another_in_the_place_of_what_has_vanished_is_left_alone() {
     assert_eq!(live.revive().unwrap(), None, "nothing is there");
     std::fs::write(&image, vec![7; 1 << 20]).unwrap();
     assert_eq!(live.revive().unwrap(), None);
-    let said = live.stores(|store| store.why.unwrap_or_default().to_owned()).concat();
+    let said = live.stores(|store, _| store.why.unwrap_or_default().to_owned()).concat();
     assert!(said.contains("b.img is another than before") && said.contains("ringtgt apply"), "{said}");
     stage.apply(&text(false, &["b"])).unwrap();
     assert_eq!(live.revive().unwrap(), None, "nobody has asked for that one");

@@ -15,15 +15,17 @@ use serde_json::{Value, json};
 use super::reference::METHODS;
 use super::server::Caller;
 use super::{API, FAILED, Fault, INVALID_CONFIG, INVALID_PARAMS, METHOD_NOT_FOUND, OTHER_PLAN, OTHER_TEXT};
-use crate::admin::config::{At, Problem, Report, parse_destination, parse_portal, words};
+use crate::admin::config::{
+    At, Problem, Report, parse_destination, parse_portal, show_naa, show_uuid, words,
+};
 use crate::admin::difference::Edit;
-use crate::admin::live::{Live, Plan, Refused};
+use crate::admin::live::{Live, Plan, Refused, ShownStore};
 use crate::admin::lookout::{Lookout, Text as Written};
 use crate::admin::loopbacks::LocalDisk;
 use crate::admin::stats::Named;
 use crate::admin::{recording, stats};
 use crate::reactor::{Chosen, Late, Notice, SessionReport};
-use crate::scsi::{AccessState, Count, Failure, Group};
+use crate::scsi::{AccessState, Count, Failure, Group, LuFacts};
 use crate::target::{ChapAlgorithm, portal_covers};
 use crate::wire::name::normalise;
 
@@ -120,10 +122,7 @@ fn call_live(live: &Live, caller: Caller, method: &str, params: Value) -> Result
         "alua.get" => accesses(live),
         "alua.set" => set_access(live, caller, &read(params)?),
         "loopback.list" => Ok(loopbacks(live)),
-        "backstores.list" => {
-            let backstores = live.stores(|store| json!({ "name": store.name, "why": store.why }));
-            Ok(json!({ "backstores": backstores }))
-        }
+        "backstores.list" => Ok(backstores(live, &read(params)?)),
         "backstores.forget" => {
             let Gone { name, serial } = read(params)?;
             live.forget(&name, serial.as_deref()).map_err(|error| failed(&error))?;
@@ -143,6 +142,36 @@ fn call_live(live: &Live, caller: Caller, method: &str, params: Value) -> Result
             Err(Fault::new(METHOD_NOT_FOUND, format!("there is no method {method}; {remedy}")))
         }
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct These {
+    names: Option<HashSet<String>>,
+}
+
+fn backstores(live: &Live, these: &These) -> Value {
+    let is_one = |name: &str| these.names.as_ref().is_none_or(|names| names.contains(name));
+    let all = live.stores(|store, facts| is_one(store.name).then(|| backstore(&store, facts)));
+    json!({ "backstores": all.into_iter().flatten().collect::<Vec<Value>>() })
+}
+
+/// What is served of a store. A device that is passed through has names and blocks of its own.
+fn backstore(store: &ShownStore<'_>, facts: &LuFacts) -> Value {
+    let ShownStore { name, why, size, .. } = *store;
+    let named = Some(&facts.identity).filter(|_| facts.passed.is_none());
+    let open = Some(facts).filter(|facts| facts.passed.is_none() && why.is_none());
+    json!({
+        "name": name,
+        "why": why,
+        "serial": named.map(|identity| &identity.serial),
+        "naa": named.map(|identity| show_naa(identity.naa.bytes())),
+        "uuid": named.map(|identity| show_uuid(&identity.uuid)),
+        "block_size": open.map(|facts| facts.block_size),
+        "bytes": open.and(size),
+        "write_back": open.map(|facts| facts.write_cache),
+        "read_only": open.map(|facts| facts.read_only),
+    })
 }
 
 fn loopbacks(live: &Live) -> Value {

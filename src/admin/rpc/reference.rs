@@ -109,8 +109,10 @@ pub const METHODS: [Method; 18] = [
     ),
     method(
         "backstores.list",
-        "",
-        "backstores: of each name, and why it is not ready (it is held by others, too short, absent), or null when it is.",
+        "names?: only these",
+        "backstores: of each name, and why it is not ready (it is held by others, too short, absent), or null when it is; as \
+         initiators see it: serial, naa and uuid, its names (null of a device that is passed through), and, when it is ready, \
+         block_size, bytes, write_back and read_only.",
     ),
     method(
         "backstores.forget",

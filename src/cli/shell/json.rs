@@ -2,14 +2,16 @@
 //!
 //! `ls`: `{"version":1,"path":…,"tree":{"name":…,"summary":…,"children":[…]}}`. `get`: `{"version":1,"path":…,
 //! "group":…,"values":{…}}`, where a secret is `true` or `false`. `info`: `{"version":1,"path":…,"summary":…,
-//! "settings":{…}}`. A backstore that is served and not ready has `not_ready` beside its summary: why. Everything else:
+//! "settings":{…}}`. A backstore that is served and not ready has `not_ready` beside its summary: why; one
+//! that is served otherwise than is written, until the next start, has that in `served`. Everything else:
 //! `{"version":1,"lines":[…]}`, what would be printed.
 
 use serde_json::{Map, Value, json};
 
+use super::facts::Facts;
 use super::line::Line;
 use super::node::Node;
-use super::settings::{self, Form};
+use super::settings::{self, Form, Setting};
 use super::tree::{Places, View};
 use super::{Next, Shell, tree, verbs};
 
@@ -32,16 +34,21 @@ impl Shell {
                 Ok(json!({ "version": VERSION, "path": self.path_of(&trail, &values)?, "tree": tree }))
             }
             Some("get") if rest.words.len() > 1 && rest.words[1] != "global" => {
-                let values = self.values(&node, &rest.words[1], &rest.words[2..])?;
-                Ok(json!({ "version": VERSION, "path": path, "group": rest.words[1], "values": values }))
+                let (group, facts) = (&rest.words[1], self.facts(&node));
+                let chosen = Self::chosen(&node, group, &rest.words[2..])?;
+                let values = self.values(&node, &chosen, &facts);
+                let told = json!({ "version": VERSION, "path": path, "group": group, "values": values });
+                Ok(self.with_served(told, &node, &chosen, &facts))
             }
             Some("info") => {
                 let (served, places) = (self.served(&node), Places::of(&self.config));
                 let summary = tree::summary(&node, self.view(&served, &places)).text;
                 let all = settings::of(&node).iter().filter(|s| !matches!(s.form, Form::Lio(_)));
-                let all = all.map(|s| (s.name.to_owned(), self.shown(&node, s)));
-                let all: Map<String, Value> = all.collect();
-                let told = json!({ "version": VERSION, "path": path, "summary": summary, "settings": all });
+                let (all, facts) = (all.collect::<Vec<_>>(), self.facts(&node));
+                let values = self.values(&node, &all, &facts);
+                let told =
+                    json!({ "version": VERSION, "path": path, "summary": summary, "settings": values });
+                let told = self.with_served(told, &node, &all, &facts);
                 Ok(with_reason(told, served.not_ready(&node)))
             }
             _ => {
@@ -57,13 +64,22 @@ impl Shell {
         Ok(format!("/{}", self.resolve(&path)?.0.join("/")))
     }
 
-    fn values(&self, node: &Node, group: &str, names: &[String]) -> Result<Map<String, Value>, String> {
-        let chosen = Self::chosen(node, group, names)?;
-        Ok(chosen.into_iter().map(|s| (s.name.to_owned(), self.shown(node, s))).collect())
+    fn values(&self, node: &Node, settings: &[&Setting], facts: &Facts) -> Map<String, Value> {
+        settings.iter().map(|s| (s.name.to_owned(), self.shown(node, s, facts))).collect()
     }
 
-    fn shown(&self, node: &Node, setting: &settings::Setting) -> Value {
-        let value = self.value(node, setting);
+    /// The same with what is served in the place of what is written, if anything is.
+    fn with_served(&self, mut told: Value, node: &Node, settings: &[&Setting], facts: &Facts) -> Value {
+        for setting in settings {
+            if let Some(served) = self.served_instead(node, setting, facts) {
+                told["served"][setting.name] = served.into();
+            }
+        }
+        told
+    }
+
+    fn shown(&self, node: &Node, setting: &Setting, facts: &Facts) -> Value {
+        let value = self.value_of(node, setting, facts);
         let secret = setting.form == Form::Credential && setting.key == "secret";
         if secret { Value::from(!value.is_empty()) } else { Value::from(value) }
     }

@@ -13,6 +13,7 @@ mod create;
 mod daemon;
 mod delete;
 mod device;
+mod facts;
 mod groups;
 mod json;
 mod line;
@@ -397,12 +398,12 @@ impl Shell {
             self.say(self.standing());
         }
         let is_told = |form| !matches!(form, Form::Credential | Form::Lio(_));
-        let settings = settings::of(node);
+        let (settings, facts) = (settings::of(node), self.facts(node));
         // Some have a name in two groups.
         let is_first = |n: usize, s: &Setting| settings[..n].iter().all(|other| other.name != s.name);
         let told = settings.iter().enumerate().filter(|(n, s)| is_told(s.form) && is_first(*n, s));
         for (_, setting) in told {
-            let value = self.value(node, setting);
+            let value = self.shown_value(node, setting, &facts);
             if !value.is_empty() {
                 self.say(format!("{}: {value}", setting.name));
             }

@@ -2,6 +2,7 @@
 
 use super::access::STATE;
 use super::create::spell_out;
+use super::facts::Facts;
 use super::line::Line;
 use super::node::{self, Node};
 use super::settings::{self, Form, Setting};
@@ -91,8 +92,9 @@ impl Shell {
         if group == "global" {
             return self.get_global(names);
         }
-        for setting in Self::chosen(node, group, names)? {
-            let value = self.value(node, setting);
+        let (chosen, facts) = (Self::chosen(node, group, names)?, self.facts(node));
+        for setting in chosen {
+            let value = self.shown_value(node, setting, &facts);
             self.say(format!("{}={value}", setting.name));
         }
         Ok(())
@@ -120,8 +122,33 @@ impl Shell {
         Ok(())
     }
 
-    /// What counts for a setting, as it is shown.
+    /// What counts for a setting, and what is served yet in its place.
+    pub(super) fn shown_value(&self, node: &Node, setting: &Setting, facts: &Facts) -> String {
+        let value = self.value_of(node, setting, facts);
+        match self.served_instead(node, setting, facts) {
+            Some(served) => format!("{value} [served: {served}]"),
+            None => value,
+        }
+    }
+
+    /// What is served in the place of what is written for a backstore.
+    pub(super) fn served_instead<'f>(
+        &self,
+        node: &Node,
+        setting: &Setting,
+        facts: &'f Facts,
+    ) -> Option<&'f str> {
+        let Node::Store(name) = node else { return None };
+        facts.instead(node::store(&self.config, name)?, setting.key)
+    }
+
+    /// What counts for a setting by the configuration.
     pub(super) fn value(&self, node: &Node, setting: &Setting) -> String {
+        self.value_of(node, setting, &Facts::default())
+    }
+
+    /// What counts for a setting, where that is served of its backstore.
+    pub(super) fn value_of(&self, node: &Node, setting: &Setting, facts: &Facts) -> String {
         if let Node::AluaGroup(store, group) = node
             && setting.name == STATE
         {
@@ -138,7 +165,8 @@ impl Shell {
         let is_all = !matches!(setting.form, Form::Digest | Form::Demand);
         let written = self.doc.get(&owner, setting.key).filter(|_| is_all);
         let written = written.map(|w| setting.form.show(&w));
-        written.unwrap_or_else(|| settings::default(node, setting, &self.config))
+        let served = || facts.of(setting.key).map(ToOwned::to_owned);
+        written.or_else(served).unwrap_or_else(|| settings::default(node, setting, &self.config))
     }
 
     fn set(&mut self, node: &Node, group: &str, named: &[(String, String)]) -> Result<(), String> {
