@@ -35,6 +35,40 @@ fn shell(config: &Path, lines: &str, arguments: &[&str]) -> Output {
     child.wait_with_output().expect("it ends")
 }
 
+/// A name alone is one in the directory where one is; a backup is one wherever the directory of backups really is.
+#[test]
+fn relative_paths_of_other_files_mean_what_they_mean_there_however_these_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (own, other, kept) = ["own", "other", "kept"].map(|name| dir.path().join(name)).into();
+    [&own, &other, &kept].into_iter().for_each(|dir| fs::create_dir(dir).unwrap());
+    let text = "[[backstore]]\nkind = \"fileio\"\nname = \"a\"\npath = \"disks/a.img\"\nsize = \"1M\"\n";
+    let config = write(&dir, "own/ringtgt.toml", "", 0o600);
+    write(&dir, "other/saved.toml", text, 0o600);
+    let done = |dir: &Path, words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringtgt"));
+        command.args(words).current_dir(dir).env("XDG_CONFIG_HOME", dir.join("likes"));
+        let output = command.output().expect("the binary runs");
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        stdout(&output)
+    };
+    let path = format!("path = \"{}\"", other.join("disks/a.img").display());
+    let said = done(&other, &["restore", "saved.toml", "--config", config.to_str().unwrap()]);
+    assert!(said.contains(&format!("start at {}", other.display())), "{said}");
+    assert!(fs::read_to_string(&config).unwrap().contains(&path));
+    fs::write(&config, text).unwrap();
+    let copy = other.join("copy.toml");
+    done(&own, &["save", copy.to_str().unwrap(), "--config", "ringtgt.toml"]);
+    let path = format!("path = \"{}\"", own.join("disks/a.img").display());
+    assert!(fs::read_to_string(&copy).unwrap().contains(&path));
+    // Ours, wherever it lies.
+    fs::remove_dir_all(own.join("backup")).ok();
+    std::os::unix::fs::symlink(&kept, own.join("backup")).unwrap();
+    write(&dir, "kept/ringtgt-000001.toml", text, 0o600);
+    fs::write(&config, "").unwrap();
+    done(&own, &["restore", "backup/ringtgt-000001.toml", "--config", "ringtgt.toml"]);
+    assert!(fs::read_to_string(&config).unwrap().contains("path = \"disks/a.img\""));
+}
+
 /// The story of an administrator from a pipe; what it saves is served, and lets in who knows the secret.
 #[test]
 fn what_is_typed_in_the_shell_is_served() {

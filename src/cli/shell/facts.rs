@@ -36,9 +36,9 @@ impl Facts {
         self.0.iter().find(|(known, _)| *known == key).map(|(_, value)| value.as_str())
     }
 
-    /// What is served in the place of what is written.
+    /// What is served in the place of what is written, until the next start. A cache is wished for: what has none gets none.
     pub(super) fn instead(&self, store: &StoreConfig, key: &str) -> Option<&str> {
-        let served = self.of(key)?;
+        let served = self.of(key).filter(|_| key != "write_back")?;
         written(store, key).filter(|written| written != served).map(|_| served)
     }
 }
@@ -61,7 +61,6 @@ fn written(store: &StoreConfig, key: &str) -> Option<String> {
         "uuid" => identity.uuid.as_ref().map(show_uuid),
         "block_size" => store.block_size.map(|size| size.to_string()),
         "size" => store.size.map(|size| size.to_string()),
-        "write_back" => store.write_back.map(|flag| u8::from(flag).to_string()),
         "read_only" => Some(u8::from(store.read_only).to_string()),
         _ => None,
     }

@@ -241,7 +241,7 @@ impl Shell {
         let file = self.backend.file().display();
         is_other.then(|| {
             format!(
-                "what was changed is served, but not saved: {file} says something else that was not served before (`ringtgt diff \
+                "what was changed is served, but not saved: {file} says something else than what was served before (`ringtgt diff \
                  {file}` tells what). `ringtgt save` replaces the file by what is served, `ringtgt reload` serves the file instead"
             )
         })
@@ -541,8 +541,9 @@ impl Shell {
 
 /// Where the relative paths of a file start.
 fn dir_of(file: &Path) -> PathBuf {
-    let dir = file.parent().map(Path::to_owned).unwrap_or_default();
-    std::path::absolute(&dir).unwrap_or(dir)
+    // A name alone has no directory of its own.
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.into());
+    file.parent().unwrap_or(Path::new("/")).to_owned()
 }
 
 /// A path as it is meant from `trail`.

@@ -53,11 +53,12 @@ impl Shell {
     /// Whether relative paths in that file mean what they mean in the one that is edited: beside it, and in its backups.
     fn is_meant_here(&self, file: &Path) -> bool {
         let (own, dir) = (self.backend.file(), real(&dir_of(file)));
-        dir == real(&dir_of(own)) || dir == edit::backup_dir(&real(own))
+        dir == real(&dir_of(own)) || dir == real(&edit::backup_dir(&real(own)))
     }
 
     fn restore_all(&mut self, saved: &Document, clear: bool) -> Result<(), String> {
         let (mut left, mut other_server) = (Vec::new(), false);
+        let asked = self.config.discovery.auth.required();
         self.edit(|doc| {
             other_server = doc.has_other_server(saved);
             match clear {
@@ -69,6 +70,9 @@ impl Shell {
         self.say_listed("Left as they are, because they are there already", &left);
         if other_server {
             self.say("Left out, because it says how a daemon runs, and not what it serves: [server]");
+        }
+        if asked && !self.config.discovery.auth.required() {
+            self.say("Whoever asks which targets there are is asked for no credentials any more.");
         }
         Ok(())
     }
