@@ -42,10 +42,10 @@ pub(super) fn discovery<'t>(node: &Node<'t>, out: &mut Text, found: &mut Finding
     if name != "iscsi" {
         return found.list(node, format!("there is no fabric but iscsi here, and this is {name}"));
     }
-    let enabled = module.flag("discovery_enable_auth", found).unwrap_or(true);
+    let enabled = module.flag("discovery_enable_auth", found);
     let keys = Keys { prefix: "discovery_", bare: true };
     let door = door(&mut module, &keys, found);
-    if enabled {
+    if enabled.unwrap_or(door.is_some()) {
         out.section("[discovery]");
         match door {
             Some(door) => door.write(out),
