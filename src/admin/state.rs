@@ -165,6 +165,19 @@ impl StateDir {
         saved.with(&config.identity).map_err(|what| StateError { path, what: what.into(), damaged: false })
     }
 
+    /// Saves an identity for the store of that name, if it has none.
+    ///
+    /// # Errors
+    /// When it cannot be saved.
+    pub fn keep_identity(&self, name: &str, identity: &Identity) -> Result<(), StateError> {
+        let path = self.file("identity", name);
+        let saved = SavedIdentity { name: name.into(), identity: identity.clone() };
+        match create(&path, &encode(&saved)) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(failed(&path, "cannot be written", &e)),
+            _ => Ok(()),
+        }
+    }
+
     /// Gives identities to the stores with these names that have none yet, if they are many: the disk is waited for once
     /// then, and not for each. A few get theirs when they are asked for.
     ///

@@ -37,8 +37,8 @@ pub(super) struct Supply {
 pub(super) enum Fate {
     /// It is opened.
     New,
-    /// It is there again, and open: something stood for it.
-    Came(Arc<Backing>),
+    /// It is there again, and open: something stood for it, under these names.
+    Came(Arc<Backing>, Identity),
     /// Its device has vanished: something stands for it, under its names.
     Lost(Identity),
     /// It stays as it is.
@@ -121,12 +121,12 @@ impl Draft {
             !places.contains(&NOBODY),
             "there are too many backstores at a time, those that go among them: remove some first, and add others then"
         );
-        let came = touched.iter().filter(|s| matches!(s.fate, Fate::New | Fate::Came(_)));
+        let came = touched.iter().filter(|s| matches!(s.fate, Fate::New | Fate::Came(..)));
         plan.warnings.extend(came.filter_map(|s| keeper.another(&s.config)));
         let new = touched.iter().filter(|s| matches!(s.fate, Fate::New));
         plan.warnings.extend(new.filter_map(|s| store::fleeting(&s.config)));
         let mut lacking = Lacking::default();
-        make(running, &touched, &removed, &mut lacking);
+        make(running, &config.media, &touched, &removed, &mut lacking);
         resize(running, &touched, &mut plan, &mut lacking);
         renumber(&mut config, &places);
         quotas(running, &config, &places, &mut plan);
@@ -318,7 +318,9 @@ fn stores(running: &Running, config: &Config, supply: Supply, plan: &mut Plan) -
             Some((old, served, fortune)) => {
                 let lu = free.next().unwrap_or(NOBODY);
                 let (fate, what) = match fortune {
-                    Fortune::Came(backing) => (Fate::Came(backing), "it is there"),
+                    Fortune::Came(backing) => {
+                        (Fate::Came(backing, served.facts.identity.clone()), "it is there")
+                    }
                     _ => (Fate::Lost(served.facts.identity.clone()), "it has vanished, and is not ready"),
                 };
                 plan.push(Action::Change, plan::store_path(new), what);
@@ -447,14 +449,20 @@ fn is_resized(served: &Served, new: &StoreConfig) -> bool {
 }
 
 /// Of those that are new, what they cannot have.
-fn make(running: &Running, stores: &[DraftStore], removed: &[LuId], lacking: &mut Lacking) {
+fn make(
+    running: &Running,
+    media: &HashMap<PathBuf, String>,
+    stores: &[DraftStore],
+    removed: &[LuId],
+    lacking: &mut Lacking,
+) {
     let new = stores.iter().filter(|s| matches!(s.fate, Fate::New) && s.config.path.is_some());
     let new: Vec<_> = new.collect();
     let open = if new.is_empty() { HashMap::new() } else { open_yet(running, removed) };
+    let places: HashMap<&str, &Path> = media.iter().map(|(path, name)| (name.as_str(), &**path)).collect();
     for DraftStore { config, .. } in new {
         let Some(path) = &config.path else { continue };
-        if !open.is_empty()
-            && let Some(holder) = open.get(&store::real_path(path))
+        if let Some(holder) = places.get(config.name.as_str()).and_then(|place| open.get(place))
             && !(holder.unit.backing.read_only && config.read_only)
         {
             lacking.of_store::<(), _>(&config.name, Err(held_by(&holder.config.name, config, path)));
@@ -464,10 +472,13 @@ fn make(running: &Running, stores: &[DraftStore], removed: &[LuId], lacking: &mu
     }
 }
 
-/// What those that go have open as long as anybody sees them, by where it really is.
-fn open_yet<'r>(running: &'r Running, removed: &[LuId]) -> HashMap<PathBuf, &'r Served> {
+/// What those that go have open as long as anybody sees them, by where it really was when that was read: a file system that
+/// one is to be rid of may not answer any more.
+fn open_yet<'r>(running: &'r Running, removed: &[LuId]) -> HashMap<&'r Path, &'r Served> {
     let goes = removed.iter().filter_map(|lu| running.stores.get(lu)).filter(|s| !s.is_stand_in());
-    goes.filter_map(|s| Some((store::real_path(s.config.path.as_ref()?), s))).collect()
+    let goes: HashMap<&str, &Served> = goes.map(|s| (s.config.name.as_str(), s)).collect();
+    let media = running.meant.media.iter();
+    media.filter_map(|(path, name)| Some((&**path, *goes.get(name.as_str())?))).collect()
 }
 
 /// Readers can have it together; else a write that is under way through one could land on what is written through the other.

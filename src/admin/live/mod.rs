@@ -662,7 +662,8 @@ impl Live {
         let media: Vec<_> = came.values().cloned().collect();
         let served = self.serve_with(generation, came);
         if !matches!(served, Ok(Some(_))) {
-            self.unmake(&media);
+            // Names they have none yet: those that are kept are of what another change has served meanwhile.
+            media.iter().for_each(|medium| self.keeper.unmake_file(medium));
         }
         served
     }
@@ -685,7 +686,10 @@ impl Live {
     pub fn forget(&self, name: &str, serial: Option<&str>) -> anyhow::Result<()> {
         // Held, so that nobody has it served meanwhile.
         let running = locked(&self.running);
-        let is_it = |s: &Served| s.config.name == name || serial == Some(&*s.facts.identity.serial);
+        // Another may have been given the serial number that was made up for it.
+        let own = self.keeper.saved_serial(name)?;
+        let serials = [serial, own.as_deref()];
+        let is_it = |s: &Served| s.config.name == name || serials.contains(&Some(&*s.facts.identity.serial));
         anyhow::ensure!(
             !running.stores.values().any(is_it),
             "backstore {name} is served, or another by its serial number: nothing is forgotten"
@@ -777,6 +781,7 @@ impl Live {
             self.unmake(&media);
             return Err(self.close_again(running, doors, error));
         }
+        opened.iter().for_each(|(_, unit)| self.keeper.renew(unit));
         // From here on it is seen, and there is no way back: what goes wrong is told of a change that is made. Local disks go
         // while their targets are there.
         let parted = self.loopbacks.stop(&mut turnover);
@@ -841,7 +846,7 @@ impl Live {
     fn medium(&self, store: &DraftStore, patience: Duration) -> anyhow::Result<Opening> {
         match &store.fate {
             Fate::Lost(_) => Ok(Err(VANISHED.into())),
-            Fate::Came(backing) => Ok(Ok(backing.clone())),
+            Fate::Came(backing, _) => Ok(Ok(backing.clone())),
             _ => {
                 let deadline = Instant::now() + patience;
                 self.await_leaving(&store.config, deadline)?;
@@ -875,6 +880,11 @@ impl Live {
         stores: &[(&DraftStore, Opening)],
         reached: &Reached,
     ) -> anyhow::Result<Vec<(LuId, UnitSeed)>> {
+        for (store, _) in stores {
+            if let Fate::Came(_, identity) = &store.fate {
+                self.keeper.keep_identity(&store.config, identity)?;
+            }
+        }
         let open = stores.iter().filter(|(_, medium)| medium.is_ok());
         self.keeper.identify(open.map(|(store, _)| &*store.config))?;
         stores

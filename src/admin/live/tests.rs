@@ -335,6 +335,47 @@ fn what_was_made_for_a_change_that_another_was_faster_than_goes_again() {
 }
 
 #[test]
+fn what_is_served_keeps_its_names_when_a_look_at_what_was_there_before_is_too_late() {
+    let away = text(false, &["a", "b"]).replace("\"b.img\"", "\"no/b.img\"");
+    let stage = Stage::new(&away);
+    let (then, _, sought) = stage.live.present();
+    std::fs::create_dir(stage.dir.path().join("no")).unwrap();
+    let (lu, Sought { config, .. }) = &sought[0];
+    let made = stage.live.keeper.open_again(config, None).unwrap();
+    stage.apply(&text(false, &["a", "b"])).unwrap();
+    let serial = || stage.live.unit_named("b").unwrap().1.identity.serial.clone();
+    assert_eq!(stage.live.serve_again(then, Came::from([(*lu, made.into())])).unwrap(), None);
+    assert_eq!(stage.live.keeper.saved_serial("b").unwrap(), Some(serial()));
+}
+
+#[test]
+fn what_comes_is_known_by_what_stood_for_it() {
+    let away = text(false, &["a", "b"]).replace("\"b.img\"", "\"no/b.img\"");
+    let stage = Stage::new(&away);
+    let serial = || stage.live.unit_named("b").unwrap().1.identity.serial.clone();
+    let before = serial();
+    std::fs::create_dir(stage.dir.path().join("no")).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while stage.live.revive().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "it does not come");
+    }
+    assert_eq!((serial(), stage.live.keeper.saved_serial("b").unwrap()), (before.clone(), Some(before)));
+}
+
+#[test]
+fn what_another_is_known_by_is_not_forgotten() {
+    let stage = Stage::new(&text(false, &["a", "b"]));
+    let serial = stage.live.unit_named("b").unwrap().1.identity.serial.clone();
+    stage.apply(&text(false, &["a"])).unwrap();
+    let renamed = text(false, &["a", "c"]).replace("\"c.img\"", &format!("\"b.img\"\nserial = \"{serial}\""));
+    stage.apply(&renamed).unwrap();
+    let said = stage.live.forget("b", None).unwrap_err().to_string();
+    assert!(said.contains("or another by its serial number"), "{said}");
+    stage.apply(&text(false, &["a"])).unwrap();
+    stage.live.forget("b", None).expect("nobody is known by it");
+}
+
+#[test]
 fn a_path_goes_from_one_store_to_another_in_two_changes() {
     let stage = Stage::new(&text(false, &["a", "b"]));
     let renamed = text(false, &["a", "c"]).replace("\"c.img\"", "\"b.img\"");

@@ -19,7 +19,7 @@ use crate::ring::monotonic_ns;
 use crate::scsi::{
     Clock, Counters, Groups, Identity, Lu, LuFacts, LuState, Persistent, Reservations, TargetPort,
 };
-use crate::store::{self, Backing, Mark, OpenError, Place, StoreConfig, StoreKind};
+use crate::store::{self, Backing, IdentityOverride, Mark, OpenError, Place, StoreConfig, StoreKind};
 use crate::target::Target;
 
 /// By which ports each logical unit is reached.
@@ -193,7 +193,9 @@ impl Keeper {
             self.unit(store, lu, reached, medium)
                 .inspect_err(|_| backing.iter().for_each(|backing| self.unmake(backing)))
         };
-        numbered.map(unit).collect()
+        let units = numbered.map(unit).collect::<anyhow::Result<Vec<_>>>()?;
+        units.iter().for_each(|unit| self.renew(unit));
+        Ok(units)
     }
 
     /// What there is of those stores that may be away and are not to be made; of what does not answer there is nothing yet.
@@ -349,13 +351,48 @@ impl Keeper {
     /// What was opened is not served after all: a file that was made for it goes, and with it what it was to be known by,
     /// unless that is older.
     pub(super) fn unmake(&self, backing: &Backing) {
-        if let Err(error) = backing.unmake() {
-            tracing::warn!(store = backing.name, %error, "its new file, which is not needed after all, cannot be removed");
-        }
+        self.unmake_file(backing);
         let names = self.names().filter(|_| backing.made && !backing.known);
         if let Some(Err(error)) = names.map(|state| state.forget_identity(&backing.name)) {
             tracing::warn!(store = backing.name, %error, "its identity, which is not needed after all, is kept");
         }
+    }
+
+    /// A file that was made goes, as far as anything of it is there yet.
+    pub(super) fn unmake_file(&self, backing: &Backing) {
+        if let Err(error) = backing.unmake() {
+            tracing::warn!(store = backing.name, %error, "its new file, which is not needed after all, cannot be removed");
+        }
+    }
+
+    /// A store that something stood for is known from now on by what that was known by.
+    pub(super) fn keep_identity(&self, config: &StoreConfig, identity: &Identity) -> anyhow::Result<()> {
+        match self.names().filter(|_| config.identity == IdentityOverride::default()) {
+            Some(state) => Ok(state.keep_identity(&config.name, identity)?),
+            None => Ok(()),
+        }
+    }
+
+    /// What was saved for a file of before is not so of one that was made now.
+    pub(super) fn renew(&self, unit: &UnitSeed) {
+        let Some(state) = self.state.as_ref().filter(|_| unit.backing.made) else { return };
+        let known = Known::of(unit);
+        let former = state.load_unit::<Persistent>(&known.serial);
+        let renewed = match former {
+            Ok(Some(_)) => known.persistent(&unit.lu.state).map_err(anyhow::Error::from),
+            // Nothing to be taken for it, or nothing that could be.
+            Ok(None) | Err(_) => return,
+        };
+        let saved = renewed.and_then(|next| Ok(state.save_unit(&known.serial, &next)?));
+        if let Err(error) = saved {
+            tracing::warn!(store = unit.backing.name, %error, "what was saved for the file of before counts again at the next start");
+        }
+    }
+
+    /// The serial number that was made up for the store of that name.
+    pub(super) fn saved_serial(&self, name: &str) -> anyhow::Result<Option<String>> {
+        let saved = self.names().map(|state| saved_identity(state.path(), name)).transpose()?.flatten();
+        Ok(saved.map(|identity| identity.serial))
     }
 
     /// Forgets who initiators knew a store for that is gone.
@@ -610,8 +647,7 @@ struct Known {
 impl Serials {
     /// A logical unit comes.
     pub(in crate::admin) fn enter(&self, lu: LuId, unit: &UnitSeed) {
-        let serial = unit.lu.facts.identity.serial.clone();
-        let known = Known { serial, backing: Arc::downgrade(&unit.backing) };
+        let known = Known::of(unit);
         locked(&self.0).insert(lu, known);
     }
 
@@ -643,6 +679,11 @@ impl Serials {
 }
 
 impl Known {
+    fn of(unit: &UnitSeed) -> Self {
+        let serial = unit.lu.facts.identity.serial.clone();
+        Self { serial, backing: Arc::downgrade(&unit.backing) }
+    }
+
     /// What is to be saved, and where the medium is; an operation on the whole of it together with which one that is.
     fn persistent(&self, state: &LuState) -> std::io::Result<Persistent> {
         let (saved, backing) = (state.persistent(), self.backing.upgrade().ok_or_else(gone)?);
@@ -720,7 +761,7 @@ mod tests {
         assert_eq!(keys(&moved), 1, "the disk of before, longer and by another path");
         std::fs::remove_file(&moved).unwrap();
         assert_eq!(keys(&disk(dir.path(), "one")), 1, "an image that was brought back");
-        let keeper = Keeper::new(Some(state), &ServerConfig::default(), 1);
+        let keeper = Keeper::new(Some(state.clone()), &ServerConfig::default(), 1);
         let (path, size) = (Some(one.clone()), Some(1 << 20));
         let config = StoreConfig { path, size, ..StoreConfig::new(StoreKind::Fileio, "disk") };
         let served = || {
@@ -729,7 +770,11 @@ mod tests {
         };
         assert_eq!(served().lu.state.reservations.registrants.len(), 1, "the same");
         std::fs::remove_file(&one).unwrap();
-        assert_eq!(served().lu.state.reservations.registrants.len(), 0, "a file that was made now");
+        let unit = served();
+        assert_eq!(unit.lu.state.reservations.registrants.len(), 0, "a file that was made now");
+        keeper.renew(&unit);
+        drop(unit);
+        assert_eq!(keys(&one), 0, "nor at the next start");
     }
 
     #[test]
