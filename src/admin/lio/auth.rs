@@ -45,7 +45,7 @@ pub(super) fn discovery<'t>(node: &Node<'t>, out: &mut Text, found: &mut Finding
     let enabled = module.flag("discovery_enable_auth", found);
     let keys = Keys { prefix: "discovery_", bare: true };
     let door = door(&mut module, &keys, found);
-    if enabled.unwrap_or(door.is_some()) {
+    if enabled.unwrap_or_else(|| door.is_some()) {
         out.section("[discovery]");
         match door {
             Some(door) => door.write(out),

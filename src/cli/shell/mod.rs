@@ -543,7 +543,7 @@ impl Shell {
 fn dir_of(file: &Path) -> PathBuf {
     // A name alone has no directory of its own.
     let file = std::path::absolute(file).unwrap_or_else(|_| file.into());
-    file.parent().unwrap_or(Path::new("/")).to_owned()
+    file.parent().unwrap_or_else(|| Path::new("/")).to_owned()
 }
 
 /// A path as it is meant from `trail`.
