@@ -1,19 +1,24 @@
 //! Local disks that go.
 //!
 //! Owns: the thread that ends each of them, and the numbers that they still have. Promises: nobody waits longer than he wants,
-//! and for all of them together; one that is late then is cut off from its target, so that nothing of it reaches what has the
-//! name of its store later, and ends on its thread. Refuses to know: how a disk is ended.
+//! and for all of them together, and no disk loses what it still writes back as long as its store answers; one that is late
+//! then is cut off from its target, so that nothing of it reaches what has the name of its store later, and ends on its
+//! thread. Refuses to know: how a disk is ended.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use crate::loopback::Tie;
+use crate::ring::monotonic_ns;
 use crate::ring::ublk::block_device;
+
+/// A store that has answered since then is at work.
+const LATELY: Duration = Duration::from_secs(1);
 
 /// See the module page.
 #[derive(Debug, Default)]
@@ -35,6 +40,8 @@ pub(super) struct Leaving {
 #[derive(Debug)]
 pub(super) struct Ending {
     what: Leaving,
+    /// Nanoseconds of the monotonic clock.
+    began: u64,
     told: Receiver<io::Result<()>>,
 }
 
@@ -63,7 +70,7 @@ impl Endings {
             self.forget(what.number);
             let _ = failed.send(Err(error));
         }
-        Ending { what, told }
+        Ending { what, began: monotonic_ns(), told }
     }
 
     fn forget(&self, number: u32) {
@@ -99,21 +106,48 @@ impl Endings {
 }
 
 impl Ending {
-    /// Waits until it has ended, but no longer than that. What an administrator must know of that.
-    pub(super) fn hear(self, deadline: Instant) -> Option<String> {
-        let (name, path) = (&self.what.disk, block_device(self.what.number));
-        let path = path.display();
-        match self.told.recv_deadline(deadline) {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(format!("local disk {name}: {path} cannot be deleted: {error}")),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                self.what.tie.cut();
-                Some(format!(
-                    "local disk {name}: {path} is still open somewhere, or its store does not answer: what it asks from here on \
-                     fails, and it goes when nobody has it open any more"
-                ))
+    /// Waits until it has ended, as long as it is not silent for so long, and no longer than until that time. One that has
+    /// not is cut off. What an administrator must know of that.
+    pub(super) fn hear(self, silence: Duration, deadline: Instant) -> Option<String> {
+        let ended = self.wait(silence, deadline);
+        if let Ok(Ok(())) = ended {
+            return None;
+        }
+        self.what.tie.cut();
+        let why = match ended {
+            Ok(ended) => format!("cannot be deleted: {}", ended.err()?),
+            Err(_) if self.is_busy() => {
+                "still writes back, and has had its time for that: what is not on its store yet is lost, and it goes when nobody \
+                 has it open any more"
+                    .into()
+            }
+            Err(_) => "is still open somewhere, or its store does not answer: what it asks from here on fails, and it goes when \
+                 nobody has it open any more"
+                .into(),
+        };
+        let Leaving { disk, number, .. } = &self.what;
+        Some(format!("local disk {disk}: {} {why}", block_device(*number).display()))
+    }
+
+    fn wait(&self, silence: Duration, deadline: Instant) -> Result<io::Result<()>, RecvTimeoutError> {
+        loop {
+            let until = (Instant::now() + silence.saturating_sub(self.silent())).min(deadline);
+            match self.told.recv_deadline(until) {
+                Err(RecvTimeoutError::Timeout) if until < deadline && self.silent() < silence => {}
+                ended => return ended,
             }
         }
+    }
+
+    /// Whether its store does what is asked of it.
+    fn is_busy(&self) -> bool {
+        self.what.tie.answered() > self.began && self.silent() < LATELY
+    }
+
+    /// How long nothing that was asked of it has been answered.
+    fn silent(&self) -> Duration {
+        let last = self.what.tie.answered().max(self.began);
+        Duration::from_nanos(monotonic_ns().saturating_sub(last))
     }
 }
 
@@ -144,9 +178,9 @@ mod tests {
     fn disks_that_hang_are_waited_for_together_and_end_at_last() {
         let (endings, (release, gate)) = (Arc::new(Endings::default()), bounded::<()>(0));
         let hung = |number| endings.begin(leaving("hung", number), until(&gate));
-        let (began, deadline) = (Instant::now(), Instant::now() + Duration::from_millis(300));
+        let (began, silence, deadline) = (Instant::now(), Duration::from_millis(300), Instant::now() + SOON);
         let all = [hung(0), hung(1), endings.begin(leaving("well", 2), || Ok(())), hung(3)];
-        let told: Vec<_> = all.into_iter().map(|ending| ending.hear(deadline)).collect();
+        let told: Vec<_> = all.into_iter().map(|ending| ending.hear(silence, deadline)).collect();
         assert!(began.elapsed() < Duration::from_millis(900), "together, not one after the other");
         assert_eq!(told.iter().map(Option::is_some).collect::<Vec<_>>(), [true, true, false, true]);
         let said = endings.check(Some(1)).unwrap_err().to_string();
@@ -163,17 +197,58 @@ mod tests {
         let (late, well) = (leaving("late", 0), leaving("well", 1));
         let hangs = endings.begin(late.clone(), until(&gate));
         let ends = endings.begin(well.clone(), || Ok(()));
-        assert_eq!(ends.hear(Instant::now() + SOON), None);
-        assert!(hangs.hear(Instant::now()).is_some_and(|told| told.contains("/dev/ublkb0")));
+        assert_eq!(ends.hear(SOON, Instant::now() + SOON), None);
+        assert!(
+            hangs
+                .hear(SOON, Instant::now())
+                .is_some_and(|told| told.contains("/dev/ublkb0 is still open somewhere"))
+        );
         assert!(late.tie.is_cut() && !well.tie.is_cut());
         drop(release);
     }
 
+    /// Answers requests of that disk, for so long.
+    fn writes(tie: &Tie, time: Duration) {
+        let began = Instant::now();
+        while began.elapsed() < time {
+            tie.answer(monotonic_ns());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     #[test]
-    fn what_cannot_be_deleted_is_told() {
+    fn one_that_writes_back_is_not_cut_off_as_long_as_its_store_answers() {
+        let endings = Arc::new(Endings::default());
+        let (silence, what) = (Duration::from_millis(300), leaving("busy", 0));
+        let tie = what.tie.clone();
+        let end = move || {
+            writes(&tie, 3 * silence);
+            Ok(())
+        };
+        let told = endings.begin(what.clone(), end).hear(silence, Instant::now() + SOON);
+        assert!(told.is_none() && !what.tie.is_cut(), "{told:?}");
+    }
+
+    #[test]
+    fn one_that_writes_back_for_ever_is_cut_off_and_the_reason_is_told() {
+        let (endings, (release, gate)) = (Arc::new(Endings::default()), bounded::<()>(0));
+        let what = leaving("busy", 0);
+        let ending = endings.begin(what.clone(), until(&gate));
+        thread::scope(|scope| {
+            scope.spawn(|| writes(&what.tie, Duration::from_secs(1)));
+            let told = ending.hear(SOON, Instant::now() + Duration::from_millis(300));
+            assert!(what.tie.is_cut() && told.is_some_and(|told| told.contains("still writes back")));
+        });
+        drop(release);
+    }
+
+    #[test]
+    fn what_cannot_be_deleted_is_told_and_cut_off() {
         let endings = Arc::new(Endings::default());
         let refused = || Err(io::Error::from_raw_os_error(libc::ENODEV));
-        let told = endings.begin(leaving("a", 7), refused).hear(Instant::now() + SOON);
+        let what = leaving("a", 7);
+        let told = endings.begin(what.clone(), refused).hear(SOON, Instant::now() + SOON);
+        assert!(what.tie.is_cut(), "it is there, and what has the name of its target later is not reached");
         assert!(told.is_some_and(|told| told.starts_with("local disk a: /dev/ublkb7 cannot be deleted: ")));
         assert!(endings.are_over());
     }

@@ -30,10 +30,11 @@ use super::endings::{Ending, Endings, Leaving};
 use crate::loopback::{Claim, Connect, Device, Reserved, Tie};
 use crate::target::local_name;
 
-/// How long those that are made, or end, are waited for: where the store answers that takes the kernel no time.
+/// How long those that are made are waited for, and those that end while nothing is heard of their stores: where the store
+/// answers that takes the kernel no time, but for what it has yet to write back.
 const MOMENT: Duration = Duration::from_secs(3);
 
-/// How long it may take at the end of the daemon until all that was written to its disks is answered.
+/// How long it may take until all that was written to disks that go is answered.
 const LAST: Duration = Duration::from_secs(35);
 
 /// Why a disk is not there that takes longer.
@@ -400,8 +401,8 @@ impl Loopbacks {
         disks.all.values_mut().filter(|disk| disk.goes && disk.claim.is_none()).try_for_each(Disk::hold)
     }
 
-    /// Takes away what goes, whose targets are yet to go; what an administrator must know of that. What has not ended after a
-    /// moment ends without them.
+    /// Takes away what goes, whose targets are yet to go; what an administrator must know of that. What has not ended when its
+    /// store has not answered for a moment ends without them.
     pub(super) fn stop(&self, turnover: &mut Turnover) -> Vec<String> {
         let (goes, mut disks) = (std::mem::take(&mut turnover.goes), self.disks());
         let all: Vec<_> = goes.into_iter().filter_map(|name| disks.all.remove(&name)).collect();
@@ -409,11 +410,12 @@ impl Loopbacks {
         self.end_each(all, MOMENT)
     }
 
-    /// Ends these beside each other, and waits for all of them together; what there is to be said of that.
-    fn end_each(&self, all: Vec<Disk>, patience: Duration) -> Vec<String> {
-        let deadline = Instant::now() + patience;
+    /// Ends these beside each other, and waits for all of them together, for none whose store is silent for so long; what
+    /// there is to be said of that.
+    fn end_each(&self, all: Vec<Disk>, silence: Duration) -> Vec<String> {
+        let deadline = Instant::now() + LAST;
         let endings: Vec<_> = all.into_iter().filter_map(|disk| self.end_one(disk)).collect();
-        endings.into_iter().filter_map(|ending| ending.hear(deadline)).collect()
+        endings.into_iter().filter_map(|ending| ending.hear(silence, deadline)).collect()
     }
 
     fn end_one(&self, disk: Disk) -> Option<Ending> {

@@ -266,6 +266,7 @@ struct Outside<'a> {
 
 impl Sides for Outside<'_> {
     fn give_back(&mut self, tag: u16, result: i32) {
+        self.seed.tie.answer(self.ring.now());
         fetch(self.ring, self.seed, tag, Some(result));
     }
 

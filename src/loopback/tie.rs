@@ -2,13 +2,14 @@
 //!
 //! Owns: the connection that was made last. Promises: when it is cut, whoever waits at that connection hears so at once, and
 //! there is no other: what has the name of its target later is never reached by a device of before, which could write there
-//! what was meant for another store. Refuses to know: sessions, and why it is cut.
+//! what was meant for another store. Whoever is to cut it can tell whether anything comes of it. Refuses to know: sessions, and
+//! why it is cut.
 
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Connect;
@@ -25,6 +26,8 @@ struct Way {
     last: Mutex<Option<UnixStream>>,
     /// It becomes so while `last` is locked.
     is_cut: AtomicBool,
+    /// When a request was answered last, nanoseconds of the monotonic clock.
+    answered: AtomicU64,
 }
 
 impl fmt::Debug for Tie {
@@ -67,7 +70,17 @@ impl Tie {
         }
     }
 
-    /// Whether that has happened.
+    /// A request is answered at that time, nanoseconds of the monotonic clock.
+    pub fn answer(&self, now: u64) {
+        self.way.answered.store(now, Ordering::Relaxed);
+    }
+
+    /// When that was last.
+    pub fn answered(&self) -> u64 {
+        self.way.answered.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is cut.
     pub fn is_cut(&self) -> bool {
         self.way.is_cut.load(Ordering::Acquire)
     }
