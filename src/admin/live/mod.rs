@@ -855,18 +855,23 @@ impl Live {
         }
     }
 
-    /// Waits for a backstore that has gone, and is still at work where that one is to be.
+    /// Waits for a backstore that has gone, and is still at work where that one is to be, or that somebody still looks for there.
     fn await_leaving(&self, config: &StoreConfig, deadline: Instant) -> anyhow::Result<()> {
         let Some(path) = &config.path else { return Ok(()) };
         let leaving = || {
             let held = locked(&self.held);
             let mut all = held.leaving.iter().filter_map(Weak::upgrade);
-            all.find(|backing| backing.path.as_ref() == Some(path)).map(|backing| backing.name.clone())
+            let gone = all.find(|backing| backing.path.as_ref() == Some(path))?;
+            Some(format!("backstore {} has gone, and is still at work there", gone.name))
         };
-        while let Some(name) = leaving() {
+        let sought = || {
+            let name = self.keeper.looks.give_up(path)?;
+            Some(format!("backstore {name} was not there, and is still looked for"))
+        };
+        while let Some(why) = leaving().or_else(sought) {
             anyhow::ensure!(
                 Instant::now() < deadline,
-                "{}: backstore {name} has gone, and is still at work there; try again when that has ended",
+                "{}: {why}; try again when that has ended",
                 path.display()
             );
             thread::sleep(Duration::from_millis(5));

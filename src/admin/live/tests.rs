@@ -376,6 +376,30 @@ fn what_another_is_known_by_is_not_forgotten() {
 }
 
 #[test]
+fn what_is_found_late_keeps_no_change_from_the_path() {
+    let text = |name: &str| text(false, &["a", name]).replace(&format!("\"{name}.img\""), "\"no/b.img\"");
+    let stage = Stage::new(&text("b"));
+    let (_, _, away) = stage.live.present();
+    let path = stage.dir.path().join("no/b.img");
+    std::fs::create_dir(stage.dir.path().join("no")).unwrap();
+    let (release, gate) = bounded::<()>(0);
+    let look = stage.live.keeper.look();
+    let late = move |what: &Sought| {
+        let found = look(what);
+        let _ = gate.recv();
+        found
+    };
+    assert!(stage.live.keeper.looks.find(away, late).is_empty() && path.exists());
+    let lets_go = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(200));
+        drop(release);
+    });
+    stage.apply(&text("c")).expect("it is waited for");
+    lets_go.join().unwrap();
+    assert!(stage.live.unit_named("c").is_some() && path.exists());
+}
+
+#[test]
 fn a_path_goes_from_one_store_to_another_in_two_changes() {
     let stage = Stage::new(&text(false, &["a", "b"]));
     let renamed = text(false, &["a", "c"]).replace("\"c.img\"", "\"b.img\"");

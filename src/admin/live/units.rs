@@ -234,7 +234,10 @@ impl Keeper {
             Some(Found::Held(_)) => self.open_first(config, patience),
             Some(Found::Nothing(why)) => Ok(Err(missing(config, why))),
             Some(Found::Other(why)) => Ok(Err(unopened(config, why))),
-            None => Ok(Err(unopened(config, mute(config)))),
+            None => {
+                let tell = if self.looks.are_asking(config) { mute } else { unasked };
+                Ok(Err(unopened(config, tell(config))))
+            }
         }
     }
 
@@ -470,6 +473,12 @@ fn mute(config: &StoreConfig) -> String {
     format!(
         "{path}: does not answer; it is served when it does: check it, or the file system that it is on (dmesg)"
     )
+}
+
+/// The same of one that waits behind those.
+fn unasked(config: &StoreConfig) -> String {
+    let path = config.path.as_deref().unwrap_or_else(|| Path::new("")).display();
+    format!("{path}: is not looked at before others answer that do not; it is served when it has been")
 }
 
 /// Bytes of what stands for a store that is not there. Nobody can use them.
