@@ -30,7 +30,7 @@ pub struct ServerConfig {
     pub state_dir: PathBuf,
     /// How long initiators get to log out when the daemon stops.
     pub drain_timeout: Duration,
-    /// What is logged: a filter as [`log`] has them.
+    /// What is logged: a filter as [`mod@log`] has them.
     pub log: String,
     /// How much of a thing there may be.
     pub limits: Limits,
