@@ -196,8 +196,7 @@ fn read(file: &Path) -> Result<String, ExitCode> {
 
 /// What a daemon is told with a text: what it is called, and where its relative paths start.
 pub(super) fn params(file: &Path, text: &str) -> anyhow::Result<Value> {
-    let absolute = std::path::absolute(file).unwrap_or_else(|_| file.into());
-    let dir = absolute.parent().unwrap_or_else(|| Path::new("/"));
+    let dir = config::dir_of(file);
     let dir = dir.to_str().with_context(|| {
         format!(
             "{}: the daemon is told of directories in UTF-8, and this is none; move the file",

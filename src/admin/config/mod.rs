@@ -163,10 +163,14 @@ pub enum LoadError {
 /// Reads and checks the file at `path`. The report that comes with a configuration has only warnings.
 pub fn load(path: &Path) -> Result<(Config, Report), LoadError> {
     let (source, mode) = read_source(path)?;
-    // Relative paths in the file are meant from where the file is, wherever the daemon was started.
-    let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.into());
-    parse(source, &dir, Some(mode)).map_err(LoadError::Invalid)
+    parse(source, &dir_of(path), Some(mode)).map_err(LoadError::Invalid)
+}
+
+/// Where the relative paths of a file start: where it is, wherever one was started who reads it.
+pub fn dir_of(file: &Path) -> PathBuf {
+    // A name alone has no directory of its own.
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.into());
+    file.parent().unwrap_or_else(|| Path::new("/")).to_owned()
 }
 
 /// Reads the file at `path`, with the permission bits that it has.

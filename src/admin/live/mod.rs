@@ -527,8 +527,7 @@ impl Live {
 
     /// Where the relative paths of the file start that is served.
     fn own_dir(&self) -> PathBuf {
-        let of_file = self.file().and_then(Path::parent).filter(|d| !d.as_os_str().is_empty());
-        absolute(of_file.unwrap_or_else(|| Path::new(".")))
+        self.file().map_or_else(|| absolute(Path::new(".")), config::dir_of)
     }
 
     fn adjust(&self, config: &mut Config) {

@@ -47,7 +47,7 @@ use together::Together;
 use tree::{Places, Style, View};
 use verbs::Values;
 
-use crate::admin::config::{self, Config, Kept, words};
+use crate::admin::config::{self, Config, Kept, dir_of, words};
 use crate::admin::edit::{self, Document, EditError};
 
 pub(super) use run::{Mode, run};
@@ -498,9 +498,9 @@ impl Shell {
     fn unfinished(&mut self) {
         let is_half = |w: &&String| w.starts_with(config::UNFINISHED) || w.starts_with(config::NO_CHAP);
         let half = self.warnings.iter().filter(is_half);
-        let half: Vec<String> = half.map(|w| format!("Warning: {w}")).collect();
+        let half = half.map(|w| format!("Warning: {w}"));
         // The line that has led to it may have said so.
-        let half: Vec<String> = half.into_iter().filter(|warning| !self.said.contains(warning)).collect();
+        let half: Vec<String> = half.filter(|warning| !self.said.contains(warning)).collect();
         half.iter().for_each(|warning| self.say(warning));
     }
 
@@ -537,13 +537,6 @@ impl Shell {
         }
         Ok(())
     }
-}
-
-/// Where the relative paths of a file start.
-fn dir_of(file: &Path) -> PathBuf {
-    // A name alone has no directory of its own.
-    let file = std::path::absolute(file).unwrap_or_else(|_| file.into());
-    file.parent().unwrap_or_else(|| Path::new("/")).to_owned()
 }
 
 /// A path as it is meant from `trail`.
