@@ -171,8 +171,7 @@ impl StateDir {
     /// When it cannot be saved.
     pub fn keep_identity(&self, name: &str, identity: &Identity) -> Result<(), StateError> {
         let path = self.file("identity", name);
-        let saved = SavedIdentity { name: name.into(), identity: identity.clone() };
-        match create(&path, &encode(&saved)) {
+        match create_identity(&path, name, identity) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(failed(&path, "cannot be written", &e)),
             _ => Ok(()),
         }
@@ -294,11 +293,14 @@ impl StateDir {
     }
 }
 
+fn create_identity(path: &Path, name: &str, identity: &Identity) -> io::Result<()> {
+    create(path, &encode(&SavedIdentity { name: name.into(), identity: identity.clone() }))
+}
+
 /// Saves a new identity, unless another process was faster; then takes that one.
 fn first_identity(path: &Path, name: &str) -> Result<Identity, StateError> {
     let identity = Identity::fresh().map_err(|e| failed(path, "no random bytes", &e))?;
-    let saved = SavedIdentity { name: name.into(), identity: identity.clone() };
-    match create(path, &encode(&saved)) {
+    match create_identity(path, name, &identity) {
         Ok(()) => Ok(identity),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => match load::<SavedIdentity>(path)? {
             Some(saved) => Ok(saved.identity),

@@ -289,8 +289,7 @@ impl Keeper {
 
     /// Whether names are kept that initiators know it by: they are from when it was open first.
     fn is_known(&self, config: &StoreConfig) -> anyhow::Result<bool> {
-        let Some(state) = self.names() else { return Ok(false) };
-        Ok(saved_identity(state.path(), &config.name)?.is_some())
+        Ok(self.saved_serial(&config.name)?.is_some())
     }
 
     /// What is to be said when initiators know another medium by the names of that store than it would have now. Who has
