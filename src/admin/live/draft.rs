@@ -458,11 +458,13 @@ fn make(
 ) {
     let new = stores.iter().filter(|s| matches!(s.fate, Fate::New) && s.config.path.is_some());
     let new: Vec<_> = new.collect();
-    let open = if new.is_empty() { HashMap::new() } else { open_yet(running, removed) };
-    let places: HashMap<&str, &Path> = media.iter().map(|(path, name)| (name.as_str(), &**path)).collect();
+    let open = if new.is_empty() || removed.is_empty() { HashMap::new() } else { open_yet(running, removed) };
+    // Only of those: there are as many places as backstores.
+    let held: HashMap<&str, &Served> =
+        open.iter().filter_map(|(place, holder)| Some((media.get(*place)?.as_str(), *holder))).collect();
     for DraftStore { config, .. } in new {
         let Some(path) = &config.path else { continue };
-        if let Some(holder) = places.get(config.name.as_str()).and_then(|place| open.get(place))
+        if let Some(holder) = held.get(config.name.as_str())
             && !(holder.unit.backing.read_only && config.read_only)
         {
             lacking.of_store::<(), _>(&config.name, Err(held_by(&holder.config.name, config, path)));
