@@ -54,6 +54,11 @@ fn text(grouped: bool, stores: &[&str]) -> String {
 }
 
 impl Stage {
+    /// What initiators know that backstore by.
+    fn serial_of(&self, name: &str) -> String {
+        self.live.unit_named(name).unwrap().1.identity.serial.clone()
+    }
+
     fn new(text: &str) -> Self {
         Self::with(text, |unit| unit)
     }
@@ -321,16 +326,21 @@ fn what_was_never_open_is_made_as_soon_as_it_can_be() {
     assert_eq!(std::fs::metadata(stage.dir.path().join("no/b.img")).unwrap().len(), 1 << 20);
 }
 
-#[test]
-fn what_was_made_for_a_change_that_another_was_faster_than_goes_again() {
-    let text = text(false, &["a", "b"]).replace("\"b.img\"", "\"no/b.img\"");
-    let stage = Stage::new(&text);
+/// The directory of the only file that is away appears, and the file is made; `change` is served before that can be.
+fn serve_too_late(stage: &Stage, change: &str) {
     let (then, _, away) = stage.live.present();
     std::fs::create_dir(stage.dir.path().join("no")).unwrap();
     let (lu, Sought { config, .. }) = &away[0];
     let made = stage.live.keeper.open_again(config, None).unwrap();
-    stage.apply(&format!("# Another\n{text}")).unwrap();
+    stage.apply(change).unwrap();
     assert_eq!(stage.live.serve_again(then, Came::from([(*lu, made.into())])).unwrap(), None);
+}
+
+#[test]
+fn what_was_made_for_a_change_that_another_was_faster_than_goes_again() {
+    let text = text(false, &["a", "b"]).replace("\"b.img\"", "\"no/b.img\"");
+    let stage = Stage::new(&text);
+    serve_too_late(&stage, &format!("# Another\n{text}"));
     assert!(!stage.dir.path().join("no/b.img").exists());
 }
 
@@ -338,34 +348,30 @@ fn what_was_made_for_a_change_that_another_was_faster_than_goes_again() {
 fn what_is_served_keeps_its_names_when_a_look_at_what_was_there_before_is_too_late() {
     let away = text(false, &["a", "b"]).replace("\"b.img\"", "\"no/b.img\"");
     let stage = Stage::new(&away);
-    let (then, _, sought) = stage.live.present();
-    std::fs::create_dir(stage.dir.path().join("no")).unwrap();
-    let (lu, Sought { config, .. }) = &sought[0];
-    let made = stage.live.keeper.open_again(config, None).unwrap();
-    stage.apply(&text(false, &["a", "b"])).unwrap();
-    let serial = || stage.live.unit_named("b").unwrap().1.identity.serial.clone();
-    assert_eq!(stage.live.serve_again(then, Came::from([(*lu, made.into())])).unwrap(), None);
-    assert_eq!(stage.live.keeper.saved_serial("b").unwrap(), Some(serial()));
+    serve_too_late(&stage, &text(false, &["a", "b"]));
+    assert_eq!(stage.live.keeper.saved_serial("b").unwrap(), Some(stage.serial_of("b")));
 }
 
 #[test]
 fn what_comes_is_known_by_what_stood_for_it() {
     let away = text(false, &["a", "b"]).replace("\"b.img\"", "\"no/b.img\"");
     let stage = Stage::new(&away);
-    let serial = || stage.live.unit_named("b").unwrap().1.identity.serial.clone();
-    let before = serial();
+    let before = stage.serial_of("b");
     std::fs::create_dir(stage.dir.path().join("no")).unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     while stage.live.revive().unwrap().is_none() {
         assert!(Instant::now() < deadline, "it does not come");
     }
-    assert_eq!((serial(), stage.live.keeper.saved_serial("b").unwrap()), (before.clone(), Some(before)));
+    assert_eq!(
+        (stage.serial_of("b"), stage.live.keeper.saved_serial("b").unwrap()),
+        (before.clone(), Some(before))
+    );
 }
 
 #[test]
 fn what_another_is_known_by_is_not_forgotten() {
     let stage = Stage::new(&text(false, &["a", "b"]));
-    let serial = stage.live.unit_named("b").unwrap().1.identity.serial.clone();
+    let serial = stage.serial_of("b");
     stage.apply(&text(false, &["a"])).unwrap();
     let renamed = text(false, &["a", "c"]).replace("\"c.img\"", &format!("\"b.img\"\nserial = \"{serial}\""));
     stage.apply(&renamed).unwrap();
